@@ -1,0 +1,137 @@
+//! What signalling may ask of the media plane and what it hears back: the only vocabulary the two planes share.
+//!
+//! One stream is one m-line of a call: two sides (A and B), each with an RTP and an RTCP port of ours. A stream is opened, its sides are
+//! configured as offers and answers arrive (again at every re-INVITE), and it is closed; closing always yields one `Report`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::sdp::crypto::{MasterKey, Suite};
+use crate::time::Time;
+
+/// One m-line of one call, unique in the process's life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct StreamId(pub u64);
+
+/// Which leg of the call: A called us, B we called.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    A,
+    B,
+}
+
+impl Side {
+    pub const fn other(self) -> Side {
+        match self {
+            Side::A => Side::B,
+            Side::B => Side::A,
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Side::A => "A",
+            Side::B => "B",
+        })
+    }
+}
+
+/// A pair of transport addresses: ours on one side, or the peer's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Addresses {
+    pub rtp: SocketAddr,
+    pub rtcp: SocketAddr,
+}
+
+/// How packets of one direction on one side are protected.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Protection {
+    Plain,
+    Srtp(SrtpParameters),
+}
+
+/// The outcome of one RFC 4568 negotiation for one direction. More than one key only where MKIs tell them apart.
+/// `Debug` of the keys never shows them (see `sdp::crypto`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SrtpParameters {
+    pub suite: Suite,
+    pub keys: Vec<MasterKey>,
+}
+
+/// From whom packets are taken (RFC 7362 §5 calls it latching).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LatchPolicy {
+    /// Only the signalled address and port.
+    Strict,
+    /// Only the signalled IP address; the port is learnt from the first packet (SRTP: the first that authenticates).
+    #[default]
+    SignalledAddress,
+    /// Any address once, for peers behind a NAT. With SRTP only a packet that authenticates latches.
+    Nat,
+}
+
+/// What signalling asks for. Carried out in order.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Bind the four sockets (RTP and RTCP on both sides). `silence`: report `Event::Silent` when nothing was accepted from either side for so long.
+    Open { stream: StreamId, a: Addresses, b: Addresses, silence: Option<Duration> },
+    /// Set what one side is. `None` leaves that part as it is. A side forwards nothing until its remote and both protections are known; a hold
+    /// (remote address 0.0.0.0) is `remote: Some(None)`.
+    Configure {
+        stream: StreamId,
+        side: Side,
+        remote: Option<Option<Addresses>>,
+        latch: LatchPolicy,
+        /// How packets *from* this side's peer are protected.
+        receive: Option<Protection>,
+        /// How packets *to* this side's peer are protected.
+        transmit: Option<Protection>,
+    },
+    Close { stream: StreamId },
+}
+
+/// What the media plane tells signalling.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The sockets could not be bound (a resource fault): the call cannot have audio.
+    OpenFailed { stream: StreamId, error: String },
+    /// Nothing accepted from either side since `since`.
+    Silent { stream: StreamId, since: Time },
+    Closed { stream: StreamId, report: Box<Report> },
+}
+
+/// Everything counted on one stream, both sides.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    pub a: SideReport,
+    pub b: SideReport,
+}
+
+/// One side as seen by us: `received` is from that side's peer, `sent` is to it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SideReport {
+    pub received: u64,
+    pub received_bytes: u64,
+    pub sent: u64,
+    pub rtcp_received: u64,
+    pub rtcp_sent: u64,
+    /// Packets that never came, by RTP sequence numbers (RFC 3550 A.3): expected minus received, not below zero.
+    pub lost: u64,
+    /// Interarrival jitter, RFC 3550 A.8, in microseconds at 8 kHz.
+    pub jitter_us: u32,
+    pub refused_source: u64,
+    pub refused_authentication: u64,
+    pub refused_replay: u64,
+    pub refused_malformed: u64,
+    /// Packets that came before the other side could take them, or while it was on hold.
+    pub refused_not_ready: u64,
+    pub first: Option<Time>,
+    pub last: Option<Time>,
+    /// The address packets are accepted from, once known.
+    pub latched: Option<SocketAddr>,
+}

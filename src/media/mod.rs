@@ -1,0 +1,3 @@
+//! Part IV, the media plane: one packet in, one verdict out, in the same buffer.
+
+pub mod control;

@@ -1,0 +1,52 @@
+//! The order in which the border asks its questions of an INVITE, and the one value that proves they were all answered.
+
+use std::sync::Arc;
+
+use crate::policy::flow::Flow;
+use crate::policy::peer::PeerTable;
+use crate::policy::security_mode::MediaPlan;
+use crate::policy::settings::{DialPlan, Peer, PolicySet, UmPool};
+use crate::policy::verdict::{Decision, Reason};
+
+/// How loaded the border is, as the core counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Load {
+    pub calls: u32,
+    pub calls_of_peer: u32,
+    /// New calls admitted in the last second.
+    pub rate: u32,
+    pub draining: bool,
+}
+
+/// The facts of the question.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    pub set: &'a PolicySet,
+    pub table: &'a PeerTable,
+    pub load: Load,
+    pub flow: &'a Flow,
+    pub peer: &'a Arc<Peer>,
+    // pub invite: &'a Message,
+    // pub offer: Option<&'a Description>,
+}
+
+/// A call that screening let in. Only `screen` makes one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admitted {
+    pub peer: Arc<Peer>,
+    /// `None` for a UM server's outward call that no plan governs.
+    pub plan: Option<Arc<DialPlan>>,
+    pub pool: Option<Arc<UmPool>>,
+    /// Peers to try for the B leg, in order; never empty.
+    pub targets: Vec<Arc<Peer>>,
+    pub a: MediaPlan,
+    pub b: MediaPlan,
+    /// User part for the B leg's Request-URI and To, as the dial plan wants it.
+    pub called: String,
+    _screened: (),
+}
+
+pub struct Screening {
+    pub trail: Vec<Decision>,
+    pub outcome: Result<Admitted, Reason>,
+}

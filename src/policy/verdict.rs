@@ -1,0 +1,136 @@
+//! Verdicts: every decision carries the rule that decided and the values compared; every refusal a stable reason code, which maps by one total
+//! function to a SIP status.
+
+use std::borrow::Cow;
+
+/// Who is at fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    None,
+    Peer,
+    Policy,
+    Resource,
+    Us,
+}
+
+/// Declares the reasons once: variant, stable code, fault, SIP status towards the peer (0: none is sent), what it means.
+macro_rules! reasons {
+    ($($variant:ident, $code:literal, $fault:ident, $status:literal, $meaning:literal;)*) => {
+        /// Why a call ended or a request was refused. Codes are stable: they stand in logs, metrics and call records.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Reason { $(#[doc = $meaning] $variant,)* }
+
+        impl Reason {
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
+
+            pub const fn code(self) -> &'static str { match self { $(Reason::$variant => $code,)* } }
+
+            pub const fn fault(self) -> Fault { match self { $(Reason::$variant => Fault::$fault,)* } }
+
+            /// The bare status the untrusted side gets; `None`: silence.
+            pub const fn status(self) -> Option<u16> {
+                match self { $(Reason::$variant => if $status == 0 { None } else { Some($status) },)* }
+            }
+
+            pub const fn meaning(self) -> &'static str { match self { $(Reason::$variant => $meaning,)* } }
+        }
+    };
+}
+
+reasons! {
+    NormalClearing,        "call.normal",                   None,     200, "the call was answered and one side hung up";
+    Cancelled,             "call.cancelled",                Peer,     487, "the caller gave up before an answer";
+    StrangerAddress,       "peer.stranger_address",         Peer,     0,   "no enabled peer lives at this source address on this transport";
+    StrangerCertificate,   "peer.stranger_certificate",     Peer,     0,   "the certificate names no peer of this source address, or did not verify";
+    PeerAmbiguous,         "peer.ambiguous",                Policy,   0,   "two peers live at this address and nothing tells them apart (Exchange event 1175)";
+    PeerDisabled,          "peer.disabled",                 Policy,   403, "the peer's status is disabled";
+    PeerNoNewCalls,        "peer.no_new_calls",             Policy,   503, "the peer's status is no-new-calls";
+    MethodNotAllowed,      "access.method",                 Peer,     405, "the method is not allowed from this peer";
+    NotAllowedHere,        "access.refused",                Policy,   403, "policy allows this peer no such request";
+    ExtensionRequired,     "access.extension",              Peer,     420, "the request requires an extension that is not supported";
+    CallLimit,             "admission.calls",               Resource, 503, "as many calls are up as the border may carry";
+    PeerCallLimit,         "admission.peer_calls",          Resource, 503, "as many calls are up as this peer may have";
+    RateLimit,             "admission.rate",                Resource, 503, "calls come faster than allowed";
+    Draining,              "admission.draining",            Us,       503, "the border is shutting down gracefully";
+    NoHuntGroup,           "hunt_group.none",               Policy,   404, "no hunt group of this peer matches the called number (Exchange: UM IP gateway, dial plan or hunt group not located)";
+    PlanMismatch,          "dial_plan.uri",                 Peer,     404, "a URI does not fit the dial plan's URI type (Exchange event 1021)";
+    ModeTransport,         "security_mode.transport",       Policy,   403, "the transport is below the security mode";
+    ModeMedia,             "security_mode.media",           Policy,   488, "the media profile is below, or not, what the security mode demands";
+    ModeInterwork,         "security_mode.interwork",       Policy,   403, "the peer's mode is below the dial plan's and the plan does not name it in interwork";
+    KeysInClear,           "security_mode.keys_in_clear",   Peer,     488, "SRTP keys came over an unencrypted leg";
+    MediaUnacceptable,     "media.unacceptable",            Peer,     488, "the session description offers nothing both sides can use";
+    MediaMalformed,        "media.malformed",               Peer,     488, "the session description cannot be read";
+    MediaPorts,            "media.ports",                   Resource, 503, "no media ports are free, or they could not be bound";
+    MediaSilent,           "media.silent",                  Peer,     0,   "no media from either side for the configured time";
+    NoRoute,               "routing.none",                  Policy,   404, "nowhere to send this call";
+    LocateFailed,          "locating.failed",               Resource, 503, "the target's name could not be resolved";
+    TargetsExhausted,      "failover.exhausted",            Resource, 503, "every target was tried and none answered";
+    TargetTimeout,         "failover.timeout",              Peer,     408, "the target did not answer in time";
+    TargetUnreachable,     "failover.unreachable",          Peer,     503, "the target could not be reached";
+    TargetCertificate,     "failover.certificate",          Peer,     503, "the target's certificate did not verify";
+    TargetUnavailable,     "failover.unavailable",          Peer,     503, "the target answered 503";
+    RedirectUntrusted,     "redirection.untrusted",         Peer,     502, "a redirect led to a host that is no trusted UM server of the pool";
+    RedirectDowngrade,     "redirection.downgrade",         Peer,     502, "a redirect led to a weaker transport";
+    RedirectLoop,          "redirection.loop",              Peer,     502, "a redirect led to a target already tried";
+    RedirectTooDeep,       "redirection.too_deep",          Peer,     502, "more redirects than allowed";
+    RedirectEmpty,         "redirection.empty",             Peer,     502, "a redirect without a usable Contact";
+    Rejected,              "call.rejected",                 Peer,     480, "the called side refused the call";
+    NoAnswer,              "call.no_answer",                Peer,     408, "it rang longer than allowed (timer C)";
+    AckMissing,            "call.ack_missing",              Peer,     0,   "the 2xx was never acknowledged";
+    SessionExpired,        "call.session_expired",          Peer,     0,   "the session was not refreshed in time (RFC 4028)";
+    DialogGone,            "call.dialog_gone",              Peer,     481, "the peer no longer knows the dialog";
+    Malformed,             "message.malformed",             Peer,     400, "not a well-formed SIP message";
+    TooManyHops,           "message.max_forwards",          Peer,     483, "Max-Forwards has reached zero";
+    Loop,                  "message.loop",                  Peer,     482, "the request has come through here before";
+    HeaderTooLarge,        "message.header_too_large",      Peer,     513, "the header part is over the limit";
+    BodyTooLarge,          "message.body_too_large",        Peer,     413, "the body is over the limit";
+    UnsupportedScheme,     "message.uri_scheme",            Peer,     416, "the Request-URI's scheme is not supported";
+    UnsupportedVersion,    "message.version",               Peer,     505, "the SIP version is not 2.0";
+    NoSuchDialog,          "message.no_dialog",             Peer,     481, "no call or transaction matches";
+    GlareRetry,            "message.glare",                 None,     491, "an offer is already under way in this dialog";
+    ServerBusy,            "message.invite_pending",        None,     500, "an earlier INVITE of this dialog is still unanswered";
+    Overload,              "load.overload",                 Resource, 503, "the border has more work than it can do in time";
+    Shutdown,              "call.shutdown",                 Us,       503, "the border ended the call at the end of its drain time";
+    Answered,              "request.answered",              None,     200, "the request was answered";
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl serde::Serialize for Reason {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
+/// One step of the border's deliberation.
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+pub struct Decision {
+    /// The file of `policy/` that decided, which is also the policy set's file: `hunt_group`, `security_mode`, …
+    pub stage: &'static str,
+    /// The rule, as an operator finds it: `hunt group "main"`, `default`.
+    pub rule: Cow<'static, str>,
+    /// `None`: passed.
+    pub refused: Option<Reason>,
+    /// What was compared with what: name and value.
+    pub compared: Vec<(&'static str, Cow<'static, str>)>,
+}
+
+impl Decision {
+    pub fn passed(stage: &'static str, rule: impl Into<Cow<'static, str>>) -> Decision {
+        Decision { stage, rule: rule.into(), refused: None, compared: Vec::new() }
+    }
+
+    pub fn refused(stage: &'static str, rule: impl Into<Cow<'static, str>>, reason: Reason) -> Decision {
+        Decision { stage, rule: rule.into(), refused: Some(reason), compared: Vec::new() }
+    }
+
+    pub fn comparing(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Decision {
+        self.compared.push((name, value.into()));
+        self
+    }
+}

@@ -1,0 +1,131 @@
+//! The signalling plane's whole boundary: a few events in, a few actions out.
+//!
+//! `core.handle(now, event)`, then `core.poll()` until it is empty, then `core.deadline()`; nothing else touches the core.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::media::control;
+use crate::policy::flow::{Flow, FlowId, ListenerId};
+use crate::policy::peer::PeerTable;
+use crate::policy::settings::PolicySet;
+use crate::signaling::fact::Fact;
+use crate::signaling::settings::Settings;
+use crate::sip::Transport;
+
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// One datagram, or one framed message of a stream, from an admitted source.
+    Received { flow: Arc<Flow>, bytes: Bytes },
+    /// A stream connection ended.
+    FlowClosed { flow: FlowId },
+    /// What was given to `Transmit` under this id could not be sent (RFC 3261 §18.4).
+    TransportFailed { id: TransmitId, error: TransportError },
+    /// The answer to `Action::Locate`: targets in the order to try them.
+    Located { id: LocateId, targets: Result<Vec<Target>, LocateError> },
+    Media(control::Event),
+    Peers(Arc<PeerTable>),
+    /// A reload took effect.
+    Policies(Arc<PolicySet>, Arc<Settings>),
+    Command(Command),
+    /// The deadline has come.
+    Tick,
+}
+
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Refuse new calls; end what is left when the drain time is over.
+    Drain,
+    /// BYE every call now.
+    ReleaseAll,
+}
+
+#[derive(Clone, Debug)]
+pub enum Action {
+    Transmit { id: TransmitId, route: Route, bytes: Bytes },
+    Locate { id: LocateId, query: LocateQuery },
+    Media(control::Command),
+    Fact(Fact),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TransmitId(pub u64);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LocateId(pub u64);
+
+/// Where bytes go.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Route {
+    Datagram { listener: ListenerId, remote: SocketAddr },
+    /// On an open connection; if it has gone, `otherwise` a new one (RFC 3261 §18.2.2), else `TransportFailed`.
+    Flow { id: FlowId, otherwise: Option<Connect> },
+    /// On any open connection we made to this (transport, remote, peer), or a new one (RFC 5923).
+    Connect(Connect),
+}
+
+impl Route {
+    /// The transport bytes will travel by, where the route itself says so.
+    pub fn is_datagram(&self) -> bool {
+        matches!(self, Route::Datagram { .. })
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Connect {
+    /// `Tcp` or `Tls`.
+    pub transport: Transport,
+    pub remote: SocketAddr,
+    /// The listener whose certificate and address family we use.
+    pub listener: ListenerId,
+    /// The peer by whose CA the certificate is verified.
+    pub peer: Arc<str>,
+    /// One of these must be in the certificate (TLS); the first that is a host name is also sent as SNI.
+    pub names: Vec<Arc<str>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransportError {
+    /// Refused, reset, unreachable.
+    Refused,
+    /// No connection within the connect limit.
+    TimedOut,
+    /// The other end's certificate did not verify, or it refused ours.
+    Certificate,
+    /// TLS failed for another reason.
+    Handshake,
+    /// The connection closed before or while sending, or its queue is full.
+    Closed,
+    /// A datagram was too big or the socket refused it.
+    Socket,
+}
+
+/// RFC 3263 §4: what is to be located.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct LocateQuery {
+    /// A host name (never a literal address: those need no locating).
+    pub host: Arc<str>,
+    pub port: Option<u16>,
+    /// Fixed by policy or by `;transport=`; `None`: NAPTR, then SRV, may choose among `allowed`.
+    pub transport: Option<Transport>,
+    /// Transports policy allows, strongest first.
+    pub allowed: Vec<Transport>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Target {
+    pub transport: Transport,
+    pub address: SocketAddr,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LocateError {
+    /// The name does not exist, or has no usable record.
+    NotFound,
+    /// No server answered in time, or the answer was broken.
+    Failed,
+}

@@ -1,0 +1,111 @@
+//! What happened, as values: everything observable (logs, metrics, call records, ladders, audit) is rendered in `adapters` from this one stream.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::media::control::{Report, Side};
+use crate::policy::flow::{Flow, TlsIdentity};
+use crate::policy::settings::SecurityMode;
+use crate::policy::verdict::{Decision, Reason};
+use crate::sdp::crypto::Suite;
+use crate::sip::Transport;
+use crate::time::Time;
+
+/// One call (both legs) or one standalone exchange, unique in the process's life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
+pub struct CallId(pub u64);
+
+#[derive(Clone, Debug)]
+pub struct Fact {
+    pub at: Time,
+    pub call: Option<CallId>,
+    pub what: What,
+}
+
+#[derive(Clone, Debug)]
+pub enum What {
+    Received { leg: Option<Side>, flow: Arc<Flow>, bytes: Bytes, retransmission: bool },
+    Sent { leg: Option<Side>, transport: Transport, remote: SocketAddr, bytes: Bytes, retransmission: bool },
+    /// Nothing was parsed, nothing is answered.
+    Stranger { transport: Transport, remote: SocketAddr, decision: Decision },
+    /// From a trusted peer, but not SIP we can take. `detail` never holds message text.
+    Malformed { flow: Arc<Flow>, peer: Arc<str>, reason: Reason, detail: &'static str },
+    /// What the border decided for this call, in order.
+    Decided(Vec<Decision>),
+    CallBegan { peer: Arc<str>, from: String, to: String },
+    /// First provisional answer above 100 from the B leg.
+    CallProgressed { status: u16 },
+    CallAnswered,
+    /// A 3xx was followed inside.
+    Redirected { hop: Hop },
+    /// One target was given up, another is tried.
+    FailedOver { peer: Arc<str>, target: SocketAddr, why: Reason },
+    Held { by: Side, held: bool },
+    CallEnded(Box<CallRecord>),
+    /// A request outside any call was answered or refused.
+    Standalone { method: String, peer: Arc<str>, status: u16, reason: Reason },
+    /// A new peer table is in force in the core.
+    PeersChanged { number: u64 },
+    PoliciesChanged { number: u64 },
+    Draining { calls: u32 },
+    Drained,
+}
+
+/// One 3xx followed.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Hop {
+    pub status: u16,
+    /// Host and port that answered, and that was tried next.
+    pub from: String,
+    pub to: String,
+    pub transport: Transport,
+}
+
+/// One per call, written when both legs have ended and the media report is in. Times are on the process's line; the renderer turns them into
+/// wall-clock times.
+#[derive(Clone, Debug)]
+pub struct CallRecord {
+    pub call: CallId,
+    pub began: Time,
+    pub progressed: Option<Time>,
+    pub answered: Option<Time>,
+    pub ended: Time,
+    /// The caller and the called, as on the A leg.
+    pub from: String,
+    pub to: String,
+    pub dial_plan: Option<Arc<str>>,
+    pub a: LegRecord,
+    /// `None` when no B leg was ever tried.
+    pub b: Option<LegRecord>,
+    pub redirects: Vec<Hop>,
+    pub released_by: ReleasedBy,
+    /// The final status on the A leg's INVITE.
+    pub status: Option<u16>,
+    pub reason: Reason,
+    pub media: Option<Report>,
+}
+
+#[derive(Clone, Debug)]
+pub struct LegRecord {
+    pub peer: Arc<str>,
+    pub call_id: String,
+    pub transport: Transport,
+    pub remote: SocketAddr,
+    pub tls: Option<Arc<TlsIdentity>>,
+    pub mode: SecurityMode,
+    /// The SRTP suite in use, where the media is protected.
+    pub suite: Option<Suite>,
+    /// Name of the first audio codec agreed, such as `PCMA/8000`.
+    pub codec: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReleasedBy {
+    Caller,
+    Called,
+    /// We ended it: policy, timer, silence, drain.
+    Border,
+}
