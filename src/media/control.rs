@@ -79,7 +79,12 @@ pub enum LatchPolicy {
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Bind the four sockets (RTP and RTCP on both sides). `silence`: report `Event::Silent` when nothing was accepted from either side for so long.
-    Open { stream: StreamId, a: Addresses, b: Addresses, silence: Option<Duration> },
+    Open {
+        stream: StreamId,
+        a: Addresses,
+        b: Addresses,
+        silence: Option<Duration>,
+    },
     /// Set what one side is. `None` leaves that part as it is. A side forwards nothing until its remote and both protections are known; a hold
     /// (remote address 0.0.0.0) is `remote: Some(None)`.
     Configure {
@@ -92,17 +97,28 @@ pub enum Command {
         /// How packets *to* this side's peer are protected.
         transmit: Option<Protection>,
     },
-    Close { stream: StreamId },
+    Close {
+        stream: StreamId,
+    },
 }
 
 /// What the media plane tells signalling.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The sockets could not be bound (a resource fault): the call cannot have audio.
-    OpenFailed { stream: StreamId, error: String },
+    OpenFailed {
+        stream: StreamId,
+        error: String,
+    },
     /// Nothing accepted from either side since `since`.
-    Silent { stream: StreamId, since: Time },
-    Closed { stream: StreamId, report: Box<Report> },
+    Silent {
+        stream: StreamId,
+        since: Time,
+    },
+    Closed {
+        stream: StreamId,
+        report: Box<Report>,
+    },
 }
 
 /// Everything counted on one stream, both sides.

@@ -18,13 +18,24 @@ use crate::sip::Transport;
 #[derive(Clone, Debug)]
 pub enum Event {
     /// One datagram, or one framed message of a stream, from an admitted source.
-    Received { flow: Arc<Flow>, bytes: Bytes },
+    Received {
+        flow: Arc<Flow>,
+        bytes: Bytes,
+    },
     /// A stream connection ended.
-    FlowClosed { flow: FlowId },
+    FlowClosed {
+        flow: FlowId,
+    },
     /// What was given to `Transmit` under this id could not be sent (RFC 3261 §18.4).
-    TransportFailed { id: TransmitId, error: TransportError },
+    TransportFailed {
+        id: TransmitId,
+        error: TransportError,
+    },
     /// The answer to `Action::Locate`: targets in the order to try them.
-    Located { id: LocateId, targets: Result<Vec<Target>, LocateError> },
+    Located {
+        id: LocateId,
+        targets: Result<Vec<Target>, LocateError>,
+    },
     Media(control::Event),
     Peers(Arc<PeerTable>),
     /// A reload took effect.
@@ -59,9 +70,15 @@ pub struct LocateId(pub u64);
 /// Where bytes go.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Route {
-    Datagram { listener: ListenerId, remote: SocketAddr },
+    Datagram {
+        listener: ListenerId,
+        remote: SocketAddr,
+    },
     /// On an open connection; if it has gone, `otherwise` a new one (RFC 3261 §18.2.2), else `TransportFailed`.
-    Flow { id: FlowId, otherwise: Option<Connect> },
+    Flow {
+        id: FlowId,
+        otherwise: Option<Connect>,
+    },
     /// On any open connection we made to this (transport, remote, peer), or a new one (RFC 5923).
     Connect(Connect),
 }

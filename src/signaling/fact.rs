@@ -26,30 +26,76 @@ pub struct Fact {
 
 #[derive(Clone, Debug)]
 pub enum What {
-    Received { leg: Option<Side>, flow: Arc<Flow>, bytes: Bytes, retransmission: bool },
-    Sent { leg: Option<Side>, transport: Transport, remote: SocketAddr, bytes: Bytes, retransmission: bool },
+    Received {
+        leg: Option<Side>,
+        flow: Arc<Flow>,
+        bytes: Bytes,
+        retransmission: bool,
+    },
+    Sent {
+        leg: Option<Side>,
+        transport: Transport,
+        remote: SocketAddr,
+        bytes: Bytes,
+        retransmission: bool,
+    },
     /// Nothing was parsed, nothing is answered.
-    Stranger { transport: Transport, remote: SocketAddr, decision: Decision },
+    Stranger {
+        transport: Transport,
+        remote: SocketAddr,
+        decision: Decision,
+    },
     /// From a trusted peer, but not SIP we can take. `detail` never holds message text.
-    Malformed { flow: Arc<Flow>, peer: Arc<str>, reason: Reason, detail: &'static str },
+    Malformed {
+        flow: Arc<Flow>,
+        peer: Arc<str>,
+        reason: Reason,
+        detail: &'static str,
+    },
     /// What the border decided for this call, in order.
     Decided(Vec<Decision>),
-    CallBegan { peer: Arc<str>, from: String, to: String },
+    CallBegan {
+        peer: Arc<str>,
+        from: String,
+        to: String,
+    },
     /// First provisional answer above 100 from the B leg.
-    CallProgressed { status: u16 },
+    CallProgressed {
+        status: u16,
+    },
     CallAnswered,
     /// A 3xx was followed inside.
-    Redirected { hop: Hop },
+    Redirected {
+        hop: Hop,
+    },
     /// One target was given up, another is tried.
-    FailedOver { peer: Arc<str>, target: SocketAddr, why: Reason },
-    Held { by: Side, held: bool },
+    FailedOver {
+        peer: Arc<str>,
+        target: SocketAddr,
+        why: Reason,
+    },
+    Held {
+        by: Side,
+        held: bool,
+    },
     CallEnded(Box<CallRecord>),
     /// A request outside any call was answered or refused.
-    Standalone { method: String, peer: Arc<str>, status: u16, reason: Reason },
+    Standalone {
+        method: String,
+        peer: Arc<str>,
+        status: u16,
+        reason: Reason,
+    },
     /// A new peer table is in force in the core.
-    PeersChanged { number: u64 },
-    PoliciesChanged { number: u64 },
-    Draining { calls: u32 },
+    PeersChanged {
+        number: u64,
+    },
+    PoliciesChanged {
+        number: u64,
+    },
+    Draining {
+        calls: u32,
+    },
     Drained,
 }
 

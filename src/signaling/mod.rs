@@ -2,8 +2,8 @@
 
 pub mod event;
 pub mod fact;
+pub mod locating;
+pub mod session;
 pub mod settings;
 pub mod timers;
 pub mod transaction;
-pub mod session;
-pub mod locating;
