@@ -1,1 +1,2 @@
 //! contract
+pub mod media;
