@@ -1,7 +1,8 @@
 //! What happened, as values: everything observable (logs, metrics, call records, ladders, audit) is rendered in `adapters` from this one stream.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -10,6 +11,7 @@ use crate::policy::flow::{Flow, TlsIdentity};
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::crypto::Suite;
+use crate::signaling::event::LocateError;
 use crate::sip::Transport;
 use crate::time::Time;
 
@@ -86,6 +88,11 @@ pub enum What {
         status: u16,
         reason: Reason,
     },
+    /// The state of a peer's host name in DNS has changed.
+    PeerName {
+        name: Arc<str>,
+        state: NameState,
+    },
     /// A new peer table is in force in the core.
     PeersChanged {
         number: u64,
@@ -97,6 +104,17 @@ pub enum What {
         calls: u32,
     },
     Drained,
+}
+
+/// How it stands with a peer's host name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameState {
+    /// Answered; the addresses differ from the last ones.
+    Fresh { addresses: Vec<IpAddr> },
+    /// Not answered: the last good addresses are kept for at most `grace` from now.
+    Kept { error: LocateError, grace: Duration },
+    /// Without addresses: who comes from there is a stranger.
+    Gone { error: LocateError },
 }
 
 /// One 3xx followed.

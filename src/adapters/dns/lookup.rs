@@ -1,0 +1,1 @@
+//! One question to DNS or to the hosts file.

@@ -1,0 +1,46 @@
+//! The domain name system, off the call path: locating targets (RFC 3263) and keeping every peer's host name fresh.
+//!
+//! [`Locator`] answers `Action::Locate`; [`PeerResolver`] keeps the numbered `PeerTable` in step with DNS.
+
+mod locator;
+mod lookup;
+mod peer_resolver;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use locator::Locator;
+pub use peer_resolver::PeerResolver;
+
+/// How names are resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Servers to ask; empty: those of /etc/resolv.conf.
+    pub servers: Vec<SocketAddr>,
+    /// Names found in /etc/hosts are answered from there alone.
+    pub hosts_file: bool,
+    /// One try of one question.
+    pub timeout: Duration,
+    /// One whole location, all its questions and retries.
+    pub limit: Duration,
+    /// A peer's name is asked for again no sooner than this, whatever its TTL says.
+    pub floor: Duration,
+    /// A peer's name is asked for again at the latest after this, whatever its TTL says.
+    pub ceiling: Duration,
+    /// How long the last good answer is kept when no server answers.
+    pub grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            servers: Vec::new(),
+            hosts_file: true,
+            timeout: Duration::from_secs(2),
+            limit: Duration::from_secs(8),
+            floor: Duration::from_secs(10),
+            ceiling: Duration::from_secs(3600),
+            grace: Duration::from_secs(3600),
+        }
+    }
+}
