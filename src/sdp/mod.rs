@@ -1,3 +1,10 @@
 //! Part I, the language: session descriptions (RFC 8866, 3264, 4568).
 
 pub mod crypto;
+pub mod description;
+pub mod direction;
+pub mod media;
+
+pub use description::{Attribute, Connection, Description, Line, Origin, SdpError, Text};
+pub use direction::Direction;
+pub use media::{Media, Proto};
