@@ -2,21 +2,12 @@
 
 use std::sync::Arc;
 
+pub use crate::policy::admission::Load;
 use crate::policy::flow::Flow;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::MediaPlan;
 use crate::policy::settings::{DialPlan, Peer, PolicySet, UmPool};
 use crate::policy::verdict::{Decision, Reason};
-
-/// How loaded the border is, as the core counts it.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Load {
-    pub calls: u32,
-    pub calls_of_peer: u32,
-    /// New calls admitted in the last second.
-    pub rate: u32,
-    pub draining: bool,
-}
 
 /// The facts of the question.
 #[derive(Clone, Copy)]

@@ -1,0 +1,46 @@
+//! (peer, pilot identifier) to dial plan, as a UM hunt group.
+//!
+//! The pilot is looked for in the Request-URI's user, then in To's; each as a user alone, then as `user@host` for pilots that are SIP URIs. Where
+//! none matches, the peer's default hunt group (the one without a pilot) catches the call; where there is none, 404.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::policy::settings::{HuntGroup, PolicySet, pilot_key};
+use crate::policy::verdict::{Decision, Reason};
+
+/// Where a number was dialled: a URI's user (decoded, without parameters of RFC 3966) and host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dialled<'a> {
+    /// `Request-URI` or `To`.
+    pub place: &'static str,
+    pub user: Cow<'a, str>,
+    pub host: &'a str,
+}
+
+/// The first hunt group that matches, in the order of `dialled`.
+pub fn find<'s>(set: &'s PolicySet, peer: &str, dialled: &[Dialled<'_>]) -> (Decision, Option<&'s Arc<HuntGroup>>) {
+    for at in dialled.iter().filter(|at| !at.user.is_empty()) {
+        let key = pilot_key(&at.user);
+        let found = set.hunt_groups.with_pilot(peer, &key).or_else(|| {
+            let uri = format!("{}@{}", at.user, at.host).to_ascii_lowercase();
+            set.hunt_groups.with_pilot(peer, &uri)
+        });
+        if let Some(group) = found {
+            let decision = Decision::passed("hunt_group", format!("hunt group \"{}\"", group.name)).comparing(at.place, key);
+            return (decision, Some(group));
+        }
+    }
+    let decision = match set.hunt_groups.default_of(peer) {
+        Some(group) => {
+            let decision = Decision::passed("hunt_group", format!("default hunt group \"{}\"", group.name));
+            return (listing(decision, dialled), Some(group));
+        }
+        None => Decision::refused("hunt_group", "no pilot matches and the peer has no default hunt group", Reason::NoHuntGroup),
+    };
+    (listing(decision.comparing("peer", String::from(peer)), dialled), None)
+}
+
+fn listing(decision: Decision, dialled: &[Dialled<'_>]) -> Decision {
+    dialled.iter().fold(decision, |decision, at| decision.comparing(at.place, String::from(&*at.user)))
+}
