@@ -1,0 +1,119 @@
+//! The RTP port pairs we may hand out: the even port carries RTP, the odd one above it RTCP (RFC 3550 §11).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// How long a released pair rests, so that late packets of the call that had it do not reach the next one.
+pub const QUARANTINE: Duration = Duration::from_secs(2);
+
+/// Pairs of one local address. Handed out in the order of their release, so the one longest unused comes first.
+#[derive(Clone, Debug)]
+pub struct PortPool {
+    free: VecDeque<u16>,
+    resting: VecDeque<(Time, u16)>,
+    /// One bit per pair of the range: in use.
+    used: Vec<bool>,
+    base: u16,
+}
+
+impl PortPool {
+    /// Every whole pair within `first..=last` (an odd `first` is left out; a pair needs both its ports inside).
+    pub fn new(first: u16, last: u16) -> PortPool {
+        let base = u32::from(first).next_multiple_of(2);
+        let free: VecDeque<u16> = (base..u32::from(last)).step_by(2).filter_map(|port| u16::try_from(port).ok()).filter(|port| *port != 0).collect();
+        let base = free.front().copied().unwrap_or(0);
+        PortPool { used: vec![false; free.len()], resting: VecDeque::with_capacity(free.len()), free, base }
+    }
+
+    /// An even port; its odd neighbour is allotted with it. `None` when every pair is in use or resting.
+    pub fn allocate(&mut self, now: Time) -> Option<u16> {
+        while let Some(&(until, port)) = self.resting.front()
+            && until <= now
+        {
+            self.resting.pop_front();
+            self.free.push_back(port);
+        }
+        let port = self.free.pop_front()?;
+        if let Some(used) = self.slot(port) {
+            *used = true;
+        }
+        Some(port)
+    }
+
+    /// Gives a pair back; it rests for `QUARANTINE`. A port that is not allotted is ignored.
+    pub fn release(&mut self, now: Time, port: u16) {
+        let Some(used) = self.slot(port) else { return };
+        if std::mem::take(used) {
+            self.resting.push_back((now + QUARANTINE, port));
+        }
+    }
+
+    /// Pairs in use now.
+    pub fn in_use(&self) -> usize {
+        self.used.len() - self.free.len() - self.resting.len()
+    }
+
+    /// Pairs in the range.
+    pub fn capacity(&self) -> usize {
+        self.used.len()
+    }
+
+    fn slot(&mut self, port: u16) -> Option<&mut bool> {
+        if !port.is_multiple_of(2) {
+            return None;
+        }
+        self.used.get_mut(usize::from(port.checked_sub(self.base)?) / 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: Time = Time::from_millis(1_000);
+
+    #[test]
+    fn only_whole_even_pairs_are_handed_out() {
+        let mut pool = PortPool::new(10_001, 10_006);
+        assert_eq!(pool.capacity(), 2);
+        assert_eq!(pool.allocate(T0), Some(10_002));
+        assert_eq!(pool.allocate(T0), Some(10_004));
+        assert_eq!(pool.allocate(T0), None);
+        assert_eq!(pool.in_use(), 2);
+    }
+
+    #[test]
+    fn the_edges_of_the_port_space() {
+        assert_eq!(PortPool::new(65_534, 65_535).capacity(), 1);
+        assert_eq!(PortPool::new(65_535, 65_535).capacity(), 0);
+        assert_eq!(PortPool::new(20, 10).capacity(), 0);
+        let mut low = PortPool::new(0, 3);
+        assert_eq!((low.capacity(), low.allocate(T0)), (1, Some(2)));
+    }
+
+    #[test]
+    fn a_released_pair_rests_before_it_is_used_again() {
+        let mut pool = PortPool::new(10_000, 10_001);
+        let port = pool.allocate(T0).unwrap();
+        pool.release(T0, port);
+        assert_eq!(pool.in_use(), 0);
+        assert_eq!(pool.allocate(T0 + Duration::from_millis(1_999)), None);
+        assert_eq!(pool.allocate(T0 + QUARANTINE), Some(port));
+    }
+
+    #[test]
+    fn a_strange_or_second_release_changes_nothing() {
+        let mut pool = PortPool::new(10_000, 10_003);
+        let port = pool.allocate(T0).unwrap();
+        pool.release(T0, port);
+        pool.release(T0, port);
+        pool.release(T0, port + 1);
+        pool.release(T0, 2);
+        pool.release(T0, 60_000);
+        let later = T0 + QUARANTINE;
+        assert!(pool.allocate(later).is_some() && pool.allocate(later).is_some());
+        assert_eq!(pool.allocate(later), None, "one pair twice");
+    }
+}
