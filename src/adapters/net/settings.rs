@@ -1,0 +1,67 @@
+//! What the network adapter is told at start: where to listen and how much to bear.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::policy::flow::ListenerId;
+use crate::sip::Transport;
+
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Settings {
+    pub listeners: Vec<ListenerSettings>,
+    pub limits: Limits,
+}
+
+/// One bound address. IPv6 sockets take IPv6 only (IPV6_V6ONLY), so a dual-stack border has two listeners.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerSettings {
+    pub id: ListenerId,
+    /// As the policy set calls it; used in messages to the operator.
+    pub name: Arc<str>,
+    pub transport: Transport,
+    /// Port 0 lets the system choose (tests); `Network::bound` says what was chosen.
+    pub address: SocketAddr,
+}
+
+/// Bounds on what peers can make us hold. Every one of them is enforced, none can be switched off.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Stream connections in all, both directions, handshakes included.
+    pub connections: usize,
+    /// Inbound stream connections from one address.
+    pub connections_per_source: usize,
+    /// TCP connect, and TLS handshake after it on the way out.
+    pub connect: Duration,
+    /// TLS handshake on the way in.
+    pub handshake: Duration,
+    /// From the first byte of a message to its last.
+    pub partial_message: Duration,
+    /// A connection on which nothing was received or sent for so long is closed.
+    pub idle: Duration,
+    /// A write that the other end's window holds up for so long ends the connection.
+    pub write: Duration,
+    /// Messages that may wait on one connection.
+    pub queue_messages: usize,
+    /// Bytes that may wait on one connection.
+    pub queue_bytes: usize,
+    /// Datagrams that may wait on one UDP listener while its socket would block.
+    pub queue_datagrams: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 10_000,
+            connections_per_source: 1_000,
+            connect: Duration::from_secs(4),
+            handshake: Duration::from_secs(5),
+            partial_message: Duration::from_secs(10),
+            idle: Duration::from_secs(3600),
+            write: Duration::from_secs(10),
+            queue_messages: 4_096,
+            queue_bytes: 8 * 1024 * 1024,
+            queue_datagrams: 4_096,
+        }
+    }
+}
