@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::policy::settings::{Peer, SecurityMode};
 use crate::policy::verdict::Reason;
 use crate::sdp::crypto::Suite;
+use crate::sdp::{Attribute, Description, Proto};
 use crate::sip::Transport;
 
 /// What one leg must be. Only this module makes one, so a leg that has one obeys its mode.
@@ -46,6 +47,43 @@ impl MediaPlan {
             SecurityMode::SipSecured | SecurityMode::Secured => transport.is_encrypted(),
         }
     }
+}
+
+/// Whether an offer that came over `transport` on a leg with this plan may be answered. The same question `run`, `explain` and every re-INVITE ask.
+///
+/// Errors: `ModeTransport` (403), `KeysInClear`, `ModeMedia` or `MediaUnacceptable` (488).
+pub fn offer(plan: &MediaPlan, transport: Transport, description: &Description) -> Result<(), Reason> {
+    audio(plan, transport, description).map(|_| ())
+}
+
+/// As [`offer`], with the index of the m-line to relay: the first audio stream that is not switched off and has the plan's profile. Optional SRTP
+/// (RTP/AVP with `a=crypto`) is plain RTP: enough for a plain leg over TLS, too little for a Secured one.
+pub fn audio(plan: &MediaPlan, transport: Transport, description: &Description) -> Result<usize, Reason> {
+    if !plan.permits(transport) {
+        return Err(Reason::ModeTransport);
+    }
+    if !transport.is_encrypted() && carries_keys(description) {
+        return Err(Reason::KeysInClear);
+    }
+    let mut wrong_profile = false;
+    for (index, media) in description.media.iter().enumerate() {
+        if media.port == 0 || !media.kind.eq_ignore_ascii_case("audio") {
+            continue;
+        }
+        match media.proto {
+            Proto::Savp | Proto::Savpf if plan.is_srtp() => return Ok(index),
+            Proto::Avp | Proto::Avpf if !plan.is_srtp() => return Ok(index),
+            Proto::Savp | Proto::Savpf | Proto::Avp | Proto::Avpf | Proto::TlsSavp | Proto::TlsSavpf => wrong_profile = true,
+            Proto::Udptl | Proto::Other(_) => {}
+        }
+    }
+    Err(if wrong_profile { Reason::ModeMedia } else { Reason::MediaUnacceptable })
+}
+
+/// Any line that holds SRTP keys, also in forms we do not use.
+fn carries_keys(description: &Description) -> bool {
+    let holds_key = |attribute: &Attribute| ["crypto", "cryptoscale", "key-mgmt"].iter().any(|name| attribute.is(name));
+    description.attributes.iter().chain(description.media.iter().flat_map(|media| &media.attributes)).any(holds_key)
 }
 
 /// The plan of a leg to or from `peer` where the call asks for `mode`: never below either of the two.
