@@ -4,12 +4,22 @@
 //! counters. Nothing is shared between workers, so the packet path takes no lock. Commands reach a worker through its inbox and an eventfd;
 //! events go back through one channel. A stream lives on the worker its [`StreamId`] points to, for all its life.
 
+mod silence;
+mod sockets;
+mod system;
+mod worker;
+
 use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::media::control::{Command, Event, StreamId};
+
+use self::worker::{Order, Shared, Worker};
 
 /// How the media plane is laid out. The defaults suit a machine that does little else.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,8 +59,33 @@ pub struct Counters {
     pub wakes: u64,
 }
 
+impl Counters {
+    fn plus(self, other: Counters) -> Counters {
+        Counters {
+            streams: self.streams + other.streams,
+            received: self.received + other.received,
+            forwarded: self.forwarded + other.forwarded,
+            dropped: self.dropped + other.dropped,
+            send_failed: self.send_failed + other.send_failed,
+            receive_failed: self.receive_failed + other.receive_failed,
+            oversized: self.oversized + other.oversized,
+            wakes: self.wakes + other.wakes,
+        }
+    }
+}
+
 /// The running media plane. Dropping it closes every stream and waits for the workers to end.
-pub struct MediaPlane {}
+pub struct MediaPlane {
+    workers: Vec<Desk>,
+    events: UnboundedSender<Event>,
+}
+
+/// One worker as the plane sees it.
+struct Desk {
+    orders: Sender<Order>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl MediaPlane {
     /// Starts the workers. `anchor` is where the process's [`crate::time::Time`] line begins: the same one the driver uses. Events arrive on
@@ -58,26 +93,55 @@ impl MediaPlane {
     ///
     /// Errors: what the kernel said when a worker's epoll, eventfd or thread could not be made.
     pub fn start(settings: Settings, anchor: Instant, events: UnboundedSender<Event>) -> io::Result<MediaPlane> {
-        let _ = (settings, anchor, events);
-        Ok(MediaPlane {})
+        let mut plane = MediaPlane { workers: Vec::new(), events: events.clone() };
+        for number in 0..settings.workers.max(1) {
+            let (orders, inbox) = mpsc::channel();
+            let shared = Arc::new(Shared::new()?);
+            let worker = Worker::new(settings.clone(), anchor, events.clone(), inbox, Arc::clone(&shared))?;
+            let thread = thread::Builder::new().name(format!("media-{number}")).spawn(move || worker.run())?;
+            plane.workers.push(Desk { orders, shared, thread: Some(thread) });
+        }
+        Ok(plane)
     }
 
-    /// Hands a command to the worker that owns its stream. Never blocks. Commands for one stream are carried out in the order given; those for
-    /// a stream that is not open are ignored, but for `Close`, which then yields nothing.
+    /// Hands a command to the worker that owns its stream. Never blocks. Commands for one stream are carried out in the order given. Every
+    /// `Close` is answered by one `Closed`, with an empty report if the stream was not open (say, after `OpenFailed`); a `Configure` for such a
+    /// stream is ignored.
     pub fn command(&self, command: Command) {
-        let _ = command;
+        let at = stream_of(&command).0 % self.workers.len().max(1) as u64;
+        let Some(desk) = self.workers.get(at as usize) else { return worker::refuse(&self.events, command) };
+        match desk.orders.send(Order::Carry(command)) {
+            Ok(()) => desk.shared.wake(),
+            Err(mpsc::SendError(Order::Carry(command))) => worker::refuse(&self.events, command),
+            Err(mpsc::SendError(Order::Stop)) => {}
+        }
     }
 
-    /// What the workers counted so far.
+    /// What the workers counted up to their last wake.
     pub fn counters(&self) -> Counters {
-        Counters::default()
+        self.workers.iter().map(|desk| desk.shared.counters()).fold(Counters::default(), Counters::plus)
     }
 
     /// Closes every stream (each yields its `Event::Closed`), ends the workers and waits for them.
-    pub fn close(self) {}
+    pub fn close(self) {
+        drop(self);
+    }
 }
 
-#[allow(dead_code)]
+impl Drop for MediaPlane {
+    fn drop(&mut self) {
+        for desk in &self.workers {
+            let _ = desk.orders.send(Order::Stop);
+            desk.shared.wake();
+        }
+        for desk in &mut self.workers {
+            if let Some(thread) = desk.thread.take() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
 fn stream_of(command: &Command) -> StreamId {
     match command {
         Command::Open { stream, .. } | Command::Configure { stream, .. } | Command::Close { stream } => *stream,

@@ -1,0 +1,74 @@
+//! The four UDP sockets of one stream: RTP and RTCP (RFC 3550 §11) on each side, bound to the addresses signalling chose.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::media::control::{Addresses, Side};
+use crate::media::relay::Channel;
+
+use super::Settings;
+
+/// Which of a stream's four sockets: the low two bits of its epoll token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place(u8);
+
+impl Place {
+    pub(super) const ALL: [Place; 4] = [Place(0), Place(1), Place(2), Place(3)];
+
+    pub(super) const fn from_token(token: u64) -> Place {
+        Place((token & 3) as u8)
+    }
+
+    pub(super) const fn bits(self) -> u64 {
+        self.0 as u64
+    }
+
+    pub(super) const fn side(self) -> Side {
+        if self.0 & 2 == 0 { Side::A } else { Side::B }
+    }
+
+    pub(super) const fn channel(self) -> Channel {
+        if self.0 & 1 == 0 { Channel::Rtp } else { Channel::Rtcp }
+    }
+
+    /// The same channel on the other side.
+    pub(super) const fn opposite(self) -> Place {
+        Place(self.0 ^ 2)
+    }
+}
+
+/// A stream's sockets, by [`Place`].
+pub(super) struct Sockets([OwnedFd; 4]);
+
+impl Sockets {
+    /// Binds all four or none. The error names the address that could not be had.
+    pub(super) fn open(a: Addresses, b: Addresses, settings: &Settings) -> Result<Sockets, (SocketAddr, io::Error)> {
+        let bind = |address| bind(address, settings).map_err(|error| (address, error));
+        Ok(Sockets([bind(a.rtp)?, bind(a.rtcp)?, bind(b.rtp)?, bind(b.rtcp)?]))
+    }
+
+    pub(super) fn at(&self, place: Place) -> BorrowedFd<'_> {
+        // Two bits name four places, so the index is always inside.
+        self.0[usize::from(place.0 & 3)].as_fd()
+    }
+}
+
+/// SO_REUSEADDR stays off: two streams on one port would take each other's packets. IPv6 sockets are IPv6 only, so that no IPv4 peer appears
+/// under a mapped address.
+fn bind(address: SocketAddr, settings: &Settings) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    let class = u32::from(settings.dscp.min(63)) << 2;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+        socket.set_tclass_v6(class)?;
+    } else {
+        socket.set_tos_v4(class)?;
+    }
+    socket.set_recv_buffer_size(settings.receive_buffer)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
