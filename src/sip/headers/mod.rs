@@ -1,0 +1,22 @@
+//! Typed headers, read on demand from a [`super::Message`] (RFC 3261 §20 and extensions), one file per family.
+
+mod addresses;
+mod capabilities;
+pub(super) mod content;
+mod reliability;
+mod request;
+mod session;
+
+pub use reliability::RAck;
+pub use request::CSeq;
+pub use session::{Refresher, SessionExpires};
+
+use super::HeaderError;
+use super::HeaderName;
+use super::scan::{number, trim};
+
+/// A number that must fit 32 bits, with nothing beside it.
+fn number_32(name: HeaderName, value: &[u8]) -> Result<u32, HeaderError> {
+    let wide = number(trim(value)).ok_or(HeaderError::malformed(name, "no number"))?;
+    u32::try_from(wide).map_err(|_| HeaderError::malformed(name, "number too large"))
+}

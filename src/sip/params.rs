@@ -1,0 +1,126 @@
+//! Parameters of headers and URIs (RFC 3261 §25.1 `generic-param`, §19.1.1 `uri-parameters`): `;name`, `;name=value`, `;name="quoted"`.
+
+use std::fmt;
+
+use super::scan::{cut_unquoted, trim, utf8};
+
+/// The text after the first `;`, read on demand. Names are compared without regard to case; a parameter that is not UTF-8 is passed over.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Params<'a> {
+    raw: &'a [u8],
+}
+
+impl<'a> Params<'a> {
+    /// `raw`: with or without the leading `;`.
+    pub fn new(raw: &'a str) -> Params<'a> {
+        Params::from_bytes(raw.as_bytes())
+    }
+
+    pub fn from_bytes(raw: &'a [u8]) -> Params<'a> {
+        let raw = trim(raw);
+        Params { raw: raw.strip_prefix(b";").unwrap_or(raw) }
+    }
+
+    /// The value of the first parameter of this name: `Some("")` if it has none, without its quotes if it is quoted (escapes stay as they are).
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.raw_pairs().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).and_then(|(_, v)| utf8(unquote(v.unwrap_or_default())))
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.raw_pairs().any(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
+    /// Name and value of each, in order, values as [`Params::get`] gives them.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        self.raw_pairs().filter_map(|(n, v)| Some((utf8(n)?, utf8(unquote(v.unwrap_or_default()))?)))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.raw_pairs().next().is_none()
+    }
+
+    /// As written, without the leading `;`.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    fn raw_pairs(&self) -> RawPairs<'a> {
+        RawPairs { rest: self.raw }
+    }
+}
+
+/// Without the quotes of a quoted string.
+fn unquote(value: &[u8]) -> &[u8] {
+    match value {
+        [b'"', inner @ .., b'"'] => inner,
+        _ => value,
+    }
+}
+
+struct RawPairs<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for RawPairs<'a> {
+    type Item = (&'a [u8], Option<&'a [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.rest.is_empty() {
+            let (one, rest) = cut_unquoted(self.rest, b';').unwrap_or((self.rest, &[]));
+            self.rest = rest;
+            let (name, value) = match super::scan::cut(one, b'=') {
+                Some((name, value)) => (trim(name), Some(trim(value))),
+                None => (trim(one), None),
+            };
+            if !name.is_empty() {
+                return Some((name, value));
+            }
+        }
+        None
+    }
+}
+
+impl fmt::Debug for Params<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// Writes `;name=value…` as written; nothing if there are none. Bytes that are not UTF-8 are replaced.
+impl fmt::Display for Params<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() { Ok(()) } else { write!(f, ";{}", String::from_utf8_lossy(self.raw)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_by_name_in_any_case() {
+        let p = Params::new(";Tag=abc; lr ;expires = 60;x=\"a;b\\\"c\";y=a=b");
+        assert_eq!(p.get("tag"), Some("abc"));
+        assert_eq!(p.get("LR"), Some(""));
+        assert_eq!(p.get("expires"), Some("60"));
+        assert_eq!(p.get("x"), Some("a;b\\\"c"));
+        assert_eq!(p.get("y"), Some("a=b"));
+        assert_eq!(p.get("a"), None);
+        assert_eq!(p.iter().count(), 5);
+    }
+
+    #[test]
+    fn empty_and_broken_ones_do_no_harm() {
+        assert!(Params::new("").is_empty());
+        assert!(Params::new(";;; ;").is_empty());
+        assert_eq!(Params::new(";=x;a").iter().collect::<Vec<_>>(), [("a", "")]);
+        assert_eq!(Params::new("a=\"unclosed;b=c").get("b"), None);
+        assert_eq!(Params::new("a=\"").get("a"), Some("\""));
+        assert_eq!(Params::from_bytes(b"a=\xff;b=1").iter().collect::<Vec<_>>(), [("b", "1")]);
+    }
+
+    #[test]
+    fn the_first_of_two_counts() {
+        assert_eq!(Params::new("a=1;a=2").get("a"), Some("1"));
+    }
+}

@@ -1,0 +1,312 @@
+//! SIP, SIPS and tel URIs (RFC 3261 §19.1, RFC 3966, IPv6 references of RFC 3986): reading, writing, comparing.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::params::Params;
+use super::scan::number;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scheme<'a> {
+    Sip,
+    Sips,
+    Tel,
+    /// As written.
+    Other(&'a str),
+}
+
+impl<'a> Scheme<'a> {
+    fn parse(text: &'a str) -> Option<Scheme<'a>> {
+        if text.eq_ignore_ascii_case("sip") {
+            return Some(Scheme::Sip);
+        }
+        if text.eq_ignore_ascii_case("sips") {
+            return Some(Scheme::Sips);
+        }
+        if text.eq_ignore_ascii_case("tel") {
+            return Some(Scheme::Tel);
+        }
+        let (first, rest) = text.as_bytes().split_first()?;
+        let rest_fits = rest.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+        (first.is_ascii_alphabetic() && rest_fits).then_some(Scheme::Other(text))
+    }
+
+    pub fn as_str(&self) -> &'a str {
+        match *self {
+            Scheme::Sip => "sip",
+            Scheme::Sips => "sips",
+            Scheme::Tel => "tel",
+            Scheme::Other(text) => text,
+        }
+    }
+}
+
+/// A URI over the text it was read from. Write it changed with `Uri { port: None, ..uri }.to_string()`.
+#[derive(Clone, Copy, Debug)]
+pub struct Uri<'a> {
+    pub scheme: Scheme<'a>,
+    /// As written, escapes and user parameters (`+1;phone-context=x`) included; for `tel` the number. `None` where there is no `@`.
+    pub user: Option<&'a str>,
+    pub password: Option<&'a str>,
+    /// As written, IPv6 in its brackets. Empty for `tel` and for schemes other than SIP's.
+    pub host: &'a str,
+    pub port: Option<u16>,
+    pub params: Params<'a>,
+    /// What follows `?`.
+    pub headers: Option<&'a str>,
+    /// Everything after the scheme's colon, for the schemes that are not taken apart; empty for `sip`, `sips` and `tel`.
+    pub opaque: &'a str,
+}
+
+/// What is wrong with a URI.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UriError(pub &'static str);
+
+impl fmt::Display for UriError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for UriError {}
+
+impl<'a> Uri<'a> {
+    pub fn parse(text: &'a str) -> Result<Uri<'a>, UriError> {
+        if text.bytes().any(|b| b <= b' ' || matches!(b, 0x7f | b'<' | b'>' | b'"')) {
+            return Err(UriError("space, control character, quote or bracket in the URI"));
+        }
+        let (scheme, rest) = text.split_once(':').ok_or(UriError("no scheme"))?;
+        let scheme = Scheme::parse(scheme).ok_or(UriError("malformed scheme"))?;
+        match scheme {
+            Scheme::Sip | Scheme::Sips => parse_sip(scheme, rest),
+            Scheme::Tel => parse_tel(rest),
+            Scheme::Other(_) => Ok(Uri { scheme, user: None, password: None, host: "", port: None, params: Params::default(), headers: None, opaque: rest }),
+        }
+    }
+
+    /// The host, if it is a literal address.
+    pub fn host_addr(&self) -> Option<IpAddr> {
+        host_addr(self.host)
+    }
+
+    /// The `transport` parameter, as written.
+    pub fn transport(&self) -> Option<&'a str> {
+        self.params.get("transport").filter(|t| !t.is_empty())
+    }
+
+    /// The user part without its `%hh` escapes; empty if there is none. Bytes that are then not UTF-8 are replaced.
+    pub fn user_decoded(&self) -> Cow<'a, str> {
+        decoded(self.user.unwrap_or_default())
+    }
+
+    pub fn is_sip(&self) -> bool {
+        matches!(self.scheme, Scheme::Sip | Scheme::Sips)
+    }
+
+    /// RFC 3261 §19.1.4, and RFC 3966 §5 for `tel`. Not transitive, as the RFC's own rules are not.
+    pub fn is_equivalent(&self, other: &Uri<'_>) -> bool {
+        match (self.scheme, other.scheme) {
+            (Scheme::Sip, Scheme::Sip) | (Scheme::Sips, Scheme::Sips) => {
+                same_decoded(self.user, other.user)
+                    && same_decoded(self.password, other.password)
+                    && same_host(self.host, other.host)
+                    && self.port == other.port
+                    && same_params(&self.params, &other.params)
+                    && same_headers(self.headers, other.headers)
+            }
+            (Scheme::Tel, Scheme::Tel) => same_number(self.user, other.user) && same_tel_params(&self.params, &other.params),
+            (Scheme::Other(a), Scheme::Other(b)) => a.eq_ignore_ascii_case(b) && self.opaque == other.opaque,
+            _ => false,
+        }
+    }
+}
+
+fn parse_sip<'a>(scheme: Scheme<'a>, rest: &'a str) -> Result<Uri<'a>, UriError> {
+    // A bare '@' is legal in one place only; what stands before the first is the userinfo, whatever it holds (`+1;phone-context=x@gw`).
+    let (user, password, rest) = match rest.split_once('@') {
+        Some((info, rest)) => match info.split_once(':') {
+            Some((user, password)) => (Some(user), Some(password), rest),
+            None => (Some(info), None, rest),
+        },
+        None => (None, None, rest),
+    };
+    if user == Some("") {
+        return Err(UriError("nothing before the @"));
+    }
+    let (rest, headers) = match rest.split_once('?') {
+        Some((rest, headers)) => (rest, Some(headers)),
+        None => (rest, None),
+    };
+    let (host_port, params) = rest.split_once(';').unwrap_or((rest, ""));
+    let (host, port) = parse_host_port(host_port).map_err(UriError)?;
+    Ok(Uri { scheme, user, password, host, port, params: Params::new(params), headers, opaque: "" })
+}
+
+fn parse_tel(rest: &str) -> Result<Uri<'_>, UriError> {
+    let (digits, params) = rest.split_once(';').unwrap_or((rest, ""));
+    let local = digits.strip_prefix('+').unwrap_or(digits);
+    let fits = |b: u8| b.is_ascii_hexdigit() || matches!(b, b'*' | b'#' | b'-' | b'.' | b'(' | b')');
+    if !local.bytes().all(fits) || !local.bytes().any(|b| b.is_ascii_hexdigit() || matches!(b, b'*' | b'#')) {
+        return Err(UriError("no telephone number"));
+    }
+    Ok(Uri { scheme: Scheme::Tel, user: Some(digits), password: None, host: "", port: None, params: Params::new(params), headers: None, opaque: "" })
+}
+
+/// `host`, `host:port`, `[v6]`, `[v6]:port`, without spaces.
+pub(super) fn parse_host_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
+    let (host, port) = if text.starts_with('[') {
+        let end = text.find(']').ok_or("unclosed IPv6 bracket")? + 1;
+        let (host, rest) = text.split_at(end);
+        match rest.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if rest.is_empty() => (host, None),
+            None => return Err("text after the IPv6 bracket"),
+        }
+    } else {
+        match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        }
+    };
+    check_host(host)?;
+    Ok((host, port.map(parse_port).transpose()?))
+}
+
+fn parse_port(text: &str) -> Result<u16, &'static str> {
+    number(text.as_bytes()).and_then(|n| u16::try_from(n).ok()).ok_or("malformed port")
+}
+
+/// A host name (letters, digits, `-`, `.`, and the underscore the field is full of), an IPv4 address, or an IPv6 address in brackets.
+pub(super) fn check_host(host: &str) -> Result<(), &'static str> {
+    if let Some(inner) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        return inner.parse::<Ipv6Addr>().map(|_| ()).map_err(|_| "malformed IPv6 address");
+    }
+    match host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')) && host.bytes().any(|b| b.is_ascii_alphanumeric()) {
+        true => Ok(()),
+        false => Err("malformed host"),
+    }
+}
+
+pub(super) fn host_addr(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+    }
+}
+
+fn hex(b: u8) -> Option<u8> {
+    (b as char).to_digit(16).map(|d| d as u8)
+}
+
+/// The bytes of `text` with `%hh` resolved; a `%` that begins no escape stands for itself.
+fn decode(text: &str) -> impl Iterator<Item = u8> + '_ {
+    let mut rest = text.as_bytes();
+    std::iter::from_fn(move || {
+        if let [b'%', high, low, tail @ ..] = rest
+            && let (Some(high), Some(low)) = (hex(*high), hex(*low))
+        {
+            rest = tail;
+            return Some(high << 4 | low);
+        }
+        let (&first, tail) = rest.split_first()?;
+        rest = tail;
+        Some(first)
+    })
+}
+
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let bytes: Vec<u8> = decode(text).collect();
+    Cow::Owned(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+}
+
+fn same_decoded(a: Option<&str>, b: Option<&str>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => decode(a).eq(decode(b)),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn same_decoded_any_case(a: &str, b: &str) -> bool {
+    decode(a).map(|x| x.to_ascii_lowercase()).eq(decode(b).map(|x| x.to_ascii_lowercase()))
+}
+
+pub(super) fn same_host(a: &str, b: &str) -> bool {
+    match (host_addr(a), host_addr(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => a.eq_ignore_ascii_case(b),
+    }
+}
+
+/// Those present in both must agree; these few must be in both or in neither; others in one only are ignored.
+fn same_params(a: &Params<'_>, b: &Params<'_>) -> bool {
+    let agree = |x: &Params<'_>, y: &Params<'_>| {
+        x.iter().all(|(name, value)| match y.get(name) {
+            Some(other) => same_decoded_any_case(value, other),
+            None => !["transport", "user", "ttl", "method", "maddr"].iter().any(|must| must.eq_ignore_ascii_case(name)),
+        })
+    };
+    agree(a, b) && agree(b, a)
+}
+
+/// All headers must be in both, in any order.
+fn same_headers(a: Option<&str>, b: Option<&str>) -> bool {
+    let (a, b) = (a.unwrap_or_default(), b.unwrap_or_default());
+    let one = |h: &str, all: &str| {
+        let (name, value) = h.split_once('=').unwrap_or((h, ""));
+        all.split('&').any(|other| {
+            let (other_name, other_value) = other.split_once('=').unwrap_or((other, ""));
+            same_decoded_any_case(name, other_name) && same_decoded(Some(value), Some(other_value))
+        })
+    };
+    // Bounded: a URI with hundreds of headers is compared as text.
+    if a.split('&').count() != b.split('&').count() || a.split('&').count() > 32 {
+        return a == b;
+    }
+    a.split('&').all(|h| one(h, b)) && b.split('&').all(|h| one(h, a))
+}
+
+fn same_number(a: Option<&str>, b: Option<&str>) -> bool {
+    let digits =
+        |n: Option<&str>| n.unwrap_or_default().bytes().filter(|b| !matches!(b, b'-' | b'.' | b'(' | b')')).map(|b| b.to_ascii_lowercase()).collect::<Vec<_>>();
+    digits(a) == digits(b)
+}
+
+fn same_tel_params(a: &Params<'_>, b: &Params<'_>) -> bool {
+    let within = |x: &Params<'_>, y: &Params<'_>| x.iter().all(|(name, value)| y.get(name).is_some_and(|other| same_decoded_any_case(value, other)));
+    within(a, b) && within(b, a)
+}
+
+/// Canonical: scheme and host in lower case, the rest as written.
+impl fmt::Display for Uri<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.scheme.as_str())?;
+        if let Scheme::Other(_) = self.scheme {
+            return f.write_str(self.opaque);
+        }
+        if let Some(user) = self.user {
+            f.write_str(user)?;
+        }
+        if let Some(password) = self.password {
+            write!(f, ":{password}")?;
+        }
+        if self.is_sip() {
+            if self.user.is_some() {
+                f.write_str("@")?;
+            }
+            self.host.chars().try_for_each(|c| fmt::Write::write_char(f, c.to_ascii_lowercase()))?;
+        }
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        write!(f, "{}", self.params)?;
+        match self.headers {
+            Some(headers) => write!(f, "?{headers}"),
+            None => Ok(()),
+        }
+    }
+}
