@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::direction::Direction;
 use super::media::Media;
 
 /// Free text of one line: bytes without CR or LF, usually UTF-8 but not necessarily (`s=` in Latin-1 is seen in the field).
@@ -103,6 +104,10 @@ impl Attribute {
         self.value.as_ref().and_then(Text::as_str)
     }
 
+    pub fn direction(&self) -> Option<Direction> {
+        if self.value.is_none() { Direction::parse(&self.name) } else { None }
+    }
+
     fn is_secret(&self) -> bool {
         ["crypto", "cryptoscale", "key-mgmt", "ice-pwd"].iter().any(|name| self.is(name))
     }
@@ -180,11 +185,18 @@ impl std::error::Error for SdpError {}
 impl Description {
     pub const CONTENT_TYPE: &'static str = "application/sdp";
 
-    pub fn parse(_bytes: &[u8]) -> Result<Description, SdpError> {
-        Err(SdpError::NotADescription)
+    /// Session-level attributes of this name.
+    pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Attribute> {
+        self.attributes.iter().filter(move |attribute| attribute.is(name))
     }
 
-    pub fn write(&self) -> Vec<u8> {
-        Vec::new()
+    /// The `c=` line that holds for `media`: its own, else the session's.
+    pub fn connection_of<'a>(&'a self, media: &'a Media) -> Option<&'a Connection> {
+        media.connection.as_ref().or(self.connection.as_ref())
+    }
+
+    /// The direction that holds for `media`: its own, else the session's, else sendrecv (RFC 3264 §5.1).
+    pub fn direction_of(&self, media: &Media) -> Direction {
+        media.direction().or_else(|| self.attributes.iter().find_map(Attribute::direction)).unwrap_or_default()
     }
 }

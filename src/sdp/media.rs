@@ -1,7 +1,12 @@
 //! One m-line and what belongs to it (RFC 8866 §5.14).
 
-use super::description::{Attribute, Connection, Line, Text};
 use std::fmt;
+
+use super::crypto::{Crypto, CryptoError};
+use super::description::{Attribute, Connection, Line, Text};
+use super::direction::Direction;
+use super::rtcp::Rtcp;
+use super::rtpmap::{self, RtpMap};
 
 /// The transport protocol of an m-line. Written in capitals; read in any letter case.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,4 +84,45 @@ pub struct Media {
     pub attributes: Vec<Attribute>,
     /// As `Description::other`.
     pub other: Vec<Line>,
+}
+
+impl Media {
+    pub fn is_audio(&self) -> bool {
+        self.kind.eq_ignore_ascii_case("audio")
+    }
+
+    /// Attributes of this name in their order.
+    pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Attribute> {
+        self.attributes.iter().filter(move |attribute| attribute.is(name))
+    }
+
+    /// The m-line's own direction, the first if it has several.
+    pub fn direction(&self) -> Option<Direction> {
+        self.attributes.iter().find_map(Attribute::direction)
+    }
+
+    /// Where the peer wants RTCP if it says so (RFC 3605).
+    pub fn rtcp(&self) -> Option<Rtcp<'_>> {
+        self.named("rtcp").find_map(|attribute| Rtcp::parse(attribute.text()?))
+    }
+
+    pub fn rtpmaps(&self) -> impl Iterator<Item = RtpMap<'_>> {
+        self.named("rtpmap").filter_map(|attribute| RtpMap::parse(attribute.text()?))
+    }
+
+    /// What the format is called: by its `rtpmap`, else by the static table of RFC 3551.
+    pub fn rtpmap_of<'a>(&'a self, format: &str) -> Option<RtpMap<'a>> {
+        let payload: u8 = format.parse().ok()?;
+        self.rtpmaps().find(|map| map.payload == payload).or_else(|| rtpmap::fixed(payload))
+    }
+
+    /// Milliseconds of media per packet (RFC 8866 §6.4).
+    pub fn ptime(&self) -> Option<u32> {
+        self.named("ptime").find_map(|attribute| attribute.text()?.trim().parse().ok())
+    }
+
+    /// The `a=crypto` lines in their order; those that cannot be read are errors, not gaps.
+    pub fn cryptos(&self) -> impl Iterator<Item = Result<Crypto, CryptoError>> {
+        self.named("crypto").map(|attribute| Crypto::parse(attribute.text().unwrap_or_default()))
+    }
 }

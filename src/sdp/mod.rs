@@ -4,7 +4,14 @@ pub mod crypto;
 pub mod description;
 pub mod direction;
 pub mod media;
+mod parse;
+pub mod rtcp;
+pub mod rtpmap;
+mod write;
 
 pub use description::{Attribute, Connection, Description, Line, Origin, SdpError, Text};
 pub use direction::Direction;
 pub use media::{Media, Proto};
+
+#[cfg(test)]
+mod tests;
