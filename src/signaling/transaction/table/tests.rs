@@ -1,0 +1,1 @@
+//! The table and its machines by virtual time.
