@@ -12,19 +12,19 @@ use crate::signaling::event::Connect;
 pub struct Handshakes(pub Arc<CredentialStore>);
 
 impl net::Handshakes for Handshakes {
-    fn server(&self, _listener: ListenerId, _candidates: &[Arc<Peer>]) -> Option<Arc<rustls::ServerConfig>> {
-        None
+    fn server(&self, listener: ListenerId, candidates: &[Arc<Peer>]) -> Option<Arc<rustls::ServerConfig>> {
+        self.0.current().server(listener, candidates)
     }
 
-    fn client(&self, _to: &Connect) -> Option<(Arc<rustls::ClientConfig>, rustls::pki_types::ServerName<'static>)> {
-        None
+    fn client(&self, to: &Connect) -> Option<(Arc<rustls::ClientConfig>, rustls::pki_types::ServerName<'static>)> {
+        self.0.current().client(to)
     }
 
-    fn accepted(&self, _candidates: &[Arc<Peer>], _connection: &rustls::CommonState) -> TlsIdentity {
-        TlsIdentity::default()
+    fn accepted(&self, candidates: &[Arc<Peer>], connection: &rustls::CommonState) -> TlsIdentity {
+        self.0.current().accepted(candidates, connection)
     }
 
-    fn connected(&self, _to: &Connect, _connection: &rustls::CommonState) -> TlsIdentity {
-        TlsIdentity::default()
+    fn connected(&self, to: &Connect, connection: &rustls::CommonState) -> TlsIdentity {
+        self.0.current().connected(to, connection)
     }
 }

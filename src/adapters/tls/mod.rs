@@ -1,12 +1,18 @@
 //! Certificates: loading, checking, and deciding in a handshake whom a certificate speaks for (RFC 5922 SIP domain certificates, RFC 5280 §6,
 //! RFC 6125). Mutual in both directions; there is no switch to turn verification off.
 
+mod certificate;
+mod credentials;
+mod files;
+mod trust;
+mod verifier;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-
 use crate::policy::flow::ListenerId;
+
+pub use credentials::{CredentialStore, Credentials, LoadedCertificate};
 
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Settings {
@@ -34,7 +40,7 @@ pub struct PeerCertificates {
     pub own: Option<KeyPairFiles>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyPairFiles {
     /// PEM: our certificate, then the intermediates towards the root, leaf first.
     pub certificate: PathBuf,
@@ -53,34 +59,5 @@ pub struct Problem {
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}; {}", self.file.display(), self.what, self.remedy)
-    }
-}
-
-/// All certificates and keys of one load, checked. Immutable; a reload makes a new one.
-pub struct Credentials {}
-
-impl Credentials {
-    /// All or nothing: every problem of every file at once.
-    pub fn load(_settings: &Settings) -> Result<Credentials, Vec<Problem>> {
-        Ok(Credentials {})
-    }
-}
-
-/// The credentials in force. New handshakes use the newest; open connections go on.
-pub struct CredentialStore {
-    current: ArcSwap<Credentials>,
-}
-
-impl CredentialStore {
-    pub fn new(credentials: Credentials) -> CredentialStore {
-        CredentialStore { current: ArcSwap::from_pointee(credentials) }
-    }
-
-    pub fn swap(&self, credentials: Credentials) {
-        self.current.store(Arc::new(credentials));
-    }
-
-    pub fn current(&self) -> Arc<Credentials> {
-        self.current.load_full()
     }
 }
