@@ -3,3 +3,4 @@
 pub mod answer;
 pub mod offer_answer;
 pub mod reliability;
+pub mod session_timer;

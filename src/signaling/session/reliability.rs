@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::signaling::settings::Timers;
+use crate::sip::{Method, RAck};
 use crate::time::Time;
 
 /// The answering side of one INVITE. One reliable provisional is in the air at a time: while `ready` says no, the core keeps the newest of what
@@ -85,17 +86,17 @@ impl ReliableServer {
         self.unacknowledged = Some(Unacknowledged { bytes, schedule: Some(schedule) });
     }
 
-    /// The three parts of RAck (§7.2); `method` is compared case-sensitively with INVITE.
-    pub fn on_prack(&mut self, rseq: u32, cseq: u32, method: &str) -> Prack {
-        if cseq != self.cseq || method != "INVITE" {
+    /// A PRACK with this RAck (§7.2).
+    pub fn on_prack(&mut self, rack: &RAck) -> Prack {
+        if rack.cseq != self.cseq || rack.method != Method::Invite {
             return Prack::Unmatched;
         }
-        if self.unacknowledged.is_some() && rseq == self.rseq - 1 {
+        if self.unacknowledged.is_some() && rack.rseq == self.rseq - 1 {
             self.unacknowledged = None;
-            self.acknowledged = Some(rseq);
+            self.acknowledged = Some(rack.rseq);
             return Prack::Acknowledged;
         }
-        if self.acknowledged == Some(rseq) { Prack::Repeated } else { Prack::Unmatched }
+        if self.acknowledged == Some(rack.rseq) { Prack::Repeated } else { Prack::Unmatched }
     }
 
     /// A final answer has been sent: no more retransmissions (§3); a PRACK under way is still recognised.
@@ -166,6 +167,10 @@ impl ReliableClient {
 mod tests {
     use super::*;
 
+    fn rack(rseq: u32, cseq: u32, method: Method) -> RAck {
+        RAck { rseq, cseq, method }
+    }
+
     fn server() -> ReliableServer {
         ReliableServer::new(7, 314, &Timers::default())
     }
@@ -203,11 +208,11 @@ mod tests {
         let mut server = server();
         server.sent(Time::ZERO, Bytes::new());
         assert!(!server.ready());
-        assert_eq!(server.on_prack(8, 314, "INVITE"), Prack::Unmatched);
-        assert_eq!(server.on_prack(7, 315, "INVITE"), Prack::Unmatched);
-        assert_eq!(server.on_prack(7, 314, "UPDATE"), Prack::Unmatched);
-        assert_eq!(server.on_prack(7, 314, "INVITE"), Prack::Acknowledged);
-        assert_eq!(server.on_prack(7, 314, "INVITE"), Prack::Repeated);
+        assert_eq!(server.on_prack(&rack(8, 314, Method::Invite)), Prack::Unmatched);
+        assert_eq!(server.on_prack(&rack(7, 315, Method::Invite)), Prack::Unmatched);
+        assert_eq!(server.on_prack(&rack(7, 314, Method::Update)), Prack::Unmatched);
+        assert_eq!(server.on_prack(&rack(7, 314, Method::Invite)), Prack::Acknowledged);
+        assert_eq!(server.on_prack(&rack(7, 314, Method::Invite)), Prack::Repeated);
         assert!(server.ready());
         assert_eq!((server.rseq(), server.deadline()), (8, None));
     }
@@ -215,8 +220,8 @@ mod tests {
     #[test]
     fn a_prack_before_anything_was_sent_is_unmatched() {
         let mut server = server();
-        assert_eq!(server.on_prack(6, 314, "INVITE"), Prack::Unmatched);
-        assert_eq!(server.on_prack(7, 314, "INVITE"), Prack::Unmatched);
+        assert_eq!(server.on_prack(&rack(6, 314, Method::Invite)), Prack::Unmatched);
+        assert_eq!(server.on_prack(&rack(7, 314, Method::Invite)), Prack::Unmatched);
     }
 
     #[test]
@@ -226,7 +231,7 @@ mod tests {
         server.finished();
         assert_eq!(server.deadline(), None);
         assert_eq!(server.timeout(Time::from_millis(500)), ReliableTimeout::Nothing);
-        assert_eq!(server.on_prack(7, 314, "INVITE"), Prack::Acknowledged);
+        assert_eq!(server.on_prack(&rack(7, 314, Method::Invite)), Prack::Acknowledged);
     }
 
     #[test]
