@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::policy::dial_plan::subscriber;
 use crate::policy::settings::{HuntGroup, PolicySet, pilot_key};
 use crate::policy::verdict::{Decision, Reason};
 
@@ -18,23 +19,32 @@ pub struct Dialled<'a> {
     pub host: &'a str,
 }
 
+/// The hunt group found, and which of the places it was found by.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Found<'s> {
+    pub group: &'s Arc<HuntGroup>,
+    /// Index into `dialled`.
+    pub dialled: usize,
+}
+
 /// The first hunt group that matches, in the order of `dialled`.
-pub fn find<'s>(set: &'s PolicySet, peer: &str, dialled: &[Dialled<'_>]) -> (Decision, Option<&'s Arc<HuntGroup>>) {
-    for at in dialled.iter().filter(|at| !at.user.is_empty()) {
-        let key = pilot_key(&at.user);
+pub fn find<'s>(set: &'s PolicySet, peer: &str, dialled: &[Dialled<'_>]) -> (Decision, Option<Found<'s>>) {
+    for (index, at) in dialled.iter().enumerate().filter(|(_, at)| !at.user.is_empty()) {
+        let key = pilot_key(subscriber(&at.user));
         let found = set.hunt_groups.with_pilot(peer, &key).or_else(|| {
             let uri = format!("{}@{}", at.user, at.host).to_ascii_lowercase();
             set.hunt_groups.with_pilot(peer, &uri)
         });
         if let Some(group) = found {
             let decision = Decision::passed("hunt_group", format!("hunt group \"{}\"", group.name)).comparing(at.place, key);
-            return (decision, Some(group));
+            return (decision, Some(Found { group, dialled: index }));
         }
     }
     let decision = match set.hunt_groups.default_of(peer) {
         Some(group) => {
             let decision = Decision::passed("hunt_group", format!("default hunt group \"{}\"", group.name));
-            return (listing(decision, dialled), Some(group));
+            let index = dialled.iter().position(|at| !at.user.is_empty()).unwrap_or_default();
+            return (listing(decision, dialled), Some(Found { group, dialled: index }));
         }
         None => Decision::refused("hunt_group", "no pilot matches and the peer has no default hunt group", Reason::NoHuntGroup),
     };

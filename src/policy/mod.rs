@@ -1,12 +1,17 @@
 //! Part II, the border: decisions only. Facts in, a verdict out, with the rule that decided and the values compared.
 
+pub mod access_control;
 pub mod admission;
 pub mod dial_plan;
+pub mod diversion;
 pub mod flow;
 pub mod hunt_group;
+pub mod identity;
 pub mod peer;
+pub mod redirection;
 pub mod routing;
 pub mod screening;
 pub mod security_mode;
 pub mod settings;
+pub mod topology_hiding;
 pub mod verdict;

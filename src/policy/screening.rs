@@ -1,13 +1,20 @@
 //! The order in which the border asks its questions of an INVITE, and the one value that proves they were all answered.
+//!
+//! Access control, admission, hunt group (from the trunk side) or the pool's plan (from the UM side), security mode of this leg, interwork, fit of
+//! the called number, routing, security mode of the other leg. The first refusal ends it. `run` and `explain` both come through here.
 
 use std::sync::Arc;
 
 pub use crate::policy::admission::Load;
 use crate::policy::flow::Flow;
+use crate::policy::hunt_group::Dialled;
 use crate::policy::peer::PeerTable;
-use crate::policy::security_mode::MediaPlan;
-use crate::policy::settings::{DialPlan, Peer, PolicySet, UmPool};
+use crate::policy::security_mode::{self, MediaPlan, mode_name};
+use crate::policy::settings::{DialPlan, HuntGroup, Peer, PolicySet, SecurityMode, UmPool, number_of, pilot_key};
 use crate::policy::verdict::{Decision, Reason};
+use crate::policy::{access_control, admission, dial_plan, hunt_group, routing};
+use crate::sdp::Description;
+use crate::sip::{Message, Method, Scheme, Uri};
 
 /// The facts of the question.
 #[derive(Clone, Copy)]
@@ -16,28 +23,224 @@ pub struct Question<'a> {
     pub table: &'a PeerTable,
     pub load: Load,
     pub flow: &'a Flow,
+    /// Whom `peer::identify` found behind the flow.
     pub peer: &'a Arc<Peer>,
-    // pub invite: &'a Message,
-    // pub offer: Option<&'a Description>,
+    /// A new call: an INVITE without a To tag.
+    pub invite: &'a Message,
+    /// `None`: the offer comes later (RFC 3264 §4), and is then asked for by [`security_mode::offer`].
+    pub offer: Option<&'a Description>,
 }
 
 /// A call that screening let in. Only `screen` makes one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admitted {
     pub peer: Arc<Peer>,
-    /// `None` for a UM server's outward call that no plan governs.
+    /// The plan that governs the call, on the trunk side found by its hunt group.
     pub plan: Option<Arc<DialPlan>>,
+    /// Where the call came in; `None` from the UM side.
+    pub hunt_group: Option<Arc<HuntGroup>>,
+    /// The pool whose redirects may be followed; `None` towards gateways.
     pub pool: Option<Arc<UmPool>>,
     /// Peers to try for the B leg, in order; never empty.
     pub targets: Vec<Arc<Peer>>,
     pub a: MediaPlan,
+    /// Of the first target; for another one ask [`Admitted::b_leg`].
     pub b: MediaPlan,
-    /// User part for the B leg's Request-URI and To, as the dial plan wants it.
+    /// User part for the B leg's Request-URI and To, as the dial plan wants it; not escaped.
     pub called: String,
-    _screened: (),
+    /// The least a B leg must be.
+    floor: SecurityMode,
+}
+
+impl Admitted {
+    /// The plan of a B leg to this peer: a target, or where a redirect leads.
+    pub fn b_leg(&self, target: &Peer) -> MediaPlan {
+        security_mode::leg_plan(self.floor, target)
+    }
 }
 
 pub struct Screening {
     pub trail: Vec<Decision>,
     pub outcome: Result<Admitted, Reason>,
+}
+
+pub fn screen(question: Question<'_>) -> Screening {
+    let mut trail = Trail(Vec::with_capacity(10));
+    let outcome = deliberate(&question, &mut trail);
+    Screening { trail: trail.0, outcome }
+}
+
+struct Trail(Vec<Decision>);
+
+impl Trail {
+    fn record(&mut self, decision: Decision) -> Result<(), Reason> {
+        let refused = decision.refused;
+        self.0.push(decision);
+        refused.map_or(Ok(()), Err)
+    }
+}
+
+/// What the hunt group, or the pool of the UM server, led to.
+struct Governed {
+    plan: Arc<DialPlan>,
+    hunt_group: Option<Arc<HuntGroup>>,
+    /// The user part that was dialled.
+    called: String,
+}
+
+fn deliberate(question: &Question<'_>, trail: &mut Trail) -> Result<Admitted, Reason> {
+    let peer = question.peer;
+    trail.record(access_control::method(peer, &Method::Invite, false))?;
+    trail.record(admission::admission(&question.set.admission, question.load))?;
+    let governed = if peer.kind.is_um() { by_pool(question, trail)? } else { by_hunt_group(question, trail)? };
+    let plan = &governed.plan;
+
+    let a_mode = if peer.kind.is_um() { plan.mode } else { peer.mode };
+    let a = security_mode::leg_plan(a_mode, peer);
+    trail.record(this_leg(question, &a))?;
+    let (floor, pool, called, targets) = if peer.kind.is_um() {
+        let (decision, targets) = routing::towards_gateways(question.table, plan);
+        trail.record(decision)?;
+        // A gateway's leg has the gateway's own mode, which `permitted` compares with the plan's.
+        (SecurityMode::Unsecured, None, governed.called, targets)
+    } else {
+        trail.record(interwork(plan, peer))?;
+        let (decision, called) = dial_plan::called(plan, &governed.called);
+        trail.record(decision)?;
+        let (decision, targets) = routing::towards_um(question.table, plan);
+        trail.record(decision)?;
+        (plan.mode, Some(Arc::clone(&plan.um_pool)), called.unwrap_or_default(), targets)
+    };
+    let (decision, targets) = other_leg(plan, floor, targets);
+    trail.record(decision)?;
+    let first = targets.first().ok_or(Reason::NoRoute)?;
+    let b = security_mode::leg_plan(floor, first);
+    Ok(Admitted { peer: Arc::clone(peer), hunt_group: governed.hunt_group, pool, targets, a, b, called, floor, plan: Some(governed.plan) })
+}
+
+fn by_hunt_group(question: &Question<'_>, trail: &mut Trail) -> Result<Governed, Reason> {
+    let to = question.invite.to().ok();
+    let dialled = [Some(request_uri(question, trail)?), to.as_ref().and_then(|to| to.parsed_uri().ok()).map(|uri| dialled("To", &uri))];
+    let dialled: Vec<Dialled<'_>> = dialled.into_iter().flatten().collect();
+    let (decision, found) = hunt_group::find(question.set, &question.peer.name, &dialled);
+    trail.record(decision)?;
+    let found = found.ok_or(Reason::NoHuntGroup)?;
+    let called = dialled.get(found.dialled).map(|at| String::from(&*at.user)).unwrap_or_default();
+    Ok(Governed { plan: Arc::clone(&found.group.plan), hunt_group: Some(Arc::clone(found.group)), called })
+}
+
+/// A UM server's outward call belongs to the plan whose pilot its From carries, else to the first plan in the set's order whose pool has the server.
+fn by_pool(question: &Question<'_>, trail: &mut Trail) -> Result<Governed, Reason> {
+    let called = request_uri(question, trail)?;
+    let of_server = |plan: &&Arc<DialPlan>| plan.um_pool.routers.iter().chain(&plan.um_pool.servers).any(|name| *name == question.peer.name);
+    let from = question.invite.from().ok().and_then(|from| from.parsed_uri().ok().map(|uri| pilot_key(dial_plan::subscriber(&uri.user_decoded()))));
+    let by_pilot = from.as_deref().filter(|pilot| !pilot.is_empty()).and_then(|pilot| {
+        let plans = question.set.dial_plans.iter().filter(of_server);
+        plans.into_iter().find(|plan| {
+            plan.gateways.iter().any(|gateway| question.set.hunt_groups.with_pilot(gateway, pilot).is_some_and(|group| group.plan.name == plan.name))
+        })
+    });
+    let (rule, plan) = match by_pilot {
+        Some(plan) => ("the caller is a pilot of the plan", Some(plan)),
+        None => ("first plan whose UM pool has this server", question.set.dial_plans.iter().find(of_server)),
+    };
+    let Some(plan) = plan else {
+        trail.record(
+            Decision::refused("dial_plan", "no plan's UM pool has this server", Reason::NoRoute).comparing("server", String::from(&*question.peer.name)),
+        )?;
+        return Err(Reason::NoRoute);
+    };
+    let number = number_of(dial_plan::subscriber(&called.user)).unwrap_or_else(|| String::from(&*called.user));
+    trail.record(Decision::passed("dial_plan", rule).comparing("plan", String::from(&*plan.name)).comparing("called", number.clone()))?;
+    Ok(Governed { plan: Arc::clone(plan), hunt_group: None, called: number })
+}
+
+fn request_uri<'a>(question: &Question<'a>, trail: &mut Trail) -> Result<Dialled<'a>, Reason> {
+    let text = question.invite.request_uri().unwrap_or_default();
+    let refuse = |trail: &mut Trail, reason| {
+        let decision = Decision::refused("hunt_group", "the Request-URI must be sip, sips or tel", reason).comparing("Request-URI", String::from(text));
+        trail.record(decision).and(Err(reason))
+    };
+    match Uri::parse(text) {
+        Ok(uri) if matches!(uri.scheme, Scheme::Other(_)) => refuse(trail, Reason::UnsupportedScheme),
+        Ok(uri) => Ok(dialled("Request-URI", &uri)),
+        Err(_) => refuse(trail, Reason::Malformed),
+    }
+}
+
+fn dialled<'a>(place: &'static str, uri: &Uri<'a>) -> Dialled<'a> {
+    let user = match (uri.scheme, uri.params.get("phone-context")) {
+        // So that a tel URI reads as the same number in a SIP URI (RFC 3261 §19.1.6).
+        (Scheme::Tel, Some(context)) => format!("{};phone-context={context}", uri.user.unwrap_or_default()).into(),
+        _ => uri.user_decoded(),
+    };
+    Dialled { place, user, host: uri.host }
+}
+
+fn this_leg(question: &Question<'_>, a: &MediaPlan) -> Decision {
+    let transport = question.flow.transport;
+    let verdict = match question.offer {
+        Some(description) => security_mode::offer(a, transport, description),
+        None if a.permits(transport) => Ok(()),
+        None => Err(Reason::ModeTransport),
+    };
+    let rule = "this leg's security mode";
+    let decision = match verdict {
+        Ok(()) => Decision::passed("security_mode", rule),
+        Err(reason) => Decision::refused("security_mode", rule, reason),
+    };
+    let offered = match question.offer {
+        Some(description) => security_mode::profiles(description),
+        None => "nothing yet".into(),
+    };
+    decision.comparing("mode", mode_name(a.mode())).comparing("transport", transport.via_token()).comparing("offered", offered)
+}
+
+fn interwork(plan: &DialPlan, peer: &Peer) -> Decision {
+    let named = security_mode::interworks(&plan.interwork, &peer.name);
+    let decision = match security_mode::between(peer.mode, plan.mode, named) {
+        Ok(_) if peer.mode < plan.mode => Decision::passed("security_mode", "the plan names the peer in interwork"),
+        Ok(_) => Decision::passed("security_mode", "the peer is no weaker than the plan"),
+        Err(reason) => Decision::refused("security_mode", "the peer is weaker than the plan, and not in its interwork", reason),
+    };
+    decision.comparing("peer's mode", mode_name(peer.mode)).comparing("plan's mode", mode_name(plan.mode))
+}
+
+/// Keeps the targets whose transport carries the leg's mode and whose leg is neither above a UM plan's mode nor below a gateway's bond with it.
+fn other_leg(plan: &DialPlan, floor: SecurityMode, targets: Vec<Arc<Peer>>) -> (Decision, Vec<Arc<Peer>>) {
+    let mut refused = None;
+    let mut names = Vec::new();
+    let kept: Vec<Arc<Peer>> = targets
+        .into_iter()
+        .filter(|target| {
+            let verdict = permitted(plan, floor, target);
+            names.push(format!("{} ({}, {})", target.name, mode_name(target.mode), target.transport));
+            verdict.map_err(|reason| refused.get_or_insert(reason).code()).is_ok()
+        })
+        .collect();
+    let decision = match kept.first() {
+        Some(first) => {
+            let leg = security_mode::leg_plan(floor, first);
+            Decision::passed("security_mode", "the other leg's security mode")
+                .comparing("mode", mode_name(leg.mode()))
+                .comparing("first target", String::from(&*first.name))
+                .comparing("transport", first.transport.via_token())
+        }
+        None => Decision::refused("security_mode", "no target may carry the other leg", refused.unwrap_or(Reason::NoRoute))
+            .comparing("plan's mode", mode_name(plan.mode))
+            .comparing("targets", names.join(", ")),
+    };
+    (decision, kept)
+}
+
+fn permitted(plan: &DialPlan, floor: SecurityMode, target: &Peer) -> Result<(), Reason> {
+    if target.kind.is_um() {
+        // The plan says what UM expects: a server that must have more cannot serve it.
+        if target.mode > floor {
+            return Err(Reason::ModeInterwork);
+        }
+    } else {
+        security_mode::between(target.mode, plan.mode, security_mode::interworks(&plan.interwork, &target.name))?;
+    }
+    if security_mode::leg_plan(floor, target).permits(target.transport) { Ok(()) } else { Err(Reason::ModeTransport) }
 }

@@ -80,6 +80,13 @@ pub fn audio(plan: &MediaPlan, transport: Transport, description: &Description) 
     Err(if wrong_profile { Reason::ModeMedia } else { Reason::MediaUnacceptable })
 }
 
+/// The offered streams as a human compares them with a mode: `audio RTP/SAVP`. Never a key.
+pub fn profiles(description: &Description) -> String {
+    let streams: Vec<String> = description.media.iter().take(8).map(|media| format!("{} {}", media.kind, media.proto)).collect();
+    let keys = if carries_keys(description) { " with keys" } else { "" };
+    if streams.is_empty() { String::from("no media") } else { streams.join(", ") + keys }
+}
+
 /// Any line that holds SRTP keys, also in forms we do not use.
 fn carries_keys(description: &Description) -> bool {
     let holds_key = |attribute: &Attribute| ["crypto", "cryptoscale", "key-mgmt"].iter().any(|name| attribute.is(name));

@@ -1,0 +1,81 @@
+//! May this peer ask this of us now: method × kind of peer × inside a dialog or not (RFC 5853 §3.2, access control).
+//!
+//! | method | trunk, gateway, PBX | UM router | UM server |
+//! |---|---|---|---|
+//! | INVITE | new calls and inside | never (it only redirects) | new calls and inside |
+//! | ACK, BYE, CANCEL, PRACK, UPDATE, INFO | about a call | never | about a call |
+//! | REFER | inside, from a PBX only | never | inside |
+//! | NOTIFY | inside | never | also outside: message waiting |
+//! | OPTIONS | always | always | always |
+//! | REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, unknown ones | never: 405 | never: 405 | never: 405 |
+//!
+//! We never challenge: trust is by address and certificate, and UM fails a call it is challenged on.
+
+use crate::policy::settings::{Peer, PeerKind, PeerStatus};
+use crate::policy::verdict::{Decision, Reason};
+use crate::sip::Method;
+
+/// When a peer may use a method.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Permit {
+    Always,
+    InsideOnly,
+    /// Known to us, but not from this kind of peer: 403.
+    NotFromThisKind,
+    /// Not spoken by this border: 405.
+    Never,
+}
+
+fn permit(kind: PeerKind, method: &Method) -> Permit {
+    use Permit::*;
+    let router = kind == PeerKind::UmRouter;
+    match method {
+        Method::Options => Always,
+        Method::Invite | Method::Ack | Method::Bye | Method::Cancel | Method::Prack | Method::Update | Method::Info | Method::Refer | Method::Notify
+            if router =>
+        {
+            NotFromThisKind
+        }
+        Method::Invite => Always,
+        // Whether the call or transaction they are about exists is the core's to say (481).
+        Method::Ack | Method::Bye | Method::Cancel | Method::Prack | Method::Update | Method::Info => Always,
+        Method::Refer if kind == PeerKind::Pbx || kind == PeerKind::UmServer => InsideOnly,
+        Method::Refer => NotFromThisKind,
+        Method::Notify if kind == PeerKind::UmServer => Always,
+        Method::Notify => InsideOnly,
+        Method::Register | Method::Subscribe | Method::Publish | Method::Message | Method::Other(_) => Never,
+    }
+}
+
+/// `in_dialog`: the request carries a To tag. Passing allocates little; compared values are for a human.
+pub fn method(peer: &Peer, method: &Method, in_dialog: bool) -> Decision {
+    let refused = |rule: &'static str, reason: Reason| {
+        Decision::refused("access_control", rule, reason)
+            .comparing("method", String::from(method.as_str()))
+            .comparing("peer kind", kind_name(peer.kind))
+            .comparing("in a dialog", if in_dialog { "yes" } else { "no" })
+    };
+    let new_call = *method == Method::Invite && !in_dialog;
+    match peer.status {
+        PeerStatus::Disabled => return refused("peer status", Reason::PeerDisabled).comparing("status", "disabled"),
+        PeerStatus::NoNewCalls if new_call => return refused("peer status", Reason::PeerNoNewCalls).comparing("status", "no-new-calls"),
+        PeerStatus::NoNewCalls | PeerStatus::Enabled => {}
+    }
+    match permit(peer.kind, method) {
+        Permit::Always => Decision::passed("access_control", "method allowed from this kind of peer").comparing("peer kind", kind_name(peer.kind)),
+        Permit::InsideOnly if in_dialog => Decision::passed("access_control", "method allowed inside a dialog").comparing("peer kind", kind_name(peer.kind)),
+        Permit::InsideOnly => refused("method allowed inside a dialog only", Reason::NotAllowedHere),
+        Permit::NotFromThisKind => refused("method not allowed from this kind of peer", Reason::NotAllowedHere),
+        Permit::Never => refused("method not spoken here", Reason::MethodNotAllowed),
+    }
+}
+
+pub const fn kind_name(kind: PeerKind) -> &'static str {
+    match kind {
+        PeerKind::Trunk => "trunk",
+        PeerKind::Gateway => "gateway",
+        PeerKind::Pbx => "pbx",
+        PeerKind::UmRouter => "um-router",
+        PeerKind::UmServer => "um-server",
+    }
+}

@@ -1,0 +1,169 @@
+//! What crosses the border and under which name (RFC 5853 §3.1, topology hiding).
+//!
+//! Each leg's message is written anew; from the other leg come only the headers of this list, each in a canonical form. Everything not listed stays
+//! behind: Via, Route, Record-Route, Contact, Call-ID, User-Agent, Server, Warning, Call-Info, P-Charging-Vector, ms-diagnostics and the rest of them.
+//!
+//! | header | towards UM | towards trunks, gateways, PBXs |
+//! |---|---|---|
+//! | Diversion, CC-Diversion, History-Info | canonical, from peers believed in this | no |
+//! | P-Asserted-Identity, Privacy | canonical, within the trust domain | the same |
+//! | Reason (requests) | protocol and cause, no text | no |
+//! | Event, Subscription-State (NOTIFY) | tokens | tokens |
+//!
+//! Hosts in what crosses become our own advertised name. One exception: towards UM on a SIP URI plan a caller's or diverting user's domain is part
+//! of who they are, and stays unless it is an address or a name of the peer it came from.
+
+use std::net::IpAddr;
+
+use crate::policy::settings::{DialPlan, Peer, PeerHost, UriType};
+use crate::policy::verdict::Decision;
+use crate::policy::{dial_plan, diversion, identity};
+use crate::sip::{HeaderName, Message, Method, NameAddr, Params, Scheme, Transport, Uri};
+
+/// Longest display name that crosses, in characters.
+const DISPLAY_CHARACTERS: usize = 128;
+
+/// From whom to whom, and what we are called over there.
+#[derive(Clone, Copy, Debug)]
+pub struct Crossing<'a> {
+    /// Whose message it is.
+    pub from: &'a Peer,
+    /// Who will read it.
+    pub to: &'a Peer,
+    /// Our advertised host on the leg of `to`: a name or an address (IPv6 in brackets), without port.
+    pub ours: &'a str,
+    pub plan: Option<&'a DialPlan>,
+}
+
+/// Headers for the other leg, in order, and what was decided about them.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Carried {
+    pub headers: Vec<(HeaderName, String)>,
+    pub trail: Vec<Decision>,
+}
+
+/// What of `message`, a request or a response, crosses besides what the core writes itself (start line, Via, From, To, Call-ID, CSeq, Contact,
+/// Max-Forwards, the session timer's and 100rel's headers, Allow, Supported, body).
+pub fn carry(crossing: &Crossing<'_>, message: &Message) -> Carried {
+    let mut carried = Carried::default();
+    diversion::carry(crossing, message, &mut carried);
+    identity::carry(crossing, message, &mut carried);
+    if message.is_request() && crossing.to.kind.is_um() {
+        carried.headers.extend(message.values(HeaderName::Reason).take(2).filter_map(reason).map(|value| (HeaderName::Reason, value)));
+    }
+    if message.method() == Some(&Method::Notify) {
+        for name in [HeaderName::Event, HeaderName::SubscriptionState] {
+            carried.headers.extend(message.text(name).and_then(token).map(|value| (name, value)));
+        }
+    }
+    carried
+}
+
+/// RFC 3326: protocol and cause; the text may tell of hosts.
+fn reason(value: &[u8]) -> Option<String> {
+    let value = std::str::from_utf8(value).ok()?;
+    let (protocol, params) = value.split_once(';').unwrap_or((value, ""));
+    let cause: u16 = Params::new(params).get("cause")?.parse().ok()?;
+    let protocol = token(protocol)?;
+    Some(format!("{protocol};cause={cause}"))
+}
+
+/// The leading token (RFC 3261 §25.1) of a value.
+fn token(value: &str) -> Option<String> {
+    let value = value.trim();
+    let end = value.find(|c: char| !(c.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(c))).unwrap_or(value.len());
+    value.get(..end).filter(|token| !token.is_empty()).map(String::from)
+}
+
+/// The From value of the other leg: the caller's display name and user, our host, our tag. `Anonymous` where Privacy asks for it and `to` is outside
+/// the trust domain (RFC 3323 §4.1.1.3). A From that cannot be read becomes anonymous too.
+pub fn from_value(crossing: &Crossing<'_>, message: &Message, tag: &str) -> String {
+    let from = message.from().ok().filter(|_| !identity::hides_caller(crossing, message));
+    match from.as_ref().and_then(|from| Some((from, uri(crossing, &from.parsed_uri().ok()?)?))) {
+        Some((from, uri)) => format!("{}<{uri}>;tag={tag}", display(from)),
+        None => format!("\"Anonymous\" <{ANONYMOUS}>;tag={tag}"),
+    }
+}
+
+/// The To value of the other leg, before the other side has set its tag. `host`: what is dialled there.
+pub fn to_value(called: &str, host: &str) -> String {
+    format!("<sip:{}@{}>", escaped(called), reference(host))
+}
+
+/// The Request-URI towards a target. `called` is not escaped; `host` is a name or an address, with or without brackets.
+pub fn request_uri(called: &str, host: &str, port: Option<u16>, transport: Transport) -> String {
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    format!("sip:{}@{}{port};transport={}", escaped(called), reference(host), transport.uri_token())
+}
+
+/// RFC 3323 §4.1.1.3.
+pub const ANONYMOUS: &str = "sip:anonymous@anonymous.invalid";
+
+/// A URI as it may be seen on the other side: its user, our host; no port, password, parameters or headers. `None` for schemes other than sip,
+/// sips and tel.
+pub fn uri(crossing: &Crossing<'_>, uri: &Uri<'_>) -> Option<String> {
+    let user = dial_plan::subscriber(uri.user.unwrap_or_default());
+    match uri.scheme {
+        Scheme::Tel => Some(format!("sip:{user}@{};user=phone", crossing.ours)),
+        Scheme::Sip | Scheme::Sips if uri.host.eq_ignore_ascii_case("anonymous.invalid") => Some(String::from(ANONYMOUS)),
+        Scheme::Sip | Scheme::Sips => {
+            let host = if keeps_domain(crossing, uri) { uri.host } else { crossing.ours };
+            let phone = if uri.params.get("user").is_some_and(|user| user.eq_ignore_ascii_case("phone")) { ";user=phone" } else { "" };
+            Some(if user.is_empty() { format!("sip:{host}") } else { format!("sip:{user}@{host}{phone}") })
+        }
+        Scheme::Other(_) => None,
+    }
+}
+
+fn keeps_domain(crossing: &Crossing<'_>, uri: &Uri<'_>) -> bool {
+    let sip_uri_plan = crossing.plan.is_some_and(|plan| plan.uri_type == UriType::SipUri);
+    let is_peers = |host: &PeerHost| matches!(host, PeerHost::Name(name) if name.eq_ignore_ascii_case(uri.host));
+    let names_peer = crossing.from.hosts.iter().any(is_peers) || crossing.from.tls_names.iter().any(|name| name.eq_ignore_ascii_case(uri.host));
+    sip_uri_plan && crossing.to.kind.is_um() && uri.host_addr().is_none() && !names_peer
+}
+
+/// The display name, quoted, with a space after it; nothing if there is none.
+pub fn display(address: &NameAddr<'_>) -> String {
+    let Some(display) = &address.display else { return String::new() };
+    let mut quoted = String::with_capacity(display.len() + 3);
+    for character in display.trim().chars().filter(|character| !character.is_control()).take(DISPLAY_CHARACTERS) {
+        if matches!(character, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    if quoted.is_empty() { quoted } else { format!("\"{quoted}\" ") }
+}
+
+/// A user part with what may not stand there as `%hh` (RFC 3261 §25.1; `?`, `;` and `,` escaped as well, which readers stumble over).
+pub fn escaped(user: &str) -> String {
+    let mut text = String::with_capacity(user.len());
+    for byte in user.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => text.push(char::from(byte)),
+            b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'\'' | b'(' | b')' | b'&' | b'=' | b'+' | b'$' | b'/' => text.push(char::from(byte)),
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+/// An IPv6 address gets its brackets.
+fn reference(host: &str) -> String {
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) => format!("[{address}]"),
+        _ => String::from(host),
+    }
+}
+
+/// The status a final answer of the far leg has on the near one, where the border itself has nothing to say. Those that tell how this leg is to be
+/// authenticated, routed or repaired are about our own request: they become the general answer of their class (RFC 3261 §8.1.3.2).
+pub const fn status_across(status: u16) -> u16 {
+    match status {
+        403 | 404 | 408 | 410 | 415 | 480 | 484 | 486 | 487 | 488 | 500 | 501 | 503 | 504 | 600 | 603 | 604 | 606 => status,
+        400..=499 => 480,
+        500..=599 => 500,
+        600..=699 => 603,
+        _ => 500,
+    }
+}
