@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ipnet::IpNet;
 
 use crate::media::control::{Report, Side};
 use crate::policy::flow::{Flow, TlsIdentity};
@@ -92,6 +93,13 @@ pub enum What {
     PeerName {
         name: Arc<str>,
         state: NameState,
+    },
+    /// Several enabled peers live at one place (Exchange's event 1175). Over TLS their certificates may tell them apart; else each is a stranger.
+    PeersShareAddress {
+        place: IpNet,
+        transport: Transport,
+        peers: Vec<Arc<str>>,
+        told_apart: bool,
     },
     /// A new peer table is in force in the core.
     PeersChanged {

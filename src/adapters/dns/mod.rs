@@ -2,11 +2,13 @@
 //!
 //! [`Locator`] answers `Action::Locate`; [`PeerResolver`] keeps the numbered `PeerTable` in step with DNS.
 
+mod freshness;
 mod locator;
 mod lookup;
 mod peer_resolver;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use locator::Locator;
@@ -17,8 +19,8 @@ pub use peer_resolver::PeerResolver;
 pub struct Settings {
     /// Servers to ask; empty: those of /etc/resolv.conf.
     pub servers: Vec<SocketAddr>,
-    /// Names found in /etc/hosts are answered from there alone.
-    pub hosts_file: bool,
+    /// Names found in this file are answered from it alone; `None`: no such file is read.
+    pub hosts_file: Option<PathBuf>,
     /// One try of one question.
     pub timeout: Duration,
     /// One whole location, all its questions and retries.
@@ -35,7 +37,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             servers: Vec::new(),
-            hosts_file: true,
+            hosts_file: Some(PathBuf::from("/etc/hosts")),
             timeout: Duration::from_secs(2),
             limit: Duration::from_secs(8),
             floor: Duration::from_secs(10),
