@@ -1,5 +1,13 @@
 //! Part IV, the media plane: one packet in, one verdict out, in the same buffer.
 
 pub mod control;
+pub mod demux;
+pub mod latch;
+pub mod packet;
 pub mod ports;
+pub mod protection;
+pub mod quality;
 pub mod relay;
+pub mod rtcp;
+pub mod rtp;
+pub mod srtp;

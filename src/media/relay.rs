@@ -1,27 +1,32 @@
-//! The path of one packet through a stream, as a short list of named steps.
+//! The path of one packet through a stream, as a short list of named steps (`Stream::steps`).
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::media::control::{Addresses, LatchPolicy, Protection, Report, Side, StreamId};
+use crate::media::control::{Addresses, LatchPolicy, Protection, Report, Side, SideReport, StreamId};
+use crate::media::demux::Kind;
+use crate::media::latch::{Latch, Refused};
+use crate::media::packet::{Malformed, View};
+use crate::media::protection::{self, Inbound, Outbound, Transformation};
+use crate::media::quality::Reception;
+use crate::media::{demux, rtcp};
 use crate::time::Time;
 
-/// Bytes a packet may grow by on its way through: room the caller leaves behind it in the buffer.
-pub const TAIL_ROOM: usize = 160;
+pub use crate::media::packet::Channel;
+pub use crate::media::srtp::KeyError;
 
-/// On which of a side's two sockets a packet arrived.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Channel {
-    Rtp,
-    Rtcp,
-}
+/// Bytes a packet may grow by on its way through (an MKI of 128, the SRTCP index, a tag of 10): room the caller leaves behind it in the buffer.
+pub const TAIL_ROOM: usize = 160;
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// Send `buffer[..len]` to `to`, out of the other side's socket of the same channel.
-    Forward { to: SocketAddr, len: usize },
+    Forward {
+        to: SocketAddr,
+        len: usize,
+    },
     Drop(DropReason),
 }
 
@@ -70,15 +75,54 @@ impl fmt::Display for DropReason {
     }
 }
 
-/// A protection that cannot be set up: the negotiation let something through that it should not have.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum KeyError {
-    /// No key at all, or more than sixteen.
-    Count,
-    /// Key and salt together are not as long as the suite wants.
-    Length,
-    /// Several keys, and one without an MKI, or MKIs of different lengths, or the same MKI twice, or one not of 1 to 128 bytes.
-    Mki,
+impl From<Malformed> for DropReason {
+    fn from(_: Malformed) -> DropReason {
+        DropReason::Malformed
+    }
+}
+
+impl From<Refused> for DropReason {
+    fn from(refused: Refused) -> DropReason {
+        match refused {
+            Refused::NotReady => DropReason::NotReady,
+            Refused::OnHold => DropReason::OnHold,
+            Refused::Source => DropReason::Source,
+        }
+    }
+}
+
+/// One side of a stream: where its peer is, and what was counted.
+#[derive(Debug, Default)]
+struct End {
+    latch: Latch,
+    counts: SideReport,
+}
+
+/// One way through a stream: in from one side, out to the other.
+#[derive(Debug)]
+struct Path {
+    inbound: Inbound,
+    outbound: Outbound,
+    /// The cell of the table for these two.
+    transformation: &'static Transformation,
+    reception: Reception,
+}
+
+impl Default for Path {
+    fn default() -> Path {
+        let (inbound, outbound) = (Inbound::Unset, Outbound::Unset);
+        Path { transformation: protection::choose(&inbound, &outbound), inbound, outbound, reception: Reception::default() }
+    }
+}
+
+impl Path {
+    fn choose(&mut self) {
+        self.transformation = protection::choose(&self.inbound, &self.outbound);
+    }
+
+    fn is_set(&self) -> bool {
+        !matches!((&self.inbound, &self.outbound), (Inbound::Unset, _) | (_, Outbound::Unset))
+    }
 }
 
 /// One m-line of a call: two sides, each with RTP and RTCP.
@@ -86,51 +130,164 @@ pub enum KeyError {
 pub struct Stream {
     id: StreamId,
     silence: Option<Duration>,
-    opened: Time,
+    /// The last packet accepted from either side, or the last time the stream was set up otherwise.
+    heard: Time,
+    a: End,
+    b: End,
+    from_a: Path,
+    from_b: Path,
+}
+
+/// A packet that passed every step.
+struct Passed {
+    to: SocketAddr,
+    len: usize,
 }
 
 impl Stream {
     /// `silence`: see `silent_since`.
     pub fn new(stream: StreamId, silence: Option<Duration>, now: Time) -> Stream {
-        Stream { id: stream, silence, opened: now }
+        let (a, b) = (End::default(), End::default());
+        Stream { id: stream, silence, heard: now, a, b, from_a: Path::default(), from_b: Path::default() }
     }
 
     pub fn id(&self) -> StreamId {
         self.id
     }
 
-    /// Carries out `control::Command::Configure`. A protection equal to the present one keeps its packet index and replay list; a new remote opens
-    /// the latch again. On an error nothing is changed.
+    /// Carries out `control::Command::Configure`. A protection equal to the present one keeps its packet indices and replay lists; a new receive key
+    /// starts the replay lists anew; a new remote opens the latch again. On an error nothing is changed.
     pub fn configure(
         &mut self,
-        _now: Time,
-        _side: Side,
-        _remote: Option<Option<Addresses>>,
-        _latch: LatchPolicy,
-        _receive: Option<Protection>,
-        _transmit: Option<Protection>,
+        now: Time,
+        side: Side,
+        remote: Option<Option<Addresses>>,
+        latch: LatchPolicy,
+        receive: Option<Protection>,
+        transmit: Option<Protection>,
     ) -> Result<(), KeyError> {
+        for protection in [&receive, &transmit].into_iter().flatten() {
+            protection::check(protection)?;
+        }
+        let (end, path_in, path_out) = match side {
+            Side::A => (&mut self.a, &mut self.from_a, &mut self.from_b),
+            Side::B => (&mut self.b, &mut self.from_b, &mut self.from_a),
+        };
+        if let Some(protection) = receive {
+            path_in.inbound.configure(&protection)?;
+        }
+        if let Some(protection) = transmit {
+            path_out.outbound.configure(&protection)?;
+        }
+        path_in.choose();
+        path_out.choose();
+        end.latch.configure(remote, latch);
+        self.heard = now;
         Ok(())
     }
 
     /// The packet that arrived on `side`'s RTP or RTCP socket, in `buffer[..len]`; rewritten in place. The buffer should have `TAIL_ROOM` bytes behind it.
-    pub fn packet(&mut self, _now: Time, _side: Side, _channel: Channel, _from: SocketAddr, _buffer: &mut [u8], _len: usize) -> Verdict {
-        Verdict::Drop(DropReason::NotReady)
+    pub fn packet(&mut self, now: Time, side: Side, channel: Channel, from: SocketAddr, buffer: &mut [u8], len: usize) -> Verdict {
+        let passed = self.steps(now, side, channel, from, buffer, len);
+        let (near, far) = match side {
+            Side::A => (&mut self.a.counts, &mut self.b.counts),
+            Side::B => (&mut self.b.counts, &mut self.a.counts),
+        };
+        match passed {
+            Ok(Passed { to, len }) => {
+                match channel {
+                    Channel::Rtp => far.sent += 1,
+                    Channel::Rtcp => far.rtcp_sent += 1,
+                }
+                Verdict::Forward { to, len }
+            }
+            Err(reason) => {
+                *refusals(near, reason) += 1;
+                Verdict::Drop(reason)
+            }
+        }
+    }
+
+    /// The way of a packet. What comes before `accept` changes nothing but, under SRTP, the receiving context of an authentic packet.
+    #[inline]
+    fn steps(&mut self, now: Time, side: Side, channel: Channel, from: SocketAddr, buffer: &mut [u8], len: usize) -> Result<Passed, DropReason> {
+        let (near, far, path) = match side {
+            Side::A => (&mut self.a, &self.b, &mut self.from_a),
+            Side::B => (&mut self.b, &self.a, &mut self.from_b),
+        };
+        let packet = buffer.get(..len).ok_or(DropReason::Malformed)?;
+        belongs(channel, packet)?;
+        near.latch.admits(channel, from)?;
+        let view = View::parse(channel, packet)?;
+        let len = (path.transformation.unprotect)(&mut path.inbound, now, &view, buffer, len)?;
+        let packet = buffer.get_mut(..len).ok_or(DropReason::Malformed)?;
+        view.check_clear(packet)?;
+        near.latch.settle(channel, from);
+        self.heard = now;
+        accept(now, near, &mut path.reception, &view, packet);
+        let to = far.latch.destination(channel)?;
+        let len = (path.transformation.protect)(&mut path.outbound, now, &view, buffer, len)?;
+        Ok(Passed { to, len })
     }
 
     /// Since when nothing was accepted from either side, once that has lasted as long as `silence` allows. Counts only while both sides are
     /// configured and neither is on hold; a `configure` starts it again. Stays `Some` until a packet is accepted: the caller reports it once.
     pub fn silent_since(&self, now: Time) -> Option<Time> {
-        (now.since(self.opened) >= self.silence?).then_some(self.opened)
+        self.deadline().is_some_and(|deadline| deadline <= now).then_some(self.heard)
     }
 
     /// When `silent_since` will become `Some` if nothing is accepted until then. `None`: no limit, or not counting.
     pub fn deadline(&self) -> Option<Time> {
-        Some(self.opened + self.silence?)
+        let counting = self.a.latch.is_ready() && self.b.latch.is_ready() && self.from_a.is_set() && self.from_b.is_set();
+        self.silence.filter(|_| counting).map(|silence| self.heard + silence)
     }
 
     /// Everything counted so far.
     pub fn report(&self) -> Report {
-        Report::default()
+        Report { a: side_report(&self.a, &self.from_a), b: side_report(&self.b, &self.from_b) }
     }
+}
+
+/// Whether the datagram is what the channel is for.
+#[inline]
+fn belongs(channel: Channel, packet: &[u8]) -> Result<(), DropReason> {
+    match demux::classify(packet) {
+        kind if channel.carries(kind) => Ok(()),
+        Kind::Rtp | Kind::Rtcp => Err(DropReason::WrongChannel),
+        _ => Err(DropReason::NotMedia),
+    }
+}
+
+/// Counts an accepted packet and takes from RTCP what the other side shall not learn.
+#[inline]
+fn accept(now: Time, near: &mut End, reception: &mut Reception, view: &View, packet: &mut [u8]) {
+    let counts = &mut near.counts;
+    counts.first.get_or_insert(now);
+    counts.last = Some(now);
+    match view {
+        View::Rtp(header) => {
+            counts.received += 1;
+            counts.received_bytes += packet.len() as u64;
+            reception.received(now, header);
+        }
+        View::Rtcp(_) => {
+            counts.rtcp_received += 1;
+            rtcp::conceal(packet);
+        }
+    }
+}
+
+/// The counter a refused packet goes to, on the side it came from.
+fn refusals(counts: &mut SideReport, reason: DropReason) -> &mut u64 {
+    match reason {
+        DropReason::NotMedia | DropReason::WrongChannel | DropReason::Malformed | DropReason::NoRoom => &mut counts.refused_malformed,
+        DropReason::Source => &mut counts.refused_source,
+        DropReason::Authentication => &mut counts.refused_authentication,
+        DropReason::Replay => &mut counts.refused_replay,
+        DropReason::NotReady | DropReason::OnHold | DropReason::KeySpent | DropReason::TooManySources => &mut counts.refused_not_ready,
+    }
+}
+
+fn side_report(end: &End, path: &Path) -> SideReport {
+    SideReport { lost: path.reception.lost(), jitter_us: path.reception.jitter_us(), latched: end.latch.latched(), ..end.counts.clone() }
 }

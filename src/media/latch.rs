@@ -1,0 +1,175 @@
+//! From whom packets are taken and to whom they are sent: symmetric RTP (RFC 4961) with latching (RFC 7362 §5) inside what `LatchPolicy` allows.
+
+use std::net::SocketAddr;
+
+use crate::media::control::{Addresses, LatchPolicy};
+use crate::media::packet::Channel;
+
+/// Where the peer of one side is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Remote {
+    #[default]
+    Unknown,
+    /// On hold with an unspecified address: nothing is sent to it or taken from it.
+    Held,
+    At(Addresses),
+}
+
+/// Why the latch says no.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    NotReady,
+    OnHold,
+    Source,
+}
+
+/// One side's latch, for both its channels.
+#[derive(Clone, Debug, Default)]
+pub struct Latch {
+    policy: LatchPolicy,
+    remote: Remote,
+    /// Where packets were first accepted from; only these are taken from then on, and what we send goes there.
+    rtp: Option<SocketAddr>,
+    rtcp: Option<SocketAddr>,
+}
+
+impl Latch {
+    /// `remote` as in `Command::Configure`. A remote or policy other than the present one opens the latch again.
+    pub fn configure(&mut self, remote: Option<Option<Addresses>>, policy: LatchPolicy) {
+        let remote = match remote {
+            None => self.remote,
+            Some(None) => Remote::Held,
+            Some(Some(addresses)) if addresses.rtp.ip().is_unspecified() => Remote::Held,
+            Some(Some(addresses)) => Remote::At(addresses),
+        };
+        if remote != self.remote || policy != self.policy {
+            (self.rtp, self.rtcp) = (None, None);
+        }
+        (self.remote, self.policy) = (remote, policy);
+    }
+
+    /// Whether a packet from `from` may be looked at. Changes nothing: `settle` does, once the packet has proven itself.
+    pub fn admits(&self, channel: Channel, from: SocketAddr) -> Result<(), Refused> {
+        let (signalled, learnt, neighbour) = self.view(channel)?;
+        let admitted = match (self.policy, learnt) {
+            (_, Some(learnt)) => from == learnt,
+            (LatchPolicy::Strict, None) => from == signalled,
+            (LatchPolicy::SignalledAddress, None) => from.ip() == signalled.ip(),
+            // "Any address once": RTP and RTCP of one peer share it.
+            (LatchPolicy::Nat, None) => neighbour.is_none_or(|other| other.ip() == from.ip()),
+        };
+        if admitted { Ok(()) } else { Err(Refused::Source) }
+    }
+
+    /// A packet from `from` was admitted, well formed and, under SRTP, authentic: from now on only its address is taken.
+    pub fn settle(&mut self, channel: Channel, from: SocketAddr) {
+        match channel {
+            Channel::Rtp => self.rtp.get_or_insert(from),
+            Channel::Rtcp => self.rtcp.get_or_insert(from),
+        };
+    }
+
+    /// Where packets to this side go: the latched address, before that the signalled one.
+    pub fn destination(&self, channel: Channel) -> Result<SocketAddr, Refused> {
+        self.view(channel).map(|(signalled, learnt, _)| learnt.unwrap_or(signalled))
+    }
+
+    pub fn is_ready(&self) -> bool {
+        matches!(self.remote, Remote::At(_))
+    }
+
+    /// The address RTP is accepted from, once known.
+    pub fn latched(&self) -> Option<SocketAddr> {
+        self.rtp
+    }
+
+    /// The signalled address, the learnt one, and the learnt one of the other channel.
+    #[allow(clippy::type_complexity)]
+    fn view(&self, channel: Channel) -> Result<(SocketAddr, Option<SocketAddr>, Option<SocketAddr>), Refused> {
+        match (self.remote, channel) {
+            (Remote::Unknown, _) => Err(Refused::NotReady),
+            (Remote::Held, _) => Err(Refused::OnHold),
+            (Remote::At(addresses), Channel::Rtp) => Ok((addresses.rtp, self.rtp, self.rtcp)),
+            (Remote::At(addresses), Channel::Rtcp) => Ok((addresses.rtcp, self.rtcp, self.rtp)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn latch(policy: LatchPolicy) -> Latch {
+        let mut latch = Latch::default();
+        latch.configure(Some(Some(Addresses { rtp: at("192.0.2.1:4000"), rtcp: at("192.0.2.1:4001") })), policy);
+        latch
+    }
+
+    #[test]
+    fn strict_takes_the_signalled_address_and_port_only() {
+        let mut latch = latch(LatchPolicy::Strict);
+        assert_eq!(latch.admits(Channel::Rtp, at("192.0.2.1:4002")), Err(Refused::Source));
+        assert_eq!(latch.admits(Channel::Rtp, at("192.0.2.2:4000")), Err(Refused::Source));
+        assert_eq!(latch.admits(Channel::Rtcp, at("192.0.2.1:4000")), Err(Refused::Source));
+        latch.admits(Channel::Rtp, at("192.0.2.1:4000")).unwrap();
+        latch.settle(Channel::Rtp, at("192.0.2.1:4000"));
+        latch.admits(Channel::Rtcp, at("192.0.2.1:4001")).unwrap();
+    }
+
+    #[test]
+    fn signalled_address_learns_the_port_once() {
+        let mut latch = latch(LatchPolicy::SignalledAddress);
+        assert_eq!(latch.destination(Channel::Rtp), Ok(at("192.0.2.1:4000")));
+        assert_eq!(latch.admits(Channel::Rtp, at("198.51.100.9:4000")), Err(Refused::Source));
+        latch.admits(Channel::Rtp, at("192.0.2.1:7000")).unwrap();
+        latch.settle(Channel::Rtp, at("192.0.2.1:7000"));
+        assert_eq!(latch.destination(Channel::Rtp), Ok(at("192.0.2.1:7000")));
+        assert_eq!(latch.admits(Channel::Rtp, at("192.0.2.1:4000")), Err(Refused::Source));
+        assert_eq!(latch.destination(Channel::Rtcp), Ok(at("192.0.2.1:4001")), "each channel learns its own port");
+    }
+
+    #[test]
+    fn nat_takes_any_address_once_for_both_channels() {
+        let mut latch = latch(LatchPolicy::Nat);
+        latch.admits(Channel::Rtp, at("203.0.113.5:9000")).unwrap();
+        latch.settle(Channel::Rtp, at("203.0.113.5:9000"));
+        assert_eq!(latch.admits(Channel::Rtp, at("203.0.113.6:9000")), Err(Refused::Source));
+        assert_eq!(latch.admits(Channel::Rtcp, at("203.0.113.6:9001")), Err(Refused::Source));
+        latch.admits(Channel::Rtcp, at("203.0.113.5:1234")).unwrap();
+    }
+
+    #[test]
+    fn asking_alone_never_latches() {
+        let latch = latch(LatchPolicy::Nat);
+        latch.admits(Channel::Rtp, at("203.0.113.5:9000")).unwrap();
+        latch.admits(Channel::Rtp, at("203.0.113.6:9000")).unwrap();
+        assert_eq!(latch.latched(), None);
+    }
+
+    #[test]
+    fn a_new_remote_opens_it_again_the_same_does_not() {
+        let mut latch = latch(LatchPolicy::SignalledAddress);
+        latch.settle(Channel::Rtp, at("192.0.2.1:7000"));
+        latch.configure(Some(Some(Addresses { rtp: at("192.0.2.1:4000"), rtcp: at("192.0.2.1:4001") })), LatchPolicy::SignalledAddress);
+        latch.configure(None, LatchPolicy::SignalledAddress);
+        assert_eq!(latch.latched(), Some(at("192.0.2.1:7000")));
+        latch.configure(Some(Some(Addresses { rtp: at("192.0.2.8:4000"), rtcp: at("192.0.2.8:4001") })), LatchPolicy::SignalledAddress);
+        assert_eq!(latch.latched(), None);
+        assert_eq!(latch.admits(Channel::Rtp, at("192.0.2.1:7000")), Err(Refused::Source));
+    }
+
+    #[test]
+    fn on_hold_nothing_goes_either_way() {
+        let mut latch = latch(LatchPolicy::Nat);
+        latch.configure(Some(None), LatchPolicy::Nat);
+        assert_eq!(latch.destination(Channel::Rtp), Err(Refused::OnHold));
+        assert_eq!(latch.admits(Channel::Rtp, at("192.0.2.1:4000")), Err(Refused::OnHold));
+        latch.configure(Some(Some(Addresses { rtp: at("0.0.0.0:4000"), rtcp: at("0.0.0.0:4001") })), LatchPolicy::Nat);
+        assert_eq!(latch.destination(Channel::Rtp), Err(Refused::OnHold));
+        assert_eq!(Latch::default().destination(Channel::Rtp), Err(Refused::NotReady));
+    }
+}

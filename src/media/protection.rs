@@ -1,0 +1,141 @@
+//! Which transformations a packet undergoes between two sides: a table `[in][out]`, looked up once at set-up, not a branch per packet.
+
+use crate::media::control::Protection;
+use crate::media::packet::View;
+use crate::media::relay::DropReason;
+use crate::media::srtp::{KeyError, Receiver, Refusal, Sender, keys};
+use crate::time::Time;
+
+/// How packets from a side's peer come in.
+#[derive(Debug, Default)]
+pub enum Inbound {
+    #[default]
+    Unset,
+    Plain,
+    Srtp(Box<Receiver>),
+}
+
+/// How packets to a side's peer go out.
+#[derive(Debug, Default)]
+pub enum Outbound {
+    #[default]
+    Unset,
+    Plain,
+    Srtp(Box<Sender>),
+}
+
+impl Inbound {
+    /// A protection equal to the present one changes nothing.
+    pub fn configure(&mut self, protection: &Protection) -> Result<(), KeyError> {
+        match (&mut *self, protection) {
+            (_, Protection::Plain) => *self = Inbound::Plain,
+            (Inbound::Srtp(receiver), Protection::Srtp(parameters)) if receiver.parameters() == parameters => {}
+            (Inbound::Srtp(receiver), Protection::Srtp(parameters)) => receiver.rekey(parameters)?,
+            (_, Protection::Srtp(parameters)) => *self = Inbound::Srtp(Box::new(Receiver::new(parameters)?)),
+        }
+        Ok(())
+    }
+}
+
+impl Outbound {
+    /// A protection equal to the present one changes nothing.
+    pub fn configure(&mut self, protection: &Protection) -> Result<(), KeyError> {
+        match (&mut *self, protection) {
+            (_, Protection::Plain) => *self = Outbound::Plain,
+            (Outbound::Srtp(sender), Protection::Srtp(parameters)) if sender.parameters() == parameters => {}
+            (Outbound::Srtp(sender), Protection::Srtp(parameters)) => sender.rekey(parameters)?,
+            (_, Protection::Srtp(parameters)) => *self = Outbound::Srtp(Box::new(Sender::new(parameters)?)),
+        }
+        Ok(())
+    }
+}
+
+/// Whether a protection can be configured; changes nothing.
+pub fn check(protection: &Protection) -> Result<(), KeyError> {
+    match protection {
+        Protection::Plain => Ok(()),
+        Protection::Srtp(parameters) => keys::check(parameters),
+    }
+}
+
+/// From `buffer[..len]` to its new length.
+type Unprotect = fn(&mut Inbound, Time, &View, &mut [u8], usize) -> Result<usize, DropReason>;
+type Protect = fn(&mut Outbound, Time, &View, &mut [u8], usize) -> Result<usize, DropReason>;
+
+/// The two transformations of one cell of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Transformation {
+    pub unprotect: Unprotect,
+    pub protect: Protect,
+}
+
+/// `[in][out]`, each: unset, plain, SRTP. With one side unset the other is still followed, so that its indices do not fall behind.
+static TABLE: [[Transformation; 3]; 3] = [
+    [cell(not_ready_in, not_ready_out), cell(not_ready_in, not_ready_out), cell(not_ready_in, not_ready_out)],
+    [cell(take_plain, not_ready_out), cell(take_plain, send_plain), cell(take_plain, protect)],
+    [cell(unprotect, not_ready_out), cell(unprotect, send_plain), cell(unprotect, protect)],
+];
+
+const fn cell(unprotect: Unprotect, protect: Protect) -> Transformation {
+    Transformation { unprotect, protect }
+}
+
+pub fn choose(inbound: &Inbound, outbound: &Outbound) -> &'static Transformation {
+    let row = match inbound {
+        Inbound::Unset => 0,
+        Inbound::Plain => 1,
+        Inbound::Srtp(_) => 2,
+    };
+    let column = match outbound {
+        Outbound::Unset => 0,
+        Outbound::Plain => 1,
+        Outbound::Srtp(_) => 2,
+    };
+    &TABLE[row][column]
+}
+
+fn not_ready_in(_: &mut Inbound, _: Time, _: &View, _: &mut [u8], _: usize) -> Result<usize, DropReason> {
+    Err(DropReason::NotReady)
+}
+
+fn not_ready_out(_: &mut Outbound, _: Time, _: &View, _: &mut [u8], _: usize) -> Result<usize, DropReason> {
+    Err(DropReason::NotReady)
+}
+
+fn take_plain(_: &mut Inbound, _: Time, _: &View, _: &mut [u8], len: usize) -> Result<usize, DropReason> {
+    Ok(len)
+}
+
+fn send_plain(_: &mut Outbound, _: Time, _: &View, _: &mut [u8], len: usize) -> Result<usize, DropReason> {
+    Ok(len)
+}
+
+fn unprotect(inbound: &mut Inbound, now: Time, view: &View, buffer: &mut [u8], len: usize) -> Result<usize, DropReason> {
+    let Inbound::Srtp(receiver) = inbound else { return Err(DropReason::NotReady) };
+    let packet = buffer.get_mut(..len).ok_or(DropReason::Malformed)?;
+    Ok(match view {
+        View::Rtp(header) => receiver.unprotect_rtp(now, packet, header)?,
+        View::Rtcp(_) => receiver.unprotect_rtcp(now, packet)?,
+    })
+}
+
+fn protect(outbound: &mut Outbound, now: Time, view: &View, buffer: &mut [u8], len: usize) -> Result<usize, DropReason> {
+    let Outbound::Srtp(sender) = outbound else { return Err(DropReason::NotReady) };
+    Ok(match view {
+        View::Rtp(header) => sender.protect_rtp(now, buffer, len, header)?,
+        View::Rtcp(_) => sender.protect_rtcp(buffer, len)?,
+    })
+}
+
+impl From<Refusal> for DropReason {
+    fn from(refusal: Refusal) -> DropReason {
+        match refusal {
+            Refusal::Short => DropReason::Malformed,
+            Refusal::Authentication => DropReason::Authentication,
+            Refusal::Replay => DropReason::Replay,
+            Refusal::KeySpent => DropReason::KeySpent,
+            Refusal::TooManySources => DropReason::TooManySources,
+            Refusal::NoRoom => DropReason::NoRoom,
+        }
+    }
+}

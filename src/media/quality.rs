@@ -1,0 +1,208 @@
+//! Reception quality per source: losses (RFC 3550 A.1, A.3) and interarrival jitter (A.8). The relay adds nothing to what it counts: a source is
+//! valid from its first packet, since the latch or the authentication tag has vouched for it, so A.1's probation is left out.
+
+use crate::media::rtp::Header;
+use crate::time::Time;
+
+/// Sources told apart at a time; of more, the one longest idle is folded into the sums.
+pub const SOURCES: usize = 4;
+
+const MAX_DROPOUT: u16 = 3_000;
+const MAX_MISORDER: u16 = 100;
+/// Timestamp units per second, in which jitter is reckoned. G.711, G.722 (RFC 3551 §4.5.2) and telephone-events all use it.
+const CLOCK: u64 = 8_000;
+/// A step of the transit time by more than this is a new timeline, not jitter. Timestamp units.
+const RESTART: u32 = 10 * CLOCK as u32;
+
+/// One source of RFC 3550 A.1.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    ssrc: u32,
+    base: u16,
+    highest: u16,
+    cycles: u32,
+    /// The sequence number that would confirm a restart.
+    suspect: Option<u16>,
+    received: u32,
+    timestamp: u32,
+    transit: u32,
+    /// Sixteen times the jitter, timestamp units.
+    jitter: u32,
+    last: Time,
+}
+
+impl Source {
+    fn new(now: Time, header: &Header) -> Source {
+        Source {
+            ssrc: header.ssrc,
+            base: header.sequence,
+            highest: header.sequence,
+            cycles: 0,
+            suspect: None,
+            received: 1,
+            timestamp: header.timestamp,
+            transit: transit(now, header),
+            jitter: 0,
+            last: now,
+        }
+    }
+
+    /// A.3, never below zero.
+    fn lost(&self) -> u64 {
+        let extended = (u64::from(self.cycles) << 16) + u64::from(self.highest);
+        (extended + 1).saturating_sub(u64::from(self.base) + u64::from(self.received))
+    }
+
+    /// A.1 `update_seq`. False: the sender has started anew and the counts no longer fit.
+    fn sequence(&mut self, sequence: u16) -> bool {
+        let ahead = sequence.wrapping_sub(self.highest);
+        if ahead < MAX_DROPOUT {
+            if sequence < self.highest {
+                self.cycles = self.cycles.wrapping_add(1);
+            }
+            self.highest = sequence;
+        } else if ahead <= u16::MAX - MAX_MISORDER {
+            if self.suspect == Some(sequence) {
+                return false;
+            }
+            self.suspect = Some(sequence.wrapping_add(1));
+            return true;
+        }
+        self.received = self.received.saturating_add(1);
+        true
+    }
+
+    /// A.8. Packets that share a timestamp (RFC 4733 events) say nothing about the network's pace and are passed over.
+    fn pace(&mut self, now: Time, header: &Header) {
+        if header.timestamp == self.timestamp {
+            return;
+        }
+        let transit = transit(now, header);
+        let step = (transit.wrapping_sub(self.transit) as i32).unsigned_abs();
+        (self.timestamp, self.transit) = (header.timestamp, transit);
+        if step < RESTART {
+            self.jitter = self.jitter + step - ((self.jitter + 8) >> 4);
+        }
+    }
+}
+
+/// Arrival minus timestamp, in timestamp units, modulo 2^32.
+fn transit(now: Time, header: &Header) -> u32 {
+    ((u128::from(now.as_nanos()) * u128::from(CLOCK) / 1_000_000_000) as u32).wrapping_sub(header.timestamp)
+}
+
+/// What was received on one side.
+#[derive(Clone, Debug, Default)]
+pub struct Reception {
+    sources: [Option<Source>; SOURCES],
+    /// Losses of sources and runs that are over.
+    lost: u64,
+    /// The slot of the last packet.
+    current: u8,
+}
+
+impl Reception {
+    pub fn received(&mut self, now: Time, header: &Header) {
+        let known = self.sources.iter().position(|slot| slot.is_some_and(|source| source.ssrc == header.ssrc));
+        let at = known.unwrap_or_else(|| self.longest_idle());
+        let Some(slot) = self.sources.get_mut(at) else { return };
+        self.current = at as u8;
+        if let Some(source) = slot
+            && known.is_some()
+            && source.sequence(header.sequence)
+        {
+            source.pace(now, header);
+            source.last = now;
+            return;
+        }
+        self.lost += slot.map_or(0, |source| source.lost());
+        *slot = Some(Source::new(now, header));
+    }
+
+    /// Packets that never came, over all sources.
+    pub fn lost(&self) -> u64 {
+        self.sources.iter().flatten().map(Source::lost).sum::<u64>() + self.lost
+    }
+
+    /// Jitter of the source heard last, µs at 8 kHz.
+    pub fn jitter_us(&self) -> u32 {
+        let source = self.sources.get(usize::from(self.current)).copied().flatten();
+        source.map_or(0, |source| (u64::from(source.jitter >> 4) * 1_000_000 / CLOCK) as u32)
+    }
+
+    fn longest_idle(&self) -> usize {
+        let idle = |slot: &Option<Source>| slot.map(|source| source.last);
+        self.sources.iter().enumerate().min_by_key(|(_, slot)| idle(slot)).map_or(0, |(at, _)| at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn header(ssrc: u32, sequence: u16, timestamp: u32) -> Header {
+        Header { length: 12, padded: false, marker: false, payload_type: 0, sequence, timestamp, ssrc }
+    }
+
+    fn run(sequences: impl IntoIterator<Item = u16>) -> Reception {
+        let mut reception = Reception::default();
+        for sequence in sequences {
+            reception.received(Time::from_millis(20), &header(1, sequence, 0));
+        }
+        reception
+    }
+
+    #[test]
+    fn losses_are_gaps_in_the_sequence() {
+        assert_eq!(run([10, 11, 14, 15]).lost(), 2);
+        assert_eq!(run([10, 12, 11, 13]).lost(), 0, "reordered, not lost");
+        assert_eq!(run([65_534, 65_535, 1, 2]).lost(), 1, "across the wrap");
+        assert_eq!(run([5, 5, 5]).lost(), 0, "duplicates never go below zero");
+    }
+
+    #[test]
+    fn a_restart_needs_two_packets_in_a_row_and_keeps_the_old_losses() {
+        let reception = run([10, 12, 40_000, 13]);
+        assert_eq!(reception.lost(), 1, "one odd packet changes nothing");
+        assert_eq!(run([10, 12, 40_000, 40_001, 40_002, 40_004]).lost(), 2);
+    }
+
+    #[test]
+    fn a_new_source_starts_its_own_count() {
+        let mut reception = Reception::default();
+        for ssrc in 0..10 {
+            let now = Time::from_millis(u64::from(ssrc));
+            reception.received(now, &header(ssrc, 100, 0));
+            reception.received(now, &header(ssrc, 102, 0));
+        }
+        assert_eq!(reception.lost(), 10, "also of those that were folded");
+    }
+
+    #[test]
+    fn jitter_follows_rfc_3550_a8() {
+        let mut reception = Reception::default();
+        let mut now = Time::from_millis(1_000);
+        for n in 0..400u32 {
+            // Alternately 5 ms early and late around 20 ms: every step is 10 ms = 80 units.
+            now = now + Duration::from_millis(if n % 2 == 0 { 30 } else { 10 });
+            reception.received(now, &header(1, n as u16, n.wrapping_mul(160)));
+        }
+        assert!((9_000..=10_000).contains(&reception.jitter_us()), "{}", reception.jitter_us());
+        let mut steady = Reception::default();
+        for n in 0..400u32 {
+            steady.received(Time::from_millis(20 * u64::from(n)), &header(1, n as u16, (n * 160).wrapping_sub(5_000)));
+        }
+        assert_eq!(steady.jitter_us(), 0);
+    }
+
+    #[test]
+    fn events_that_share_a_timestamp_are_no_jitter() {
+        let mut reception = Reception::default();
+        for n in 0..50u32 {
+            let timestamp = if n < 25 { n * 160 } else { 25 * 160 };
+            reception.received(Time::from_millis(20 * u64::from(n)), &header(1, n as u16, timestamp));
+        }
+        assert_eq!(reception.jitter_us(), 0);
+    }
+}
