@@ -168,3 +168,219 @@ impl InviteClient {
         }
     }
 }
+
+/// Each transition of figure 5 as RFC 6026 §7.2 has it, and §9.1's.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> Time {
+        Time::from_millis(millis)
+    }
+
+    fn t() -> Timers {
+        Timers::default()
+    }
+
+    fn calling() -> InviteClient {
+        InviteClient::start(Time::ZERO, &t(), false)
+    }
+
+    fn proceeding() -> InviteClient {
+        let mut machine = calling();
+        machine.on_provisional(ms(100), &t());
+        machine
+    }
+
+    fn completed() -> InviteClient {
+        let mut machine = calling();
+        machine.on_failure(ms(100), &t(), false);
+        machine
+    }
+
+    fn accepted() -> InviteClient {
+        let mut machine = calling();
+        machine.on_success(ms(100), &t());
+        machine
+    }
+
+    #[test]
+    fn calling_timer_a_doubles_until_timer_b() {
+        let mut machine = calling();
+        let mut sent = Vec::new();
+        loop {
+            let at = machine.deadline().expect("armed");
+            match machine.on_timer(at) {
+                Fired::Retransmit => sent.push(at.as_millis()),
+                fired => break assert_eq!((fired, at), (Fired::TimedOut, ms(32_000))),
+            }
+        }
+        assert_eq!(sent, [500, 1500, 3500, 7500, 15500, 31500]);
+        assert_eq!((machine, machine.deadline()), (InviteClient::Terminated, None));
+    }
+
+    #[test]
+    fn calling_over_a_reliable_transport_has_timer_b_only() {
+        let mut machine = InviteClient::start(Time::ZERO, &t(), true);
+        assert_eq!(machine.deadline(), Some(ms(32_000)));
+        assert_eq!(machine.on_timer(ms(31_999)), Fired::Nothing);
+        assert_eq!(machine.on_timer(ms(32_000)), Fired::TimedOut);
+    }
+
+    #[test]
+    fn calling_a_late_tick_sends_once_and_no_sooner_again() {
+        let mut machine = calling();
+        assert_eq!(machine.on_timer(ms(9_000)), Fired::Retransmit);
+        assert_eq!(machine.on_timer(ms(9_000)), Fired::Nothing);
+        assert_eq!(machine.deadline(), Some(ms(10_000)));
+    }
+
+    #[test]
+    fn calling_1xx_to_proceeding_and_no_more_retransmission() {
+        let mut machine = calling();
+        assert_eq!(machine.on_provisional(ms(100), &t()), Heard::Pass);
+        assert_eq!((machine, machine.deadline()), (InviteClient::Proceeding { cancelled: None }, None));
+        assert_eq!(machine.on_timer(ms(600)), Fired::Nothing);
+    }
+
+    #[test]
+    fn calling_2xx_to_accepted_with_timer_m() {
+        let mut machine = calling();
+        assert_eq!(machine.on_success(ms(100), &t()), Heard::Pass);
+        assert_eq!(machine, InviteClient::Accepted { m: ms(32_100) });
+    }
+
+    #[test]
+    fn calling_300_699_to_completed_with_timer_d() {
+        let mut machine = calling();
+        assert_eq!(machine.on_failure(ms(100), &t(), false), Heard::PassAndAcknowledge);
+        assert_eq!(machine, InviteClient::Completed { d: ms(32_100) });
+    }
+
+    #[test]
+    fn calling_transport_error_to_terminated_and_told() {
+        let mut machine = calling();
+        assert!(machine.on_transport_error());
+        assert_eq!(machine, InviteClient::Terminated);
+        assert!(!machine.on_transport_error());
+    }
+
+    #[test]
+    fn proceeding_1xx_is_passed_each_time() {
+        let mut machine = proceeding();
+        assert_eq!(machine.on_provisional(ms(200), &t()), Heard::Pass);
+        assert_eq!(machine, InviteClient::Proceeding { cancelled: None });
+    }
+
+    #[test]
+    fn proceeding_2xx_to_accepted() {
+        let mut machine = proceeding();
+        assert_eq!(machine.on_success(ms(200), &t()), Heard::Pass);
+        assert_eq!(machine, InviteClient::Accepted { m: ms(32_200) });
+    }
+
+    #[test]
+    fn proceeding_300_699_to_completed() {
+        let mut machine = proceeding();
+        assert_eq!(machine.on_failure(ms(200), &t(), false), Heard::PassAndAcknowledge);
+        assert_eq!(machine, InviteClient::Completed { d: ms(32_200) });
+    }
+
+    #[test]
+    fn proceeding_stays_at_an_earlier_copys_transport_error() {
+        let mut machine = proceeding();
+        assert!(!machine.on_transport_error());
+        assert_eq!(machine, InviteClient::Proceeding { cancelled: None });
+    }
+
+    #[test]
+    fn completed_300_699_again_is_acknowledged_and_not_passed() {
+        let mut machine = completed();
+        assert_eq!(machine.on_failure(ms(900), &t(), false), Heard::Acknowledge);
+        assert_eq!(machine, InviteClient::Completed { d: ms(32_100) });
+    }
+
+    #[test]
+    fn completed_1xx_and_2xx_are_absorbed() {
+        let mut machine = completed();
+        assert_eq!(machine.on_provisional(ms(200), &t()), Heard::Absorb);
+        assert_eq!(machine.on_success(ms(200), &t()), Heard::Absorb);
+    }
+
+    #[test]
+    fn completed_timer_d_to_terminated() {
+        let mut machine = completed();
+        assert_eq!(machine.on_timer(ms(32_099)), Fired::Nothing);
+        assert_eq!(machine.on_timer(ms(32_100)), Fired::Ended);
+    }
+
+    #[test]
+    fn completed_timer_d_is_zero_over_a_reliable_transport() {
+        let mut machine = InviteClient::start(Time::ZERO, &t(), true);
+        assert_eq!(machine.on_failure(ms(100), &t(), true), Heard::PassAndAcknowledge);
+        assert_eq!(machine, InviteClient::Terminated);
+    }
+
+    #[test]
+    fn completed_transport_error_to_terminated_and_told() {
+        let mut machine = completed();
+        assert!(machine.on_transport_error());
+        assert_eq!(machine, InviteClient::Terminated);
+    }
+
+    #[test]
+    fn accepted_2xx_again_is_passed_and_timer_m_goes_on() {
+        let mut machine = accepted();
+        assert_eq!(machine.on_success(ms(20_000), &t()), Heard::Pass);
+        assert_eq!(machine.deadline(), Some(ms(32_100)));
+    }
+
+    #[test]
+    fn accepted_1xx_and_300_699_are_absorbed() {
+        let mut machine = accepted();
+        assert_eq!(machine.on_provisional(ms(200), &t()), Heard::Absorb);
+        assert_eq!(machine.on_failure(ms(200), &t(), false), Heard::Absorb);
+    }
+
+    #[test]
+    fn accepted_timer_m_to_terminated() {
+        let mut machine = accepted();
+        assert_eq!(machine.on_timer(ms(32_099)), Fired::Nothing);
+        assert_eq!(machine.on_timer(ms(32_100)), Fired::Ended);
+    }
+
+    #[test]
+    fn cancel_waits_for_a_provisional_and_then_64_t1_for_the_final() {
+        let mut machine = calling();
+        assert!(!machine.cancel(ms(10), &t()));
+        assert_eq!(machine.on_provisional(ms(100), &t()), Heard::PassAndCancel);
+        assert_eq!(machine.on_provisional(ms(200), &t()), Heard::Pass);
+        assert!(!machine.cancel(ms(300), &t()), "one CANCEL only");
+        assert_eq!(machine.on_timer(ms(32_099)), Fired::Nothing);
+        assert_eq!(machine.on_timer(ms(32_100)), Fired::TimedOut);
+    }
+
+    #[test]
+    fn cancel_in_proceeding_is_sent_at_once_and_a_final_ends_the_wait() {
+        let mut machine = proceeding();
+        assert!(machine.cancel(ms(200), &t()));
+        assert_eq!(machine.on_failure(ms(300), &t(), false), Heard::PassAndAcknowledge);
+    }
+
+    #[test]
+    fn cancel_waiting_for_a_provisional_is_dropped_on_a_final() {
+        let mut machine = calling();
+        machine.cancel(ms(10), &t());
+        assert_eq!(machine.on_success(ms(100), &t()), Heard::Pass);
+        assert!(!machine.cancel(ms(200), &t()));
+        assert!(!completed().cancel(ms(200), &t()));
+    }
+
+    #[test]
+    fn abandoned_in_calling_it_is_quiet_waits_64_t1_and_cancels_what_rings_late() {
+        let mut machine = calling();
+        assert!(!machine.abandon(ms(10_000), &t()));
+        assert_eq!(machine.deadline(), Some(ms(42_000)));
+        assert_eq!(machine.on_provisional(ms(11_000), &t()), Heard::PassAndCancel);
+    }
+}

@@ -122,3 +122,166 @@ impl InviteServer {
         }
     }
 }
+
+/// Each transition of figure 7 as RFC 6026 §7.1 has it.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> Time {
+        Time::from_millis(millis)
+    }
+
+    fn t() -> Timers {
+        Timers::default()
+    }
+
+    fn answered(status: u16) -> InviteServer {
+        let mut machine = InviteServer::start();
+        assert!(machine.on_answer(ms(100), &t(), false, status));
+        machine
+    }
+
+    fn confirmed() -> InviteServer {
+        let mut machine = answered(486);
+        machine.on_ack(ms(200), &t(), false);
+        machine
+    }
+
+    #[test]
+    fn proceeding_invite_again_repeats_the_answer() {
+        assert_eq!(InviteServer::start().on_invite(), Heard::Repeat);
+    }
+
+    #[test]
+    fn proceeding_101_199_is_sent_and_no_timer_runs() {
+        let machine = answered(183);
+        assert_eq!((machine, machine.deadline()), (InviteServer::Proceeding, None));
+    }
+
+    #[test]
+    fn proceeding_2xx_to_accepted_with_timer_l() {
+        assert_eq!(answered(200), InviteServer::Accepted { l: ms(32_100) });
+    }
+
+    #[test]
+    fn proceeding_300_699_to_completed_with_timers_g_and_h() {
+        assert_eq!(answered(486), InviteServer::Completed { g: Some(Backoff::new(ms(100), t().t1)), h: ms(32_100) });
+    }
+
+    #[test]
+    fn proceeding_transport_error_is_told_and_stays() {
+        assert!(InviteServer::start().on_transport_error());
+    }
+
+    #[test]
+    fn proceeding_ack_is_absorbed() {
+        let mut machine = InviteServer::start();
+        assert_eq!(machine.on_ack(ms(100), &t(), false), Heard::Absorb);
+        assert_eq!(machine, InviteServer::Proceeding);
+    }
+
+    #[test]
+    fn completed_invite_again_repeats_the_answer() {
+        assert_eq!(answered(486).on_invite(), Heard::Repeat);
+    }
+
+    #[test]
+    fn completed_timer_g_doubles_to_t2_until_timer_h() {
+        let mut machine = answered(486);
+        let mut sent = Vec::new();
+        loop {
+            let at = machine.deadline().expect("armed");
+            match machine.on_timer(at, &t()) {
+                Fired::Retransmit => sent.push(at.as_millis() - 100),
+                fired => break assert_eq!((fired, at), (Fired::TimedOut, ms(32_100))),
+            }
+        }
+        assert_eq!(sent, [500, 1500, 3500, 7500, 11500, 15500, 19500, 23500, 27500, 31500]);
+        assert_eq!(machine, InviteServer::Terminated);
+    }
+
+    #[test]
+    fn completed_over_a_reliable_transport_has_timer_h_only() {
+        let mut machine = InviteServer::start();
+        machine.on_answer(ms(100), &t(), true, 486);
+        assert_eq!(machine, InviteServer::Completed { g: None, h: ms(32_100) });
+        assert_eq!(machine.on_timer(ms(32_100), &t()), Fired::TimedOut);
+    }
+
+    #[test]
+    fn completed_ack_to_confirmed_with_timer_i() {
+        let mut machine = answered(486);
+        assert_eq!(machine.on_ack(ms(200), &t(), false), Heard::Absorb);
+        assert_eq!(machine, InviteServer::Confirmed { i: ms(5_200) });
+    }
+
+    #[test]
+    fn completed_ack_over_a_reliable_transport_to_terminated() {
+        let mut machine = InviteServer::start();
+        machine.on_answer(ms(100), &t(), true, 486);
+        machine.on_ack(ms(200), &t(), true);
+        assert_eq!(machine, InviteServer::Terminated);
+    }
+
+    #[test]
+    fn completed_transport_error_is_told_and_stays() {
+        assert!(answered(486).on_transport_error());
+    }
+
+    #[test]
+    fn completed_takes_no_other_answer() {
+        for status in [183, 200, 500] {
+            assert!(!answered(486).on_answer(ms(200), &t(), false, status));
+        }
+    }
+
+    #[test]
+    fn confirmed_ack_and_invite_are_absorbed() {
+        let mut machine = confirmed();
+        assert_eq!(machine.on_ack(ms(300), &t(), false), Heard::Absorb);
+        assert_eq!(machine.on_invite(), Heard::Absorb);
+        assert_eq!(machine, InviteServer::Confirmed { i: ms(5_200) });
+    }
+
+    #[test]
+    fn confirmed_timer_i_to_terminated() {
+        let mut machine = confirmed();
+        assert_eq!(machine.on_timer(ms(5_199), &t()), Fired::Nothing);
+        assert_eq!(machine.on_timer(ms(5_200), &t()), Fired::Ended);
+    }
+
+    #[test]
+    fn accepted_invite_again_is_absorbed() {
+        assert_eq!(answered(200).on_invite(), Heard::Absorb);
+    }
+
+    #[test]
+    fn accepted_ack_is_passed_each_time() {
+        let mut machine = answered(200);
+        assert_eq!(machine.on_ack(ms(200), &t(), false), Heard::Pass);
+        assert_eq!(machine.on_ack(ms(300), &t(), false), Heard::Pass);
+        assert_eq!(machine, InviteServer::Accepted { l: ms(32_100) });
+    }
+
+    #[test]
+    fn accepted_2xx_again_is_sent_and_nothing_else() {
+        let mut machine = answered(200);
+        assert!(machine.on_answer(ms(600), &t(), false, 200));
+        assert!(!machine.on_answer(ms(600), &t(), false, 183));
+        assert!(!machine.on_answer(ms(600), &t(), false, 500));
+        assert_eq!(machine, InviteServer::Accepted { l: ms(32_100) });
+    }
+
+    #[test]
+    fn accepted_transport_error_is_told_and_stays() {
+        assert!(answered(200).on_transport_error());
+    }
+
+    #[test]
+    fn accepted_timer_l_to_terminated() {
+        let mut machine = answered(200);
+        assert_eq!(machine.on_timer(ms(32_099), &t()), Fired::Nothing);
+        assert_eq!(machine.on_timer(ms(32_100), &t()), Fired::Ended);
+    }
+}
