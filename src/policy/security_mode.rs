@@ -26,6 +26,12 @@ pub struct MediaPlan {
 }
 
 impl MediaPlan {
+    /// For tests of those who obey a plan: only `leg_plan` makes one in earnest.
+    #[cfg(test)]
+    pub(crate) fn for_test(mode: SecurityMode, suites: &[Suite]) -> MediaPlan {
+        MediaPlan { mode, suites: suites.to_vec() }
+    }
+
     pub fn mode(&self) -> SecurityMode {
         self.mode
     }
@@ -88,7 +94,7 @@ pub fn profiles(description: &Description) -> String {
 }
 
 /// Any line that holds SRTP keys, also in forms we do not use.
-fn carries_keys(description: &Description) -> bool {
+pub fn carries_keys(description: &Description) -> bool {
     let holds_key = |attribute: &Attribute| ["crypto", "cryptoscale", "key-mgmt"].iter().any(|name| attribute.is(name));
     description.attributes.iter().chain(description.media.iter().flat_map(|media| &media.attributes)).any(holds_key)
 }

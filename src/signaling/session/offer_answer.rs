@@ -1,5 +1,9 @@
 //! The session of one call: offers and answers carried from one leg to the other (RFC 3264, 6337, 4568), with every value of ours on each side.
 
+mod keys;
+mod leg;
+mod stream;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -9,6 +13,9 @@ use crate::policy::verdict::Reason;
 use crate::sdp::Description;
 use crate::sdp::crypto::{MasterKey, Suite};
 use crate::sip::Transport;
+
+use leg::{Heard, Leg};
+use stream::Stream;
 
 /// What holds on one leg.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,6 +37,8 @@ pub trait Supply {
     fn stream(&mut self) -> StreamId;
     /// For an o= line; not guessable from another call's.
     fn session_id(&mut self) -> u64;
+    /// Ports that turned out to be of the wrong family for the next target. Their stream is closed by the same outcome's commands.
+    fn release(&mut self, _side: Side, _ports: Addresses) {}
 }
 
 /// A description for the other leg and what the media plane is to do, in order.
@@ -44,98 +53,301 @@ pub struct Outcome {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MediaRefusal(pub Reason);
 
-/// The call's session, both legs.
+impl From<Reason> for MediaRefusal {
+    fn from(reason: Reason) -> MediaRefusal {
+        MediaRefusal(reason)
+    }
+}
+
+/// The offer/answer exchange under way, or the last one.
+#[derive(Clone, Debug)]
+struct Exchange {
+    from: Side,
+    offer: Heard,
+    stage: Stage,
+    /// Both legs as they were agreed before; `None` for the call's first exchange.
+    before: Option<Box<[Leg; 2]>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Offered,
+    /// Another answer may still replace this one, and a failure take it back.
+    Answered,
+    Settled,
+    Rejected,
+}
+
+/// The call's session, both legs: one audio stream is relayed between them.
 #[derive(Clone, Debug)]
 pub struct SessionMedia {
-    a: Terms,
-    b: Terms,
+    a: Leg,
+    b: Leg,
     silence: Option<Duration>,
+    stream: Option<StreamId>,
+    exchange: Option<Exchange>,
+    /// Who gave the answer in force.
+    answerer: Option<Side>,
 }
 
 impl SessionMedia {
     /// `silence`: how long both directions may be silent before the media plane says so.
     pub fn new(a: Terms, b: Terms, silence: Option<Duration>) -> SessionMedia {
-        SessionMedia { a, b, silence }
+        SessionMedia { a: Leg::new(Side::A, a), b: Leg::new(Side::B, b), silence, stream: None, exchange: None, answerer: None }
     }
 
     /// The leg now goes to another target (redirect, failover): what holds there. Before `offer` or `reoffer`.
     pub fn set_terms(&mut self, side: Side, terms: Terms) {
-        match side {
-            Side::A => self.a = terms,
-            Side::B => self.b = terms,
+        self.leg_mut(side).terms = terms;
+    }
+
+    /// An offer came from `from`'s peer: the description to offer on the other leg. The call's first offer opens the stream; a later one changes nothing in the
+    /// media plane before its answer, so that a refusal has nothing to undo.
+    ///
+    /// Errors: what the peer should be told; the session is as it was. `GlareRetry` and `ServerBusy` if an offer is under way.
+    pub fn offer(&mut self, from: Side, sdp: &Description, supply: &mut dyn Supply) -> Result<Outcome, MediaRefusal> {
+        self.check_idle(from)?;
+        let heard = self.leg(from).read_offer(sdp)?;
+        let to = from.other();
+        self.find_ports(from, heard.stream.written.or(self.leg(from).terms.peer), supply)?;
+        self.find_ports(to, self.leg(to).terms.peer, supply)?;
+        if self.leg(from).local.zip(heard.stream.remote).is_some_and(|(local, remote)| local.rtp.is_ipv4() != remote.rtp.is_ipv4()) {
+            return Err(MediaRefusal(Reason::MediaUnacceptable));
+        }
+        let before = self.answerer.map(|_| Box::new([self.a.clone(), self.b.clone()]));
+        let description = self.leg_mut(to).write_offer(&heard.stream, supply)?;
+        let mut commands = Vec::new();
+        if before.is_none() {
+            self.open(supply, &mut commands);
+            if let Some(stream) = self.stream {
+                commands.push(self.leg(from).configure_offered(stream, &heard));
+                commands.push(self.leg(to).configure(stream));
+            }
+        }
+        self.exchange = Some(Exchange { from, offer: heard, stage: Stage::Offered, before });
+        Ok(Outcome { sdp: description.write(), commands })
+    }
+
+    /// The call's first offer once more, for the next target on leg `to`: under a new o= line and with fresh keys, for the last target knows the old ones.
+    /// What an early answer of the last target had opened is shut.
+    pub fn reoffer(&mut self, to: Side, supply: &mut dyn Supply) -> Result<Outcome, MediaRefusal> {
+        let Some(exchange) =
+            self.exchange.as_ref().filter(|exchange| exchange.from == to.other() && exchange.before.is_none() && exchange.stage != Stage::Settled)
+        else {
+            return Err(MediaRefusal(Reason::MediaUnacceptable));
+        };
+        let offer = exchange.offer.clone();
+        self.leg(to).may_offer()?;
+        *self.leg_mut(to) = self.leg(to).afresh();
+        let mut commands = Vec::new();
+        self.move_family(to, supply, &mut commands);
+        let description = self.leg_mut(to).write_offer(&offer.stream, supply)?;
+        if let Some(stream) = self.stream {
+            if commands.is_empty() {
+                if let Command::Configure { stream, side, latch, receive, transmit, .. } = self.leg(to).configure(stream) {
+                    commands.push(Command::Configure { stream, side, remote: Some(None), latch, receive, transmit });
+                }
+            } else {
+                commands.push(self.leg(to.other()).configure_offered(stream, &offer));
+                commands.push(self.leg(to).configure(stream));
+            }
+        }
+        self.answerer = None;
+        if let Some(exchange) = &mut self.exchange {
+            exchange.stage = Stage::Offered;
+        }
+        Ok(Outcome { sdp: description.write(), commands })
+    }
+
+    /// An answer came from `from`'s peer: the answer for the offerer's leg. Another fork's answer, or the final one after an early one, replaces it.
+    ///
+    /// After `settled` a repeated answer changes nothing (RFC 6337 §3.1.1): what we sent then comes out again.
+    ///
+    /// Errors: what is wrong with the answer; the offer stays pending.
+    pub fn answer(&mut self, from: Side, sdp: &Description, supply: &mut dyn Supply) -> Result<Outcome, MediaRefusal> {
+        let awaited = |exchange: &&Exchange| exchange.from == from.other() && exchange.stage != Stage::Rejected;
+        let Some(exchange) = self.exchange.as_ref().filter(awaited) else { return Err(MediaRefusal(Reason::MediaUnacceptable)) };
+        if exchange.stage == Stage::Settled {
+            let sdp = self.leg(from.other()).sent.as_ref().map(Description::write).unwrap_or_default();
+            return Ok(Outcome { sdp, commands: Vec::new() });
+        }
+        let offer = exchange.offer.clone();
+        let (heard, ours) = self.leg(from).read_answer(sdp)?;
+        let description = self.leg_mut(from.other()).write_answer(&offer, &heard.stream, supply)?;
+        self.leg_mut(from).agree(&heard, ours);
+        self.answerer = Some(from);
+        if let Some(exchange) = &mut self.exchange {
+            exchange.stage = Stage::Answered;
+        }
+        Ok(Outcome { sdp: description.write(), commands: self.configure_both() })
+    }
+
+    /// The answer has gone out in a final or reliable response: a later failure of the same request no longer takes it back, and no other answer replaces it.
+    pub fn settled(&mut self) {
+        if let Some(exchange) = self.exchange.as_mut().filter(|exchange| exchange.stage == Stage::Answered) {
+            exchange.stage = Stage::Settled;
+            exchange.before = None;
         }
     }
 
-    /// An offer came from `from`'s peer: the description to offer on the other leg.
-    pub fn offer(&mut self, _from: Side, _sdp: &Description, _supply: &mut dyn Supply) -> Result<Outcome, MediaRefusal> {
-        Err(MediaRefusal(Reason::MediaUnacceptable))
+    /// The offer was refused by `by`'s peer, or its request failed: back to the last agreed session (RFC 3261 §14.1). The commands restore what an early
+    /// answer had changed; usually none. After the call's first offer `reoffer` can follow.
+    pub fn rejected(&mut self, by: Side) -> Vec<Command> {
+        let Some(exchange) = self.exchange.as_mut().filter(|exchange| exchange.from == by.other()) else { return Vec::new() };
+        let was = exchange.stage;
+        if !matches!(was, Stage::Offered | Stage::Answered) {
+            return Vec::new();
+        }
+        exchange.stage = Stage::Rejected;
+        let Some(before) = exchange.before.take() else {
+            self.answerer = None;
+            *self.leg_mut(by) = self.leg(by).afresh();
+            return Vec::new();
+        };
+        let [a, b] = *before;
+        self.a.back_to(&a);
+        self.b.back_to(&b);
+        self.exchange = None;
+        if was == Stage::Answered { self.configure_both() } else { Vec::new() }
     }
 
-    /// The pending offer once more, for the next target on leg `to`, with fresh keys.
-    pub fn reoffer(&mut self, _to: Side, _supply: &mut dyn Supply) -> Result<Outcome, MediaRefusal> {
-        Err(MediaRefusal(Reason::MediaUnacceptable))
+    /// An offer from `side`'s peer that changes nothing (see `is_refresh`) or that shall not be carried on: answered here, with what the other side agreed to last.
+    pub fn answer_here(&mut self, side: Side, sdp: &Description, supply: &mut dyn Supply) -> Result<Outcome, MediaRefusal> {
+        self.check_idle(side)?;
+        let heard = self.leg(side).read_offer(sdp)?;
+        let other = self.leg(side.other()).peer.clone().ok_or(MediaRefusal(Reason::MediaUnacceptable))?;
+        let leg = self.leg_mut(side);
+        let description = leg.write_answer(&heard, &other, supply)?;
+        let commands = self.stream.map(|stream| self.leg(side).configure(stream)).into_iter().collect();
+        Ok(Outcome { sdp: description.write(), commands })
     }
 
-    /// An answer came from `from`'s peer: the answer for the offerer's leg. Another fork's answer replaces it.
-    pub fn answer(&mut self, _from: Side, _sdp: &Description, _supply: &mut dyn Supply) -> Result<Outcome, MediaRefusal> {
-        Err(MediaRefusal(Reason::MediaUnacceptable))
-    }
-
-    /// The answer has gone out in a final or reliable response: a later failure of the same request no longer takes it back.
-    pub fn settled(&mut self) {}
-
-    /// The pending offer was refused by `by`'s peer, or its request failed: back to the last agreed session (RFC 3261 §14.1). The commands restore what an early
-    /// answer had changed; usually none.
-    pub fn rejected(&mut self, _by: Side) -> Vec<Command> {
-        Vec::new()
+    /// The answer to `last_sent`, which we offered again on `side` only to refresh the session.
+    pub fn refreshed(&mut self, side: Side, sdp: &Description) -> Result<Vec<Command>, MediaRefusal> {
+        self.check_idle(side)?;
+        let (heard, ours) = self.leg(side).read_answer(sdp)?;
+        self.leg_mut(side).agree(&heard, ours);
+        Ok(self.stream.map(|stream| self.leg(side).configure(stream)).into_iter().collect())
     }
 
     /// An offer from `side`'s peer waits for its answer.
-    pub fn pending(&self, _side: Side) -> bool {
-        false
+    pub fn pending(&self, side: Side) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| exchange.from == side && exchange.stage == Stage::Offered)
     }
 
-    /// Whether `side`'s peer may offer now; otherwise 491 (RFC 3261 §14.2).
-    pub fn can_offer(&self, _side: Side) -> bool {
-        true
+    /// Whether `side`'s peer may offer now; otherwise 491 (RFC 3261 §14.2), or 500 if the offer that waits is its own (RFC 3311 §5.2).
+    pub fn can_offer(&self, side: Side) -> bool {
+        self.check_idle(side).is_ok()
     }
 
     /// Both sides have agreed at least once.
     pub fn is_agreed(&self) -> bool {
-        false
+        self.answerer.is_some()
     }
 
-    /// The description is the one `side`'s peer sent last (same o= line): a refresh that can be answered with `last_sent` (RFC 3264 §8).
-    pub fn is_refresh(&self, _side: Side, _sdp: &Description) -> bool {
-        false
+    /// The description has the o= line of the one `side`'s peer sent last: a refresh, which `answer_here` can answer (RFC 3264 §8).
+    pub fn is_refresh(&self, side: Side, sdp: &Description) -> bool {
+        self.is_agreed() && sdp.origin.is_some() && self.leg(side).origin == sdp.origin
     }
 
-    /// The suite that protects what we send on `side`; `None`: plain RTP, or nothing agreed.
-    pub fn current_suite(&self, _side: Side) -> Option<Suite> {
-        None
+    /// The suite that protects `side`; `None`: plain RTP, or nothing agreed.
+    pub fn current_suite(&self, side: Side) -> Option<Suite> {
+        self.leg(side).ours.as_ref().and_then(|line| line.usable().ok())
     }
 
-    /// The first agreed voice codec as `PCMU/8000`.
+    /// The first voice codec of the answer in force, as `PCMU/8000`; the same on both sides, since nothing is transcoded.
     pub fn codec(&self, _side: Side) -> Option<String> {
-        None
+        self.leg(self.answerer?).peer.as_ref()?.codec()
     }
 
-    /// `side`'s peer has the call on hold: it takes no media.
-    pub fn held(&self, _side: Side) -> bool {
-        false
+    /// `side`'s peer takes no media now: it has the other side on hold.
+    pub fn held(&self, side: Side) -> bool {
+        self.leg(side).peer.as_ref().is_some_and(Stream::is_held)
     }
 
-    /// What we last sent on `side` and still stands: the body of a session refresh without change.
-    pub fn last_sent(&self, _side: Side) -> Option<&Description> {
-        None
+    /// What we last sent on `side` and still stands: the body of a session refresh of ours. Its answer goes to `refreshed`.
+    pub fn last_sent(&self, side: Side) -> Option<&Description> {
+        self.leg(side).sent.as_ref()
     }
 
-    /// The stream and our addresses of this call, to be released when it is closed.
+    /// Our ports on `side`, to be released when the stream is closed; or at once if it was never opened (see `stream`).
+    pub fn addresses(&self, side: Side) -> Option<Addresses> {
+        self.leg(side).local
+    }
+
+    /// The stream, once opened and until closed.
     pub fn stream(&self) -> Option<StreamId> {
-        None
+        self.stream
     }
 
+    /// Ends the stream if there is one. The session is of no further use.
     pub fn close(&mut self) -> Vec<Command> {
-        Vec::new()
+        self.exchange = None;
+        self.stream.take().map(|stream| Command::Close { stream }).into_iter().collect()
+    }
+
+    fn leg(&self, side: Side) -> &Leg {
+        match side {
+            Side::A => &self.a,
+            Side::B => &self.b,
+        }
+    }
+
+    fn leg_mut(&mut self, side: Side) -> &mut Leg {
+        match side {
+            Side::A => &mut self.a,
+            Side::B => &mut self.b,
+        }
+    }
+
+    fn check_idle(&self, side: Side) -> Result<(), MediaRefusal> {
+        match self.exchange.as_ref().filter(|exchange| exchange.stage == Stage::Offered) {
+            Some(exchange) if exchange.from == side => Err(MediaRefusal(Reason::ServerBusy)),
+            Some(_) => Err(MediaRefusal(Reason::GlareRetry)),
+            None => Ok(()),
+        }
+    }
+
+    /// Ports for a leg that has none yet. Those found stay with the leg even if the offer fails after all.
+    fn find_ports(&mut self, side: Side, like: Option<IpAddr>, supply: &mut dyn Supply) -> Result<(), MediaRefusal> {
+        if self.leg(side).local.is_none() {
+            self.leg_mut(side).local = Some(supply.ports(side, like).ok_or(MediaRefusal(Reason::MediaPorts))?);
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, supply: &mut dyn Supply, commands: &mut Vec<Command>) {
+        if let (None, Some(a), Some(b)) = (self.stream, self.a.local, self.b.local) {
+            let stream = supply.stream();
+            self.stream = Some(stream);
+            commands.push(Command::Open { stream, a, b, silence: self.silence });
+        }
+    }
+
+    /// The next target is of the other address family: a new stream with ports that reach it, as long as the offerer has not been told the old ones.
+    fn move_family(&mut self, to: Side, supply: &mut dyn Supply, commands: &mut Vec<Command>) {
+        let from = to.other();
+        let (Some(peer), Some(old), Some(old_from), None) = (self.leg(to).terms.peer, self.leg(to).local, self.leg(from).local, &self.leg(from).sent) else {
+            return;
+        };
+        if peer.is_ipv4() == old.rtp.is_ipv4() {
+            return;
+        }
+        let Some(new) = supply.ports(to, Some(peer)) else { return };
+        let new_from = (new.rtp.is_ipv4() == peer.is_ipv4()).then(|| supply.ports(from, Some(old_from.rtp.ip()))).flatten();
+        let Some(new_from) = new_from else { return supply.release(to, new) };
+        commands.extend(self.stream.take().map(|stream| Command::Close { stream }));
+        supply.release(to, old);
+        supply.release(from, old_from);
+        self.leg_mut(to).local = Some(new);
+        self.leg_mut(from).local = Some(new_from);
+        self.open(supply, commands);
+    }
+
+    fn configure_both(&self) -> Vec<Command> {
+        self.stream.map(|stream| vec![self.a.configure(stream), self.b.configure(stream)]).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

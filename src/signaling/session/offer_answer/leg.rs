@@ -1,0 +1,278 @@
+//! One leg of the session: what its peer said, what we said, and how we say it.
+
+use super::stream::Stream;
+use super::{Supply, Terms, keys};
+use crate::media::control::{Addresses, Command, Side, StreamId};
+use crate::policy::security_mode;
+use crate::policy::verdict::Reason;
+use crate::sdp::crypto::Crypto;
+use crate::sdp::{Attribute, Connection, Description, Direction, Line, Media, Origin, Proto, Text};
+
+/// The m-lines of a leg in their places, which never change (RFC 3264 §8); all but the relayed one are off.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    lines: Vec<Media>,
+    relayed: usize,
+}
+
+/// What was understood of a peer's description, before anything is changed by it.
+#[derive(Clone, Debug)]
+pub(super) struct Heard {
+    pub stream: Stream,
+    pub origin: Option<Origin>,
+    /// The peer's line that counts; `None` on a plain leg or with the stream off.
+    pub theirs: Option<Crypto>,
+    layout: Layout,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Leg {
+    pub side: Side,
+    pub terms: Terms,
+    pub local: Option<Addresses>,
+    session_id: Option<u64>,
+    version: u64,
+    layout: Option<Layout>,
+    pub sent: Option<Description>,
+    pub origin: Option<Origin>,
+    /// What the peer said last that was agreed upon.
+    pub peer: Option<Stream>,
+    /// The lines in force: how the peer protects, how we do.
+    theirs: Option<Crypto>,
+    pub ours: Option<Crypto>,
+    /// Our lines in what we sent last.
+    offered: Vec<Crypto>,
+}
+
+impl Leg {
+    pub fn new(side: Side, terms: Terms) -> Leg {
+        Leg {
+            side,
+            terms,
+            local: None,
+            session_id: None,
+            version: 0,
+            layout: None,
+            sent: None,
+            origin: None,
+            peer: None,
+            theirs: None,
+            ours: None,
+            offered: Vec::new(),
+        }
+    }
+
+    /// For another peer on this leg: nothing said so far holds, least of all keys. The ports stay.
+    pub fn afresh(&self) -> Leg {
+        Leg { local: self.local, ..Leg::new(self.side, self.terms.clone()) }
+    }
+
+    /// As it was in `agreed`, but never with a version number again that the peer has seen on something else.
+    pub fn back_to(&mut self, agreed: &Leg) {
+        let version = self.version;
+        *self = agreed.clone();
+        if version != self.version {
+            self.version = version.saturating_add(1);
+            if let Some(origin) = self.sent.as_mut().and_then(|sent| sent.origin.as_mut()) {
+                origin.session_version = self.version.to_string();
+            }
+        }
+    }
+
+    pub fn read_offer(&self, sdp: &Description) -> Result<Heard, Reason> {
+        let index = match security_mode::audio(&self.terms.plan, self.terms.transport, sdp) {
+            Ok(index) => index,
+            Err(Reason::MediaUnacceptable) if self.switches_off(sdp) => self.relayed(),
+            Err(reason) => return Err(reason),
+        };
+        let stream = Stream::read(sdp, index)?;
+        let media = sdp.media.get(index).ok_or(Reason::MediaMalformed)?;
+        let needs_key = self.terms.plan.is_srtp() && !stream.is_off;
+        let theirs = if needs_key { Some(keys::choose(media, self.terms.plan.suites(), self.theirs.as_ref())?) } else { None };
+        self.check_family(&stream)?;
+        Ok(Heard { stream, origin: sdp.origin.clone(), theirs, layout: Layout { lines: skeleton(sdp), relayed: index } })
+    }
+
+    /// An established stream set to port 0, and nothing else asked for.
+    fn switches_off(&self, sdp: &Description) -> bool {
+        self.peer.is_some() && sdp.media.iter().all(|media| media.port == 0) && sdp.media.get(self.relayed()).is_some_and(Media::is_audio)
+    }
+
+    /// An answer to what we sent last: (what was understood, our line it chose).
+    pub fn read_answer(&self, sdp: &Description) -> Result<(Heard, Option<Crypto>), Reason> {
+        let terms = &self.terms;
+        if !terms.transport.is_encrypted() && security_mode::carries_keys(sdp) {
+            return Err(Reason::KeysInClear);
+        }
+        let relayed = self.relayed();
+        let stream = Stream::read(sdp, relayed)?;
+        let media = sdp.media.get(relayed).ok_or(Reason::MediaMalformed)?;
+        let layout = self.layout.clone().ok_or(Reason::MediaUnacceptable)?;
+        let origin = sdp.origin.clone();
+        if stream.is_off {
+            return Ok((Heard { stream, origin, theirs: None, layout }, None));
+        }
+        if !fits(&media.proto, terms.plan.is_srtp()) {
+            return Err(Reason::ModeMedia);
+        }
+        self.check_family(&stream)?;
+        let (theirs, ours) =
+            if terms.plan.is_srtp() { keys::matching(media, &self.offered).map(|(theirs, ours)| (Some(theirs), Some(ours)))? } else { (None, None) };
+        Ok((Heard { stream, origin, theirs, layout }, ours))
+    }
+
+    /// A socket of ours reaches only addresses of its own family.
+    fn check_family(&self, stream: &Stream) -> Result<(), Reason> {
+        match (stream.remote, self.local) {
+            (Some(remote), Some(local)) if remote.rtp.is_ipv4() != local.rtp.is_ipv4() => Err(Reason::MediaUnacceptable),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the peer said now holds. A stream that is off keeps its keys: they hold again when it is switched on.
+    pub fn agree(&mut self, heard: &Heard, ours: Option<Crypto>) {
+        self.peer = Some(heard.stream.clone());
+        self.origin = heard.origin.clone();
+        self.layout = Some(heard.layout.clone());
+        if heard.theirs.is_some() {
+            self.theirs = heard.theirs.clone();
+        }
+        if ours.is_some() {
+            self.ours = ours;
+        }
+    }
+
+    /// Keys never leave over a transport below the plan, and an SRTP leg has a suite.
+    pub fn may_offer(&self) -> Result<(), Reason> {
+        let plan = &self.terms.plan;
+        match plan.permits(self.terms.transport) {
+            false => Err(Reason::ModeTransport),
+            true if plan.is_srtp() && plan.suites().is_empty() => Err(Reason::MediaUnacceptable),
+            true => Ok(()),
+        }
+    }
+
+    /// The other leg's stream, offered here. On an established leg with our key in force, or with one fresh key per suite of the plan.
+    pub fn write_offer(&mut self, stream: &Stream, supply: &mut dyn Supply) -> Result<Description, Reason> {
+        self.may_offer()?;
+        let lines = match &self.ours {
+            _ if !self.terms.plan.is_srtp() => Vec::new(),
+            Some(ours) => vec![ours.clone()],
+            None => keys::fresh(self.terms.plan.suites(), supply),
+        };
+        let layout = self.layout.get_or_insert_with(|| Layout { lines: vec![empty_line("audio", Proto::Avp, Vec::new())], relayed: 0 }).clone();
+        let proto = layout.lines.get(layout.relayed).map(|line| line.proto.clone()).filter(|proto| fits(proto, self.terms.plan.is_srtp()));
+        let proto = proto.unwrap_or(if self.terms.plan.is_srtp() { Proto::Savp } else { Proto::Avp });
+        self.write(&layout, proto, stream, stream.direction, lines, supply)
+    }
+
+    /// The answer to `offer` with the other leg's stream in it.
+    pub fn write_answer(&mut self, offer: &Heard, stream: &Stream, supply: &mut dyn Supply) -> Result<Description, Reason> {
+        let mut stream = stream.clone();
+        stream.is_off |= offer.stream.is_off;
+        let lines = match &offer.theirs {
+            Some(theirs) => vec![keys::answering(theirs, self.ours.as_ref(), supply)?],
+            None => Vec::new(),
+        };
+        let proto = offer.layout.lines.get(offer.layout.relayed).map_or(Proto::Avp, |line| line.proto.clone());
+        // RFC 3264 §6.1: whatever the other side wished, an answer may not go beyond its offer.
+        let direction = offer.stream.direction.limits(stream.direction);
+        self.agree(offer, lines.first().cloned());
+        self.write(&offer.layout, proto, &stream, direction, lines, supply)
+    }
+
+    fn write(
+        &mut self,
+        layout: &Layout,
+        proto: Proto,
+        stream: &Stream,
+        direction: Direction,
+        lines: Vec<Crypto>,
+        supply: &mut dyn Supply,
+    ) -> Result<Description, Reason> {
+        let local = self.local.ok_or(Reason::MediaPorts)?;
+        let mut media = layout.lines.clone();
+        let relayed = media.get_mut(layout.relayed).ok_or(Reason::MediaMalformed)?;
+        relayed.proto = proto;
+        relayed.formats = stream.formats.clone();
+        if !stream.is_off {
+            relayed.port = local.rtp.port();
+            relayed.attributes.push(Attribute::new("rtcp", local.rtcp.port().to_string()));
+            relayed.attributes.extend(lines.iter().map(|line| Attribute::new("crypto", line.value())));
+            relayed.attributes.extend(stream.attributes.iter().cloned());
+            relayed.attributes.push(Attribute::property(direction.name()));
+        }
+        if !lines.is_empty() {
+            self.offered = lines;
+        }
+        Ok(self.sign(media, local, supply))
+    }
+
+    /// Under our own o= line; its version counts up only when the rest has changed (RFC 3264 §8).
+    fn sign(&mut self, media: Vec<Media>, local: Addresses, supply: &mut dyn Supply) -> Description {
+        // At most 63 bits, as RFC 3264 §5 asks.
+        let session_id = *self.session_id.get_or_insert_with(|| supply.session_id() & i64::MAX as u64);
+        let connection = Connection::of(local.rtp.ip());
+        let origin = |version: u64| Origin {
+            username: Text::from("-"),
+            session_id: session_id.to_string(),
+            session_version: version.to_string(),
+            network: connection.network.clone(),
+            family: connection.family.clone(),
+            address: connection.address.clone(),
+        };
+        let mut description = Description {
+            origin: Some(origin(self.version)),
+            name: Some(Text::from("-")),
+            connection: Some(connection.clone()),
+            timing: vec![Line { kind: b't', value: Text::from("0 0") }],
+            media,
+            ..Description::default()
+        };
+        if self.sent.as_ref() != Some(&description) {
+            self.version = self.version.saturating_add(1);
+            description.origin = Some(origin(self.version));
+            self.sent = Some(description.clone());
+        }
+        description
+    }
+
+    /// Everything that is known of this side.
+    pub fn configure(&self, stream: StreamId) -> Command {
+        let (receive, transmit) = match self.terms.plan.is_srtp() {
+            true => (self.theirs.as_ref().map(|line| keys::protection(Some(line))), self.ours.as_ref().map(|line| keys::protection(Some(line)))),
+            false => (Some(keys::protection(None)), Some(keys::protection(None))),
+        };
+        let remote = self.peer.as_ref().map(|peer| peer.remote);
+        Command::Configure { stream, side: self.side, remote, latch: self.terms.latch, receive, transmit }
+    }
+
+    /// As [`Leg::configure`], with an offer that has no answer yet: its address and keys are already good for what comes.
+    pub fn configure_offered(&self, stream: StreamId, heard: &Heard) -> Command {
+        let mut early = self.clone();
+        early.agree(heard, None);
+        early.configure(stream)
+    }
+
+    fn relayed(&self) -> usize {
+        self.layout.as_ref().map_or(0, |layout| layout.relayed)
+    }
+}
+
+/// Whether the profile is of the kind the plan demands.
+fn fits(proto: &Proto, is_srtp: bool) -> bool {
+    match proto {
+        Proto::Savp | Proto::Savpf => is_srtp,
+        Proto::Avp | Proto::Avpf => !is_srtp,
+        Proto::TlsSavp | Proto::TlsSavpf | Proto::Udptl | Proto::Other(_) => false,
+    }
+}
+
+/// The peer's m-lines, all off.
+fn skeleton(sdp: &Description) -> Vec<Media> {
+    sdp.media.iter().map(|media| empty_line(&media.kind, media.proto.clone(), media.formats.clone())).collect()
+}
+
+fn empty_line(kind: &str, proto: Proto, formats: Vec<String>) -> Media {
+    Media { kind: kind.into(), port: 0, port_count: None, proto, formats, connection: None, bandwidth: Vec::new(), attributes: Vec::new(), other: Vec::new() }
+}

@@ -1,0 +1,100 @@
+//! What a description says about the relayed stream, with nothing left in it that names its author.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::media::control::Addresses;
+use crate::policy::verdict::Reason;
+use crate::sdp::rtpmap::{self, RtpMap};
+use crate::sdp::{Attribute, Description, Direction, Media};
+
+/// Codec, direction and address of one m-line; the first two cross the border, the address stays on its leg.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Stream {
+    pub formats: Vec<String>,
+    /// `rtpmap` and `fmtp` of those formats, `ptime`, `maxptime`.
+    pub attributes: Vec<Attribute>,
+    /// As the author sees it, an address of 0.0.0.0 understood as "send me nothing" (RFC 3264 §8.4).
+    pub direction: Direction,
+    /// Where the author takes media; `None` on hold by address, or with port 0.
+    pub remote: Option<Addresses>,
+    /// The address as written, for its family.
+    pub written: Option<IpAddr>,
+    /// Port 0: refused or switched off.
+    pub is_off: bool,
+}
+
+impl Stream {
+    /// Errors: `MediaMalformed` for no m-line there or no audio, `MediaUnacceptable` for an address or formats nothing can be done with.
+    pub fn read(description: &Description, index: usize) -> Result<Stream, Reason> {
+        let media = description.media.get(index).filter(|media| media.is_audio()).ok_or(Reason::MediaMalformed)?;
+        let is_off = media.port == 0;
+        let formats: Vec<String> = media.formats.iter().filter(|format| is_off || payload(format).is_some()).cloned().collect();
+        if formats.is_empty() {
+            return Err(Reason::MediaUnacceptable);
+        }
+        let attributes = media.attributes.iter().filter(|attribute| crosses(attribute, &formats)).cloned().collect();
+        let written = description.connection_of(media).and_then(|connection| connection.ip());
+        let remote = if is_off { None } else { remote(description, media)? };
+        let direction = description.direction_of(media);
+        let direction = if remote.is_none() { Direction::of(direction.sends(), false) } else { direction };
+        Ok(Stream { formats, attributes, direction, remote, written, is_off })
+    }
+
+    /// The first format a person hears, as `PCMU/8000`.
+    pub fn codec(&self) -> Option<String> {
+        let maps = || self.attributes.iter().filter(|a| a.is("rtpmap")).filter_map(|a| RtpMap::parse(a.text()?));
+        self.formats.iter().find_map(|format| {
+            let payload = payload(format)?;
+            let map = maps().find(|map| map.payload == payload).or_else(|| rtpmap::fixed(payload))?;
+            map.is_voice().then(|| map.label())
+        })
+    }
+
+    /// The author takes no media now.
+    pub fn is_held(&self) -> bool {
+        self.is_off || !self.direction.receives()
+    }
+}
+
+fn payload(format: &str) -> Option<u8> {
+    format.parse().ok().filter(|payload| *payload < 128)
+}
+
+/// The whole list of what may cross. Everything else stays: it names its author (label, ssrc, msid, X-…), offers what the relay does not do (ICE, rtcp-mux,
+/// feedback), or holds keys.
+fn crosses(attribute: &Attribute, formats: &[String]) -> bool {
+    let first_token = || attribute.text().and_then(|value| value.split_ascii_whitespace().next());
+    match attribute.name.to_ascii_lowercase().as_str() {
+        "rtpmap" | "fmtp" => first_token().is_some_and(|format| formats.iter().any(|listed| listed == format)),
+        "ptime" | "maxptime" => attribute.text().is_some_and(|value| !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit() || b == b' ')),
+        _ => false,
+    }
+}
+
+/// RTP at `c=` and the m-line's port, RTCP at `a=rtcp` or the next port (RFC 3605).
+fn remote(description: &Description, media: &Media) -> Result<Option<Addresses>, Reason> {
+    let connection = description.connection_of(media).ok_or(Reason::MediaMalformed)?;
+    // RFC 6157 §4.1.1 and old third-party call control: a name under .invalid stands for the unspecified address.
+    if connection.address.to_ascii_lowercase().ends_with(".invalid") {
+        return Ok(None);
+    }
+    // A name would have to be resolved and trusted anew: not while a call waits.
+    let ip = connection.ip().ok_or(Reason::MediaUnacceptable)?;
+    if ip.is_unspecified() {
+        return Ok(None);
+    }
+    if !is_unicast(ip) {
+        return Err(Reason::MediaUnacceptable);
+    }
+    let rtp = SocketAddr::new(ip, media.port);
+    let next = SocketAddr::new(ip, media.port.saturating_add(1));
+    let rtcp = media.rtcp().filter(|rtcp| rtcp.port != 0).map_or(next, |rtcp| {
+        let usable = |other: &IpAddr| is_unicast(*other) && !other.is_unspecified() && other.is_ipv4() == ip.is_ipv4();
+        SocketAddr::new(rtcp.ip().filter(usable).unwrap_or(ip), rtcp.port)
+    });
+    Ok(Some(Addresses { rtp, rtcp }))
+}
+
+fn is_unicast(ip: IpAddr) -> bool {
+    !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
+}
