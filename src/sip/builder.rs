@@ -124,3 +124,47 @@ impl fmt::Write for Clean<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_a_request_with_a_body() {
+        let mut builder = Builder::request(&Method::Invite, "sip:b@h");
+        builder.header("Call-ID", "1@h").header_fmt("CSeq", format_args!("{} {}", 7, Method::Invite)).header("Subject", b"\xff");
+        builder.body("application/sdp", b"v=0\r\n");
+        assert_eq!(
+            &builder.finish()[..],
+            b"INVITE sip:b@h SIP/2.0\r\nCall-ID: 1@h\r\nCSeq: 7 INVITE\r\nSubject: \xff\r\nContent-Type: application/sdp\r\nContent-Length: 5\r\n\r\nv=0\r\n"
+        );
+    }
+
+    #[test]
+    fn writes_a_response_without_one() {
+        assert_eq!(&Builder::response(488, "Not Acceptable Here").finish()[..], b"SIP/2.0 488 Not Acceptable Here\r\nContent-Length: 0\r\n\r\n");
+        assert!(Builder::response(7, "").finish().starts_with(b"SIP/2.0 100 \r\n"));
+        assert!(Builder::response(u16::MAX, "").finish().starts_with(b"SIP/2.0 699 \r\n"));
+    }
+
+    #[test]
+    fn nothing_can_begin_a_line_of_its_own() {
+        let mut builder = Builder::request(&Method::Bye, "sip:b@h\r\nX-Uri: 1");
+        builder.header("A\r\nX-Name", "1\r\nX-Value: 2").header_fmt("B", format_args!("{}{}", "\r", "\nX-Fmt: 3"));
+        builder.body("text/plain\r\nX-Type: 4", b"\r\n");
+        let text = String::from_utf8(builder.finish().to_vec()).unwrap();
+        assert_eq!(
+            text,
+            "BYE sip:b@h%20%20X-Uri:%201 SIP/2.0\r\nA--X-Name: 1  X-Value: 2\r\nB:   X-Fmt: 3\r\nContent-Type: text/plain  X-Type: 4\r\nContent-Length: 2\r\n\r\n\r\n"
+        );
+        let phrase = Builder::response(200, "OK\r\nX: y").finish();
+        assert!(phrase.starts_with(b"SIP/2.0 200 OK  X: y\r\n"));
+    }
+
+    #[test]
+    fn content_length_is_written_once_and_true() {
+        let mut builder = Builder::response(200, "OK");
+        builder.header("Content-Length", "99").header("l", "98").header("", "no name");
+        assert_eq!(&builder.finish()[..], b"SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n");
+    }
+}

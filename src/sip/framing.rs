@@ -120,8 +120,10 @@ impl Framer {
     }
 
     fn header_section(&mut self) -> Result<Option<Index>, ParseError> {
-        if matches!(self.buffer.first(), None | Some(b'\r')) {
-            return Ok(None);
+        match *self.buffer {
+            [] | [b'\r'] => return Ok(None),
+            [b'\r', ..] => return Err(ParseError::BareCarriageReturn),
+            _ => {}
         }
         self.half_ping = false;
         let most = self.limits.header_bytes.min(Limits::HEADER_BYTES_MOST);
@@ -167,4 +169,133 @@ fn check_opening(bytes: &[u8]) -> Result<(), ParseError> {
         return Err(ParseError::StartLine("not SIP"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYE: &[u8] = b"BYE sip:a@h SIP/2.0\r\nCall-ID: 1\r\nContent-Length: 3\r\n\r\nabc";
+
+    fn framer() -> Framer {
+        Framer::new(Limits { header_bytes: 200, body_bytes: 100, fields: 5 })
+    }
+
+    fn all(framer: &mut Framer) -> Vec<Frame> {
+        std::iter::from_fn(|| framer.next().unwrap()).collect()
+    }
+
+    fn message(bytes: &'static [u8]) -> Frame {
+        Frame::Message(Bytes::from_static(bytes))
+    }
+
+    #[test]
+    fn one_byte_at_a_time_and_all_at_once_give_the_same() {
+        let stream = [b"\r\n\r\n", BYE, BYE, b"\r\n", BYE].concat();
+        let wanted = [Frame::Ping, message(BYE), message(BYE), Frame::Pong, message(BYE)];
+        let mut at_once = framer();
+        at_once.push(&stream);
+        assert_eq!(all(&mut at_once), wanted);
+        let mut byte_by_byte = framer();
+        let mut frames = Vec::new();
+        for b in &stream {
+            byte_by_byte.push(&[*b]);
+            frames.extend(all(&mut byte_by_byte));
+        }
+        // A ping that comes in halves is first taken for a pong.
+        assert_eq!(frames, [&[Frame::Pong], &wanted[..]].concat());
+        assert!(!at_once.is_partial() && !byte_by_byte.is_partial());
+    }
+
+    #[test]
+    fn keep_alives() {
+        let mut f = framer();
+        f.push(b"\r\n");
+        assert_eq!(all(&mut f), [Frame::Pong]);
+        f.push(b"\r\n");
+        assert_eq!(all(&mut f), [Frame::Ping]);
+        f.push(b"\r\n\r\n\r\n");
+        assert_eq!(all(&mut f), [Frame::Ping, Frame::Pong]);
+        f.push(BYE);
+        f.push(b"\r\n");
+        assert_eq!(all(&mut f), [message(BYE), Frame::Pong]);
+        f.push(b"\r");
+        assert_eq!(all(&mut f), []);
+        assert!(!f.is_partial());
+    }
+
+    #[test]
+    fn partial_until_whole() {
+        let mut f = framer();
+        assert!(!f.is_partial());
+        for cut in [3, 30, BYE.len() - 1] {
+            f.push(&BYE[f.buffered()..cut]);
+            assert_eq!(f.next(), Ok(None));
+            assert!(f.is_partial());
+        }
+        f.push(&BYE[BYE.len() - 1..]);
+        assert_eq!(all(&mut f), [message(BYE)]);
+        assert!(!f.is_partial());
+    }
+
+    #[test]
+    fn lf_only_and_compact_length() {
+        let mut f = framer();
+        f.push(b"BYE sip:a@h SIP/2.0\nl:\t2\n\nab\nBYE sip:a@h SIP/2.0\nL : 0\n\n");
+        assert_eq!(all(&mut f), [message(b"BYE sip:a@h SIP/2.0\nl:\t2\n\nab"), Frame::Pong, message(b"BYE sip:a@h SIP/2.0\nL : 0\n\n")]);
+    }
+
+    fn error(bytes: &[u8]) -> ParseError {
+        let mut f = framer();
+        f.push(bytes);
+        let first = f.next().unwrap_err();
+        f.push(BYE);
+        assert_eq!(f.next().unwrap_err(), first, "final");
+        assert_eq!(f.buffered(), 0, "nothing is kept after an error");
+        assert!(!f.is_partial());
+        first.error
+    }
+
+    #[test]
+    fn what_ends_a_stream() {
+        assert_eq!(error(b"BYE sip:a@h SIP/2.0\r\n\r\n"), ParseError::NoContentLength);
+        assert_eq!(error(b"BYE sip:a@h SIP/2.0\r\nl: 101\r\n\r\n"), ParseError::BodyTooLarge);
+        assert_eq!(error(b"BYE sip:a@h SIP/2.0\r\nl: 99999999999999999999999\r\n\r\n"), ParseError::BodyTooLarge);
+        assert_eq!(error(b"BYE sip:a@h SIP/2.0\r\nl: 1\r\nl: 2\r\n\r\n"), ParseError::ContentLength("given twice with different values"));
+        assert_eq!(error(b"BYE sip:a@h SIP/2.0\r\nl: -1\r\n\r\n"), ParseError::ContentLength("no number"));
+        assert_eq!(error(b"BYE sip:a@h SIP/3.0\r\nl: 0\r\n\r\n"), ParseError::Version);
+        assert_eq!(error(&[b"BYE sip:a@h SIP/2.0\r\nX: ".as_slice(), &[b'x'; 200]].concat()), ParseError::HeaderTooLarge);
+        assert_eq!(error(&[b"BYE sip:a@h SIP/2.0\r\nX: ".as_slice(), &[b'x'; 200], b"\r\n\r\n"].concat()), ParseError::HeaderTooLarge);
+        assert_eq!(error(b"BYE sip:a@h SIP/2.0\r\na:\r\nb:\r\nc:\r\nd:\r\ne:\r\nf:\r\n\r\n"), ParseError::TooManyFields);
+        assert_eq!(error(b"\rBYE"), ParseError::BareCarriageReturn);
+        assert_eq!(error(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").status(), 400);
+    }
+
+    #[test]
+    fn other_protocols_are_refused_at_their_first_bytes() {
+        assert_eq!(error(b"\x16\x03\x01\x02\x00\x01"), ParseError::StartLine("not SIP"));
+        assert_eq!(error(b"{\"a\":"), ParseError::StartLine("not SIP"));
+        assert_eq!(error(&[b'A'; 80]), ParseError::StartLine("not SIP"));
+    }
+
+    #[test]
+    fn the_head_is_handed_back_to_be_answered() {
+        let mut f = framer();
+        f.push(b"INVITE sip:a@h SIP/2.0\r\nCall-ID: 1\r\nContent-Length: 101\r\n\r\nv=0");
+        let error = f.next().unwrap_err();
+        assert_eq!(error.error.status(), 413);
+        let message = crate::sip::Message::salvage(error.head, &Limits::default()).unwrap();
+        assert_eq!(message.call_id(), Ok("1"));
+    }
+
+    #[test]
+    fn a_message_at_the_limits_passes() {
+        let mut f = framer();
+        let head = format!("BYE sip:a@h SIP/2.0\r\nContent-Length: 100\r\nX: {}\r\n\r\n", "x".repeat(200 - 49));
+        assert_eq!(head.len(), 200);
+        f.push(head.as_bytes());
+        assert_eq!(f.next(), Ok(None));
+        f.push(&[b'b'; 100]);
+        assert!(matches!(f.next(), Ok(Some(Frame::Message(m))) if m.len() == 300));
+    }
 }

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::scan::{is_token, is_token_byte, number, trim, trim_end, utf8};
+use super::scan::{is_token, is_token_byte, number, trim, trim_end, trim_start, utf8};
 use super::{HeaderName, Limits, Method, ParseError};
 
 /// Half-open range of bytes in the header section.
@@ -41,6 +41,21 @@ pub(super) enum StartLine {
     Response { status: u16, phrase: Span },
 }
 
+impl FieldSpan {
+    /// Takes in a folded line that stands at `at`. Whether the value now has a line break inside.
+    fn extend(&mut self, line: &[u8], at: usize) -> bool {
+        let text = trim(line);
+        if text.is_empty() {
+            return false;
+        }
+        let start = at + line.len() - trim_start(line).len();
+        let first = self.value.start == self.value.end;
+        let value = Span::new(start, start + text.len());
+        self.value = if first { value } else { Span { start: self.value.start, end: value.end } };
+        !first
+    }
+}
+
 /// Holds the header lines of nearly every message without allocating.
 pub(super) type Fields = SmallVec<[FieldSpan; 32]>;
 
@@ -77,6 +92,8 @@ pub(super) fn index(buf: &[u8], limits: &Limits, reading: Reading) -> Result<Ind
     let mut index = Index { start, fields: Fields::new(), head_len: head.len(), broken: false, content_length: None };
     let mut at = line_end + 1;
     let mut line_number = 1;
+    // Whether a line that begins with a blank has a header to continue.
+    let mut open = false;
     loop {
         line_number += 1;
         let Some(end) = memchr::memchr(b'\n', &head[at..]).map(|n| at + n) else {
@@ -90,16 +107,16 @@ pub(super) fn index(buf: &[u8], limits: &Limits, reading: Reading) -> Result<Ind
         }
         if matches!(line[0], b' ' | b'\t') {
             match index.fields.last_mut() {
-                Some(field) => {
-                    let grown = trim_end(&head[..end]).len();
-                    field.value.end = field.value.end.max(grown as u16);
-                    index.broken = true;
+                Some(field) if open => {
+                    index.broken |= field.extend(line, at);
                 }
-                None if strict => return Err(ParseError::HeaderLine(line_number)),
-                None => {}
+                _ if strict => return Err(ParseError::HeaderLine(line_number)),
+                _ => {}
             }
         } else {
-            match field(line, at) {
+            let read = field(line, at);
+            open = read.is_some();
+            match read {
                 Some(_) if index.fields.len() >= limits.fields => {
                     return if strict { Err(ParseError::TooManyFields) } else { Ok(index) };
                 }
@@ -111,11 +128,8 @@ pub(super) fn index(buf: &[u8], limits: &Limits, reading: Reading) -> Result<Ind
         at = end + 1;
     }
     let carriage_returns = memchr::memchr_iter(b'\r', &head[..index.head_len]).count();
-    if carriage_returns != ended_by_crlf {
-        if strict {
-            return Err(ParseError::BareCarriageReturn);
-        }
-        index.broken = true;
+    if strict && carriage_returns != ended_by_crlf {
+        return Err(ParseError::BareCarriageReturn);
     }
     index.content_length = match content_length(head, &index.fields) {
         Err(e) if strict => return Err(e),

@@ -51,7 +51,8 @@ impl Message {
     /// bad header lines and the body are left out. `None` if not even that; nothing is then answered.
     pub fn salvage(bytes: Bytes, limits: &Limits) -> Option<Message> {
         let bytes = skip_line_ends(bytes).ok()?;
-        let found = index(&bytes, limits, Reading::Salvage).ok()?;
+        let mut found = index(&bytes, limits, Reading::Salvage).ok()?;
+        found.broken = true;
         Some(Message::assemble(bytes, found, 0))
     }
 

@@ -26,7 +26,7 @@ pub use builder::Builder;
 pub use error::{HeaderError, HeaderProblem, ParseError};
 pub use framing::{Frame, FrameError, Framer};
 pub use header_name::HeaderName;
-pub use headers::{CSeq, RAck, Refresher, SessionExpires};
+pub use headers::{CSeq, Diversion, Event, HistoryEntry, RAck, Reason, Refresher, Replaces, SessionExpires, SubscriptionState, Warning};
 pub use limits::Limits;
 pub use list::split_list;
 pub use message::{Field, Message};
@@ -38,3 +38,6 @@ pub use phrase::phrase;
 pub use transport::Transport;
 pub use uri::{Scheme, Uri, UriError};
 pub use via::Via;
+
+#[cfg(test)]
+mod tests;

@@ -104,3 +104,29 @@ fn split_headers(part: &[u8]) -> (&[u8], &[u8]) {
     }
     (part, &[])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_keep_their_bytes_exactly() {
+        let body = b"--x\r\nContent-Type: a/b\r\n\r\n\x00\xff\r\n--xy\r\n\r\n--x \t\r\n\r\nno headers\r\n--x--\r\n--x\r\nafter the end";
+        let parts: Vec<_> = Parts::of("Multipart/Mixed; boundary=x", body).unwrap().collect();
+        assert_eq!(parts.len(), 2);
+        assert_eq!((parts[0].content_type(), parts[0].body), (Some("a/b"), &b"\x00\xff\r\n--xy\r\n"[..]));
+        assert_eq!((parts[1].content_type(), parts[1].body), (None, &b"no headers"[..]));
+    }
+
+    #[test]
+    fn unclosed_empty_and_absent() {
+        let unclosed: Vec<_> = Parts::of("multipart/mixed;boundary=x", b"--x\n\nbody\n").unwrap().collect();
+        assert_eq!(unclosed.iter().map(|p| p.body).collect::<Vec<_>>(), [b"body\n"]);
+        assert_eq!(Parts::of("multipart/mixed;boundary=x", b"").unwrap().count(), 0);
+        assert_eq!(Parts::of("multipart/mixed;boundary=x", b"--x--").unwrap().count(), 0);
+        assert_eq!(Parts::of("multipart/mixed;boundary=x", b"--x").unwrap().count(), 1);
+        for none in ["multipart/mixed", "multipart/mixed;boundary=", "text/plain;boundary=x", "multipart;boundary=x", ";boundary=x"] {
+            assert!(Parts::of(none, b"--x\n\nbody").is_none(), "{none}");
+        }
+    }
+}

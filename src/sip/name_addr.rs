@@ -69,8 +69,8 @@ fn addr_spec(value: &[u8]) -> Result<NameAddr<'_>, &'static str> {
 }
 
 fn check_uri(uri: &[u8]) -> Result<&str, &'static str> {
-    if uri.iter().any(|&b| b <= b' ' || b == 0x7f || b == b'<') {
-        return Err("space or control character in the URI");
+    if uri.iter().any(|&b| b <= b' ' || matches!(b, 0x7f | b'<' | b'>' | b'"')) {
+        return Err("space, control character, quote or bracket in the URI");
     }
     if !uri.contains(&b':') {
         return Err("no URI");
@@ -114,5 +114,91 @@ impl fmt::Display for NameAddr<'_> {
             f.write_str("\" ")?;
         }
         write!(f, "<{}>{}", self.uri, self.params)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> NameAddr<'_> {
+        NameAddr::parse(text.as_bytes()).unwrap_or_else(|what| panic!("{text}: {what}"))
+    }
+
+    #[test]
+    fn every_shape() {
+        for (text, display, uri, tag) in [
+            ("\"Doe, Jane\" <sip:j@h;x=1>;tag=a", Some("Doe, Jane"), "sip:j@h;x=1", Some("a")),
+            ("Jane  Doe<sip:j@h> ; tag = a ", Some("Jane  Doe"), "sip:j@h", Some("a")),
+            ("<sip:j@h>", None, "sip:j@h", None),
+            ("\"\" <sip:j@h>;tag=", None, "sip:j@h", None),
+            ("sip:j@h;tag=a;x", None, "sip:j@h", Some("a")),
+            ("sip:j@h ;tag=a", None, "sip:j@h", Some("a")),
+            ("< sip:j@h\t>", None, "sip:j@h", None),
+            ("\"a \\\"b\\\\ \\<c\" <tel:+1>", Some("a \"b\\ <c"), "tel:+1", None),
+            ("\"<sip:evil@x>\" <sip:j@h>", Some("<sip:evil@x>"), "sip:j@h", None),
+            ("192.0.2.1 <sip:j@h>", Some("192.0.2.1"), "sip:j@h", None),
+            ("sip:j@h;+sip.instance=\"<urn:uuid:1>\";tag=a", None, "sip:j@h", Some("a")),
+            ("<sip:a,b@h?x=y>", None, "sip:a,b@h?x=y", None),
+        ] {
+            let address = read(text);
+            assert_eq!((address.display.as_deref(), address.uri, address.tag()), (display, uri, tag), "{text}");
+        }
+    }
+
+    #[test]
+    fn without_brackets_parameters_are_the_headers() {
+        assert_eq!(read("sip:j@h;transport=tls").params.get("transport"), Some("tls"));
+        assert_eq!(read("sip:j@h;transport=tls").parsed_uri().unwrap().transport(), None);
+        assert_eq!(read("<sip:j@h;transport=tls>").parsed_uri().unwrap().transport(), Some("tls"));
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for bad in [
+            "",
+            "*",
+            "\"unclosed <sip:j@h>",
+            "\"a\" sip:j@h",
+            "\"a\" \"<sip:j@h>",
+            "\"",
+            "\"\\",
+            "a \"b\" <sip:j@h>",
+            "<sip:j@h",
+            "sip:j@h>",
+            "<sip:j@h> tag=a",
+            "<sip:j@h>x;tag=a",
+            "<>",
+            "<j>",
+            "sip:j@h?a=b",
+            "sip:a@h,sip:b@h",
+            "<sip:j @h>",
+            "<sip:a<b@h>",
+            "Jane sip:j@h",
+            "<sip:j@h>, <sip:k@h>",
+        ] {
+            assert!(NameAddr::parse(bad.as_bytes()).is_err(), "{bad:?} gives {:?}", NameAddr::parse(bad.as_bytes()));
+        }
+        assert!(NameAddr::parse(b"<sip:\xff@h>").is_err());
+    }
+
+    #[test]
+    fn display_names_that_are_not_utf8_cost_only_themselves() {
+        let address = NameAddr::parse(b"\"J\xfcrgen\" <sip:j@h>;tag=1;x=\xfc").unwrap();
+        assert_eq!(address.display.as_deref(), Some("J\u{fffd}rgen"));
+        assert_eq!((address.uri, address.tag()), ("sip:j@h", Some("1")));
+        assert_eq!(NameAddr::parse(b"J\xfcrgen <sip:j@h>").unwrap().display.as_deref(), Some("J\u{fffd}rgen"));
+        assert_eq!(NameAddr::parse(b"\"\\\xfc\" <sip:j@h>").unwrap().display.as_deref(), Some("\u{fffd}"));
+    }
+
+    #[test]
+    fn written_it_reads_back_the_same() {
+        for text in ["\"a \\\"b\\\\\" <sip:j@h;x=1>;tag=a;y=\"q;r\"", "<tel:+1>", "Jane <sip:j@h>"] {
+            let address = read(text);
+            let written = address.to_string();
+            assert_eq!(read(&written), address, "{written}");
+        }
+        let hostile = NameAddr { display: Some("a\r\nX: \"y".into()), uri: "sip:j@h", params: Params::default() };
+        assert_eq!(hostile.to_string(), "\"a  X: \\\"y\" <sip:j@h>");
     }
 }

@@ -215,7 +215,7 @@ fn decode(text: &str) -> impl Iterator<Item = u8> + '_ {
     })
 }
 
-fn decoded(text: &str) -> Cow<'_, str> {
+pub(super) fn decoded(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }
@@ -307,6 +307,138 @@ impl fmt::Display for Uri<'_> {
         match self.headers {
             Some(headers) => write!(f, "?{headers}"),
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri<'_> {
+        Uri::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    #[test]
+    fn takes_apart_every_piece() {
+        let u = uri("SIPS:+1-212.555;phone-context=x:p%40ss@Example.COM:5061;transport=tls;LR?Subject=a&Priority=urgent");
+        assert_eq!(u.scheme, Scheme::Sips);
+        assert_eq!(u.user, Some("+1-212.555;phone-context=x"));
+        assert_eq!(u.password, Some("p%40ss"));
+        assert_eq!((u.host, u.port), ("Example.COM", Some(5061)));
+        assert_eq!((u.transport(), u.params.get("lr")), (Some("tls"), Some("")));
+        assert_eq!(u.headers, Some("Subject=a&Priority=urgent"));
+        assert_eq!(u.to_string(), "sips:+1-212.555;phone-context=x:p%40ss@example.com:5061;transport=tls;LR?Subject=a&Priority=urgent");
+    }
+
+    #[test]
+    fn dotted_users_and_user_parameters_stay_users() {
+        assert_eq!((uri("sip:john.doe@example.com").user, uri("sip:john.doe@example.com").host), (Some("john.doe"), "example.com"));
+        let gateway = uri("sip:+1;phone-context=+44@gw.example.net;user=phone");
+        assert_eq!((gateway.user, gateway.host, gateway.params.get("user")), (Some("+1;phone-context=+44"), "gw.example.net", Some("phone")));
+        assert_eq!(uri("sip:a/b?c&d=e$,f@h").user, Some("a/b?c&d=e$,f"));
+    }
+
+    #[test]
+    fn an_at_sign_in_headers_moves_no_host() {
+        let u = uri("sip:a@border.example.com?Replaces=1@192.0.2.66");
+        assert_eq!((u.user, u.host), (Some("a"), "border.example.com"));
+        assert!(Uri::parse("sip:a@b@c").is_err());
+    }
+
+    #[test]
+    fn ipv6_references() {
+        let u = uri("sip:a@[2001:db8::10]:5070;maddr=[::1]");
+        assert_eq!((u.host, u.port, u.host_addr()), ("[2001:db8::10]", Some(5070), Some("2001:db8::10".parse().unwrap())));
+        assert_eq!(u.to_string(), "sip:a@[2001:db8::10]:5070;maddr=[::1]");
+        assert_eq!(uri("sip:[::ffff:192.0.2.1]").host_addr(), Some("::ffff:192.0.2.1".parse().unwrap()));
+        assert_eq!(uri("sip:192.0.2.1").host_addr(), Some("192.0.2.1".parse().unwrap()));
+        assert_eq!(uri("sip:192.0.2.1.example").host_addr(), None);
+        for bad in ["sip:2001:db8::1", "sip:a@2001:db8::1", "sip:[2001:db8::1", "sip:[::1]x", "sip:[]", "sip:[h]", "sip:[::1%25eth0]"] {
+            assert!(Uri::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_uri() {
+        for bad in [
+            "",
+            "sip",
+            "sip:",
+            ":a@b",
+            "sip:a@",
+            "sip:@b",
+            "sip::p@b",
+            "sip:a@b:",
+            "sip:a@b:65536",
+            "sip:a@b:5o",
+            "sip:a@b c",
+            "sip:a@b\r\nX",
+            "<sip:a@b>",
+            "sip:a@b\u{7f}",
+            "1sip:a",
+            "s ip:a",
+            "sip:\"a\"@b",
+            "sip:a@b/c",
+            "sip:a@é",
+            "sip:...",
+            "tel:",
+            "tel:;phone-context=1",
+            "tel:-",
+            "tel:+1x2",
+        ] {
+            assert!(Uri::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn other_schemes() {
+        let tel = uri("tel:+1-201-555-0123;ext=5;phone-context=example.com");
+        assert_eq!((tel.scheme, tel.user, tel.host, tel.params.get("ext")), (Scheme::Tel, Some("+1-201-555-0123"), "", Some("5")));
+        assert_eq!(tel.to_string(), "tel:+1-201-555-0123;ext=5;phone-context=example.com");
+        let urn = uri("urn:service:sos");
+        assert_eq!((urn.scheme, urn.opaque, urn.host), (Scheme::Other("urn"), "service:sos", ""));
+        assert_eq!(urn.to_string(), "urn:service:sos");
+        assert_eq!(uri("nobodyKnowsThisScheme:totallyopaquecontent").scheme, Scheme::Other("nobodyKnowsThisScheme"));
+    }
+
+    #[test]
+    fn escapes_are_resolved_once_and_broken_ones_left() {
+        assert_eq!(uri("sip:a%40b%25%34%zz%f@h").user_decoded(), "a@b%4%zz%f");
+        assert_eq!(uri("sip:%ff@h").user_decoded(), "\u{fffd}");
+        assert_eq!(uri("sip:h").user_decoded(), "");
+        assert!(matches!(uri("sip:plain@h").user_decoded(), Cow::Borrowed("plain")));
+    }
+
+    /// The examples of RFC 3261 §19.1.4 and their kin.
+    #[test]
+    fn equivalence() {
+        for (a, b) in [
+            ("sip:%61lice@atlanta.example;transport=TCP", "sip:alice@AtLanTa.ExAmPle;Transport=tcp"),
+            ("sip:carol@chicago.example", "sip:carol@chicago.example;newparam=5"),
+            ("sip:carol@chicago.example", "sip:carol@chicago.example;security=on"),
+            ("sip:b.example;transport=tcp;method=REGISTER?to=sip:bob%40b.example", "sip:b.example;method=REGISTER;transport=tcp?to=sip:bob%40b.example"),
+            ("sip:alice@a.example?subject=p&priority=urgent", "sip:alice@a.example?priority=urgent&subject=p"),
+            ("sip:a@[2001:DB8::1]", "sip:a@[2001:db8:0:0::1]"),
+            ("tel:+1-201-555", "tel:+1201555"),
+        ] {
+            assert!(uri(a).is_equivalent(&uri(b)) && uri(b).is_equivalent(&uri(a)), "{a} {b}");
+        }
+        for (a, b) in [
+            ("sip:ALICE@a.example;transport=udp", "sip:alice@a.example;transport=udp"),
+            ("sip:bob@b.example", "sip:bob@b.example:5060"),
+            ("sip:bob@b.example", "sip:bob@b.example;transport=udp"),
+            ("sip:bob@b.example", "sips:bob@b.example"),
+            ("sip:bob@b.example;user=phone", "sip:bob@b.example"),
+            ("sip:carol@c.example;security=on", "sip:carol@c.example;security=off"),
+            ("sip:carol@c.example", "sip:carol@c.example?Subject=next"),
+            ("sip:bob@b.example", "sip:b.example"),
+            ("sip:bob:x@b.example", "sip:bob@b.example"),
+            ("tel:+1201555", "tel:1201555"),
+            ("tel:1201;phone-context=a", "tel:1201"),
+            ("urn:a", "urn:b"),
+        ] {
+            assert!(!uri(a).is_equivalent(&uri(b)) && !uri(b).is_equivalent(&uri(a)), "{a} {b}");
         }
     }
 }

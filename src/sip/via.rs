@@ -88,3 +88,57 @@ fn parse_sent_by(text: &[u8]) -> Result<(&str, Option<u16>), &'static str> {
     };
     Ok((host, port))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Via<'_> {
+        Via::parse(text.as_bytes()).unwrap_or_else(|what| panic!("{text}: {what}"))
+    }
+
+    #[test]
+    fn every_shape() {
+        let via = read("SIP/2.0/UDP pc33.example.com:5066;rport;branch=z9hG4bK776;received=192.0.2.1;maddr=224.2.0.1");
+        assert_eq!((via.transport, via.host, via.port), ("UDP", "pc33.example.com", Some(5066)));
+        assert_eq!((via.branch(), via.received(), via.rport(), via.maddr()), (Some("z9hG4bK776"), Some("192.0.2.1"), Some(None), Some("224.2.0.1")));
+        let spaced = read("SIP  / 2.0\t/  TLS   first.example.com \t: 4000 ; branch = abc");
+        assert_eq!((spaced.transport, spaced.host, spaced.port, spaced.branch()), ("TLS", "first.example.com", Some(4000), Some("abc")));
+        let v6 = read("sip/2.0/TCP [2001:db8::9:1]:5060;received=2001:db8::9:255;rport=4711");
+        assert_eq!((v6.host, v6.port, v6.host_addr()), ("[2001:db8::9:1]", Some(5060), Some("2001:db8::9:1".parse().unwrap())));
+        assert_eq!((v6.received(), v6.rport()), (Some("2001:db8::9:255"), Some(Some(4711))));
+        let unknown = read("SIP/2.0/QUIC-1 h");
+        assert_eq!((unknown.transport, unknown.branch(), unknown.rport()), ("QUIC-1", None, None));
+        assert_eq!(read("SIP/2.0/UDP h;rport=99999").rport(), Some(None));
+        assert_eq!(read("SIP/2.0/UDP [::1] : 5").port, Some(5));
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for bad in [
+            "",
+            "SIP",
+            "SIP/2.0",
+            "SIP/2.0/UDP",
+            "SIP/2.0/UDP ",
+            "SIP/2.0/UDP ;branch=x",
+            "SIP/2.0/ h",
+            "SIP/2.0/UDP/h",
+            "SIP/2.0/UDPh;x",
+            "SIP/1.0/UDP h",
+            "HTTP/2.0/UDP h",
+            "SIP/2.0/UDP h:",
+            "SIP/2.0/UDP h:x",
+            "SIP/2.0/UDP h:70000",
+            "SIP/2.0/UDP h:1:2",
+            "SIP/2.0/UDP a b",
+            "SIP/2.0/UDP 2001:db8::1",
+            "SIP/2.0/UDP [::1",
+            "SIP/2.0/UDP [::1]5",
+            "SIP/2.0/UDP [x]",
+            "SIP/2.0/UDP é",
+        ] {
+            assert!(Via::parse(bad.as_bytes()).is_err(), "{bad:?} gives {:?}", Via::parse(bad.as_bytes()));
+        }
+    }
+}

@@ -3,13 +3,21 @@
 mod addresses;
 mod capabilities;
 pub(super) mod content;
+mod events;
+mod history;
+mod reasons;
 mod reliability;
 mod request;
 mod session;
+mod transfer;
 
+pub use events::{Event, SubscriptionState};
+pub use history::{Diversion, HistoryEntry};
+pub use reasons::{Reason, Warning};
 pub use reliability::RAck;
 pub use request::CSeq;
 pub use session::{Refresher, SessionExpires};
+pub use transfer::Replaces;
 
 use super::HeaderError;
 use super::HeaderName;
@@ -20,3 +28,6 @@ fn number_32(name: HeaderName, value: &[u8]) -> Result<u32, HeaderError> {
     let wide = number(trim(value)).ok_or(HeaderError::malformed(name, "no number"))?;
     u32::try_from(wide).map_err(|_| HeaderError::malformed(name, "number too large"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,23 @@ pub struct CSeq {
 }
 
 impl Message {
+    /// Whether the headers every message needs are there once and can be read: Via, From, To, Call-ID, CSeq (RFC 3261 §8.1.1, §16.3); in a request also that
+    /// CSeq names its method and that Max-Forwards, if there, is a number. The first thing wrong is the error; a request is then answered 400.
+    pub fn check(&self) -> Result<(), HeaderError> {
+        self.top_via()?;
+        self.from()?;
+        self.to()?;
+        self.call_id()?;
+        let cseq = self.cseq()?;
+        if let Some(method) = self.method() {
+            if *method != cseq.method {
+                return Err(HeaderError::malformed(HeaderName::CSeq, "not the method of the request line"));
+            }
+            self.max_forwards()?;
+        }
+        Ok(())
+    }
+
     /// One word, byte for byte.
     pub fn call_id(&self) -> Result<&str, HeaderError> {
         let value = self.exactly_one(HeaderName::CallId)?;
