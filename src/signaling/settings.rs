@@ -31,6 +31,17 @@ pub struct Listener {
     pub advertised: Arc<str>,
 }
 
+impl Listener {
+    /// `advertised` without the port; an IPv6 address keeps its brackets.
+    pub fn host(&self) -> &str {
+        let advertised = &*self.advertised;
+        match advertised.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') && (!host.contains(':') || host.ends_with(']')) => host,
+            _ => advertised,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct MediaSettings {
     /// Our media addresses; the first of the right family is used. `inside` is towards UM peers, `outside` towards all others.
