@@ -55,6 +55,9 @@ reasons! {
     Draining,              "admission.draining",            Us,       503, "the border is shutting down gracefully";
     NoHuntGroup,           "hunt_group.none",               Policy,   404, "no hunt group of this peer matches the called number (Exchange: UM IP gateway, dial plan or hunt group not located)";
     PlanMismatch,          "dial_plan.uri",                 Peer,     404, "a URI does not fit the dial plan's URI type (Exchange event 1021)";
+    IntervalTooSmall,      "call.interval_too_small",       Peer,     422, "the session interval asked for is below our Min-SE (RFC 4028)";
+    PrackMissing,          "call.prack_missing",            Peer,     504, "a reliable provisional response was never acknowledged (RFC 3262)";
+    MediaType,             "media.type",                    Peer,     415, "the body is neither application/sdp nor holds such a part";
     ModeTransport,         "security_mode.transport",       Policy,   403, "the transport is below the security mode";
     ModeMedia,             "security_mode.media",           Policy,   488, "the media profile is below, or not, what the security mode demands";
     ModeInterwork,         "security_mode.interwork",       Policy,   403, "the peer's mode is below the dial plan's and the plan does not name it in interwork";
