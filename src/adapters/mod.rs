@@ -1,4 +1,4 @@
-//! contract
+//! Part V, the rim: sockets, files, clocks, processes. Nothing here decides; it carries events in and actions out.
 pub mod admin;
 pub mod dns;
 pub mod media;

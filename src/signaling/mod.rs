@@ -1,9 +1,16 @@
 //! Part III, the signalling plane: pure state machines. A few events in, a few actions out.
 
+pub mod b2bua;
+pub mod border;
+pub mod core;
+pub mod dialog;
 pub mod event;
 pub mod fact;
+pub mod identifiers;
+pub mod load;
 pub mod locating;
 pub mod session;
 pub mod settings;
 pub mod timers;
 pub mod transaction;
+pub mod transport;

@@ -1,0 +1,263 @@
+//! A call: an A leg that called us, a B leg we called, and the session between them.
+//!
+//! The stage says which of RFC 3261's INVITE usages are open; data that only one stage has lives inside it.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::media::control::Side;
+use crate::policy::flow::Flow;
+use crate::policy::redirection::Tried;
+use crate::policy::screening::Admitted;
+use crate::policy::security_mode::MediaPlan;
+use crate::policy::settings::Peer;
+use crate::policy::verdict::Reason;
+use crate::sdp::Description;
+use crate::signaling::b2bua::record::Draft;
+use crate::signaling::dialog::Dialog;
+use crate::signaling::event::{LocateId, Route};
+use crate::signaling::fact::CallId;
+use crate::signaling::session::answer::UnacknowledgedAnswer;
+use crate::signaling::session::offer_answer::SessionMedia;
+use crate::signaling::session::reliability::{ReliableClient, ReliableServer};
+use crate::signaling::session::session_timer::{Answer, SessionExpiry};
+use crate::signaling::settings::Listener;
+use crate::signaling::transaction::{ClientKey, ServerKey};
+use crate::sip::{Message, Method, Transport};
+
+pub struct Call {
+    pub id: CallId,
+    pub admitted: Admitted,
+    pub media: SessionMedia,
+    pub a: Leg,
+    pub stage: Stage,
+    pub record: Draft,
+    /// BYEs of ours without an answer yet.
+    pub byes_due: u32,
+    /// Requests of peers that wait for the other leg's answer: UPDATE, INFO.
+    pub waiting: Vec<ServerRequest>,
+    /// Whether the A and the B side have put the call on hold.
+    pub held: [bool; 2],
+    /// The B leg's tag and Call-ID once it is over.
+    pub b_names: Option<(String, String)>,
+}
+
+pub enum Stage {
+    /// The A leg waits for its final response while the B leg is looked for.
+    Hunting(Box<Hunt>),
+    /// Both legs are up.
+    Up(Box<Leg>),
+    /// The legs are over; so many reports of the media plane are still to come.
+    Over { reports_due: usize },
+}
+
+/// One leg: our side of one dialog with one peer.
+pub struct Leg {
+    pub side: Side,
+    pub peer: Arc<Peer>,
+    pub plan: MediaPlan,
+    pub listener: Listener,
+    /// Where the peer last spoke from. Requests in the dialog go back over it while it is a stream that is open.
+    pub flow: Arc<Flow>,
+    pub dialog: Dialog,
+    pub exchange: Exchange,
+    pub timer: SessionExpiry,
+    pub allows_update: bool,
+}
+
+/// The INVITE usage of a leg's dialog: at most one is open (RFC 3261 §14.1).
+pub enum Exchange {
+    Idle,
+    /// The peer's INVITE waits for our final response.
+    Asked(Box<Asked>),
+    /// Our 2xx waits for its ACK, retransmitted meanwhile (§13.3.1.4).
+    Answered(Box<Answered>),
+    /// Our re-INVITE waits for a final response.
+    Asking { client: ClientKey, purpose: Purpose },
+    /// The peer's 2xx brought an offer; our ACK waits for the other leg's answer (delayed offer).
+    Accepting { cseq: u32, client: ClientKey },
+}
+
+pub struct Asked {
+    pub request: ServerRequest,
+    /// What our 2xx says of the session timer.
+    pub session: Answer,
+    /// RFC 3262, where provisional responses to this INVITE are sent reliably.
+    pub reliable: Option<ReliableServer>,
+    /// What waits for the PRACK of the last reliable response.
+    pub held: Option<Held>,
+}
+
+/// A response that may not be sent before the last reliable one is acknowledged (RFC 3262 §3).
+pub enum Held {
+    Provisional { status: u16, sdp: Option<Vec<u8>> },
+    Answer { sdp: Option<Vec<u8>>, awaits_answer: bool },
+}
+
+pub struct Answered {
+    pub key: ServerKey,
+    pub cseq: u32,
+    pub waiting: UnacknowledgedAnswer,
+    /// The 2xx carried an offer: the ACK must bring the answer.
+    pub awaits_answer: bool,
+    /// The call ended meanwhile: BYE goes out when the ACK has come (§15).
+    pub then_bye: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// Carries the other leg's INVITE.
+    Relay,
+    /// Refreshes the session (RFC 4028), nothing changes.
+    Refresh,
+}
+
+/// A request of a peer that we have not answered finally.
+pub struct ServerRequest {
+    pub key: ServerKey,
+    pub message: Message,
+    pub flow: Arc<Flow>,
+}
+
+/// The search for a B leg.
+pub struct Hunt {
+    pub queue: VecDeque<Candidate>,
+    pub attempt: Attempt,
+    /// Every (transport, host, port) an INVITE went to: redirects must not lead there again.
+    pub tried: Vec<Tried>,
+    /// 3xx followed so far.
+    pub hops: u8,
+    pub forks: Vec<Fork>,
+    /// The caller's offer; `None`: the B side is to make one (delayed offer).
+    pub offer: Option<Description>,
+    /// Names of the B leg, the same for every attempt; the CSeq counts up.
+    pub call_id: String,
+    pub tag: String,
+    pub seq: u32,
+    /// The session description last sent to the caller in this search, repeated in the 2xx if that brings none.
+    pub answer: Option<Vec<u8>>,
+    /// The session timer of the B leg to be.
+    pub timer: SessionExpiry,
+    /// What the caller is told if nothing better comes.
+    pub failure: Option<(u16, Reason)>,
+}
+
+/// One place the B leg may be.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub peer: Arc<Peer>,
+    /// Request-URI, and with its host To.
+    pub uri: String,
+    pub host: String,
+    pub port: Option<u16>,
+    pub transport: Transport,
+    /// Names acceptable in the certificate.
+    pub names: Vec<Arc<str>>,
+    /// Known once located.
+    pub address: Option<SocketAddr>,
+}
+
+pub enum Attempt {
+    Idle,
+    Locating { id: LocateId, candidate: Candidate },
+    Inviting { client: ClientKey, invite: Message, candidate: Candidate, listener: Listener },
+}
+
+/// An early dialog on the B side; several where the callee's proxies fork (RFC 3261 §12.1.2).
+pub struct Fork {
+    pub dialog: Dialog,
+    pub reliable: ReliableClient,
+    pub flow: Arc<Flow>,
+}
+
+/// Who asked for a request of ours, so that its response finds its way.
+#[derive(Clone, Debug)]
+pub enum ClientOwner {
+    /// The initial INVITE of a B leg. Stays until the transaction ends, so that late and repeated 2xx are dealt with (§13.2.2.4).
+    Invite(Box<InviteOwner>),
+    Reinvite { call: CallId, side: Side, ack: Option<(Route, Bytes)> },
+    /// `reply`: the other leg's request that waits for this response.
+    Update { call: CallId, side: Side, reply: Option<ServerKey> },
+    Relayed { call: CallId, side: Side, method: Method, reply: ServerKey },
+    Prack { call: CallId },
+    Bye { call: CallId },
+    /// Its answer changes nothing.
+    Forgotten,
+}
+
+#[derive(Clone, Debug)]
+pub struct InviteOwner {
+    pub call: CallId,
+    pub invite: Message,
+    pub listener: Listener,
+    pub peer: Arc<Peer>,
+    pub names: Vec<Arc<str>>,
+    /// ACKs sent, by remote tag: repeated when the 2xx is.
+    pub acks: Vec<(String, Route, Bytes)>,
+}
+
+impl Call {
+    pub fn leg(&mut self, side: Side) -> Option<&mut Leg> {
+        match (side, &mut self.stage) {
+            (Side::A, _) => Some(&mut self.a),
+            (Side::B, Stage::Up(b)) => Some(b),
+            (Side::B, _) => None,
+        }
+    }
+
+    /// Both legs at once, `side` first, while the call is up.
+    pub fn legs(&mut self, side: Side) -> Option<(&mut Leg, &mut Leg)> {
+        match (&mut self.stage, side) {
+            (Stage::Up(b), Side::A) => Some((&mut self.a, b)),
+            (Stage::Up(b), Side::B) => Some((b, &mut self.a)),
+            _ => None,
+        }
+    }
+
+    pub fn hunt(&mut self) -> Option<&mut Hunt> {
+        match &mut self.stage {
+            Stage::Hunting(hunt) => Some(hunt),
+            _ => None,
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over { .. })
+    }
+
+    pub fn take_waiting(&mut self, key: ServerKey) -> Option<ServerRequest> {
+        let index = self.waiting.iter().position(|request| request.key == key)?;
+        Some(self.waiting.swap_remove(index))
+    }
+
+    /// Nothing is expected any more: the record can be filed.
+    pub fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Over { reports_due: 0 }) && self.byes_due == 0 && !matches!(self.a.exchange, Exchange::Answered(_))
+    }
+
+    /// Which sides face UM, A first.
+    pub fn inside(&self) -> [bool; 2] {
+        let b = match &self.stage {
+            Stage::Up(leg) => leg.peer.kind.is_um(),
+            Stage::Hunting(hunt) => match &hunt.attempt {
+                Attempt::Inviting { candidate, .. } | Attempt::Locating { candidate, .. } => candidate.peer.kind.is_um(),
+                Attempt::Idle => false,
+            },
+            Stage::Over { .. } => false,
+        };
+        [self.a.peer.kind.is_um(), b]
+    }
+
+    /// Writes what the session has agreed into the record.
+    pub fn note_media(&mut self) {
+        for (side, leg) in [(Side::A, Some(&mut self.record.a)), (Side::B, self.record.b.as_mut())] {
+            if let Some(leg) = leg {
+                leg.suite = self.media.current_suite(side).or(leg.suite);
+                leg.codec = self.media.codec(side).or_else(|| leg.codec.take());
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! One target after another for the B leg: the next one on timeout, transport failure or 503 (RFC 3263 §4.3), each with an INVITE of its own.
+
+use std::net::SocketAddr;
+
+use crate::media::control::Side;
+use crate::policy::topology_hiding;
+use crate::policy::verdict::{Decision, Reason};
+use crate::policy::redirection::Tried;
+use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, Exchange, InviteOwner, Stage};
+use crate::signaling::b2bua::{lifetime, record, setup, standalone};
+use crate::signaling::border::{Border, Timer};
+use crate::signaling::event::{Action, LocateQuery, TransportError};
+use crate::signaling::fact::What;
+use crate::signaling::session::offer_answer::Terms;
+use crate::signaling::settings::Listener;
+use crate::signaling::transport;
+use crate::sip::{Builder, Limits, Message, Method};
+use crate::time::Time;
+
+/// Tries the next target; when none is left, the caller is told.
+pub fn next(border: &mut Border, now: Time, call: &mut Call) {
+    loop {
+        let Some(hunt) = call.hunt() else { return };
+        hunt.forks.clear();
+        let Some(candidate) = hunt.queue.pop_front() else { return setup::given_up(border, now, call) };
+        let Some(address) = candidate.address else { return locate(border, call, candidate) };
+        match invite(border, now, call, &candidate, address) {
+            Ok(()) => return,
+            Err(reason) => note_failure(border, now, call, &candidate, reason.status().unwrap_or(503), reason),
+        }
+    }
+}
+
+/// The present target is given up for `reason`; `status` is what the caller gets should no other do better.
+pub fn failed(border: &mut Border, now: Time, call: &mut Call, status: u16, reason: Reason) {
+    stop_waiting(border, call);
+    let Some(hunt) = call.hunt() else { return };
+    if let Attempt::Inviting { candidate, .. } = std::mem::replace(&mut hunt.attempt, Attempt::Idle) {
+        note_failure(border, now, call, &candidate, status, reason);
+    }
+    next(border, now, call);
+}
+
+/// How a transport's failure counts.
+pub const fn unreachable(error: TransportError) -> Reason {
+    match error {
+        TransportError::Certificate => Reason::TargetCertificate,
+        TransportError::TimedOut => Reason::TargetTimeout,
+        TransportError::Refused | TransportError::Handshake | TransportError::Closed | TransportError::Socket => Reason::TargetUnreachable,
+    }
+}
+
+/// The target has answered, or is no longer asked.
+pub fn stop_waiting(border: &mut Border, call: &Call) {
+    border.timers.cancel(Timer::NoResponse(call.id));
+    border.timers.cancel(Timer::TimerC(call.id));
+}
+
+fn note_failure(border: &mut Border, now: Time, call: &mut Call, candidate: &Candidate, status: u16, reason: Reason) {
+    if let Some(hunt) = call.hunt() {
+        hunt.failure = Some((status, reason));
+    }
+    let decision = Decision::refused("failover", format!("peer \"{}\"", candidate.peer.name), reason).comparing("target", candidate.host.clone());
+    border.decided(now, call.id, decision);
+    if let Some(target) = candidate.address {
+        border.fact(now, Some(call.id), What::FailedOver { peer: candidate.peer.name.clone(), target, why: reason });
+    }
+}
+
+fn locate(border: &mut Border, call: &mut Call, candidate: Candidate) {
+    let id = border.new_locate(call.id);
+    let query = LocateQuery {
+        host: candidate.host.clone().into(),
+        port: candidate.port,
+        transport: Some(candidate.transport),
+        allowed: vec![candidate.transport],
+    };
+    if let Some(hunt) = call.hunt() {
+        hunt.attempt = Attempt::Locating { id, candidate };
+    }
+    border.act(Action::Locate { id, query });
+}
+
+/// Sends the INVITE of one attempt. An error means that this target cannot be had at all.
+fn invite(border: &mut Border, now: Time, call: &mut Call, candidate: &Candidate, address: SocketAddr) -> Result<(), Reason> {
+    let plan = call.admitted.b_leg(&candidate.peer);
+    if !plan.permits(candidate.transport) {
+        return Err(Reason::ModeTransport);
+    }
+    let listener = border.listener_for(&candidate.peer, candidate.transport, address).ok_or(Reason::NoRoute)?;
+    let sdp = offer(border, now, call, candidate, address)?;
+    let branch = border.mint.branch();
+    let bytes = compose(border, now, call, candidate, &listener, &branch, sdp.as_deref())?;
+    let invite = Message::parse(bytes.clone(), &Limits::default()).map_err(|_| Reason::Malformed)?;
+    let route = transport::request_route(&listener, &candidate.peer, address, &candidate.names);
+    let client = border.transactions.request(now, &Method::Invite, &branch, route, bytes);
+    let owner = InviteOwner {
+        call: call.id,
+        invite: invite.clone(),
+        listener: listener.clone(),
+        peer: candidate.peer.clone(),
+        names: candidate.names.clone(),
+        acks: Vec::new(),
+    };
+    border.clients.insert(client, ClientOwner::Invite(Box::new(owner)));
+    if let Some(pool) = &call.admitted.pool {
+        border.timers.set(Timer::NoResponse(call.id), now + pool.no_answer);
+    }
+    border.timers.set(Timer::TimerC(call.id), now + border.settings.timers.c);
+    let Some(hunt) = call.hunt() else { return Err(Reason::NoRoute) };
+    hunt.tried.push(Tried::new(&candidate.host, address.port(), candidate.transport));
+    let leg = record::leg(&candidate.peer, &plan, &hunt.call_id, candidate.transport, address);
+    hunt.attempt = Attempt::Inviting { client, invite, candidate: candidate.clone(), listener };
+    call.record.b = Some(leg);
+    Ok(())
+}
+
+/// The session description for this target: the caller's offer as the B leg's plan wants it, with keys no other target has seen.
+fn offer(border: &mut Border, now: Time, call: &mut Call, candidate: &Candidate, address: SocketAddr) -> Result<Option<Vec<u8>>, Reason> {
+    let plan = call.admitted.b_leg(&candidate.peer);
+    call.media.set_terms(Side::B, Terms { plan, transport: candidate.transport, latch: candidate.peer.latch, peer: Some(address.ip()) });
+    let inside = [call.a.peer.kind.is_um(), candidate.peer.kind.is_um()];
+    let Stage::Hunting(hunt) = &call.stage else { return Err(Reason::NoRoute) };
+    let Some(description) = &hunt.offer else { return Ok(None) };
+    let mut supply = border.supply(now, inside);
+    let outcome = if call.media.pending(Side::A) {
+        call.media.reoffer(Side::B, &mut supply)
+    } else {
+        call.media.offer(Side::A, description, &mut supply)
+    };
+    let outcome = outcome.map_err(|refusal| refusal.0)?;
+    border.media(call.id, outcome.commands);
+    Ok(Some(outcome.sdp))
+}
+
+/// RFC 3261 §13.2.1: an INVITE of our own, with what policy lets cross from the caller's.
+fn compose(
+    border: &mut Border,
+    now: Time,
+    call: &mut Call,
+    candidate: &Candidate,
+    listener: &Listener,
+    branch: &str,
+    sdp: Option<&[u8]>,
+) -> Result<bytes::Bytes, Reason> {
+    let Exchange::Asked(asked) = &call.a.exchange else { return Err(Reason::NoRoute) };
+    let request = &asked.request;
+    let Stage::Hunting(hunt) = &mut call.stage else { return Err(Reason::NoRoute) };
+    hunt.seq += 1;
+    let hops = request.message.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
+    let plan = call.admitted.plan.as_deref();
+    let crossing = topology_hiding::Crossing { from: &call.a.peer, to: &candidate.peer, ours: listener.host(), plan };
+    let carried = topology_hiding::carry(&crossing, &request.message);
+    let mut invite = Builder::request(&Method::Invite, &candidate.uri);
+    invite.header("Via", transport::via(listener, branch)).header_fmt("Max-Forwards", format_args!("{hops}"));
+    invite.header("From", topology_hiding::from_value(&crossing, &request.message, &hunt.tag));
+    invite.header("To", topology_hiding::to_value(&call.admitted.called, &candidate.host)).header("Call-ID", &hunt.call_id);
+    invite.header_fmt("CSeq", format_args!("{} INVITE", hunt.seq)).header("Contact", transport::contact(listener));
+    for (name, value) in &carried.headers {
+        invite.header(name.as_str(), value);
+    }
+    // A delayed offer would have to come in a reliable provisional response if we allowed them; it comes in the 2xx.
+    invite.header("Supported", if sdp.is_some() { "100rel, timer" } else { "timer" }).header("Allow", standalone::ALLOW);
+    lifetime::write_request(&mut invite, &hunt.timer.ask());
+    invite.header("User-Agent", border.settings.product.as_bytes());
+    if let Some(sdp) = sdp {
+        invite.body("application/sdp", sdp);
+    }
+    let id = call.id;
+    if !carried.trail.is_empty() {
+        border.fact(now, Some(id), What::Decided(carried.trail));
+    }
+    Ok(invite.finish())
+}

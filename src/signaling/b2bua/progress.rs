@@ -1,0 +1,263 @@
+//! The B side's responses to our INVITE, and what of them the caller hears: ringing and early media, the answer, or a refusal
+//! (RFC 3261 §13.2.2, RFC 3262 on both legs separately).
+
+use std::sync::Arc;
+
+use crate::media::control::Side;
+use crate::policy::flow::Flow;
+use crate::policy::settings::Peer;
+use crate::policy::topology_hiding;
+use crate::policy::verdict::Reason;
+use crate::sdp::Description;
+use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, Exchange, Fork, Leg, Stage};
+use crate::signaling::b2bua::{answer, failover, forking, redirect, release};
+use crate::signaling::border::{Border, Timer};
+use crate::signaling::dialog::Dialog;
+use crate::signaling::event::TransportError;
+use crate::signaling::fact::{ReleasedBy, What};
+use crate::signaling::session::reliability::{ReliableClient, ReliableProvisional};
+use crate::signaling::transaction::ClientKey;
+use crate::signaling::transport;
+use crate::sip::{Message, Method};
+use crate::time::Time;
+
+/// A response to the INVITE of `key` arrived.
+pub fn invite_answered(border: &mut Border, now: Time, call: &mut Call, key: ClientKey, flow: &Arc<Flow>, _peer: &Arc<Peer>, message: &Message) {
+    let status = message.status().unwrap_or(500);
+    let waited_for = matches!(&call.stage, Stage::Hunting(hunt) if matches!(hunt.attempt, Attempt::Inviting { client, .. } if client == key));
+    if !waited_for {
+        if (200..300).contains(&status) {
+            forking::turn_away(border, now, key, flow, message);
+        }
+        return;
+    }
+    border.timers.cancel(Timer::NoResponse(call.id));
+    call.record.seen_on(Side::B, flow);
+    match status {
+        ..=100 => {}
+        101..=199 => ringing(border, now, call, status, flow, message),
+        200..=299 => answered(border, now, call, key, flow, message),
+        300..=399 => redirect::follow(border, now, call, message),
+        400..=499 if status == 422 => retry_interval(border, now, call, message),
+        503 | 408 => failover::failed(border, now, call, status, if status == 503 { Reason::TargetUnavailable } else { Reason::TargetTimeout }),
+        _ => refused(border, now, call, status),
+    }
+}
+
+/// A 2xx for a call that is no longer.
+pub fn late_answer(border: &mut Border, now: Time, key: ClientKey, flow: &Arc<Flow>, message: &Message) {
+    if message.status().is_some_and(|status| (200..300).contains(&status)) {
+        forking::turn_away(border, now, key, flow, message);
+    }
+}
+
+/// The INVITE timed out (timer B) or could not be sent.
+pub fn invite_failed(border: &mut Border, now: Time, call: &mut Call, key: ClientKey, error: Option<TransportError>) {
+    let waited_for = matches!(&call.stage, Stage::Hunting(hunt) if matches!(hunt.attempt, Attempt::Inviting { client, .. } if client == key));
+    if waited_for {
+        let reason = error.map_or(Reason::TargetTimeout, failover::unreachable);
+        failover::failed(border, now, call, reason.status().unwrap_or(503), reason);
+    }
+}
+
+/// Not even a provisional response in the pool's limit: the next target is tried.
+pub fn no_sign_of_life(border: &mut Border, now: Time, call: &mut Call) {
+    if let Some(hunt) = call.hunt()
+        && let Attempt::Inviting { client, .. } = &hunt.attempt
+    {
+        border.transactions.abandon(now, *client);
+        failover::failed(border, now, call, 408, Reason::TargetTimeout);
+    }
+}
+
+/// RFC 3261 §16.8: timer C.
+pub fn rang_too_long(border: &mut Border, now: Time, call: &mut Call) {
+    release::stop_hunt(border, now, call);
+    release::refuse_caller(border, now, call, 408, Reason::NoAnswer, ReleasedBy::Border);
+}
+
+/// The caller did not acknowledge a reliable provisional response in time, or it is to be sent again.
+pub fn reliable_timer(border: &mut Border, now: Time, call: &mut Call) {
+    if answer::reliable_timer(border, now, call.id, &mut call.a) {
+        release::stop_hunt(border, now, call);
+        release::refuse_caller(border, now, call, 504, Reason::PrackMissing, ReleasedBy::Border);
+    }
+}
+
+fn ringing(border: &mut Border, now: Time, call: &mut Call, status: u16, flow: &Arc<Flow>, message: &Message) {
+    border.timers.set(Timer::TimerC(call.id), now + border.settings.timers.c);
+    if !acknowledged(border, now, call, flow, message) {
+        return;
+    }
+    if call.record.progressed.is_none() {
+        call.record.progressed = Some(now);
+        border.fact(now, Some(call.id), What::CallProgressed { status });
+    }
+    let sdp = match early_answer(border, now, call, message) {
+        Ok(sdp) => sdp,
+        Err(reason) => return wrong_media(border, now, call, reason),
+    };
+    if let (Some(sdp), Some(hunt)) = (&sdp, call.hunt()) {
+        hunt.answer = Some(sdp.clone());
+    }
+    answer::provisional(border, now, call.id, &mut call.a, status, sdp);
+}
+
+/// RFC 3262 §4: a reliable provisional response is acknowledged in its early dialog. False: a repeated or disordered one, not to be processed.
+fn acknowledged(border: &mut Border, now: Time, call: &mut Call, flow: &Arc<Flow>, message: &Message) -> bool {
+    let Some(tag) = message.to().ok().and_then(|to| to.tag().map(str::to_owned)) else { return true };
+    let id = call.id;
+    let Some(hunt) = call.hunt() else { return false };
+    let Attempt::Inviting { invite, listener, candidate, .. } = &hunt.attempt else { return false };
+    if !hunt.forks.iter().any(|fork| fork.dialog.remote_tag == tag) {
+        // As many early dialogs as a forking proxy may sensibly make.
+        if hunt.forks.len() >= 12 {
+            return false;
+        }
+        let Ok(dialog) = Dialog::client(invite, message) else { return false };
+        hunt.forks.push(Fork { dialog, reliable: ReliableClient::new(), flow: flow.clone() });
+    }
+    let Some(fork) = hunt.forks.iter_mut().find(|fork| fork.dialog.remote_tag == tag) else { return false };
+    let Some(rseq) = message.rseq().ok().flatten().filter(|_| message.requires("100rel")) else { return true };
+    match fork.reliable.on_provisional(rseq) {
+        ReliableProvisional::Acknowledge(rseq) => {
+            let seq = invite.cseq().map(|cseq| cseq.number).unwrap_or(1);
+            let branch = border.mint.branch();
+            let mut prack = fork.dialog.request(&Method::Prack, &transport::via(listener, &branch));
+            prack.header_fmt("RAck", format_args!("{rseq} {seq} INVITE"));
+            let route = early_route(listener, candidate, &fork.flow);
+            let key = border.transactions.request(now, &Method::Prack, &branch, route, prack.finish());
+            border.clients.insert(key, ClientOwner::Prack { call: id });
+            true
+        }
+        ReliableProvisional::Repeated | ReliableProvisional::OutOfOrder => false,
+    }
+}
+
+fn early_route(listener: &crate::signaling::settings::Listener, candidate: &Candidate, flow: &Flow) -> crate::signaling::event::Route {
+    use crate::signaling::event::Route;
+    match transport::request_route(listener, &candidate.peer, flow.remote, &candidate.names) {
+        Route::Connect(connect) => Route::Flow { id: flow.id, otherwise: Some(connect) },
+        route => route,
+    }
+}
+
+/// The description of a response, carried to the caller. `None`: the response has none (or it is not yet ours to use).
+fn early_answer(border: &mut Border, now: Time, call: &mut Call, message: &Message) -> Result<Option<Vec<u8>>, Reason> {
+    let Some(sdp) = message.sdp() else { return Ok(None) };
+    if call.hunt().is_none_or(|hunt| hunt.offer.is_none()) {
+        return Ok(None);
+    }
+    let description = Description::parse(sdp).map_err(|_| Reason::MediaMalformed)?;
+    let inside = call.inside();
+    let outcome = call.media.answer(Side::B, &description, &mut border.supply(now, inside)).map_err(|refusal| refusal.0)?;
+    border.media(call.id, outcome.commands);
+    Ok(Some(outcome.sdp))
+}
+
+/// The 2xx: the B leg is up, and so is the A leg as soon as our own 2xx is acknowledged.
+fn answered(border: &mut Border, now: Time, call: &mut Call, key: ClientKey, flow: &Arc<Flow>, message: &Message) {
+    failover::stop_waiting(border, call);
+    let Some(mut leg) = answering_leg(now, call, flow, message) else {
+        release::stop_hunt(border, now, call);
+        return release::refuse_caller(border, now, call, 502, Reason::Malformed, ReleasedBy::Called);
+    };
+    let seq = message.cseq().map(|cseq| cseq.number).unwrap_or(1);
+    let delayed = call.hunt().is_some_and(|hunt| hunt.offer.is_none());
+    let sdp = if delayed { delayed_offer(border, now, call, message) } else { early_answer(border, now, call, message) };
+    let repeated = call.hunt().and_then(|hunt| hunt.answer.take());
+    let sdp = match sdp {
+        Ok(None) if !delayed && repeated.is_some() => Ok(repeated),
+        Ok(None) => Err(Reason::MediaUnacceptable),
+        other => other,
+    };
+    if delayed && sdp.is_ok() {
+        leg.exchange = Exchange::Accepting { cseq: seq, client: key };
+    } else {
+        let ack = border.acknowledge(&leg, seq, None);
+        forking::acknowledged(border, key, &leg.dialog.remote_tag, ack);
+    }
+    call.stage = Stage::Up(Box::new(leg));
+    let sdp = match sdp {
+        Ok(sdp) => sdp,
+        Err(reason) => {
+            release::hang_up_side(border, now, call, Side::B);
+            return release::refuse_caller(border, now, call, reason.status().unwrap_or(488), reason, ReleasedBy::Border);
+        }
+    };
+    call.record.answered = Some(now);
+    call.record.status = Some(200);
+    call.note_media();
+    border.fact(now, Some(call.id), What::CallAnswered);
+    answer::accept(border, now, call.id, &mut call.a, sdp, delayed);
+    if let Stage::Up(leg) = &call.stage {
+        border.set_session_timer(call.id, Side::B, &leg.timer);
+    }
+}
+
+fn delayed_offer(border: &mut Border, now: Time, call: &mut Call, message: &Message) -> Result<Option<Vec<u8>>, Reason> {
+    let Some(sdp) = message.sdp() else { return Err(Reason::MediaUnacceptable) };
+    let description = Description::parse(sdp).map_err(|_| Reason::MediaMalformed)?;
+    let inside = call.inside();
+    let outcome = call.media.offer(Side::B, &description, &mut border.supply(now, inside)).map_err(|refusal| refusal.0)?;
+    border.media(call.id, outcome.commands);
+    Ok(Some(outcome.sdp))
+}
+
+fn answering_leg(now: Time, call: &mut Call, flow: &Arc<Flow>, message: &Message) -> Option<Leg> {
+    let admitted = call.admitted.clone();
+    let hunt = call.hunt()?;
+    let tag = message.to().ok()?.tag().unwrap_or_default().to_owned();
+    let Attempt::Inviting { invite, listener, candidate, .. } = &hunt.attempt else { return None };
+    let known = hunt.forks.iter().position(|fork| fork.dialog.remote_tag == tag);
+    let mut dialog = match known {
+        Some(index) => hunt.forks.swap_remove(index).dialog,
+        None => Dialog::client(invite, message).ok()?,
+    };
+    dialog.confirm(message);
+    let mut timer = hunt.timer.clone();
+    timer.on_answer(now, message.session_expires().ok().flatten());
+    Some(Leg {
+        side: Side::B,
+        peer: candidate.peer.clone(),
+        plan: admitted.b_leg(&candidate.peer),
+        listener: listener.clone(),
+        flow: flow.clone(),
+        dialog,
+        exchange: Exchange::Idle,
+        timer,
+        allows_update: message.allows(&Method::Update),
+    })
+}
+
+/// The B side's description cannot be used: it is cancelled, the caller told.
+fn wrong_media(border: &mut Border, now: Time, call: &mut Call, reason: Reason) {
+    release::stop_hunt(border, now, call);
+    release::refuse_caller(border, now, call, reason.status().unwrap_or(488), reason, ReleasedBy::Border);
+}
+
+/// RFC 4028 §7.3: the target wants a longer interval than we asked for.
+fn retry_interval(border: &mut Border, now: Time, call: &mut Call, message: &Message) {
+    let Some(hunt) = call.hunt() else { return };
+    match (hunt.timer.on_too_small(message.min_se().ok().flatten()), &hunt.attempt) {
+        (true, Attempt::Inviting { candidate, .. }) => {
+            let candidate = candidate.clone();
+            hunt.queue.push_front(candidate);
+            hunt.attempt = Attempt::Idle;
+            failover::stop_waiting(border, call);
+            failover::next(border, now, call);
+        }
+        _ => refused(border, now, call, 422),
+    }
+}
+
+/// Every other final response goes to the caller, bare.
+fn refused(border: &mut Border, now: Time, call: &mut Call, status: u16) {
+    failover::stop_waiting(border, call);
+    let shown = topology_hiding::status_across(status);
+    if let Some(hunt) = call.hunt() {
+        hunt.attempt = Attempt::Idle;
+    }
+    let reason = if status == 488 || status == 606 { Reason::MediaUnacceptable } else { Reason::Rejected };
+    release::refuse_caller(border, now, call, shown, reason, ReleasedBy::Called);
+}

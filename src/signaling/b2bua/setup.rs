@@ -1,0 +1,212 @@
+//! How a call begins: the caller's INVITE is screened, the session planned, and the search for the B leg started (RFC 3261 §13.3).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::media::control::Side;
+use crate::policy::screening::{Admitted, Question, screen};
+use crate::policy::topology_hiding;
+use crate::policy::settings::{Peer, PeerHost};
+use crate::policy::verdict::{Decision, Reason};
+use crate::sdp::Description;
+use crate::signaling::b2bua::call::{Asked, Attempt, Call, Candidate, Exchange, Hunt, Leg, ServerRequest, Stage};
+use crate::signaling::b2bua::record::{self, Draft};
+use crate::signaling::b2bua::{failover, lifetime, release, standalone};
+use crate::signaling::border::Border;
+use crate::signaling::dialog::Dialog;
+use crate::signaling::event::{LocateError, LocateId, Target};
+use crate::signaling::fact::{CallId, ReleasedBy, What};
+use crate::signaling::session::offer_answer::{SessionMedia, Terms};
+use crate::signaling::session::session_timer::SessionExpiry;
+use crate::sip::{Message, Method};
+use crate::time::Time;
+
+/// Reads the INVITE in the border's order of questions; a call comes out, or the caller has been refused.
+pub fn begin(border: &mut Border, now: Time, id: CallId, peer: &Arc<Peer>, request: ServerRequest) -> Option<Box<Call>> {
+    note_caller(border, now, id, peer, &request);
+    trying(border, now, &request);
+    let offer = match readable(&request.message) {
+        Ok(offer) => offer,
+        Err(reason) => return refuse(border, now, id, peer, request, reason),
+    };
+    let load = border.load.seen_by(now, &peer.name, border.draining);
+    let (set, table) = (border.set.clone(), border.table.clone());
+    let question = Question { set: &set, table: &table, load, flow: &request.flow, peer, invite: &request.message, offer: offer.as_ref() };
+    let screening = screen(question);
+    border.fact(now, Some(id), What::Decided(screening.trail));
+    let admitted = match screening.outcome {
+        Ok(admitted) => admitted,
+        Err(reason) => return refuse(border, now, id, peer, request, reason),
+    };
+    open(border, now, id, admitted, request, offer)
+}
+
+/// Starts the search.
+pub fn hunt(border: &mut Border, now: Time, call: &mut Call) {
+    failover::next(border, now, call);
+}
+
+/// The names are resolved: the targets are tried in their order.
+pub fn located(border: &mut Border, now: Time, call: &mut Call, id: LocateId, targets: Result<Vec<Target>, LocateError>) {
+    let Some(hunt) = call.hunt() else { return };
+    let candidate = match std::mem::replace(&mut hunt.attempt, Attempt::Idle) {
+        Attempt::Locating { id: asked, candidate } if asked == id => candidate,
+        other => {
+            hunt.attempt = other;
+            return;
+        }
+    };
+    match targets {
+        Ok(targets) if !targets.is_empty() => {
+            for target in targets.into_iter().rev() {
+                let located = Candidate { address: Some(target.address), transport: target.transport, ..candidate.clone() };
+                hunt.queue.push_front(located);
+            }
+        }
+        _ => {
+            hunt.failure.get_or_insert((503, Reason::LocateFailed));
+            let decision = Decision::refused("locating", format!("peer \"{}\"", candidate.peer.name), Reason::LocateFailed);
+            border.decided(now, call.id, decision.comparing("host", candidate.host));
+        }
+    }
+    failover::next(border, now, call);
+}
+
+fn note_caller(border: &mut Border, now: Time, id: CallId, peer: &Peer, request: &ServerRequest) {
+    let message = &request.message;
+    if let Ok(call_id) = message.call_id() {
+        border.call_ids.insert(call_id.to_owned(), (id, Side::A));
+    }
+    border.servers.insert(request.key, id);
+    let received = What::Received { leg: Some(Side::A), flow: request.flow.clone(), bytes: message.bytes().clone(), retransmission: false };
+    border.fact(now, Some(id), received);
+    let (from, to) = parties(message);
+    border.fact(now, Some(id), What::CallBegan { peer: peer.name.clone(), from, to });
+}
+
+/// Caller and called as the A leg wrote them.
+fn parties(message: &Message) -> (String, String) {
+    let from = message.from().map(|from| from.uri.to_owned()).unwrap_or_default();
+    (from, message.request_uri().unwrap_or_default().to_owned())
+}
+
+/// §8.2.6.1: at once, so that the caller stops retransmitting whatever screening and locating take.
+fn trying(border: &mut Border, now: Time, request: &ServerRequest) {
+    border.reply(now, (&request.key, &request.message, &request.flow), 100, None, |_| {});
+}
+
+/// What must hold before policy is asked: extensions we know, a body we can read.
+fn readable(message: &Message) -> Result<Option<Description>, Reason> {
+    if !standalone::unsupported(message).is_empty() {
+        return Err(Reason::ExtensionRequired);
+    }
+    if message.body().is_empty() {
+        return Ok(None);
+    }
+    match message.sdp() {
+        Some(sdp) => Description::parse(sdp).map(Some).map_err(|_| Reason::MediaMalformed),
+        None => Err(Reason::MediaType),
+    }
+}
+
+fn refuse(border: &mut Border, now: Time, id: CallId, peer: &Peer, request: ServerRequest, reason: Reason) -> Option<Box<Call>> {
+    let tag = border.mint.tag();
+    let status = standalone::refusal(border, now, &request, reason, &tag);
+    let (from, to) = parties(&request.message);
+    let leg = record::refused_leg(peer, &request);
+    let mut draft = Draft::new(now, from, to, None, leg);
+    draft.seen_on(Side::A, &request.flow);
+    draft.status = Some(status);
+    draft.ended(now, ReleasedBy::Border, reason);
+    border.fact(now, Some(id), What::CallEnded(Box::new(draft.file(id, now))));
+    None
+}
+
+/// Everything is decided: the A leg, its session, and the list of targets.
+fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request: ServerRequest, offer: Option<Description>) -> Option<Box<Call>> {
+    let peer = admitted.peer.clone();
+    let tag = border.mint.tag();
+    let (Some(listener), Ok(dialog)) = (border.listener(&request.flow), Dialog::server(&request.message, tag)) else {
+        return refuse(border, now, id, &peer, request, Reason::Malformed);
+    };
+    let mut timer = SessionExpiry::new(&border.settings.session_timer);
+    let Ok(session) = lifetime::judge(&mut timer, &request.message) else {
+        return refuse(border, now, id, &peer, request, Reason::IntervalTooSmall);
+    };
+    let (from, to) = parties(&request.message);
+    let mut record = Draft::new(
+        now,
+        from,
+        to,
+        admitted.plan.as_ref().map(|plan| plan.name.clone()),
+        record::leg(&peer, &admitted.a, &dialog.call_id, request.flow.transport, request.flow.remote),
+    );
+    record.seen_on(Side::A, &request.flow);
+    let a_terms =
+        Terms { plan: admitted.a.clone(), transport: request.flow.transport, latch: peer.latch, peer: Some(request.flow.remote.ip()) };
+    let b_terms = Terms { plan: admitted.b.clone(), transport: admitted.targets[0].transport, latch: admitted.targets[0].latch, peer: None };
+    border.tags.insert(dialog.local_tag.clone(), (id, Side::A));
+    border.load.admitted(now, &peer.name);
+    let hunt = Hunt {
+        queue: candidates(&admitted),
+        attempt: Attempt::Idle,
+        tried: Vec::new(),
+        hops: 0,
+        forks: Vec::new(),
+        offer,
+        call_id: border.mint.call_id(),
+        tag: border.mint.tag(),
+        seq: 0,
+        timer: SessionExpiry::new(&border.settings.session_timer),
+        answer: None,
+        failure: None,
+    };
+    border.tags.insert(hunt.tag.clone(), (id, Side::B));
+    border.call_ids.insert(hunt.call_id.clone(), (id, Side::B));
+    let allows_update = request.message.allows(&Method::Update);
+    let a = Leg {
+        side: Side::A,
+        plan: admitted.a.clone(),
+        listener,
+        flow: request.flow.clone(),
+        dialog,
+        exchange: Exchange::Asked(Box::new(Asked { request, session, reliable: None, held: None })),
+        timer,
+        allows_update,
+        peer,
+    };
+    let media = SessionMedia::new(a_terms, b_terms, border.settings.media.silence);
+    Some(Box::new(Call { id, admitted, media, a, stage: Stage::Hunting(Box::new(hunt)), record, byes_due: 0, waiting: Vec::new(), held: [false; 2], b_names: None }))
+}
+
+/// One candidate per host of each target peer, in order.
+fn candidates(admitted: &Admitted) -> VecDeque<Candidate> {
+    let mut queue = VecDeque::new();
+    for peer in &admitted.targets {
+        for host in &peer.hosts {
+            let (host, address) = match host {
+                PeerHost::Address(address) => (address.to_string(), Some(*address)),
+                PeerHost::Name(name) => (name.to_string(), None),
+                // A network says from where a peer may come, not where it is.
+                PeerHost::Network(_) => continue,
+            };
+            let port = peer.port.unwrap_or(peer.transport.default_port());
+            queue.push_back(Candidate {
+                uri: topology_hiding::request_uri(&admitted.called, &host, peer.port, peer.transport),
+                host,
+                port: peer.port,
+                transport: peer.transport,
+                names: peer.tls_names.clone(),
+                address: address.map(|address| (address, port).into()),
+                peer: peer.clone(),
+            });
+        }
+    }
+    queue
+}
+
+/// No target is left.
+pub fn given_up(border: &mut Border, now: Time, call: &mut Call) {
+    let (status, reason) = call.hunt().and_then(|hunt| hunt.failure).unwrap_or((503, Reason::TargetsExhausted));
+    release::refuse_caller(border, now, call, status, reason, ReleasedBy::Called);
+}

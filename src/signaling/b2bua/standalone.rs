@@ -1,0 +1,188 @@
+//! Everything outside a call: OPTIONS answered (RFC 3261 §11), requests refused, messages that are not SIP; and what we say of ourselves.
+
+use std::sync::Arc;
+
+use crate::policy::flow::Flow;
+use crate::policy::settings::Peer;
+use crate::policy::verdict::Reason;
+use crate::signaling::b2bua::call::ServerRequest;
+use crate::signaling::border::Border;
+use crate::signaling::event::Route;
+use crate::signaling::fact::What;
+use crate::signaling::transport;
+use crate::sip::{Builder, HeaderName, Limits, Message, Method, ParseError};
+use crate::time::Time;
+
+/// Methods we take.
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO";
+
+/// Extensions a peer may require of us.
+const EXTENSIONS: [&str; 2] = ["100rel", "timer"];
+
+/// Option tags in Require that we do not know, comma separated (RFC 3261 §8.2.2.3).
+pub fn unsupported(message: &Message) -> String {
+    let tags = message.values(HeaderName::Require).map(|tag| String::from_utf8_lossy(tag).trim().to_owned());
+    let unknown: Vec<String> = tags.filter(|tag| !tag.is_empty() && !EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(tag))).take(16).collect();
+    unknown.join(", ")
+}
+
+/// What a 200 to OPTIONS says (§11.2).
+pub fn capabilities(reply: &mut Builder) {
+    reply.header("Allow", ALLOW).header("Accept", "application/sdp").header("Supported", "100rel, timer");
+}
+
+/// A request that no transaction can be made of, or that has gone too far; `detail` is for the operator.
+pub fn unusable(message: &Message) -> Option<(Reason, &'static str)> {
+    let method = message.method()?;
+    let broken = |detail| Some((Reason::Malformed, detail));
+    match message.cseq() {
+        Ok(cseq) if cseq.method == *method => {}
+        Ok(_) => return broken("the CSeq method is not the request's"),
+        Err(_) => return broken("CSeq is missing or unreadable"),
+    }
+    match (message.from(), message.to()) {
+        (Err(_), _) => return broken("From is missing or unreadable"),
+        (_, Err(_)) => return broken("To is missing or unreadable"),
+        (Ok(from), Ok(_)) if from.tag().is_none_or(str::is_empty) => return broken("From has no tag"),
+        _ => {}
+    }
+    if message.call_id().map_or(true, str::is_empty) {
+        return broken("Call-ID is missing");
+    }
+    if message.top_via().is_err() {
+        return broken("the top Via is missing or unreadable");
+    }
+    if message.contact().is_err() {
+        return broken("Contact is unreadable");
+    }
+    if *method == Method::Invite && message.contact().is_ok_and(|contact| contact.is_none()) {
+        return broken("an INVITE needs a Contact");
+    }
+    match message.max_forwards() {
+        Err(_) => broken("Max-Forwards is unreadable"),
+        Ok(Some(0)) if *method != Method::Ack => Some((Reason::TooManyHops, "Max-Forwards is 0")),
+        Ok(_) => None,
+    }
+}
+
+/// Refuses without a transaction what cannot have one (the response is not repeated, its retransmission asks anew).
+pub fn refuse_unusable(border: &mut Border, now: Time, flow: &Arc<Flow>, peer: &Arc<Peer>, message: &Message, reason: Reason, detail: &'static str) {
+    border.fact(now, None, What::Malformed { flow: flow.clone(), peer: peer.name.clone(), reason, detail });
+    if message.method() == Some(&Method::Ack) {
+        return;
+    }
+    let (Some(status), Ok(via)) = (reason.status(), message.top_via()) else { return };
+    let route = transport::reply_route(flow, &via, peer);
+    stateless(border, message, flow, route, status);
+}
+
+/// What could not be parsed: a bare refusal if the source can be told where to send it, a count in any case.
+pub fn malformed(border: &mut Border, now: Time, flow: &Arc<Flow>, peer: &Arc<Peer>, bytes: &[u8], error: &ParseError) {
+    let reason = match error.status() {
+        413 => Reason::BodyTooLarge,
+        505 => Reason::UnsupportedVersion,
+        513 => Reason::HeaderTooLarge,
+        _ => Reason::Malformed,
+    };
+    border.fact(now, None, What::Malformed { flow: flow.clone(), peer: peer.name.clone(), reason, detail: error.label() });
+    let Some(message) = salvaged(bytes) else { return };
+    if !message.is_request() || message.method() == Some(&Method::Ack) {
+        return;
+    }
+    let (Some(status), Ok(via)) = (reason.status(), message.top_via()) else { return };
+    let route = transport::reply_route(flow, &via, peer);
+    stateless(border, &message, flow, route, status);
+}
+
+/// The lines of a broken message that a refusal must repeat, as a message of their own; none if even those cannot be read.
+fn salvaged(bytes: &[u8]) -> Option<Message> {
+    const KEPT: [HeaderName; 5] = [HeaderName::Via, HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq];
+    let head = bytes.get(..bytes.len().min(SALVAGE))?;
+    let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).skip_while(|line| line.is_empty());
+    let start = lines.next()?;
+    let mut kept = [start, b"\r\n"].concat();
+    for line in lines.take_while(|line| !line.is_empty()).take(64) {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        if KEPT.contains(&HeaderName::from_bytes(name.trim_ascii())) && line.len() > name.len() {
+            kept.extend_from_slice(line);
+            kept.extend_from_slice(b"\r\n");
+        }
+    }
+    kept.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+    let message = Message::parse(kept.into(), &Limits::default()).ok()?;
+    let whole = message.top_via().is_ok() && message.from().is_ok() && message.to().is_ok() && message.call_id().is_ok() && message.cseq().is_ok();
+    whole.then_some(message)
+}
+
+/// As much of a broken message as is looked at.
+const SALVAGE: usize = 8192;
+
+fn stateless(border: &mut Border, message: &Message, flow: &Flow, route: Route, status: u16) {
+    let tag = border.mint.tag();
+    let mut reply = transport::response(message, flow, status, Some(&tag));
+    reply.header("Server", border.settings.product.as_bytes());
+    border.transactions.send_stateless(route, reply.finish());
+}
+
+/// 503 without a transaction: there are too many.
+pub fn overloaded(border: &mut Border, now: Time, flow: &Arc<Flow>, peer: &Arc<Peer>, message: &Message) {
+    let method = message.method().map(|method| method.as_str().to_owned()).unwrap_or_default();
+    border.fact(now, None, What::Standalone { method, peer: peer.name.clone(), status: 503, reason: Reason::Overload });
+    if message.method() == Some(&Method::Ack) {
+        return;
+    }
+    if let Ok(via) = message.top_via() {
+        let route = transport::reply_route(flow, &via, peer);
+        let tag = border.mint.tag();
+        let mut reply = transport::response(message, flow, 503, Some(&tag));
+        reply.header_fmt("Retry-After", format_args!("{}", border.settings.retry_after));
+        border.transactions.send_stateless(route, reply.finish());
+    }
+}
+
+/// Refuses a request that opened a transaction; the status sent is returned.
+pub fn refusal(border: &mut Border, now: Time, request: &ServerRequest, reason: Reason, tag: &str) -> u16 {
+    let status = reason.status().unwrap_or(403);
+    let retry_after = border.settings.retry_after;
+    let min_se = border.settings.session_timer.min_se;
+    border.reply(now, (&request.key, &request.message, &request.flow), status, Some(tag), |reply| {
+        match reason {
+            Reason::ExtensionRequired => reply.header("Unsupported", unsupported(&request.message)),
+            Reason::MethodNotAllowed => reply.header("Allow", ALLOW),
+            Reason::MediaType => reply.header("Accept", "application/sdp"),
+            Reason::IntervalTooSmall => reply.header_fmt("Min-SE", format_args!("{min_se}")),
+            _ if status == 503 => reply.header_fmt("Retry-After", format_args!("{retry_after}")),
+            _ => reply,
+        };
+    });
+    status
+}
+
+/// Refuses a request outside any call and says so.
+pub fn refuse(border: &mut Border, now: Time, request: &ServerRequest, peer: &Arc<Peer>, reason: Reason) {
+    let tag = border.mint.tag();
+    let status = refusal(border, now, request, reason, &tag);
+    told(border, now, request, peer, status, reason);
+}
+
+/// A request outside any call: OPTIONS is answered, the rest is not ours.
+pub fn answer(border: &mut Border, now: Time, request: &ServerRequest, peer: &Arc<Peer>) {
+    if request.message.method() != Some(&Method::Options) {
+        return refuse(border, now, request, peer, Reason::MethodNotAllowed);
+    }
+    if !unsupported(&request.message).is_empty() {
+        return refuse(border, now, request, peer, Reason::ExtensionRequired);
+    }
+    if border.draining {
+        // Peers that probe us move their calls elsewhere.
+        return refuse(border, now, request, peer, Reason::Draining);
+    }
+    let tag = border.mint.tag();
+    border.reply(now, (&request.key, &request.message, &request.flow), 200, Some(&tag), capabilities);
+    told(border, now, request, peer, 200, Reason::Answered);
+}
+
+fn told(border: &mut Border, now: Time, request: &ServerRequest, peer: &Peer, status: u16, reason: Reason) {
+    let method = request.message.method().map(|method| method.as_str().to_owned()).unwrap_or_default();
+    border.fact(now, None, What::Standalone { method, peer: peer.name.clone(), status, reason });
+}

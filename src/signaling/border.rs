@@ -1,0 +1,303 @@
+//! What every chapter of a call's life works with: the settings and snapshots in force, the transactions, the timers, and the outbox.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::media::control::{Addresses, Command as MediaCommand, Side, StreamId};
+use crate::media::ports::PortPool;
+use crate::policy::flow::{Flow, FlowId};
+use crate::policy::peer::PeerTable;
+use crate::policy::settings::{Peer, PolicySet};
+use crate::policy::verdict::Decision;
+use crate::sdp::crypto::{MasterKey, Suite};
+use crate::signaling::b2bua::call::{ClientOwner, Leg};
+use crate::signaling::event::{Action, LocateId, Route};
+use crate::signaling::fact::{CallId, Fact, What};
+use crate::signaling::identifiers::Mint;
+use crate::signaling::load::LoadCount;
+use crate::signaling::session::offer_answer::Supply;
+use crate::signaling::session::session_timer::SessionExpiry;
+use crate::signaling::settings::{Listener, Settings};
+use crate::signaling::timers::Deadlines;
+use crate::signaling::transaction::{ClientKey, ServerKey, Transactions};
+use crate::signaling::transport;
+use crate::sip::{Builder, Message, Method, Transport};
+use crate::time::Time;
+
+/// Transactions at once, both kinds; above it requests are refused without one.
+const TRANSACTIONS: usize = 400_000;
+
+/// The transaction table's hash key, so that a peer cannot choose colliding branches.
+fn hash_key(seed: &[u8; 32]) -> [u64; 2] {
+    let half = |at: usize| seed.iter().skip(at).take(8).fold(0u64, |key, byte| key << 8 | u64::from(*byte));
+    [half(0), half(8)]
+}
+
+/// Every timer the core itself keeps (the transactions keep their own).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Timer {
+    /// A 2xx of ours waits for its ACK.
+    Answer(CallId, Side),
+    /// A reliable provisional response waits for its PRACK.
+    Reliable(CallId),
+    /// RFC 3261 §16.6 timer C: it rang too long.
+    TimerC(CallId),
+    /// The target gave no sign of life.
+    NoResponse(CallId),
+    /// RFC 4028.
+    Session(CallId, Side),
+    /// The drain time is over.
+    Drain,
+}
+
+pub struct Border {
+    pub settings: Arc<Settings>,
+    pub set: Arc<PolicySet>,
+    pub table: Arc<PeerTable>,
+    pub mint: Mint,
+    pub transactions: Transactions,
+    pub timers: Deadlines<Timer>,
+    pub clients: HashMap<ClientKey, ClientOwner>,
+    /// Requests of peers that a call must answer: for CANCEL and for failures of the reply's transport.
+    pub servers: HashMap<ServerKey, CallId>,
+    /// By our tag, which no peer can guess: the dialog a request belongs to.
+    pub tags: HashMap<String, (CallId, Side)>,
+    /// By Call-ID, for correlating the ladder only.
+    pub call_ids: HashMap<String, (CallId, Side)>,
+    pub locates: HashMap<LocateId, CallId>,
+    pub streams: HashMap<StreamId, (CallId, [Addresses; 2])>,
+    pub closed_flows: ClosedFlows,
+    pub load: LoadCount,
+    pub draining: bool,
+    ports: HashMap<IpAddr, PortPool>,
+    next_call: u64,
+    next_locate: u64,
+    next_stream: u64,
+    outbox: VecDeque<Action>,
+}
+
+/// The most recent stream connections that ended: an in-dialog request must not wait for one of them.
+#[derive(Default)]
+pub struct ClosedFlows {
+    known: std::collections::HashSet<FlowId>,
+    order: VecDeque<FlowId>,
+}
+
+impl ClosedFlows {
+    const REMEMBERED: usize = 65_536;
+
+    pub fn note(&mut self, flow: FlowId) {
+        if self.known.insert(flow) {
+            self.order.push_back(flow);
+        }
+        if self.order.len() > ClosedFlows::REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    pub fn contains(&self, flow: FlowId) -> bool {
+        self.known.contains(&flow)
+    }
+}
+
+impl Border {
+    pub fn new(settings: Arc<Settings>, set: Arc<PolicySet>, table: Arc<PeerTable>, seed: [u8; 32]) -> Border {
+        Border {
+            transactions: Transactions::new(settings.timers, TRANSACTIONS, hash_key(&seed)),
+            settings,
+            set,
+            table,
+            mint: Mint::new(seed),
+            timers: Deadlines::new(),
+            clients: HashMap::new(),
+            servers: HashMap::new(),
+            tags: HashMap::new(),
+            call_ids: HashMap::new(),
+            locates: HashMap::new(),
+            streams: HashMap::new(),
+            closed_flows: ClosedFlows::default(),
+            load: LoadCount::default(),
+            draining: false,
+            ports: HashMap::new(),
+            next_call: 1,
+            next_locate: 1,
+            next_stream: 1,
+            outbox: VecDeque::new(),
+        }
+    }
+
+    pub fn poll(&mut self) -> Option<Action> {
+        self.outbox.pop_front()
+    }
+
+    pub fn act(&mut self, action: Action) {
+        self.outbox.push_back(action);
+    }
+
+    /// Hands commands to the media plane; what a stream holds is remembered until it is closed.
+    pub fn media(&mut self, call: CallId, commands: impl IntoIterator<Item = MediaCommand>) {
+        for command in commands {
+            if let MediaCommand::Open { stream, a, b, .. } = &command {
+                self.streams.insert(*stream, (call, [*a, *b]));
+            }
+            self.outbox.push_back(Action::Media(command));
+        }
+    }
+
+    pub fn fact(&mut self, at: Time, call: Option<CallId>, what: What) {
+        self.outbox.push_back(Action::Fact(Fact { at, call, what }));
+    }
+
+    pub fn decided(&mut self, at: Time, call: CallId, decision: Decision) {
+        self.fact(at, Some(call), What::Decided(vec![decision]));
+    }
+
+    pub fn new_call(&mut self) -> CallId {
+        let id = CallId(self.next_call);
+        self.next_call += 1;
+        id
+    }
+
+    pub fn new_locate(&mut self, call: CallId) -> LocateId {
+        let id = LocateId(self.next_locate);
+        self.next_locate += 1;
+        self.locates.insert(id, call);
+        id
+    }
+
+    /// Answers a request outside or inside a call: headers of ours are added, nothing else crosses.
+    pub fn reply(&mut self, now: Time, request: (&ServerKey, &Message, &Flow), status: u16, to_tag: Option<&str>, extra: impl FnOnce(&mut Builder)) {
+        let (key, message, flow) = request;
+        let mut reply = transport::response(message, flow, status, to_tag);
+        reply.header("Server", self.settings.product.as_bytes());
+        extra(&mut reply);
+        self.transactions.respond(now, *key, status, reply.finish());
+    }
+
+    /// Where the next request in a leg's dialog goes: over the peer's open stream, else to the remote target if that is an address of this
+    /// very peer, else to where the peer last spoke from. A Contact never makes us send to a host that is not the peer's.
+    pub fn route(&self, leg: &Leg) -> Route {
+        let flow = &leg.flow;
+        let hop = leg.dialog.next_hop();
+        let port = hop.as_ref().and_then(|(_, port)| *port);
+        let named = hop.and_then(|(host, _)| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
+        let own = named.filter(|address| *address == flow.remote.ip() || self.table.addresses(&leg.peer.name).contains(address));
+        if !flow.transport.is_reliable() {
+            let remote = match own {
+                Some(address) => (address, port.unwrap_or(flow.transport.default_port())).into(),
+                None => flow.remote,
+            };
+            return Route::Datagram { listener: leg.listener.id, remote };
+        }
+        let back = port.or(leg.peer.port).unwrap_or(flow.transport.default_port());
+        let mut connect = transport::connect_back(flow, back, &leg.peer);
+        if let Some(address) = own {
+            connect.remote.set_ip(address);
+        }
+        connect.listener = leg.listener.id;
+        if self.closed_flows.contains(flow.id) { Route::Connect(connect) } else { Route::Flow { id: flow.id, otherwise: Some(connect) } }
+    }
+
+    /// Sets the timer of a leg's session anew.
+    pub fn set_session_timer(&mut self, call: CallId, side: Side, expiry: &SessionExpiry) {
+        match expiry.deadline() {
+            Some(deadline) => self.timers.set(Timer::Session(call, side), deadline),
+            None => self.timers.cancel(Timer::Session(call, side)),
+        };
+    }
+
+    /// The transport and address a route leads to, for the ladder.
+    pub fn destination(&self, route: &Route) -> (Transport, SocketAddr) {
+        match route {
+            Route::Datagram { remote, .. } => (Transport::Udp, *remote),
+            Route::Flow { otherwise: Some(connect), .. } | Route::Connect(connect) => (connect.transport, connect.remote),
+            Route::Flow { otherwise: None, .. } => (Transport::Tcp, SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0)),
+        }
+    }
+
+    /// Sends a request in a leg's dialog through a client transaction.
+    pub fn request(&mut self, now: Time, leg: &mut Leg, method: Method, owner: ClientOwner, extra: impl FnOnce(&mut Builder)) -> ClientKey {
+        let branch = self.mint.branch();
+        let via = transport::via(&leg.listener, &branch);
+        let mut request = leg.dialog.request(&method, &via);
+        request.header("User-Agent", self.settings.product.as_bytes());
+        extra(&mut request);
+        let route = self.route(leg);
+        let key = self.transactions.request(now, &method, &branch, route, request.finish());
+        self.clients.insert(key, owner);
+        key
+    }
+
+    /// The ACK to a 2xx in a leg's dialog; what was sent is returned so that it can be repeated.
+    pub fn acknowledge(&mut self, leg: &Leg, seq: u32, sdp: Option<&[u8]>) -> (Route, bytes::Bytes) {
+        let via = transport::via(&leg.listener, &self.mint.branch());
+        let mut ack = leg.dialog.ack(seq, &via);
+        if let Some(sdp) = sdp {
+            ack.body("application/sdp", sdp);
+        }
+        let (route, bytes) = (self.route(leg), ack.finish());
+        self.transactions.send_ack(route.clone(), bytes.clone());
+        (route, bytes)
+    }
+
+    pub fn listener_for(&self, peer: &Peer, transport: Transport, remote: SocketAddr) -> Option<Listener> {
+        transport::listener_for(&self.settings, peer, transport, remote).cloned()
+    }
+
+    pub fn listener(&self, flow: &Flow) -> Option<Listener> {
+        self.settings.listeners.iter().find(|listener| listener.id == flow.listener).cloned()
+    }
+
+    /// Lends out ports, keys and numbers for a call's session. `inside`: whether the A and the B side face UM.
+    pub fn supply(&mut self, now: Time, inside: [bool; 2]) -> Supplier<'_> {
+        Supplier { border: self, now, inside }
+    }
+
+    /// The media plane has let go of a stream's sockets.
+    pub fn stream_closed(&mut self, now: Time, stream: StreamId) -> Option<CallId> {
+        let (call, addresses) = self.streams.remove(&stream)?;
+        for pair in addresses {
+            if let Some(pool) = self.ports.get_mut(&pair.rtp.ip()) {
+                pool.release(now, pair.rtp.port());
+            }
+        }
+        Some(call)
+    }
+}
+
+/// `Supply` for one call: media addresses by side, keys from the mint.
+pub struct Supplier<'a> {
+    border: &'a mut Border,
+    now: Time,
+    inside: [bool; 2],
+}
+
+impl Supply for Supplier<'_> {
+    fn ports(&mut self, side: Side, like: Option<IpAddr>) -> Option<Addresses> {
+        let media = &self.border.settings.media;
+        let inside = self.inside[usize::from(side == Side::B)];
+        let ours = if inside { &media.inside } else { &media.outside };
+        let address = *ours.iter().find(|ours| like.is_none_or(|like| like.is_ipv4() == ours.is_ipv4()))?;
+        let (first, last) = media.ports;
+        let pool = self.border.ports.entry(address).or_insert_with(|| PortPool::new(first, last));
+        let port = pool.allocate(self.now)?;
+        Some(Addresses { rtp: (address, port).into(), rtcp: (address, port + 1).into() })
+    }
+
+    fn key(&mut self, suite: Suite) -> MasterKey {
+        self.border.mint.master_key(suite)
+    }
+
+    fn stream(&mut self) -> StreamId {
+        let id = StreamId(self.border.next_stream);
+        self.border.next_stream += 1;
+        id
+    }
+
+    fn session_id(&mut self) -> u64 {
+        self.border.mint.session_id()
+    }
+}

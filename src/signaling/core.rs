@@ -1,0 +1,334 @@
+//! The B2BUA core, RFC 3261's transaction user (§6): one event in, owned tables, actions out.
+//!
+//! It finds out what an event is about and calls the chapter of the call's life that deals with it; it decides nothing itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::media::control;
+use crate::policy::flow::Flow;
+use crate::policy::peer::{PeerTable, identify};
+use crate::policy::settings::{Peer, PolicySet};
+use crate::policy::verdict::Reason;
+use crate::signaling::b2bua::call::{Call, ClientOwner, ServerRequest};
+use crate::signaling::b2bua::{modify, progress, release, setup, standalone};
+use crate::signaling::border::{Border, Timer};
+use crate::signaling::event::{Action, Command, Event, LocateError, LocateId, Target, TransportError};
+use crate::signaling::fact::{CallId, What};
+use crate::signaling::settings::Settings;
+use crate::signaling::transaction::{ClientKey, Incoming, Output};
+use crate::signaling::transport;
+use crate::sip::{Limits, Message, Method};
+use crate::time::Time;
+
+pub struct Core {
+    border: Border,
+    calls: HashMap<CallId, Box<Call>>,
+    limits: Limits,
+    drained: bool,
+}
+
+impl Core {
+    /// `seed`: 32 bytes of randomness; from it come all names and keys the core invents.
+    pub fn new(settings: Arc<Settings>, set: Arc<PolicySet>, table: Arc<PeerTable>, seed: [u8; 32]) -> Core {
+        Core { border: Border::new(settings, set, table, seed), calls: HashMap::new(), limits: Limits::default(), drained: false }
+    }
+
+    /// Takes one event. Afterwards `poll` until it is empty, then wait for `deadline`.
+    pub fn handle(&mut self, now: Time, event: Event) {
+        match event {
+            Event::Received { flow, bytes } => self.received(now, &flow, bytes),
+            Event::FlowClosed { flow } => self.border.closed_flows.note(flow),
+            Event::TransportFailed { id, error } => self.border.transactions.transport_failed(now, id, error),
+            Event::Located { id, targets } => self.located(now, id, targets),
+            Event::Media(event) => self.media(now, event),
+            Event::Peers(table) => {
+                self.border.fact(now, None, What::PeersChanged { number: table.number });
+                self.border.table = table;
+            }
+            Event::Policies(set, settings) => {
+                self.border.fact(now, None, What::PoliciesChanged { number: set.number });
+                (self.border.set, self.border.settings) = (set, settings);
+            }
+            Event::Command(command) => self.command(now, command),
+            Event::Tick => {}
+        }
+        self.settle(now);
+    }
+
+    pub fn poll(&mut self) -> Option<Action> {
+        self.border.poll()
+    }
+
+    /// When `Event::Tick` is due at the latest.
+    pub fn deadline(&self) -> Option<Time> {
+        [self.border.timers.next(), self.border.transactions.deadline()].into_iter().flatten().min()
+    }
+
+    /// Calls not yet over.
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Runs what is due and what follows from it until nothing moves.
+    fn settle(&mut self, now: Time) {
+        self.border.transactions.timeout(now);
+        loop {
+            if let Some(output) = self.border.transactions.poll() {
+                self.transaction(now, output);
+            } else if let Some(timer) = self.border.timers.pop(now) {
+                self.timer(now, timer);
+            } else {
+                break;
+            }
+        }
+        if self.border.draining && !self.drained && self.calls.is_empty() {
+            self.drained = true;
+            self.border.fact(now, None, What::Drained);
+        }
+    }
+
+    fn received(&mut self, now: Time, flow: &Arc<Flow>, bytes: Bytes) {
+        let (decision, peer) = identify(&self.border.table, flow);
+        let Some(peer) = peer else {
+            return self.border.fact(now, None, What::Stranger { transport: flow.transport, remote: flow.remote, decision });
+        };
+        match Message::parse(bytes.clone(), &self.limits) {
+            Ok(message) if message.is_request() => self.request(now, flow, &peer, message),
+            Ok(message) => self.response(now, flow, &peer, &message),
+            Err(error) => standalone::malformed(&mut self.border, now, flow, &peer, &bytes, &error),
+        }
+    }
+
+    fn request(&mut self, now: Time, flow: &Arc<Flow>, peer: &Arc<Peer>, message: Message) {
+        if let Some((reason, detail)) = standalone::unusable(&message) {
+            return standalone::refuse_unusable(&mut self.border, now, flow, peer, &message, reason, detail);
+        }
+        let Ok(via) = message.top_via() else { return };
+        let route = transport::reply_route(flow, &via, peer);
+        let incoming = self.border.transactions.received_request(now, &message, flow, route);
+        let dialog = self.dialog_of(&message);
+        let call = dialog.map(|(call, _)| call);
+        let note = |border: &mut Border, call: Option<CallId>, retransmission: bool| {
+            let leg = message.call_id().ok().and_then(|id| border.call_ids.get(id)).copied();
+            let received = What::Received { leg: leg.map(|(_, side)| side), flow: flow.clone(), bytes: message.bytes().clone(), retransmission };
+            border.fact(now, call.or(leg.map(|(call, _)| call)), received);
+        };
+        match incoming {
+            Incoming::Absorbed => note(&mut self.border, call, true),
+            Incoming::Ack => {
+                note(&mut self.border, call, false);
+                if let Some((call, side)) = dialog {
+                    self.with_call(now, call, |border, call| modify::acknowledged(border, now, call, side, &message));
+                }
+            }
+            Incoming::Cancel { cancel, invite } => {
+                note(&mut self.border, call, false);
+                let call = invite.and_then(|key| self.border.servers.get(&key).copied());
+                let status = if invite.is_some() { 200 } else { 481 };
+                let tag = self.border.mint.tag();
+                self.border.reply(now, (&cancel, &message, flow), status, Some(&tag), |_| {});
+                if let Some(call) = call {
+                    self.with_call(now, call, |border, call| release::cancelled(border, now, call, invite));
+                }
+            }
+            Incoming::Merged(key) => {
+                note(&mut self.border, call, false);
+                standalone::refuse(&mut self.border, now, &ServerRequest { key, message, flow: flow.clone() }, peer, Reason::Loop);
+            }
+            Incoming::Overload => standalone::overloaded(&mut self.border, now, flow, peer, &message),
+            Incoming::Malformed => {}
+            Incoming::New(key) => {
+                let request = ServerRequest { key, message: message.clone(), flow: flow.clone() };
+                let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
+                match (in_dialog, dialog) {
+                    (true, Some((call, side))) => {
+                        note(&mut self.border, Some(call), false);
+                        self.with_call(now, call, |border, call| modify::requested(border, now, call, side, request));
+                    }
+                    (true, None) => {
+                        note(&mut self.border, None, false);
+                        standalone::refuse(&mut self.border, now, &request, peer, Reason::NoSuchDialog);
+                    }
+                    (false, _) if message.method() == Some(&Method::Invite) => self.invite(now, peer, request),
+                    (false, _) => {
+                        note(&mut self.border, None, false);
+                        standalone::answer(&mut self.border, now, &request, peer);
+                    }
+                }
+            }
+        }
+    }
+
+    fn invite(&mut self, now: Time, peer: &Arc<Peer>, request: ServerRequest) {
+        let id = self.border.new_call();
+        if let Some(mut call) = setup::begin(&mut self.border, now, id, peer, request) {
+            setup::hunt(&mut self.border, now, &mut call);
+            self.keep(now, call);
+        }
+    }
+
+    fn response(&mut self, now: Time, flow: &Arc<Flow>, peer: &Arc<Peer>, message: &Message) {
+        let key = self.border.transactions.received_response(now, message, flow);
+        let owner = message.call_id().ok().and_then(|id| self.border.call_ids.get(id)).copied();
+        let received =
+            What::Received { leg: owner.map(|(_, side)| side), flow: flow.clone(), bytes: message.bytes().clone(), retransmission: key.is_none() };
+        self.border.fact(now, owner.map(|(call, _)| call), received);
+        let Some(key) = key else { return };
+        let Some(owner) = self.border.clients.get(&key).cloned() else { return };
+        match owner {
+            ClientOwner::Invite(invite) => {
+                let call = invite.call;
+                if self.calls.contains_key(&call) {
+                    self.with_call(now, call, |border, call| progress::invite_answered(border, now, call, key, flow, peer, message));
+                } else {
+                    progress::late_answer(&mut self.border, now, key, flow, message);
+                }
+            }
+            ClientOwner::Reinvite { call, side, .. } => {
+                self.with_call(now, call, |border, call| modify::reinvite_answered(border, now, call, side, key, message));
+            }
+            ClientOwner::Update { call, side, reply } => {
+                self.with_call(now, call, |border, call| modify::update_answered(border, now, call, side, reply, message));
+            }
+            ClientOwner::Relayed { call, side, reply, .. } => {
+                self.with_call(now, call, |border, call| modify::relayed_answered(border, now, call, side, reply, message));
+            }
+            ClientOwner::Bye { call } if message.status().is_some_and(|status| status >= 200) => self.with_call(now, call, |_, call| release::bye_done(call)),
+            ClientOwner::Bye { .. } | ClientOwner::Prack { .. } | ClientOwner::Forgotten => {}
+        }
+    }
+
+    fn transaction(&mut self, now: Time, output: Output) {
+        match output {
+            Output::Transmit { id, route, bytes, retransmission } => self.transmit(now, id, route, bytes, retransmission),
+            Output::ClientTimeout(key) => self.client_failed(now, key, None),
+            Output::ClientTransportFailed(key, error) => self.client_failed(now, key, Some(error)),
+            Output::ClientEnded(key) => {
+                self.border.clients.remove(&key);
+            }
+            Output::ServerTransportFailed(key, _) => {
+                if let Some(call) = self.border.servers.get(&key).copied() {
+                    self.with_call(now, call, |border, call| release::reply_lost(border, now, call, key));
+                }
+            }
+            Output::ServerTimeout(_) => {}
+            Output::ServerEnded(key) => {
+                self.border.servers.remove(&key);
+            }
+        }
+    }
+
+    fn transmit(&mut self, now: Time, id: crate::signaling::event::TransmitId, route: crate::signaling::event::Route, bytes: Bytes, retransmission: bool) {
+        let owner = call_id_of(&bytes).and_then(|id| self.border.call_ids.get(id)).copied();
+        let (transport, remote) = self.border.destination(&route);
+        let sent = What::Sent { leg: owner.map(|(_, side)| side), transport, remote, bytes: bytes.clone(), retransmission };
+        self.border.fact(now, owner.map(|(call, _)| call), sent);
+        self.border.act(Action::Transmit { id, route, bytes });
+    }
+
+    /// No answer came, or the request could not be sent.
+    fn client_failed(&mut self, now: Time, key: ClientKey, error: Option<TransportError>) {
+        let Some(owner) = self.border.clients.get(&key).cloned() else { return };
+        match owner {
+            ClientOwner::Invite(invite) => self.with_call(now, invite.call, |border, call| progress::invite_failed(border, now, call, key, error)),
+            ClientOwner::Reinvite { call, side, .. } => self.with_call(now, call, |border, call| modify::reinvite_failed(border, now, call, side, key)),
+            ClientOwner::Update { call, side, reply } => self.with_call(now, call, |border, call| modify::update_failed(border, now, call, side, reply)),
+            ClientOwner::Relayed { call, side, reply, .. } => {
+                self.with_call(now, call, |border, call| modify::relayed_failed(border, now, call, side, reply));
+            }
+            ClientOwner::Bye { call } => self.with_call(now, call, |_, call| release::bye_done(call)),
+            ClientOwner::Prack { .. } | ClientOwner::Forgotten => {}
+        }
+    }
+
+    fn located(&mut self, now: Time, id: LocateId, targets: Result<Vec<Target>, LocateError>) {
+        if let Some(call) = self.border.locates.remove(&id) {
+            self.with_call(now, call, |border, call| setup::located(border, now, call, id, targets));
+        }
+    }
+
+    fn media(&mut self, now: Time, event: control::Event) {
+        match event {
+            control::Event::OpenFailed { stream, .. } => {
+                if let Some(call) = self.border.streams.get(&stream).map(|(call, _)| *call) {
+                    self.with_call(now, call, |border, call| release::by_border(border, now, call, Reason::MediaPorts));
+                }
+            }
+            control::Event::Silent { stream, .. } => {
+                if let Some(call) = self.border.streams.get(&stream).map(|(call, _)| *call) {
+                    self.with_call(now, call, |border, call| release::silent(border, now, call));
+                }
+            }
+            control::Event::Closed { stream, report } => {
+                if let Some(call) = self.border.stream_closed(now, stream) {
+                    self.with_call(now, call, |_, call| release::reported(call, *report));
+                }
+            }
+        }
+    }
+
+    fn timer(&mut self, now: Time, timer: Timer) {
+        match timer {
+            Timer::Answer(call, side) => self.with_call(now, call, |border, call| release::answer_timer(border, now, call, side)),
+            Timer::Reliable(call) => self.with_call(now, call, |border, call| progress::reliable_timer(border, now, call)),
+            Timer::TimerC(call) => self.with_call(now, call, |border, call| progress::rang_too_long(border, now, call)),
+            Timer::NoResponse(call) => self.with_call(now, call, |border, call| progress::no_sign_of_life(border, now, call)),
+            Timer::Session(call, side) => self.with_call(now, call, |border, call| modify::session_timer(border, now, call, side)),
+            Timer::Drain => self.release_all(now, Reason::Shutdown),
+        }
+    }
+
+    fn command(&mut self, now: Time, command: Command) {
+        match command {
+            Command::Drain if self.border.draining => {}
+            Command::Drain => {
+                self.border.draining = true;
+                self.border.timers.set(Timer::Drain, now + self.border.settings.drain);
+                self.border.fact(now, None, What::Draining { calls: self.border.load.calls() });
+            }
+            Command::ReleaseAll => self.release_all(now, Reason::Shutdown),
+        }
+    }
+
+    fn release_all(&mut self, now: Time, reason: Reason) {
+        let mut all: Vec<CallId> = self.calls.keys().copied().collect();
+        all.sort_unstable();
+        for id in all {
+            self.with_call(now, id, |border, call| release::by_border(border, now, call, reason));
+        }
+    }
+
+    /// The call and side a request with our tag in its To belongs to.
+    fn dialog_of(&self, message: &Message) -> Option<(CallId, control::Side)> {
+        let to = message.to().ok()?;
+        self.border.tags.get(to.tag()?).copied()
+    }
+
+    /// Lends a call to a chapter and puts it back, or files its record when it is over.
+    fn with_call(&mut self, now: Time, id: CallId, chapter: impl FnOnce(&mut Border, &mut Call)) {
+        if let Some(mut call) = self.calls.remove(&id) {
+            chapter(&mut self.border, &mut call);
+            self.keep(now, call);
+        }
+    }
+
+    fn keep(&mut self, now: Time, call: Box<Call>) {
+        if call.is_done() {
+            release::file(&mut self.border, now, *call);
+        } else {
+            self.calls.insert(call.id, call);
+        }
+    }
+}
+
+/// The Call-ID of a message of our own making, without parsing it.
+fn call_id_of(bytes: &[u8]) -> Option<&str> {
+    const NAME: &[u8] = b"\r\nCall-ID: ";
+    let start = memchr::memmem::find(bytes, NAME)? + NAME.len();
+    let length = memchr::memchr(b'\r', bytes.get(start..)?)?;
+    std::str::from_utf8(bytes.get(start..start + length)?).ok()
+}
+
