@@ -4,22 +4,31 @@
 //! Strangers stop here, before the parser: a datagram from an address where no peer lives is dropped in silence, a connection from one is closed
 //! at accept. TLS configurations come from a [`Handshakes`] that `app` wires to the TLS adapter; this folder never sees a key.
 
+mod batch;
+mod connection;
+mod counts;
+mod datagram;
+mod network;
+mod outbox;
+mod pool;
 mod settings;
+mod shared;
+mod sockets;
+mod stream_listener;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use crate::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
-use crate::policy::peer::PeerTable;
 use crate::policy::settings::Peer;
 use crate::policy::verdict::Decision;
-use crate::signaling::event::{Connect, Route, TransmitId, TransportError};
+use crate::signaling::event::{Connect, TransmitId, TransportError};
 use crate::sip::Transport;
 
+pub use counts::Counts;
+pub use network::Network;
 pub use settings::{Limits, ListenerSettings, Settings};
 
 /// What the network tells the driver.
@@ -64,30 +73,4 @@ impl std::fmt::Display for BindError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "listener \"{}\" ({} {}): {}", self.listener, self.transport, self.address, self.what)
     }
-}
-
-/// All listeners and connections of the border.
-pub struct Network {}
-
-impl Network {
-    /// Opens every listener or none. Must be called within a tokio runtime, on which all tasks will run.
-    pub async fn bind(
-        _settings: Settings,
-        _handshakes: Arc<dyn Handshakes>,
-        _table: Arc<ArcSwap<PeerTable>>,
-        _events: mpsc::Sender<NetEvent>,
-    ) -> Result<Network, Vec<BindError>> {
-        Ok(Network {})
-    }
-
-    /// Where each listener really listens.
-    pub fn bound(&self) -> Vec<(ListenerId, SocketAddr)> {
-        Vec::new()
-    }
-
-    /// Sends, from any thread, without blocking. Whatever fails is reported once as `NetEvent::TransportFailed`.
-    pub fn transmit(&self, _id: TransmitId, _route: Route, _bytes: Bytes) {}
-
-    /// Stops listening, lets what is queued go out (a bounded time), closes every connection.
-    pub async fn close(&self) {}
 }

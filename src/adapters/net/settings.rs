@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::policy::flow::ListenerId;
-use crate::sip::Transport;
+use crate::sip::{self, Transport};
 
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Settings {
@@ -47,6 +47,8 @@ pub struct Limits {
     pub queue_bytes: usize,
     /// Datagrams that may wait on one UDP listener while its socket would block.
     pub queue_datagrams: usize,
+    /// Of one message on a stream.
+    pub message: sip::Limits,
 }
 
 impl Default for Limits {
@@ -62,6 +64,22 @@ impl Default for Limits {
             queue_messages: 4_096,
             queue_bytes: 8 * 1024 * 1024,
             queue_datagrams: 4_096,
+            message: sip::Limits::default(),
+        }
+    }
+}
+
+impl Limits {
+    /// With every time short enough to be added to a clock reading.
+    pub(super) fn bounded(self) -> Limits {
+        let year = Duration::from_secs(365 * 24 * 3600);
+        Limits {
+            connect: self.connect.min(year),
+            handshake: self.handshake.min(year),
+            partial_message: self.partial_message.min(year),
+            idle: self.idle.min(year),
+            write: self.write.min(year),
+            ..self
         }
     }
 }

@@ -1,0 +1,229 @@
+//! One stream connection from its first byte to its last (RFC 3261 §18.3, §18.4; RFC 5626 §3.5.1). Reading and writing go on at the same time, so
+//! two ends that both write a lot cannot block each other.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::NetEvent;
+use super::counts::count;
+use super::outbox::{Outbox, Outgoing};
+use super::shared::{Life, Shared};
+use crate::policy::flow::Flow;
+use crate::policy::peer::identify;
+use crate::signaling::event::TransportError;
+use crate::sip::{Frame, Framer};
+
+const READ: usize = 4 * 1024;
+/// Messages waiting together go out in one write of up to so many bytes.
+const COALESCED: usize = 32 * 1024;
+/// For the answer to a message that could not be read, and for saying goodbye.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    Inbound,
+    Outbound,
+}
+
+struct Connection<'a> {
+    shared: &'a Shared,
+    flow: &'a Arc<Flow>,
+    outbox: &'a Outbox,
+    direction: Direction,
+    opened: Instant,
+    /// When something was last received or sent, in milliseconds after `opened`.
+    active: AtomicU64,
+}
+
+/// Carries messages until the connection ends; says why it did. What the outbox still holds then is the caller's to report.
+pub async fn carry<S: AsyncRead + AsyncWrite + Unpin>(shared: &Shared, stream: S, flow: &Arc<Flow>, outbox: &Outbox, direction: Direction) -> TransportError {
+    let connection = Connection { shared, flow, outbox, direction, opened: Instant::now(), active: AtomicU64::new(0) };
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let error = tokio::select! {
+        error = connection.read(&mut reader) => error,
+        error = connection.write(&mut writer) => error,
+        () = shared.reached(Life::Over) => TransportError::Closed,
+    };
+    let _ = timeout(LAST_WORDS, writer.shutdown()).await;
+    error
+}
+
+impl Connection<'_> {
+    async fn read(&self, reader: &mut (impl AsyncRead + Unpin)) -> TransportError {
+        let limits = &self.shared.limits;
+        let mut framer = Framer::new(limits.message);
+        let mut buffer = vec![0; READ];
+        let mut partial_since: Option<Instant> = None;
+        let mut seen = self.shared.table.load().number;
+        let clock = sleep_until(self.opened + limits.idle);
+        tokio::pin!(clock);
+        loop {
+            let deadline = match partial_since {
+                Some(since) => since + limits.partial_message,
+                None => self.last_active() + limits.idle,
+            };
+            // The clock is set back only when it would ring too late: most reads leave it alone.
+            if deadline < clock.deadline() {
+                clock.as_mut().reset(deadline);
+            }
+            let length = tokio::select! {
+                read = reader.read(&mut buffer) => match read {
+                    Ok(0) => return TransportError::Closed,
+                    Ok(length) => length,
+                    Err(error) => return fault(&error),
+                },
+                () = &mut clock => {
+                    let now = Instant::now();
+                    if now < deadline {
+                        clock.as_mut().reset(deadline);
+                        continue;
+                    }
+                    if partial_since.is_some() {
+                        count(&self.shared.counters.partial_messages);
+                    }
+                    return TransportError::Closed;
+                }
+            };
+            self.touch();
+            self.outbox.heard();
+            if self.direction == Direction::Inbound && !self.still_trusted(&mut seen) {
+                return TransportError::Closed;
+            }
+            framer.push(buffer.get(..length).unwrap_or_default());
+            match self.frames(&mut framer).await {
+                Ok(took_message) if took_message || !framer.is_partial() => partial_since = framer.is_partial().then(Instant::now),
+                Ok(_) => partial_since = partial_since.or_else(|| Some(Instant::now())),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Passes on every whole message. `Ok(true)`: there was at least one.
+    async fn frames(&self, framer: &mut Framer) -> Result<bool, TransportError> {
+        let mut took_message = false;
+        loop {
+            match framer.next() {
+                Ok(Some(Frame::Message(bytes))) => {
+                    took_message = true;
+                    count(&self.shared.counters.messages_received);
+                    self.pass(bytes).await?;
+                }
+                Ok(Some(Frame::Ping)) => {
+                    count(&self.shared.counters.keep_alives);
+                    let _ = self.outbox.push(Outgoing { id: None, bytes: Bytes::from_static(b"\r\n") });
+                }
+                Ok(Some(Frame::Pong)) => count(&self.shared.counters.keep_alives),
+                Ok(None) => return Ok(took_message),
+                Err(broken) => {
+                    count(&self.shared.counters.broken_streams);
+                    // What was read of it goes on to be answered (400, 413, 513) if it can be; then the stream has no more sense.
+                    if !broken.head.is_empty() {
+                        self.pass(broken.head).await?;
+                        tokio::time::sleep(LAST_WORDS).await;
+                    }
+                    return Err(TransportError::Closed);
+                }
+            }
+        }
+    }
+
+    async fn pass(&self, bytes: Bytes) -> Result<(), TransportError> {
+        let event = NetEvent::Received { flow: Arc::clone(self.flow), bytes };
+        self.shared.events.send(event).await.map_err(|_| TransportError::Closed)
+    }
+
+    /// Whether the other end is still a peer, asked when the table has changed.
+    fn still_trusted(&self, seen: &mut u64) -> bool {
+        let table = self.shared.table.load();
+        if table.number == *seen {
+            return true;
+        }
+        *seen = table.number;
+        let (decision, peer) = identify(&table, self.flow);
+        if peer.is_none() {
+            self.shared.stranger(self.flow.transport, self.flow.remote, || decision);
+        }
+        peer.is_some()
+    }
+
+    async fn write(&self, writer: &mut (impl AsyncWrite + Unpin)) -> TransportError {
+        let mut batch: Vec<Bytes> = Vec::new();
+        let mut together = Vec::new();
+        loop {
+            while self.outbox.take(&mut batch, COALESCED) {
+                let bytes: &[u8] = match batch.as_slice() {
+                    [only] => only,
+                    several => {
+                        together.clear();
+                        several.iter().for_each(|bytes| together.extend_from_slice(bytes));
+                        &together
+                    }
+                };
+                let writing = async {
+                    writer.write_all(bytes).await?;
+                    writer.flush().await
+                };
+                match timeout(self.shared.limits.write, writing).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return fault(&error),
+                    Err(_) => return TransportError::TimedOut,
+                }
+                self.outbox.written();
+                self.touch();
+                self.shared.counters.messages_sent.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                batch.clear();
+            }
+            // An idle connection holds no buffer.
+            together = Vec::new();
+            if *self.shared.life.borrow() >= Life::Closing {
+                return TransportError::Closed;
+            }
+            tokio::select! {
+                () = self.outbox.filled() => {}
+                () = self.shared.reached(Life::Closing) => {}
+            }
+        }
+    }
+
+    fn touch(&self) {
+        self.active.store(self.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn last_active(&self) -> Instant {
+        self.opened + Duration::from_millis(self.active.load(Ordering::Relaxed))
+    }
+}
+
+/// What an I/O error means to the signalling plane. TLS errors travel inside them.
+pub fn fault(error: &io::Error) -> TransportError {
+    use rustls::{AlertDescription as Alert, Error};
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match (tls, error.kind()) {
+        (Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented | Error::InvalidCertRevocationList(_)), _) => TransportError::Certificate,
+        (
+            Some(Error::AlertReceived(
+                Alert::NoCertificate
+                | Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA
+                | Alert::AccessDenied
+                | Alert::CertificateRequired,
+            )),
+            _,
+        ) => TransportError::Certificate,
+        (Some(_), _) => TransportError::Handshake,
+        (None, io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => TransportError::Refused,
+        (None, io::ErrorKind::TimedOut) => TransportError::TimedOut,
+        (None, io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => TransportError::Socket,
+        (None, _) => TransportError::Closed,
+    }
+}

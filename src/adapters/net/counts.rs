@@ -1,0 +1,61 @@
+//! What the network has counted since it was opened.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Declares the counters once: the live ones and the snapshot.
+macro_rules! counters {
+    ($($(#[doc = $meaning:literal])* $name:ident,)*) => {
+        #[derive(Default)]
+        pub(super) struct Counters { $(pub $name: AtomicU64,)* }
+
+        /// A snapshot of the counters.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        pub struct Counts { $($(#[doc = $meaning])* pub $name: u64,)* }
+
+        impl Counters {
+            pub fn snapshot(&self) -> Counts {
+                Counts { $($name: self.$name.load(Ordering::Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Datagrams from peers passed on.
+    datagrams_received,
+    datagrams_sent,
+    /// Datagrams that had to wait because the socket would block.
+    datagrams_queued,
+    /// Whole messages from streams passed on.
+    messages_received,
+    /// Messages handed to a stream's socket.
+    messages_sent,
+    /// Keep-alives received, datagrams of line ends included.
+    keep_alives,
+    /// Datagrams dropped because no peer lives at their source.
+    strangers_udp,
+    /// Connections closed at accept because no peer lives at their source.
+    strangers_tcp,
+    strangers_tls,
+    /// Inbound TLS handshakes that failed, certificates refused included.
+    handshakes_failed,
+    /// Inbound connections closed at accept because a limit was reached.
+    connections_refused,
+    connections_accepted,
+    /// Outbound connections established.
+    connections_made,
+    /// Outbound connections that could not be established.
+    connections_failed,
+    /// Connections closed because a message did not come whole in time.
+    partial_messages,
+    /// Connections closed because the stream could not be cut into messages.
+    broken_streams,
+    /// `TransportFailed` reports.
+    transmissions_failed,
+    /// Failed calls of accept, receive and the like.
+    socket_errors,
+}
+
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

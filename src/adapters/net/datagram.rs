@@ -1,0 +1,194 @@
+//! One UDP listener (RFC 3261 §18): received by the batch, sent straight from the caller's thread.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+
+use super::NetEvent;
+use super::batch::Batch;
+use super::counts::count;
+use super::shared::{Life, Shared};
+use crate::policy::flow::{Flow, ListenerId};
+use crate::policy::peer::identify;
+use crate::signaling::event::{TransmitId, TransportError};
+use crate::sip::Transport;
+
+/// The most UDP carries over IPv4 (65,535 less the two headers).
+pub const LARGEST: usize = 65_507;
+
+/// Remote addresses whose flow is remembered, twice over.
+const REMEMBERED: usize = 4_096;
+
+pub struct Datagrams {
+    listener: ListenerId,
+    socket: UdpSocket,
+    local: SocketAddr,
+    /// What the socket would not take yet, in order.
+    waiting: Mutex<VecDeque<(TransmitId, SocketAddr, Bytes)>>,
+    wake: Notify,
+}
+
+impl Datagrams {
+    pub fn new(listener: ListenerId, socket: UdpSocket, local: SocketAddr) -> Datagrams {
+        Datagrams { listener, socket, local, waiting: Mutex::default(), wake: Notify::new() }
+    }
+
+    fn flow(&self, shared: &Shared, remote: SocketAddr) -> Flow {
+        Flow { id: shared.flow_id(), transport: Transport::Udp, listener: self.listener, local: self.local, remote, tls: None }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<(TransmitId, SocketAddr, Bytes)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends at once; where the socket would block, queues up to the limit.
+    pub fn send(&self, shared: &Shared, id: TransmitId, remote: SocketAddr, bytes: Bytes) {
+        if bytes.len() > LARGEST || remote.port() == 0 {
+            return shared.fail(id, TransportError::Socket);
+        }
+        let mut waiting = self.waiting();
+        let sent = if waiting.is_empty() { self.try_send(remote, &bytes) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        match sent {
+            Ok(()) => count(&shared.counters.datagrams_sent),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && waiting.len() < shared.limits.queue_datagrams => {
+                waiting.push_back((id, remote, bytes));
+                drop(waiting);
+                count(&shared.counters.datagrams_queued);
+                self.wake.notify_one();
+            }
+            Err(error) => shared.fail(id, refusal(&error)),
+        }
+    }
+
+    /// Not through the runtime: its idea of readiness belongs to the task that sends what waits.
+    fn try_send(&self, remote: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        let socket = SockRef::from(&self.socket);
+        let remote = remote.into();
+        loop {
+            match socket.send_to(bytes, &remote) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result.map(|_| ()),
+            }
+        }
+    }
+
+    /// Sends what waits whenever the socket takes it, until closing and empty.
+    pub async fn send_waiting(self: Arc<Datagrams>, shared: Arc<Shared>) {
+        loop {
+            while !self.waiting().is_empty() {
+                tokio::select! {
+                    ready = self.socket.writable() => if ready.is_err() { return },
+                    () = shared.reached(Life::Over) => return self.drop_waiting(&shared),
+                }
+                let mut waiting = self.waiting();
+                while let Some((id, remote, bytes)) = waiting.front() {
+                    match self.socket.try_io(Interest::WRITABLE, || self.try_send(*remote, bytes)) {
+                        Ok(()) => count(&shared.counters.datagrams_sent),
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                        Err(error) => shared.fail(*id, refusal(&error)),
+                    }
+                    waiting.pop_front();
+                }
+            }
+            if *shared.life.borrow() >= Life::Closing {
+                return;
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = shared.reached(Life::Closing) => {}
+            }
+        }
+    }
+
+    fn drop_waiting(&self, shared: &Shared) {
+        self.waiting().drain(..).for_each(|(id, ..)| shared.fail(id, TransportError::Closed));
+    }
+
+    pub async fn receive(self: Arc<Datagrams>, shared: Arc<Shared>) {
+        let mut batch = Batch::new();
+        let mut flows = Flows::default();
+        loop {
+            let received = tokio::select! {
+                received = self.socket.async_io(Interest::READABLE, || batch.receive(&self.socket)) => received,
+                () = shared.reached(Life::Closing) => return,
+            };
+            if received.is_err() {
+                count(&shared.counters.socket_errors);
+                // An error queued on the socket is taken by reporting it; anything lasting must not spin.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            for (remote, bytes) in batch.received.drain(..) {
+                let Some(flow) = flows.of(&self, &shared, remote) else { continue };
+                if bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | b'\0')) {
+                    count(&shared.counters.keep_alives);
+                    continue;
+                }
+                count(&shared.counters.datagrams_received);
+                if shared.events.send(NetEvent::Received { flow, bytes }).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn refusal(error: &io::Error) -> TransportError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => TransportError::Refused,
+        _ => TransportError::Socket,
+    }
+}
+
+/// The flow of each remote address of a peer, with the number of the peer table it was last identified by. Strangers are never remembered.
+#[derive(Default)]
+struct Flows {
+    recent: HashMap<SocketAddr, (u64, Arc<Flow>)>,
+    /// Half of what is remembered is forgotten at once when `recent` is full; what is in use moves over.
+    older: HashMap<SocketAddr, (u64, Arc<Flow>)>,
+}
+
+impl Flows {
+    /// `None`: a stranger, told of and counted.
+    fn of(&mut self, datagrams: &Datagrams, shared: &Shared, remote: SocketAddr) -> Option<Arc<Flow>> {
+        let table = shared.table.load();
+        if let Some((number, flow)) = self.recent.get(&remote)
+            && *number == table.number
+        {
+            return Some(Arc::clone(flow));
+        }
+        let known = self.recent.remove(&remote).or_else(|| self.older.remove(&remote));
+        if let Some((number, flow)) = &known
+            && *number == table.number
+        {
+            return Some(self.remember(*number, Arc::clone(flow)));
+        }
+        if table.expected(remote.ip(), Transport::Udp).is_empty() {
+            shared.stranger(Transport::Udp, remote, || identify(&table, &datagrams.flow(shared, remote)).0);
+            return None;
+        }
+        // A flow keeps its identity when the table changes.
+        let flow = known.map_or_else(|| Arc::new(datagrams.flow(shared, remote)), |(_, flow)| flow);
+        let (decision, peer) = identify(&table, &flow);
+        if peer.is_none() {
+            shared.stranger(Transport::Udp, remote, || decision);
+            return None;
+        }
+        Some(self.remember(table.number, flow))
+    }
+
+    fn remember(&mut self, number: u64, flow: Arc<Flow>) -> Arc<Flow> {
+        if self.recent.len() >= REMEMBERED {
+            self.older = std::mem::take(&mut self.recent);
+        }
+        self.recent.insert(flow.remote, (number, Arc::clone(&flow)));
+        flow
+    }
+}

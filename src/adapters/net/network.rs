@@ -1,0 +1,161 @@
+//! The network as the driver sees it: opened whole or not at all, sent to from any thread, closed gracefully.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::time::timeout;
+
+use super::counts::Counts;
+use super::datagram::Datagrams;
+use super::shared::{Ends, Life, Shared};
+use super::stream_listener::{Door, accept};
+use super::{BindError, Handshakes, ListenerSettings, NetEvent, Settings, pool, sockets};
+use crate::policy::flow::ListenerId;
+use crate::policy::peer::PeerTable;
+use crate::signaling::event::{Route, TransmitId, TransportError};
+use crate::sip::Transport;
+
+/// For what is queued to go out, and for the other ends to say goodbye.
+const CLOSING: Duration = Duration::from_secs(3);
+
+/// All listeners and connections of the border. Dropping it ends them where they stand; `close` does so gracefully.
+pub struct Network {
+    shared: Arc<Shared>,
+    datagrams: HashMap<ListenerId, Arc<Datagrams>>,
+    bound: Vec<(ListenerId, SocketAddr)>,
+    life: watch::Sender<Life>,
+    all_gone: Mutex<mpsc::Receiver<()>>,
+}
+
+enum Opened {
+    Udp(UdpSocket),
+    Stream(TcpListener),
+}
+
+impl Network {
+    /// Opens every listener or none. Must be called within a tokio runtime with I/O and time, on which all tasks will run.
+    pub async fn bind(
+        settings: Settings,
+        handshakes: Arc<dyn Handshakes>,
+        table: Arc<ArcSwap<PeerTable>>,
+        events: mpsc::Sender<NetEvent>,
+    ) -> Result<Network, Vec<BindError>> {
+        let mut problems = Vec::new();
+        let mut sockets = Vec::new();
+        for listener in &settings.listeners {
+            match open(listener) {
+                Ok((socket, local)) => sockets.push((listener, socket, local)),
+                Err(error) => problems.push(explain(listener, &error)),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let bound: Vec<_> = sockets.iter().map(|(listener, _, local)| (listener.id, *local)).collect();
+        let addresses = bound.iter().copied().collect();
+        let (shared, Ends { mut failures, all_gone, life }) = Shared::new(settings.limits.bounded(), addresses, handshakes, table, events.clone());
+        let mut datagrams = HashMap::new();
+        for (listener, socket, local) in sockets {
+            match socket {
+                Opened::Udp(socket) => {
+                    let opened = Arc::new(Datagrams::new(listener.id, socket, local));
+                    shared.spawn(Arc::clone(&opened).receive(Arc::clone(&shared)));
+                    shared.spawn(Arc::clone(&opened).send_waiting(Arc::clone(&shared)));
+                    datagrams.insert(listener.id, opened);
+                }
+                Opened::Stream(socket) => {
+                    let door = Door { listener: listener.id, transport: listener.transport, local };
+                    shared.spawn(accept(Arc::clone(&shared), socket, door));
+                }
+            }
+        }
+        // Not among the tasks that closing waits for: it ends when nobody is left to report a failure.
+        tokio::spawn(async move {
+            while let Some((id, error)) = failures.recv().await {
+                if events.send(NetEvent::TransportFailed { id, error }).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Network { shared, datagrams, bound, life, all_gone: Mutex::new(all_gone) })
+    }
+
+    /// Where each listener really listens.
+    pub fn bound(&self) -> Vec<(ListenerId, SocketAddr)> {
+        self.bound.clone()
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.shared.counters.snapshot()
+    }
+
+    /// Stream connections open or being opened.
+    pub fn connections(&self) -> usize {
+        self.shared.connections().flows.len()
+    }
+
+    /// Sends, from any thread, without blocking. Whatever fails is reported once as `NetEvent::TransportFailed`.
+    ///
+    /// A message for a stream is reported too when its connection, one that we made, ends before anything more came back on it: whoever sent it
+    /// would wait for an answer in vain (in TLS 1.3 that is also how we learn that our own certificate was refused).
+    pub fn transmit(&self, id: TransmitId, route: Route, bytes: Bytes) {
+        match route {
+            Route::Datagram { listener, remote } => match self.datagrams.get(&listener) {
+                Some(datagrams) => datagrams.send(&self.shared, id, remote, bytes),
+                None => self.shared.fail(id, TransportError::Socket),
+            },
+            Route::Flow { id: flow, otherwise } => pool::send_on_flow(&self.shared, id, flow, otherwise, bytes),
+            Route::Connect(connect) => pool::send(&self.shared, id, connect, bytes),
+        }
+    }
+
+    /// Stops listening, lets what is queued go out (for at most 3 s), closes every connection.
+    pub async fn close(&self) {
+        self.shared.refuse_tasks();
+        self.life.send_replace(Life::Closing);
+        let mut all_gone = self.all_gone.lock().await;
+        if timeout(CLOSING, all_gone.recv()).await.is_err() {
+            self.life.send_replace(Life::Over);
+            let _ = timeout(CLOSING, all_gone.recv()).await;
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.shared.refuse_tasks();
+        self.life.send_replace(Life::Over);
+    }
+}
+
+fn open(listener: &ListenerSettings) -> io::Result<(Opened, SocketAddr)> {
+    match listener.transport {
+        Transport::Udp => {
+            let socket = sockets::udp(listener.address)?;
+            let local = socket.local_addr()?;
+            Ok((Opened::Udp(socket), local))
+        }
+        Transport::Tcp | Transport::Tls => {
+            let socket = sockets::listen(listener.address)?;
+            let local = socket.local_addr()?;
+            Ok((Opened::Stream(socket), local))
+        }
+    }
+}
+
+fn explain(listener: &ListenerSettings, error: &io::Error) -> BindError {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program, or another listener of this set, has this address and port: stop it or choose another port",
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address: correct it, or bring the interface up first",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE: grant it or choose a higher port",
+        _ => "see that the address and the protocol are enabled on this machine",
+    };
+    BindError { listener: Arc::clone(&listener.name), transport: listener.transport, address: listener.address, what: format!("{error}; {advice}") }
+}

@@ -1,0 +1,118 @@
+//! Connections we make, and their reuse (RFC 5923, RFC 3261 §18.1.1): one for each (transport, remote, peer, names, listener), shared by all that
+//! is sent there, also while it is being made.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::NetEvent;
+use super::connection::{Direction, carry, fault};
+use super::counts::count;
+use super::outbox::{Outbox, Outgoing, Refusal};
+use super::shared::{Life, Place, Shared};
+use super::sockets;
+use crate::policy::flow::{Flow, FlowId};
+use crate::signaling::event::{Connect, TransmitId, TransportError};
+use crate::sip::Transport;
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// Sends on an open flow, else on a connection to `otherwise`.
+pub fn send_on_flow(shared: &Arc<Shared>, id: TransmitId, flow: FlowId, otherwise: Option<Connect>, bytes: Bytes) {
+    let outbox = shared.connections().flows.get(&flow).cloned();
+    let outgoing = Outgoing { id: Some(id), bytes };
+    let refused = match outbox {
+        Some(outbox) => outbox.push(outgoing),
+        None => Err((Refusal::Ended, outgoing)),
+    };
+    match (refused, otherwise) {
+        (Ok(()), _) => {}
+        (Err((Refusal::Ended, outgoing)), Some(connect)) => send(shared, id, connect, outgoing.bytes),
+        (Err(_), _) => shared.fail(id, TransportError::Closed),
+    }
+}
+
+/// Sends on the pooled connection, which is made if there is none.
+pub fn send(shared: &Arc<Shared>, id: TransmitId, to: Connect, bytes: Bytes) {
+    let mut outgoing = Outgoing { id: Some(id), bytes };
+    let pooled = shared.connections().pool.get(&to).map(|(_, outbox)| Arc::clone(outbox));
+    if let Some(outbox) = pooled {
+        outgoing = match outbox.push(outgoing) {
+            Ok(()) => return,
+            Err((Refusal::Full, _)) => return shared.fail(id, TransportError::Closed),
+            Err((Refusal::Ended, outgoing)) => outgoing,
+        };
+    }
+    let Some(place) = shared.place(None) else { return shared.fail(id, TransportError::Closed) };
+    let flow = shared.flow_id();
+    let outbox = shared.outbox(true);
+    if let Err((_, Outgoing { id: Some(id), .. })) = outbox.push(outgoing) {
+        return shared.fail(id, TransportError::Closed);
+    }
+    {
+        let mut connections = shared.connections();
+        // Two threads may come here at once: the later connection takes the pool's place, the earlier one still carries what it was given.
+        connections.pool.insert(to.clone(), (flow, Arc::clone(&outbox)));
+        connections.flows.insert(flow, Arc::clone(&outbox));
+    }
+    let task = run(Arc::clone(shared), to.clone(), flow, Arc::clone(&outbox), place);
+    if !shared.spawn(task) {
+        end(shared, &to, flow, &outbox, TransportError::Closed);
+    }
+}
+
+async fn run(shared: Arc<Shared>, to: Connect, id: FlowId, outbox: Arc<Outbox>, place: Place) {
+    let established = tokio::select! {
+        established = timeout(shared.limits.connect, establish(&shared, &to, id)) => established.unwrap_or(Err(TransportError::TimedOut)),
+        () = shared.reached(Life::Over) => Err(TransportError::Closed),
+    };
+    let error = match established {
+        Ok((stream, flow)) => {
+            count(&shared.counters.connections_made);
+            carry(&shared, stream, &Arc::new(flow), &outbox, Direction::Outbound).await
+        }
+        Err(error) => {
+            count(&shared.counters.connections_failed);
+            drop(place);
+            return end(&shared, &to, id, &outbox, error);
+        }
+    };
+    drop(place);
+    end(&shared, &to, id, &outbox, error);
+    let _ = shared.events.send(NetEvent::FlowClosed { flow: id }).await;
+}
+
+/// First out of the pool, then ended: who finds the outbox ended will not find it in the pool again.
+fn end(shared: &Shared, to: &Connect, flow: FlowId, outbox: &Outbox, error: TransportError) {
+    {
+        let mut connections = shared.connections();
+        connections.flows.remove(&flow);
+        if connections.pool.get(to).is_some_and(|(pooled, _)| *pooled == flow) {
+            connections.pool.remove(to);
+        }
+    }
+    outbox.end().into_iter().for_each(|id| shared.fail(id, error));
+}
+
+async fn establish(shared: &Shared, to: &Connect, id: FlowId) -> Result<(Box<dyn Stream>, Flow), TransportError> {
+    let from = shared.addresses.get(&to.listener).map(|address| address.ip());
+    let secured = match to.transport {
+        Transport::Udp => return Err(TransportError::Socket),
+        Transport::Tcp => None,
+        Transport::Tls => Some(shared.handshakes.client(to).ok_or(TransportError::Certificate)?),
+    };
+    let stream = sockets::connect(from, to.remote).await.map_err(|error| fault(&error))?;
+    let local = stream.local_addr().map_err(|error| fault(&error))?;
+    let flow = Flow { id, transport: to.transport, listener: to.listener, local, remote: to.remote, tls: None };
+    let Some((config, name)) = secured else { return Ok((Box::new(stream), flow)) };
+    let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|error| match fault(&error) {
+        TransportError::Certificate => TransportError::Certificate,
+        _ => TransportError::Handshake,
+    })?;
+    let identity = shared.handshakes.connected(to, stream.get_ref().1);
+    Ok((Box::new(stream), Flow { tls: Some(Arc::new(identity)), ..flow }))
+}

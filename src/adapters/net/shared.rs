@@ -1,0 +1,192 @@
+//! What listeners, connections and the sender have in common.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+
+use super::counts::{Counters, count};
+use super::outbox::Outbox;
+use super::{Handshakes, Limits, NetEvent};
+use crate::policy::flow::{FlowId, ListenerId};
+use crate::policy::peer::PeerTable;
+use crate::policy::verdict::Decision;
+use crate::signaling::event::{Connect, TransmitId, TransportError};
+use crate::sip::Transport;
+
+/// Strangers told of per second; the rest are only counted.
+const STRANGERS_TOLD: u32 = 10;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Life {
+    Open,
+    /// Nothing new is taken in; what is queued goes out.
+    Closing,
+    /// Everything stops where it is.
+    Over,
+}
+
+pub struct Shared {
+    pub limits: Limits,
+    pub handshakes: Arc<dyn Handshakes>,
+    pub table: Arc<ArcSwap<PeerTable>>,
+    pub events: mpsc::Sender<NetEvent>,
+    pub counters: Counters,
+    pub life: watch::Receiver<Life>,
+    /// Where each listener listens.
+    pub addresses: HashMap<ListenerId, SocketAddr>,
+    /// Never full: at most one entry for each message handed to us.
+    failures: mpsc::UnboundedSender<(TransmitId, TransportError)>,
+    next_flow: AtomicU64,
+    connections: Mutex<Connections>,
+    strangers: Mutex<(Option<Instant>, u32)>,
+    runtime: Handle,
+    /// A clone goes with every task: when all are gone, all tasks have ended. `None`: no new tasks.
+    alive: Mutex<Option<mpsc::Sender<()>>>,
+}
+
+#[derive(Default)]
+pub struct Connections {
+    pub flows: HashMap<FlowId, Arc<Outbox>>,
+    /// Those we made, being made ones included.
+    pub pool: HashMap<Connect, (FlowId, Arc<Outbox>)>,
+    total: usize,
+    by_source: HashMap<IpAddr, usize>,
+}
+
+/// A place among the connections, given back when dropped.
+pub struct Place {
+    shared: Arc<Shared>,
+    source: Option<IpAddr>,
+}
+
+/// Our half of a `Shared` that `Network` keeps.
+pub struct Ends {
+    pub failures: mpsc::UnboundedReceiver<(TransmitId, TransportError)>,
+    pub all_gone: mpsc::Receiver<()>,
+    pub life: watch::Sender<Life>,
+}
+
+impl Shared {
+    pub fn new(
+        limits: Limits,
+        addresses: HashMap<ListenerId, SocketAddr>,
+        handshakes: Arc<dyn Handshakes>,
+        table: Arc<ArcSwap<PeerTable>>,
+        events: mpsc::Sender<NetEvent>,
+    ) -> (Arc<Shared>, Ends) {
+        let (failures, failed) = mpsc::unbounded_channel();
+        let (alive, all_gone) = mpsc::channel(1);
+        let (life, living) = watch::channel(Life::Open);
+        let shared = Shared {
+            limits,
+            handshakes,
+            table,
+            events,
+            counters: Counters::default(),
+            life: living,
+            addresses,
+            failures,
+            next_flow: AtomicU64::new(1),
+            connections: Mutex::default(),
+            strangers: Mutex::default(),
+            runtime: Handle::current(),
+            alive: Mutex::new(Some(alive)),
+        };
+        (Arc::new(shared), Ends { failures: failed, all_gone, life })
+    }
+
+    pub fn flow_id(&self) -> FlowId {
+        FlowId(self.next_flow.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub fn connections(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn fail(&self, id: TransmitId, error: TransportError) {
+        count(&self.counters.transmissions_failed);
+        let _ = self.failures.send((id, error));
+    }
+
+    pub fn outbox(&self, remembers: bool) -> Arc<Outbox> {
+        Arc::new(Outbox::new(self.limits.queue_messages, self.limits.queue_bytes, remembers))
+    }
+
+    /// Runs a task that ends by itself when the network's life is over. False: it is closing, nothing was started.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
+        let Some(alive) = self.alive.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return false };
+        self.runtime.spawn(async move {
+            task.await;
+            drop(alive);
+        });
+        true
+    }
+
+    pub fn refuse_tasks(&self) {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Resolves when life has come so far. (Also when nobody owns the network any more.)
+    pub async fn reached(&self, stage: Life) {
+        let _ = self.life.clone().wait_for(|life| *life >= stage).await;
+    }
+
+    /// A stranger: counted always, told of now and then. The decision is only made where it is told.
+    pub fn stranger(&self, transport: Transport, remote: SocketAddr, decide: impl FnOnce() -> Decision) {
+        count(match transport {
+            Transport::Udp => &self.counters.strangers_udp,
+            Transport::Tcp => &self.counters.strangers_tcp,
+            Transport::Tls => &self.counters.strangers_tls,
+        });
+        {
+            let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+            let (since, told) = &mut *strangers;
+            match since {
+                Some(began) if began.elapsed() < Duration::from_secs(1) => *told += 1,
+                _ => (*since, *told) = (Some(Instant::now()), 1),
+            }
+            if *told > STRANGERS_TOLD {
+                return;
+            }
+        }
+        let _ = self.events.try_send(NetEvent::Stranger { transport, remote, decision: decide() });
+    }
+
+    /// A place for one more connection, from `source` if it is inbound.
+    pub fn place(self: &Arc<Shared>, source: Option<IpAddr>) -> Option<Place> {
+        let mut connections = self.connections();
+        if connections.total >= self.limits.connections {
+            return None;
+        }
+        if let Some(source) = source {
+            if connections.by_source.get(&source).is_some_and(|count| *count >= self.limits.connections_per_source) {
+                return None;
+            }
+            *connections.by_source.entry(source).or_default() += 1;
+        }
+        connections.total += 1;
+        Some(Place { shared: Arc::clone(self), source })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut connections = self.shared.connections();
+        connections.total = connections.total.saturating_sub(1);
+        if let Some(source) = self.source
+            && let Some(count) = connections.by_source.get_mut(&source)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                connections.by_source.remove(&source);
+            }
+        }
+    }
+}

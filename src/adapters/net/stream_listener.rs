@@ -1,0 +1,117 @@
+//! Accepting connections: who may come in at all is decided before a byte is read, and for TLS again by the certificate.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::NetEvent;
+use super::connection::{Direction, carry};
+use super::counts::count;
+use super::shared::{Life, Place, Shared};
+use super::sockets;
+use crate::policy::flow::{Flow, ListenerId, TlsIdentity};
+use crate::policy::peer::identify;
+use crate::policy::settings::Peer;
+use crate::policy::verdict::{Decision, Reason};
+use crate::sip::Transport;
+
+/// After a failed accept (out of file descriptors, mostly): others are to give some back meanwhile.
+const BREATH: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Copy)]
+pub struct Door {
+    pub listener: ListenerId,
+    pub transport: Transport,
+    pub local: SocketAddr,
+}
+
+pub async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.reached(Life::Closing) => return,
+        };
+        match accepted {
+            Ok((stream, remote)) => enter(&shared, stream, remote, door),
+            Err(_) => {
+                count(&shared.counters.socket_errors);
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+/// Closes the connection at once, by dropping it, unless a peer may be behind it and there is room.
+fn enter(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr, door: Door) {
+    let local = stream.local_addr().unwrap_or(door.local);
+    let flow = Flow { id: shared.flow_id(), transport: door.transport, listener: door.listener, local, remote, tls: None };
+    let table = shared.table.load();
+    let candidates: Vec<Arc<Peer>> = table.expected(remote.ip(), door.transport).into_iter().cloned().collect();
+    // Without a certificate the address must already say who it is.
+    if candidates.is_empty() || (door.transport != Transport::Tls && identify(&table, &flow).1.is_none()) {
+        return shared.stranger(door.transport, remote, || identify(&table, &flow).0);
+    }
+    let Some(place) = shared.place(Some(remote.ip())) else {
+        return count(&shared.counters.connections_refused);
+    };
+    sockets::tune(&stream, shared.limits.write * 2);
+    let task_shared = Arc::clone(shared);
+    shared.spawn(async move {
+        match door.transport {
+            Transport::Tls => secure(task_shared, stream, flow, candidates, place).await,
+            Transport::Tcp | Transport::Udp => serve(task_shared, stream, flow, place).await,
+        }
+    });
+}
+
+async fn secure(shared: Arc<Shared>, stream: TcpStream, flow: Flow, candidates: Vec<Arc<Peer>>, place: Place) {
+    let Some(config) = shared.handshakes.server(flow.listener, &candidates) else {
+        return count(&shared.counters.handshakes_failed);
+    };
+    let shaking = timeout(shared.limits.handshake, TlsAcceptor::from(config).accept(stream));
+    let shaken = tokio::select! {
+        shaken = shaking => shaken,
+        () = shared.reached(Life::Closing) => return,
+    };
+    let stream = match shaken {
+        Ok(Ok(stream)) => stream,
+        failed => {
+            count(&shared.counters.handshakes_failed);
+            let why =
+                failed.map_or_else(|_| String::from("no TLS handshake in time"), |result| result.err().map(|error| error.to_string()).unwrap_or_default());
+            return shared.stranger(Transport::Tls, flow.remote, || refused(&flow, &candidates, why));
+        }
+    };
+    let identity: TlsIdentity = shared.handshakes.accepted(&candidates, stream.get_ref().1);
+    let flow = Flow { tls: Some(Arc::new(identity)), ..flow };
+    let (decision, peer) = identify(&shared.table.load(), &flow);
+    match peer {
+        Some(_) => serve(shared, stream, flow, place).await,
+        None => shared.stranger(Transport::Tls, flow.remote, || decision),
+    }
+}
+
+fn refused(flow: &Flow, candidates: &[Arc<Peer>], why: String) -> Decision {
+    let expected: Vec<&str> = candidates.iter().map(|peer| &*peer.name).collect();
+    Decision::refused("peer", "a TLS connection proves its peer by certificate", Reason::StrangerCertificate)
+        .comparing("source", flow.remote.to_string())
+        .comparing("peers at this address", expected.join(", "))
+        .comparing("handshake", why)
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, stream: S, flow: Flow, place: Place) {
+    let flow = Arc::new(flow);
+    let outbox = shared.outbox(false);
+    shared.connections().flows.insert(flow.id, Arc::clone(&outbox));
+    count(&shared.counters.connections_accepted);
+    let error = carry(&shared, stream, &flow, &outbox, Direction::Inbound).await;
+    shared.connections().flows.remove(&flow.id);
+    outbox.end().into_iter().for_each(|id| shared.fail(id, error));
+    drop(place);
+    let _ = shared.events.send(NetEvent::FlowClosed { flow: flow.id }).await;
+}
