@@ -72,3 +72,43 @@ fn bind(address: SocketAddr, settings: &Settings) -> io::Result<OwnedFd> {
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[test]
+    fn sockets_carry_the_code_point_and_keep_their_port_to_themselves() {
+        let addresses = |ip: &str| {
+            let any: SocketAddr = SocketAddr::new(ip.parse().unwrap(), 0);
+            Addresses { rtp: any, rtcp: any }
+        };
+        let sockets = Sockets::open(addresses("127.0.0.1"), addresses("::1"), &Settings::default()).unwrap();
+        for place in Place::ALL {
+            let fd = sockets.at(place);
+            let socket = SockRef::from(&fd);
+            assert!(!socket.reuse_address().unwrap());
+            assert!(socket.nonblocking().unwrap());
+            // The kernel doubles what it is asked for (socket(7)).
+            assert_eq!(socket.recv_buffer_size().unwrap(), 2 * Settings::default().receive_buffer);
+            if place.side() == Side::A {
+                assert_eq!(socket.tos_v4().unwrap(), 46 << 2);
+            } else {
+                assert_eq!(socket.tclass_v6().unwrap(), 46 << 2);
+                assert!(socket.only_v6().unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_is_two_bits_of_a_token() {
+        for place in Place::ALL {
+            assert_eq!(Place::from_token(77 << 2 | place.bits()), place);
+            assert_eq!(place.opposite().opposite(), place);
+            assert_eq!(place.opposite().channel(), place.channel());
+            assert_eq!(place.opposite().side(), place.side().other());
+        }
+    }
+}

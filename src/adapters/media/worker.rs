@@ -1,8 +1,9 @@
 //! One worker: the thread that owns some of the streams and carries their packets.
 //!
-//! A wake is: read the clock, give every ready socket one bounded turn (receive a few datagrams, have the stream judge and rewrite each, send
-//! them out of the other side's socket), then a bounded number of commands, then the silence looks that are due. Commands come after packets,
-//! so no token of this wake can name a stream that this wake closed.
+//! A wake is: read the clock, carry out a bounded number of commands, give every ready socket one bounded turn (receive a few datagrams, have
+//! the stream judge and rewrite each, send them out of the other side's socket), then look for silences that are due. Commands come first, so
+//! that a packet sent after a command was given finds it done. A ready token may then name a slot whose stream was closed, or another one's
+//! since: the turn is taken on whatever socket the slot has now, and at worst finds nothing to read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use super::{Counters, Settings};
 const READY: usize = 256;
 
 /// Commands carried out in one wake; each may cost tens of microseconds (four sockets, key derivation).
-const COMMANDS: usize = 16;
+const COMMANDS: usize = 32;
 
 /// The bell's token; streams' tokens are slot and place, far below.
 const BELL: u64 = u64::MAX;
@@ -163,16 +164,11 @@ impl Worker {
         loop {
             let Ok(count) = self.epoll.wait(&mut ready, self.patience(now)) else { return };
             now = self.clock();
-            for token in (0..count).filter_map(|i| ready.token(i)) {
-                if token == BELL {
-                    self.shared.bell.silence();
-                    self.unread = true;
-                } else {
-                    self.serve(now, token);
-                }
-            }
-            if self.unread && !self.obey(now) {
+            if (self.unread || self.shared.rung.load(Ordering::Acquire)) && !self.obey(now) {
                 return;
+            }
+            for token in (0..count).filter_map(|i| ready.token(i)) {
+                if token == BELL { self.shared.bell.silence() } else { self.serve(now, token) }
             }
             self.look(now);
             self.counters.wakes += 1;
@@ -186,7 +182,8 @@ impl Worker {
 
     /// How long to wait for packets. Unit: ms, -1 for ever.
     fn patience(&self, now: Time) -> i32 {
-        if self.unread {
+        // Asked again here: a ring that came between the look into the inbox and the bell's silencing would otherwise be slept through.
+        if self.unread || self.shared.rung.load(Ordering::Acquire) {
             return 0;
         }
         match self.looks.next() {
@@ -238,6 +235,7 @@ impl Worker {
     fn obey(&mut self, now: Time) -> bool {
         // Cleared before the inbox is read: whoever adds to it after our last look rings again.
         self.shared.rung.swap(false, Ordering::AcqRel);
+        self.unread = true;
         for _ in 0..COMMANDS {
             match self.inbox.try_recv() {
                 Ok(Order::Carry(command)) => self.carry(now, command),

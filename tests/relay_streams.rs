@@ -1,0 +1,233 @@
+//! The media plane on real loopback sockets: what goes in comes out on the other side, protected as each leg wants it.
+
+mod relay_rig;
+
+use std::net::{IpAddr, Ipv6Addr, UdpSocket};
+use std::time::Duration;
+
+use portcullis::adapters::media::Settings;
+use portcullis::media::control::{Command, Event, LatchPolicy, Side};
+use portcullis::sdp::crypto::Suite::{AesCm128HmacSha1_32 as Short, AesCm128HmacSha1_80 as Long};
+use relay_rig::{Call, Leg, PATIENCE, Plane, QUIET, exchange, own_address, until};
+
+#[test]
+fn plain_to_plain() {
+    let plane = Plane::start(Settings::default());
+    Call::open(&plane, &Leg::Plain, &Leg::Plain).talk();
+}
+
+#[test]
+fn plain_to_srtp() {
+    let plane = Plane::start(Settings::default());
+    Call::open(&plane, &Leg::Plain, &Leg::Srtp(Long)).talk();
+}
+
+#[test]
+fn srtp_to_plain() {
+    let plane = Plane::start(Settings::default());
+    Call::open(&plane, &Leg::Srtp(Long), &Leg::Plain).talk();
+}
+
+#[test]
+fn srtp_to_srtp_with_other_keys_and_other_suite() {
+    let plane = Plane::start(Settings::default());
+    Call::open(&plane, &Leg::Srtp(Long), &Leg::Srtp(Long)).talk();
+    Call::open(&plane, &Leg::Srtp(Long), &Leg::Srtp(Short)).talk();
+}
+
+#[test]
+fn ipv6_is_carried_like_ipv4() {
+    let plane = Plane::start(Settings::default());
+    let host = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    Call::open_with(&plane, &Leg::Srtp(Long), &Leg::Plain, host, LatchPolicy::SignalledAddress, None).talk();
+}
+
+#[test]
+fn the_sequence_number_may_wrap_under_srtp() {
+    let plane = Plane::start(Settings::default());
+    let mut call = Call::open(&plane, &Leg::Srtp(Long), &Leg::Srtp(Long));
+    for _ in 0..40 {
+        exchange(&mut call.a, &mut call.b);
+    }
+    assert!(call.a.sequence < 100, "the test went past the wrap");
+}
+
+#[test]
+fn a_burst_is_carried_whole_and_in_order() {
+    let plane = Plane::start(Settings::default());
+    let mut call = Call::open(&plane, &Leg::Srtp(Long), &Leg::Srtp(Long));
+    exchange(&mut call.a, &mut call.b);
+    let sent: Vec<_> = (0..60).map(|_| call.a.send_rtp()).collect();
+    for clear in sent {
+        assert_eq!(call.b.take_rtp(PATIENCE).expect("arrives").expect("authenticates"), clear);
+    }
+}
+
+#[test]
+fn a_stranger_on_the_port_is_refused_and_counted() {
+    let mut plane = Plane::start(Settings::default());
+    let mut call = Call::open(&plane, &Leg::Plain, &Leg::Plain);
+    call.talk();
+    let stranger = UdpSocket::bind((own_address(), 0)).unwrap();
+    for n in 0..5 {
+        stranger.send_to(&relay_rig::rtp(99, n, 1), call.a.relay.rtp).unwrap();
+    }
+    assert!(call.b.take_rtp(QUIET).is_none());
+    call.talk();
+    let report = plane.close(call.stream);
+    assert_eq!(report.a.refused_source, 5);
+    assert_eq!(report.b.refused_source, 0);
+    assert_eq!(report.a.latched, Some(call.a.addresses().rtp));
+}
+
+#[test]
+fn forged_and_replayed_srtp_is_refused_and_counted() {
+    let mut plane = Plane::start(Settings::default());
+    let mut call = Call::open(&plane, &Leg::Srtp(Long), &Leg::Plain);
+    call.talk();
+    let (mut wire, clear) = call.a.next_rtp();
+    call.a.rtp.send_to(&wire, call.a.relay.rtp).unwrap();
+    assert_eq!(call.b.take_rtp(PATIENCE).unwrap().unwrap(), clear);
+    call.a.rtp.send_to(&wire, call.a.relay.rtp).unwrap();
+    assert!(call.b.take_rtp(QUIET).is_none(), "a replay does not pass");
+    wire = call.a.next_rtp().0;
+    wire[20] ^= 1;
+    call.a.rtp.send_to(&wire, call.a.relay.rtp).unwrap();
+    assert!(call.b.take_rtp(QUIET).is_none(), "a forgery does not pass");
+    let report = plane.close(call.stream);
+    assert_eq!((report.a.refused_replay, report.a.refused_authentication), (1, 1));
+}
+
+#[test]
+fn hold_stops_the_packets_and_resume_lets_them_go_on() {
+    let mut plane = Plane::start(Settings::default());
+    let mut call = Call::open(&plane, &Leg::Srtp(Long), &Leg::Srtp(Long));
+    call.talk();
+    let hold =
+        Command::Configure { stream: call.stream, side: Side::B, remote: Some(None), latch: LatchPolicy::SignalledAddress, receive: None, transmit: None };
+    plane.plane.command(hold);
+    std::thread::sleep(QUIET);
+    call.a.send_rtp();
+    assert!(call.b.take_rtp(QUIET).is_none());
+    plane.plane.command(call.b.configure(call.stream, LatchPolicy::SignalledAddress));
+    std::thread::sleep(QUIET);
+    call.talk();
+    assert!(plane.close(call.stream).a.refused_not_ready >= 1);
+}
+
+#[test]
+fn re_keying_takes_the_new_keys_and_refuses_the_old() {
+    let mut plane = Plane::start(Settings::default());
+    let mut call = Call::open(&plane, &Leg::Srtp(Long), &Leg::Srtp(Long));
+    call.talk();
+    let old = call.a.next_rtp().0;
+    call.a.rekey(Long, 50);
+    plane.plane.command(call.a.configure(call.stream, LatchPolicy::SignalledAddress));
+    std::thread::sleep(QUIET);
+    call.talk();
+    call.a.rtp.send_to(&old, call.a.relay.rtp).unwrap();
+    assert!(call.b.take_rtp(QUIET).is_none());
+    assert_eq!(plane.close(call.stream).a.refused_authentication, 1);
+}
+
+#[test]
+fn nothing_is_forwarded_before_both_sides_are_configured() {
+    let mut plane = Plane::start(Settings::default());
+    let mut call = Call::silent(&plane, &Leg::Plain, &Leg::Plain, own_address(), None);
+    plane.plane.command(call.a.configure(call.stream, LatchPolicy::SignalledAddress));
+    std::thread::sleep(QUIET);
+    call.a.send_rtp();
+    assert!(call.b.take_rtp(QUIET).is_none());
+    plane.plane.command(call.b.configure(call.stream, LatchPolicy::SignalledAddress));
+    std::thread::sleep(QUIET);
+    call.talk();
+    assert_eq!(plane.close(call.stream).a.refused_not_ready, 1);
+}
+
+#[test]
+fn the_report_counts_both_sides() {
+    let mut plane = Plane::start(Settings::default());
+    let mut call = Call::open(&plane, &Leg::Plain, &Leg::Srtp(Long));
+    call.talk();
+    call.a.sequence = call.a.sequence.wrapping_add(4);
+    call.talk();
+    let report = plane.close(call.stream);
+    assert_eq!((report.a.received, report.a.rtcp_received, report.a.sent, report.a.rtcp_sent), (6, 6, 6, 6));
+    assert_eq!((report.b.received, report.b.rtcp_received, report.b.sent, report.b.rtcp_sent), (6, 6, 6, 6));
+    assert_eq!((report.a.lost, report.b.lost), (4, 0));
+    assert!(report.a.first.is_some() && report.a.last > report.a.first);
+    until(|| plane.plane.counters().forwarded == 24);
+    let counters = plane.plane.counters();
+    assert_eq!((counters.received, counters.dropped, counters.send_failed), (24, 0, 0));
+}
+
+#[test]
+fn a_datagram_too_long_to_relay_is_counted_as_malformed() {
+    let mut plane = Plane::start(Settings::default());
+    let mut call = Call::open(&plane, &Leg::Plain, &Leg::Plain);
+    call.talk();
+    let mut long = relay_rig::rtp(call.a.ssrc, call.a.sequence, 0);
+    long.resize(3000, 0);
+    call.a.rtp.send_to(&long, call.a.relay.rtp).unwrap();
+    assert!(call.b.take_rtp(QUIET).is_none());
+    call.talk();
+    assert_eq!(plane.close(call.stream).a.refused_malformed, 1);
+    until(|| plane.plane.counters().oversized == 1);
+}
+
+#[test]
+fn a_peer_that_closed_its_port_does_not_end_the_stream() {
+    let plane = Plane::start(Settings::default());
+    let mut call = Call::open(&plane, &Leg::Plain, &Leg::Plain);
+    call.talk();
+    let address = call.b.addresses().rtp;
+    let elsewhere = std::mem::replace(&mut call.b.rtp, UdpSocket::bind((own_address(), 0)).unwrap());
+    drop(elsewhere);
+    for _ in 0..5 {
+        call.a.send_rtp();
+    }
+    call.b.rtp = UdpSocket::bind(address).expect("the peer comes back");
+    std::thread::sleep(QUIET);
+    call.talk();
+}
+
+#[test]
+fn silence_is_told_once_and_speech_ends_it() {
+    let mut plane = Plane::start(Settings::default());
+    let silence = Duration::from_millis(300);
+    let mut call = Call::open_with(&plane, &Leg::Plain, &Leg::Plain, own_address(), LatchPolicy::SignalledAddress, Some(silence));
+    call.talk();
+    let Event::Silent { stream, since } = plane.event() else { panic!("silence is told") };
+    assert_eq!(stream, call.stream);
+    plane.no_event(Duration::from_millis(900));
+    call.talk();
+    let Event::Silent { since: again, .. } = plane.event() else { panic!("the next silence is told too") };
+    assert!(again > since);
+    plane.close(call.stream);
+}
+
+#[test]
+fn silence_is_not_told_while_packets_come() {
+    let mut plane = Plane::start(Settings::default());
+    let silence = Some(Duration::from_millis(300));
+    let mut call = Call::open_with(&plane, &Leg::Plain, &Leg::Plain, own_address(), LatchPolicy::SignalledAddress, silence);
+    for _ in 0..20 {
+        exchange(&mut call.a, &mut call.b);
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    assert!(plane.events.try_recv().is_err());
+}
+
+#[test]
+fn the_protection_of_one_stream_does_not_touch_another() {
+    let plane = Plane::start(Settings { workers: 2, ..Settings::default() });
+    let mut calls: Vec<_> = (0..8).map(|_| Call::open(&plane, &Leg::Srtp(Long), &Leg::Srtp(Short))).collect();
+    for call in &mut calls {
+        call.talk();
+    }
+    for call in &mut calls {
+        assert!(call.a.take_rtp(Duration::from_millis(5)).is_none());
+        assert!(call.b.take_rtp(Duration::from_millis(5)).is_none());
+    }
+    until(|| plane.plane.counters().streams == 8);
+}
