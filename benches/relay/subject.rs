@@ -1,0 +1,244 @@
+//! The relays under test, each a process of its own on core 1: ours by a line protocol on its standard input, rtpengine by its ng protocol.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::bencode::{Value, dictionary, lookup};
+use crate::wire;
+
+/// Master key and salt.
+pub type Key = [u8; 30];
+
+/// One call to be set up. A key is present where that peer speaks SRTP.
+pub struct Call {
+    pub number: u64,
+    /// Where the two peers listen for RTP.
+    pub a: SocketAddrV4,
+    pub b: SocketAddrV4,
+    pub a_sends: Option<Key>,
+    pub b_sends: Option<Key>,
+}
+
+/// Where the relay listens for each peer, and with which keys it sends to them.
+pub struct Ports {
+    pub a: SocketAddrV4,
+    pub b: SocketAddrV4,
+    pub to_a: Option<Key>,
+    pub to_b: Option<Key>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Portcullis,
+    Rtpengine,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Portcullis => "portcullis",
+            Kind::Rtpengine => "rtpengine",
+        }
+    }
+}
+
+pub struct Subject {
+    child: Child,
+    control: Control,
+}
+
+enum Control {
+    Lines(ChildStdin, BufReader<ChildStdout>, u64),
+    Ng(UdpSocket),
+}
+
+const NG: u16 = 22_222;
+const FIRST_PORT: u16 = 24_000;
+
+impl Subject {
+    pub fn start(kind: Kind, core: usize, options: &[String]) -> io::Result<Subject> {
+        let mut command = match kind {
+            Kind::Portcullis => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.arg("serve").args(options).stdin(Stdio::piped()).stdout(Stdio::piped());
+                command
+            }
+            Kind::Rtpengine => {
+                let mut command = Command::new("rtpengine");
+                command.args(["--table=-1", "--foreground", "--log-stderr", "--log-level=2", "--interface=127.0.0.1", "--num-threads=4"]);
+                command.args([format!("--listen-ng=127.0.0.1:{NG}"), format!("--port-min={FIRST_PORT}"), "--port-max=60000".to_owned()]);
+                command.args(["--tos=184", "--timeout=600", "--silent-timeout=600"]).stdout(Stdio::null()).stderr(Stdio::null());
+                command
+            }
+        };
+        // SAFETY: between fork and exec only sched_setaffinity is called, which is async-signal-safe.
+        unsafe { command.pre_exec(move || wire::pin(core)) };
+        let mut child = command.spawn()?;
+        let control = match kind {
+            Kind::Portcullis => {
+                let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else { return Err(io::Error::other("no pipes")) };
+                Control::Lines(input, BufReader::new(output), 0)
+            }
+            Kind::Rtpengine => {
+                let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+                socket.connect((Ipv4Addr::LOCALHOST, NG))?;
+                socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+                Control::Ng(socket)
+            }
+        };
+        let mut subject = Subject { child, control };
+        if let Control::Ng(_) = subject.control {
+            subject.await_pong()?;
+        }
+        Ok(subject)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn await_pong(&mut self) -> io::Result<()> {
+        for _ in 0..40 {
+            if let Ok(answer) = self.ng("ping", &[]) {
+                return if lookup(&answer, "result").as_deref() == Some("pong") { Ok(()) } else { Err(io::Error::other("rtpengine does not answer")) };
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Err(io::Error::other("rtpengine does not answer"))
+    }
+
+    pub fn set_up(&mut self, call: &Call) -> io::Result<Ports> {
+        match &mut self.control {
+            Control::Lines(input, _, open) => {
+                *open += 1;
+                let first = FIRST_PORT + u16::try_from(call.number * 4).map_err(io::Error::other)?;
+                let at = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+                let (to_a, to_b) = (call.a_sends.map(|_| random_key()), call.b_sends.map(|_| random_key()));
+                writeln!(input, "open {} {first}", call.number)?;
+                writeln!(input, "configure {} a {} {} {}", call.number, call.a, key_text(call.a_sends), key_text(to_a))?;
+                writeln!(input, "configure {} b {} {} {}", call.number, call.b, key_text(call.b_sends), key_text(to_b))?;
+                Ok(Ports { a: at(first), b: at(first + 2), to_a, to_b })
+            }
+            Control::Ng(_) => self.set_up_by_ng(call),
+        }
+    }
+
+    /// Once all calls are asked for: waits until they are there.
+    pub fn settle(&mut self) -> io::Result<()> {
+        if let Control::Lines(input, output, open) = &mut self.control {
+            writeln!(input, "expect {open}")?;
+            let mut line = String::new();
+            output.read_line(&mut line)?;
+            if line.trim() != "ready" {
+                return Err(io::Error::other(format!("the relay says: {line}")));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        Ok(())
+    }
+
+    fn set_up_by_ng(&mut self, call: &Call) -> io::Result<Ports> {
+        let (id, from, to) = (format!("bench-{}", call.number), format!("a{}", call.number), format!("b{}", call.number));
+        let profile = |key: Option<Key>| if key.is_some() { "RTP/SAVP" } else { "RTP/AVP" };
+        let offer = sdp(call.a, call.a_sends);
+        let flags = ["trust-address", "replace-origin"];
+        let common = |sdp| {
+            vec![
+                ("call-id", Value::Text(&id)),
+                ("from-tag", Value::Text(&from)),
+                ("sdp", Value::Text(sdp)),
+                ("ICE", Value::Text("remove")),
+                ("DTLS", Value::Text("off")),
+                ("flags", Value::List(&flags)),
+            ]
+        };
+        let mut entries = common(&offer);
+        entries.push(("transport-protocol", Value::Text(profile(call.b_sends))));
+        // Only this suite is left in the offer, so that both relays run the same one.
+        let suites = ["only-AES_CM_128_HMAC_SHA1_80"];
+        entries.push(("SDES", Value::List(&suites)));
+        let offered = self.ng("offer", &entries)?;
+        let (b, to_b, tag) = read_sdp(&lookup(&offered, "sdp").ok_or_else(|| refused(&offered))?)?;
+        let answer = sdp_tagged(call.b, call.b_sends, tag);
+        let mut entries = common(&answer);
+        entries.push(("to-tag", Value::Text(&to)));
+        entries.push(("transport-protocol", Value::Text(profile(call.a_sends))));
+        let answered = self.ng("answer", &entries)?;
+        let (a, to_a, _) = read_sdp(&lookup(&answered, "sdp").ok_or_else(|| refused(&answered))?)?;
+        if call.b_sends.is_some() && (to_b.is_none() || to_b == call.a_sends) {
+            return Err(io::Error::other("rtpengine did not make a key of its own towards B"));
+        }
+        if call.a_sends.is_some() && (to_a.is_none() || to_a == call.b_sends) {
+            return Err(io::Error::other("rtpengine did not make a key of its own towards A"));
+        }
+        Ok(Ports { a, b, to_a, to_b })
+    }
+
+    fn ng(&mut self, command: &str, entries: &[(&str, Value<'_>)]) -> io::Result<Vec<u8>> {
+        let Control::Ng(socket) = &self.control else { return Err(io::Error::other("not rtpengine")) };
+        let mut cookie = [0u8; 6];
+        getrandom::fill(&mut cookie).map_err(|error| io::Error::other(error.to_string()))?;
+        let cookie = cookie.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let body = dictionary(entries);
+        let mut message = format!("{cookie} d7:command{}:{command}", command.len()).into_bytes();
+        message.extend(&body[1..]);
+        socket.send(&message)?;
+        let mut buffer = [0u8; 8192];
+        loop {
+            let len = socket.recv(&mut buffer)?;
+            if let Some(answer) = buffer[..len].strip_prefix(cookie.as_bytes()).and_then(|rest| rest.strip_prefix(b" ")) {
+                return Ok(answer.to_vec());
+            }
+        }
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn refused(answer: &[u8]) -> io::Error {
+    io::Error::other(format!("rtpengine refuses: {}", String::from_utf8_lossy(answer)))
+}
+
+pub fn random_key() -> Key {
+    let mut key = [0; 30];
+    getrandom::fill(&mut key).expect("the system has randomness");
+    key
+}
+
+pub fn key_text(key: Option<Key>) -> String {
+    key.map_or_else(|| "plain".to_owned(), |key| BASE64_STANDARD.encode(key))
+}
+
+fn sdp(address: SocketAddrV4, key: Option<Key>) -> String {
+    sdp_tagged(address, key, 1)
+}
+
+fn sdp_tagged(address: SocketAddrV4, key: Option<Key>, tag: u32) -> String {
+    let (ip, port) = (address.ip(), address.port());
+    let profile = if key.is_some() { "RTP/SAVP" } else { "RTP/AVP" };
+    let crypto = key.map(|key| format!("a=crypto:{tag} AES_CM_128_HMAC_SHA1_80 inline:{}\r\n", key_text(Some(key)))).unwrap_or_default();
+    format!("v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} {profile} 0\r\na=rtpmap:0 PCMU/8000\r\n{crypto}a=sendrecv\r\n")
+}
+
+fn read_sdp(sdp: &str) -> io::Result<(SocketAddrV4, Option<Key>, u32)> {
+    let port = sdp.lines().find_map(|line| line.strip_prefix("m=audio ")?.split(' ').next()?.parse().ok()).ok_or_else(|| io::Error::other("no m=audio"))?;
+    let crypto = sdp.lines().find_map(|line| {
+        let mut fields = line.strip_prefix("a=crypto:")?.split(' ');
+        let tag = fields.next()?.parse().ok()?;
+        (fields.next()? == "AES_CM_128_HMAC_SHA1_80").then_some(())?;
+        let key = BASE64_STANDARD.decode(fields.next()?.strip_prefix("inline:")?.split('|').next()?).ok()?;
+        Some((tag, Key::try_from(key).ok()?))
+    });
+    Ok((SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), crypto.map(|(_, key)| key), crypto.map_or(1, |(tag, _)| tag)))
+}
