@@ -186,8 +186,8 @@ fn a_peer_that_closed_its_port_does_not_end_the_stream() {
     for _ in 0..5 {
         call.a.send_rtp();
     }
-    call.b.rtp = UdpSocket::bind(address).expect("the peer comes back");
     std::thread::sleep(QUIET);
+    call.b.rtp = UdpSocket::bind(address).expect("the peer comes back");
     call.talk();
 }
 

@@ -248,7 +248,10 @@ impl Call {
         let first = free_ports(host);
         let at = |port| SocketAddr::new(host, port);
         let (ours_a, ours_b) = (Addresses { rtp: at(first), rtcp: at(first + 1) }, Addresses { rtp: at(first + 2), rtcp: at(first + 3) });
+        let before = plane.plane.counters().streams;
         plane.plane.command(Command::Open { stream, a: ours_a, b: ours_b, silence });
+        // A packet sent before the sockets are bound would be lost.
+        until(|| plane.plane.counters().streams > before);
         Call { stream, a: Peer::new(Side::A, host, ours_a, a, 1), b: Peer::new(Side::B, host, ours_b, b, 2) }
     }
 
