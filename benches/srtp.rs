@@ -1,0 +1,137 @@
+//! Nanoseconds to protect and to unprotect one 172-byte packet, with one stream and with 1,000 streams in turn (each packet then finds its keys out
+//! of the nearest cache), and for a whole packet through a stream with SRTP on both sides.
+//!
+//! `cargo bench --bench srtp`
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use portcullis::media::control::{Addresses, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
+use portcullis::media::relay::{Channel, Stream, TAIL_ROOM, Verdict};
+use portcullis::media::rtp::Header;
+use portcullis::media::srtp::{Receiver, Sender};
+use portcullis::sdp::crypto::{MasterKey, Suite};
+use portcullis::time::Time;
+
+const LENGTH: usize = 172;
+
+fn parameters(stream: usize) -> SrtpParameters {
+    let key_and_salt = (0..30).map(|n| (stream * 31 + n * 7) as u8).collect();
+    SrtpParameters { suite: Suite::AesCm128HmacSha1_80, keys: vec![MasterKey { key_and_salt, lifetime: None, mki: None }] }
+}
+
+fn voice(sequence: u16) -> [u8; LENGTH + TAIL_ROOM] {
+    let mut packet = [0x55; LENGTH + TAIL_ROOM];
+    packet[..4].copy_from_slice(&[0x80, 0, (sequence >> 8) as u8, sequence as u8]);
+    packet[8..12].copy_from_slice(&[1, 2, 3, 4]);
+    packet
+}
+
+/// Senders and receivers of `streams` streams, visited in turn with rising sequence numbers.
+fn transforms(criterion: &mut Criterion, streams: usize) {
+    let name = format!("{streams} stream{}", if streams == 1 { "" } else { "s in turn" });
+    let mut senders: Vec<Sender> = (0..streams).map(|n| Sender::new(&parameters(n)).unwrap()).collect();
+    let mut buffer = voice(0);
+    let mut n = 0usize;
+    criterion.bench_function(&format!("protect, {name}"), |bench| {
+        bench.iter(|| {
+            let sequence = (n / streams) as u16;
+            buffer[2..4].copy_from_slice(&sequence.to_be_bytes());
+            let header = Header::parse(&buffer[..LENGTH]).unwrap();
+            let sealed = senders[n % streams].protect_rtp(Time::ZERO, black_box(&mut buffer), LENGTH, &header);
+            n += 1;
+            sealed.unwrap()
+        });
+    });
+    // A batch of sealed packets is made outside the measured time.
+    let mut senders: Vec<Sender> = (0..streams).map(|n| Sender::new(&parameters(n)).unwrap()).collect();
+    let mut receivers: Vec<Receiver> = (0..streams).map(|n| Receiver::new(&parameters(n)).unwrap()).collect();
+    let mut sequence = 0u16;
+    const BATCH: usize = 1_000;
+    let mut group = criterion.benchmark_group("unprotect");
+    group.throughput(criterion::Throughput::Elements(BATCH as u64));
+    group.bench_function(format!("1,000 packets, {name}"), |bench| {
+        bench.iter_batched_ref(
+            || {
+                let batch: Vec<_> = (0..BATCH)
+                    .map(|n| {
+                        if n % streams == 0 {
+                            sequence = sequence.wrapping_add(1);
+                        }
+                        let mut buffer = voice(sequence);
+                        let header = Header::parse(&buffer[..LENGTH]).unwrap();
+                        let len = senders[n % streams].protect_rtp(Time::ZERO, &mut buffer, LENGTH, &header).unwrap();
+                        (buffer, len)
+                    })
+                    .collect();
+                batch
+            },
+            |batch| {
+                for (n, (buffer, len)) in batch.iter_mut().enumerate() {
+                    let header = Header::parse(&buffer[..*len]).unwrap();
+                    receivers[n % streams].unprotect_rtp(Time::ZERO, &mut buffer[..*len], &header).unwrap();
+                }
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+/// Everything between receive and send: latch, header, unprotect, counters, protect under another key.
+fn relay(criterion: &mut Criterion) {
+    let address: SocketAddr = "192.0.2.1:4000".parse().unwrap();
+    let cells = [("RTP to RTP", false, false), ("RTP to SRTP", false, true), ("SRTP to RTP", true, false), ("SRTP to SRTP", true, true)];
+    let mut group = criterion.benchmark_group("Stream::packet, 1,000 packets");
+    group.throughput(criterion::Throughput::Elements(1_000));
+    for (name, secured_in, secured_out) in cells {
+        let protection = |secured: bool, key| if secured { Protection::Srtp(parameters(key)) } else { Protection::Plain };
+        let mut stream = Stream::new(StreamId(1), Some(Duration::from_secs(60)), Time::ZERO);
+        for (side, secured, key) in [(Side::A, secured_in, 1), (Side::B, secured_out, 2)] {
+            let remote = Some(Some(Addresses { rtp: address, rtcp: address }));
+            let (receive, transmit) = (Some(protection(secured, key)), Some(protection(secured, key)));
+            stream.configure(Time::ZERO, side, remote, LatchPolicy::SignalledAddress, receive, transmit).unwrap();
+        }
+        let mut peer = Sender::new(&parameters(1)).unwrap();
+        let mut sequence = 0u16;
+        group.bench_function(name, |bench| {
+            bench.iter_batched_ref(
+                || {
+                    let batch: Vec<_> = (0..1_000)
+                        .map(|_| {
+                            sequence = sequence.wrapping_add(1);
+                            let mut buffer = voice(sequence);
+                            let header = Header::parse(&buffer[..LENGTH]).unwrap();
+                            let len = if secured_in { peer.protect_rtp(Time::ZERO, &mut buffer, LENGTH, &header).unwrap() } else { LENGTH };
+                            (buffer, len)
+                        })
+                        .collect();
+                    batch
+                },
+                |batch| {
+                    for (buffer, len) in batch.iter_mut() {
+                        let verdict = stream.packet(Time::from_millis(20), Side::A, Channel::Rtp, address, buffer, *len);
+                        assert!(matches!(verdict, Verdict::Forward { .. }));
+                    }
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.finish();
+}
+
+fn benches(criterion: &mut Criterion) {
+    transforms(criterion, 1);
+    transforms(criterion, 1_000);
+    relay(criterion);
+}
+
+criterion_group! {
+    name = srtp;
+    config = Criterion::default().measurement_time(Duration::from_secs(3)).warm_up_time(Duration::from_millis(500)).sample_size(30);
+    targets = benches
+}
+criterion_main!(srtp);
