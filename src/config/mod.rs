@@ -1,1 +1,83 @@
-//! contract
+//! From a policy set's text to settings, in two steps: what was written ([`written`], with the place of every value) and what it means
+//! ([`meaning`], names resolved and contradictions found). All problems of all files come out at once.
+//!
+//! A set is a folder of the [`FILES`], each with `version = 1`. A missing file means its safe default, an unknown key is an error, `${NAME}` in a
+//! text stands for an environment variable, and paths are relative to the folder.
+
+pub mod finding;
+mod meaning;
+mod near_miss;
+pub mod source;
+mod table;
+mod written;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::adapters::{admin, dns, media, net, telemetry, tls};
+use crate::policy::settings::PolicySet;
+use crate::signaling;
+
+use finding::{At, Findings};
+pub use finding::{Problem, Problems, Warning};
+use source::{Folder, Source};
+
+/// The files of a policy set, in the order in which their problems are listed.
+pub const FILES: [&str; 6] = ["border.toml", "peers.toml", "um_pools.toml", "dial_plans.toml", "hunt_groups.toml", "admission.toml"];
+
+/// Everything the program is told by a policy set.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Settings {
+    /// What the operator calls this border.
+    pub name: Arc<str>,
+    pub policy: Arc<PolicySet>,
+    pub signaling: signaling::settings::Settings,
+    pub net: net::Settings,
+    pub tls: tls::Settings,
+    pub dns: dns::Settings,
+    pub telemetry: telemetry::Settings,
+    pub admin: admin::Settings,
+    pub media: media::Settings,
+}
+
+/// Reads a policy set. Its number is 1; a reload counts up (see [`Settings::numbered`]).
+pub fn load(folder: &Path) -> Result<(Settings, Vec<Warning>), Problems> {
+    if !folder.is_dir() {
+        let what = format!("{} is no folder that can be read", folder.display());
+        return Err(Problems(vec![Problem { file: "border.toml", line: 1, column: 1, what, instead: "name the folder of a policy set".into() }]));
+    }
+    load_from(&Folder(folder))
+}
+
+/// As [`load`], from any source of text.
+pub fn load_from(source: &dyn Source) -> Result<(Settings, Vec<Warning>), Problems> {
+    let findings = Findings::default();
+    note_strange_files(source, &findings);
+    let written = written::read(source, &findings);
+    let settings = meaning::settings(written, source, &findings);
+    let (problems, warnings) = findings.into_parts();
+    match settings {
+        Some(settings) if problems.is_empty() => Ok((settings, warnings)),
+        _ => Err(Problems(problems)),
+    }
+}
+
+/// A file with an unknown name would be silently without effect.
+fn note_strange_files(source: &dyn Source, findings: &Findings) {
+    for file in source.files().into_iter().filter(|file| !FILES.contains(&file.as_str())) {
+        let instead = match near_miss::nearest(&file, &FILES) {
+            Some(known) => format!("rename it {known}"),
+            None => format!("remove it (known: {})", FILES.join(", ")),
+        };
+        findings.problem(At { file: FILES[0], line: 1, column: 1 }, format!("the folder has {file}, which is not read"), instead);
+    }
+}
+
+impl Settings {
+    /// The same settings as load number `number`, which logs and `explain` print.
+    pub fn numbered(mut self, number: u64) -> Settings {
+        let policy = PolicySet { number, ..PolicySet::clone(&self.policy) };
+        self.policy = Arc::new(policy);
+        self
+    }
+}

@@ -1,0 +1,83 @@
+//! What was written, as meant: names resolved, contradictions found, settings made.
+
+mod border;
+mod peers;
+mod plans;
+
+use std::sync::Arc;
+
+use super::Settings;
+use super::finding::{At, Findings, Written};
+use super::near_miss::nearest;
+use super::source::Source;
+use super::written::Set;
+use crate::policy::settings::PolicySet;
+
+/// `None` where too little is there to make settings of; a problem then says what.
+pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Settings> {
+    let listeners = border::listeners(&set.border, findings);
+    let peers = peers::peers(&set.peers, &listeners, findings);
+    let pools = plans::pools(&set.um_pools, &peers, findings);
+    let plans = plans::plans(&set.dial_plans, &pools, &peers, findings);
+    let hunt_groups = plans::hunt_groups(&set.hunt_groups, &plans, &peers, findings);
+    let policy =
+        PolicySet { number: 1, peers, um_pools: pools, dial_plans: plans, hunt_groups: hunt_groups.into(), admission: plans::admission(&set.admission) };
+    let tls = border::tls(&set, &listeners, source);
+    let media = border::media(&set.border, &listeners, findings);
+    let admin = border::admin(&set.border, &listeners, findings);
+    let dns = border::dns(&set.border, findings);
+    let mut telemetry = set.border.telemetry.clone();
+    telemetry.records = set.border.records.as_ref().map(|file| super::written::path(source, file));
+    Some(Settings {
+        name: set.border.name.as_deref().unwrap_or("portcullis").into(),
+        signaling: border::signaling(&set, &listeners, media?),
+        net: border::net(&set.border, &listeners),
+        policy: Arc::new(policy),
+        media: set.border.media_plane.clone(),
+        tls,
+        dns,
+        telemetry,
+        admin,
+    })
+}
+
+/// Characters Exchange allows in no name of an object.
+const FORBIDDEN: &str = "\"/\\[]:;|=,+*?<>";
+
+/// The name of an entry, checked against Exchange's limits and those before it. `longest`: in characters.
+fn name(written: Option<&Written<String>>, kind: &str, longest: usize, seen: &mut Vec<String>, findings: &Findings) -> Option<Arc<str>> {
+    let written = written?;
+    let name = &written.value;
+    if let Some(bad) = name.chars().find(|character| FORBIDDEN.contains(*character) || character.is_control()) {
+        findings.problem(
+            written.at,
+            format!("the name of {kind} \"{name}\" has {bad:?}, which Exchange allows in no name"),
+            "write letters, digits, spaces, dots, hyphens or underscores",
+        );
+    }
+    let length = name.chars().count();
+    if length > longest {
+        findings.problem(written.at, format!("the name of {kind} \"{name}\" has {length} characters"), format!("write at most {longest}"));
+    }
+    if seen.iter().any(|other| other.eq_ignore_ascii_case(name)) {
+        findings.problem(written.at, format!("there is another {kind} \"{name}\" before this one"), "write a name of its own for each");
+        return None;
+    }
+    seen.push(name.clone());
+    Some(name.as_str().into())
+}
+
+/// Notes that nothing of this kind has this name.
+fn unknown(written: &Written<String>, kind: &str, file: &str, known: &[&str], findings: &Findings) {
+    let instead = match nearest(&written.value, known) {
+        Some(word) => format!("write \"{word}\" instead"),
+        None if known.is_empty() => format!("add one to {file}"),
+        None => format!("write one of {} instead, or add it to {file}", known.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")),
+    };
+    findings.problem(written.at, format!("there is no {kind} \"{}\"", written.value), instead);
+}
+
+/// The place of a key, or of its entry.
+fn place<T>(written: Option<&Written<T>>, entry: At) -> At {
+    written.map_or(entry, |written| written.at)
+}

@@ -1,0 +1,184 @@
+//! `peers.toml` as meant: what a peer must have to be told apart and to keep its mode.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use super::border::Listener;
+use super::{place, unknown};
+use crate::config::finding::{At, Findings};
+use crate::config::written::{self, is_host_name};
+use crate::media::control::LatchPolicy;
+use crate::policy::peer::PeerTable;
+use crate::policy::security_mode::mode_name;
+use crate::policy::settings::{Peer, PeerHost, PolicySet, SecurityMode};
+use crate::sdp::crypto::Suite;
+use crate::sip::Transport;
+
+/// Exchange's limit of a UM IP gateway's name.
+const NAME_CHARACTERS: usize = 64;
+
+pub fn peers(written: &[written::Peer], listeners: &[Listener], findings: &Findings) -> Vec<Arc<Peer>> {
+    let mut seen = Vec::new();
+    let mut places = Vec::new();
+    let mut peers = Vec::new();
+    for entry in written {
+        let name = super::name(entry.name.as_ref(), "peer", NAME_CHARACTERS, &mut seen, findings);
+        check_mode(entry, findings);
+        let tls_names = tls_names(entry, findings);
+        check_certificates(entry, findings);
+        let listener = listener(entry, listeners, findings);
+        let (Some(name), Some(kind), Some(transport)) = (name, &entry.kind, &entry.transport) else { continue };
+        if kind.value.is_um() && transport.value == Transport::Udp {
+            findings.problem(transport.at, format!("UM peer \"{name}\" on UDP: Exchange UM speaks TCP and TLS only"), "write transport = \"tls\" or \"tcp\"");
+        }
+        let peer = Peer {
+            name,
+            kind: kind.value,
+            status: entry.status,
+            hosts: entry.hosts.iter().map(|host| host.value.clone()).collect(),
+            transport: transport.value,
+            port: entry.port,
+            mode: entry.mode.as_ref().map_or(SecurityMode::Secured, |mode| mode.value),
+            tls_names,
+            listener,
+            latch: entry.latch.as_ref().map(|latch| latch.value).unwrap_or_default(),
+            suites: suites(entry),
+            diversion_trusted: entry.diversion.unwrap_or(false),
+            identity_trusted: entry.identity.unwrap_or(kind.value.is_um()),
+            probe: entry.probe,
+        };
+        warn(&peer, entry, findings);
+        places.push(entry.at);
+        peers.push(Arc::new(peer));
+    }
+    if written.is_empty() {
+        findings.warning(At { file: "peers.toml", line: 1, column: 1 }, "there is no peer: everybody is a stranger", "add [[peer]]");
+    }
+    check_told_apart(&peers, &places, findings);
+    peers
+}
+
+fn check_mode(entry: &written::Peer, findings: &Findings) {
+    let Some(transport) = &entry.transport else { return };
+    let mode = entry.mode.as_ref().map_or(SecurityMode::Secured, |mode| mode.value);
+    if mode == SecurityMode::Unsecured || transport.value == Transport::Tls {
+        return;
+    }
+    let by_default = if entry.mode.is_none() { " (the default)" } else { "" };
+    let what = format!("mode {}{by_default} on transport {}", mode_name(mode), transport.value.uri_token());
+    findings.problem(place(entry.mode.as_ref(), transport.at), what, "write transport = \"tls\", or mode = \"unsecured\" if calls may travel in clear");
+}
+
+fn tls_names(entry: &written::Peer, findings: &Findings) -> Vec<Arc<str>> {
+    let is_tls = entry.transport.as_ref().is_some_and(|transport| transport.value == Transport::Tls);
+    if let Some(names) = &entry.tls_names {
+        if let Some(first) = names.first().filter(|_| !is_tls && entry.transport.is_some()) {
+            findings.problem(first.at, "tls_names on a peer that is not TLS", "remove it, or write transport = \"tls\"");
+        }
+        for name in names.iter().filter(|name| !is_host_name(&name.value.to_ascii_lowercase()) && name.value.parse::<IpAddr>().is_err()) {
+            let what = format!("\"{}\" is no name that a certificate may carry here", name.value);
+            findings.problem(name.at, what, "write the whole host name: wildcards are not matched (RFC 5922 section 7.2)");
+        }
+    }
+    let from_hosts = entry.hosts.iter().filter_map(|host| match &host.value {
+        PeerHost::Name(name) => Some(Arc::clone(name)),
+        PeerHost::Address(_) | PeerHost::Network(_) => None,
+    });
+    let names: Vec<Arc<str>> = match &entry.tls_names {
+        Some(names) => names.iter().map(|name| name.value.to_ascii_lowercase().into()).collect(),
+        None => from_hosts.collect(),
+    };
+    if is_tls && names.is_empty() && !entry.hosts.is_empty() {
+        findings.problem(
+            entry.at,
+            "a TLS peer with neither a host name nor tls_names: nothing says whose certificate is right",
+            "add tls_names = [\"um1.example.com\"], the name its certificate carries",
+        );
+    }
+    names
+}
+
+fn check_certificates(entry: &written::Peer, findings: &Findings) {
+    let Some(transport) = &entry.transport else { return };
+    if transport.value != Transport::Tls {
+        let stray = entry.ca.first().or(entry.certificate.as_ref()).or(entry.key.as_ref());
+        if let Some(stray) = stray {
+            findings.problem(stray.at, "a certificate, key or ca on a peer that is not TLS", "remove it, or write transport = \"tls\"");
+        }
+        return;
+    }
+    if entry.ca.is_empty() {
+        findings.problem(
+            entry.at,
+            "a TLS peer without ca: no certificate could ever verify",
+            "add ca = \"certs/ca.pem\", the CA its certificate chains to, or the certificate itself to pin it",
+        );
+    }
+    match (&entry.certificate, &entry.key) {
+        (Some(certificate), None) => findings.problem(certificate.at, "a certificate without its key", "add key = \"certs/sbc.key\""),
+        (None, Some(key)) => findings.problem(key.at, "a key without its certificate", "add certificate = \"certs/sbc.pem\""),
+        _ => {}
+    }
+}
+
+/// The listener named, or the only one of the peer's transport.
+fn listener(entry: &written::Peer, listeners: &[Listener], findings: &Findings) -> Option<Arc<str>> {
+    let transport = entry.transport.as_ref()?;
+    let fitting: Vec<&Listener> = listeners.iter().filter(|listener| listener.transport == transport.value).collect();
+    let Some(written) = &entry.listener else {
+        if fitting.is_empty() && !listeners.is_empty() {
+            let what = format!("no listener speaks this peer's transport {}", transport.value.uri_token());
+            findings.problem(transport.at, what, format!("add [[listener]] with transport = \"{}\" to border.toml", transport.value.uri_token()));
+        }
+        return fitting.first().filter(|_| fitting.len() == 1).map(|listener| Arc::clone(&listener.name));
+    };
+    let Some(listener) = listeners.iter().find(|listener| *listener.name == *written.value) else {
+        let known: Vec<&str> = fitting.iter().map(|listener| &*listener.name).collect();
+        unknown(written, "listener", "border.toml", &known, findings);
+        return None;
+    };
+    if listener.transport != transport.value {
+        let what = format!("listener \"{}\" speaks {}, the peer {}", listener.name, listener.transport.uri_token(), transport.value.uri_token());
+        findings.problem(written.at, what, "name a listener of the peer's transport");
+    }
+    Some(Arc::clone(&listener.name))
+}
+
+fn suites(entry: &written::Peer) -> Vec<Suite> {
+    let mut suites: Vec<Suite> = Vec::new();
+    for suite in entry.suites.iter().flatten() {
+        if !suites.contains(&suite.value) {
+            suites.push(suite.value);
+        }
+    }
+    if suites.is_empty() { vec![Suite::AesCm128HmacSha1_80] } else { suites }
+}
+
+fn warn(peer: &Peer, entry: &written::Peer, findings: &Findings) {
+    if peer.latch == LatchPolicy::Nat && peer.mode != SecurityMode::Secured {
+        let what = format!("peer \"{}\": latch = \"nat\" without SRTP lets the first packet from anywhere take the stream", peer.name);
+        findings.warning(place(entry.latch.as_ref(), entry.at), what, "write latch = \"signalled-address\" unless the peer is behind a NAT");
+    }
+    if let Some(network) = entry.hosts.iter().find(|host| matches!(&host.value, PeerHost::Network(net) if net.prefix_len() == 0)) {
+        findings.warning(network.at, format!("peer \"{}\" lives everywhere: nobody is a stranger", peer.name), "write the networks that are meant");
+    }
+}
+
+/// Two peers at one address or under one name that nothing tells apart would both be refused at run time (Exchange's event 1175).
+fn check_told_apart(peers: &[Arc<Peer>], places: &[At], findings: &Findings) {
+    let names: Vec<&Arc<str>> =
+        peers.iter().flat_map(|peer| &peer.hosts).filter_map(|host| if let PeerHost::Name(name) = host { Some(name) } else { None }).collect();
+    // Each name gets an address of its own in the discard prefix (RFC 6666), so that equal names meet in the table.
+    let stand_in = |name: &str| -> Vec<IpAddr> {
+        let index = names.iter().position(|known| &***known == name).unwrap_or_default() as u64;
+        vec![IpAddr::V6(Ipv6Addr::from((0x0100_u128 << 112) | u128::from(index + 1)))]
+    };
+    let set = PolicySet { peers: peers.to_vec(), ..PolicySet::default() };
+    for shared in PeerTable::build(0, &set, &stand_in).shared().iter().filter(|shared| !shared.told_apart_by_certificate()) {
+        let list: Vec<String> = shared.peers.iter().map(|peer| format!("\"{}\"", peer.name)).collect();
+        let last = shared.peers.last().and_then(|last| peers.iter().position(|peer| peer.name == last.name)).and_then(|index| places.get(index));
+        let what = format!("peers {} live at one place on {} and nothing tells them apart", list.join(" and "), shared.transport);
+        let instead = "make them one peer (a UM server may be a pool's router and server at once), or give each TLS peer tls_names of its own";
+        findings.problem(last.copied().unwrap_or_default(), what, instead);
+    }
+}

@@ -1,0 +1,189 @@
+//! `um_pools.toml`, `dial_plans.toml`, `hunt_groups.toml` as meant: every name resolved, and no plan that could not keep its mode.
+
+use std::sync::Arc;
+
+use super::{name, place, unknown};
+use crate::config::finding::{Findings, Written};
+use crate::config::written;
+use crate::policy::dial_plan;
+use crate::policy::security_mode::{between, interworks, leg_plan, mode_name};
+use crate::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, UmPool, pilot_key};
+
+/// Exchange's limit is 64, but a plan's default mailbox policy carries its name and " Default Policy".
+const PLAN_NAME_CHARACTERS: usize = 49;
+const NAME_CHARACTERS: usize = 64;
+
+fn find<'p>(peers: &'p [Arc<Peer>], written: &Written<String>, um: bool, findings: &Findings) -> Option<&'p Arc<Peer>> {
+    let found = peers.iter().find(|peer| *peer.name == *written.value);
+    let known: Vec<&str> = peers.iter().filter(|peer| peer.kind.is_um() == um).map(|peer| &*peer.name).collect();
+    match found {
+        None => unknown(written, "peer", "peers.toml", &known, findings),
+        Some(peer) if peer.kind.is_um() != um => {
+            let (what, instead) = if um {
+                ("is not on the UM side", "name a peer of kind \"um-router\" or \"um-server\"")
+            } else {
+                ("is on the UM side", "name a peer of kind \"trunk\", \"gateway\" or \"pbx\"")
+            };
+            findings.problem(written.at, format!("peer \"{}\" {what}", peer.name), instead);
+            return None;
+        }
+        Some(_) => {}
+    }
+    found
+}
+
+fn names_of(peers: &[Arc<Peer>], written: &[Written<String>], um: bool, findings: &Findings) -> Vec<Arc<str>> {
+    written.iter().filter_map(|name| find(peers, name, um, findings)).map(|peer| Arc::clone(&peer.name)).collect()
+}
+
+pub fn pools(written: &[written::UmPool], peers: &[Arc<Peer>], findings: &Findings) -> Vec<Arc<UmPool>> {
+    let mut seen = Vec::new();
+    let mut pools = Vec::new();
+    for entry in written {
+        let name = name(entry.name.as_ref(), "UM pool", NAME_CHARACTERS, &mut seen, findings);
+        let routers = names_of(peers, &entry.routers, true, findings);
+        let servers = names_of(peers, &entry.servers, true, findings);
+        let Some(name) = name else { continue };
+        pools.push(Arc::new(UmPool { name, routers, servers, max_redirects: entry.max_redirects, no_answer: entry.no_answer }));
+    }
+    pools
+}
+
+pub fn plans(written: &[written::DialPlan], pools: &[Arc<UmPool>], peers: &[Arc<Peer>], findings: &Findings) -> Vec<Arc<DialPlan>> {
+    let mut seen = Vec::new();
+    let mut plans = Vec::new();
+    for entry in written {
+        let name = name(entry.name.as_ref(), "dial plan", PLAN_NAME_CHARACTERS, &mut seen, findings);
+        let interwork = names_of(peers, &entry.interwork, false, findings);
+        let gateways = names_of(peers, &entry.gateways, false, findings);
+        let pool = entry.um_pool.as_ref().and_then(|written| {
+            let pool = pools.iter().find(|pool| *pool.name == *written.value);
+            if pool.is_none() {
+                let known: Vec<&str> = pools.iter().map(|pool| &*pool.name).collect();
+                unknown(written, "UM pool", "um_pools.toml", &known, findings);
+            }
+            pool
+        });
+        let (Some(name), Some(pool)) = (name, pool) else { continue };
+        let digits = entry.digits.unwrap_or(1);
+        let plan = DialPlan { name, uri_type: entry.uri_type, digits, mode: entry.mode, um_pool: Arc::clone(pool), interwork, gateways };
+        check_pool(&plan, entry, peers, findings);
+        check_gateways(&plan, entry, peers, findings);
+        plans.push(Arc::new(plan));
+    }
+    plans
+}
+
+/// Every member of the pool must be able to carry a leg of the plan's mode.
+fn check_pool(plan: &DialPlan, entry: &written::DialPlan, peers: &[Arc<Peer>], findings: &Findings) {
+    let at = place(entry.um_pool.as_ref(), entry.at);
+    for member in plan.um_pool.routers.iter().chain(&plan.um_pool.servers).filter_map(|name| peers.iter().find(|peer| peer.name == *name)) {
+        if member.mode > plan.mode {
+            let what = format!(
+                "dial plan \"{}\" is {}, below the mode {} of \"{}\" in its UM pool",
+                plan.name,
+                mode_name(plan.mode),
+                mode_name(member.mode),
+                member.name
+            );
+            findings.problem(at, what, format!("write mode = \"{}\" for the plan, or lower the peer's", mode_name(member.mode)));
+        } else if !leg_plan(plan.mode, member).permits(member.transport) {
+            let what = format!(
+                "dial plan \"{}\" is {}, but \"{}\" in its UM pool speaks {}",
+                plan.name,
+                mode_name(plan.mode),
+                member.name,
+                member.transport.uri_token()
+            );
+            findings.problem(at, what, "write transport = \"tls\" for that peer, or mode = \"unsecured\" for the plan if calls may travel in clear");
+        }
+    }
+}
+
+fn check_gateways(plan: &DialPlan, entry: &written::DialPlan, peers: &[Arc<Peer>], findings: &Findings) {
+    for written in &entry.gateways {
+        let Some(gateway) = peers.iter().find(|peer| *peer.name == *written.value) else { continue };
+        if between(gateway.mode, plan.mode, interworks(&plan.interwork, &gateway.name)).is_err() {
+            findings.problem(written.at, weaker(gateway, plan), interwork_instead(gateway, plan));
+        }
+    }
+    for written in &entry.interwork {
+        if let Some(peer) = peers.iter().find(|peer| *peer.name == *written.value).filter(|peer| peer.mode >= plan.mode) {
+            findings.warning(written.at, format!("peer \"{}\" is no weaker than dial plan \"{}\"", peer.name, plan.name), "remove it from interwork");
+        }
+    }
+}
+
+fn weaker(peer: &Peer, plan: &DialPlan) -> String {
+    format!(
+        "peer \"{}\" is {}, weaker than dial plan \"{}\" ({}): every call would be refused",
+        peer.name,
+        mode_name(peer.mode),
+        plan.name,
+        mode_name(plan.mode)
+    )
+}
+
+fn interwork_instead(peer: &Peer, plan: &DialPlan) -> String {
+    format!("raise the peer's mode, or add interwork = [\"{}\"] to the plan \"{}\" if that is meant", peer.name, plan.name)
+}
+
+pub fn hunt_groups(written: &[written::HuntGroup], plans: &[Arc<DialPlan>], peers: &[Arc<Peer>], findings: &Findings) -> Vec<Arc<HuntGroup>> {
+    let mut groups: Vec<Arc<HuntGroup>> = Vec::new();
+    let mut keys = std::collections::HashSet::new();
+    let mut names = std::collections::HashMap::new();
+    for entry in written {
+        let peer = entry.peer.as_ref().and_then(|written| find(peers, written, false, findings));
+        let plan = entry.dial_plan.as_ref().and_then(|written| {
+            let plan = plans.iter().find(|plan| *plan.name == *written.value);
+            if plan.is_none() {
+                let known: Vec<&str> = plans.iter().map(|plan| &*plan.name).collect();
+                unknown(written, "dial plan", "dial_plans.toml", &known, findings);
+            }
+            plan
+        });
+        let (Some(name), Some(peer), Some(plan)) = (&entry.name, peer, plan) else { continue };
+        // As in Exchange, one hunt group may link several gateways to one plan; never to two.
+        let first_plan = names.entry(name.value.clone()).or_insert_with(|| Arc::clone(&plan.name));
+        if *first_plan != plan.name {
+            findings.problem(name.at, format!("hunt group \"{}\" leads to two dial plans", name.value), "write a name of its own for each plan");
+        }
+        let pilot = entry.pilot.as_ref();
+        if !keys.insert((Arc::clone(&peer.name), pilot.map(|pilot| pilot_key(&pilot.value)))) {
+            let what = match pilot {
+                Some(pilot) => format!("pilot \"{}\" of peer \"{}\" has a hunt group already", pilot.value, peer.name),
+                None => format!("peer \"{}\" has a default hunt group (one without pilot) already", peer.name),
+            };
+            findings.problem(place(pilot, entry.at), what, "write each pilot once for a peer");
+        }
+        check_pilot(entry, plan, findings);
+        if between(peer.mode, plan.mode, interworks(&plan.interwork, &peer.name)).is_err() {
+            findings.problem(place(entry.dial_plan.as_ref(), entry.at), weaker(peer, plan), interwork_instead(peer, plan));
+        }
+        let pilot = pilot.map(|pilot| pilot.value.as_str().into());
+        groups.push(Arc::new(HuntGroup { name: name.value.as_str().into(), peer: Arc::clone(&peer.name), pilot, plan: Arc::clone(plan) }));
+    }
+    for peer in peers.iter().filter(|peer| !peer.kind.is_um() && !groups.iter().any(|group| group.peer == peer.name)) {
+        let at = crate::config::finding::At { file: "hunt_groups.toml", line: 1, column: 1 };
+        findings.warning(
+            at,
+            format!("peer \"{}\" has no hunt group: every call from it is refused", peer.name),
+            format!("add [[hunt_group]] with peer = \"{}\"", peer.name),
+        );
+    }
+    groups
+}
+
+fn check_pilot(entry: &written::HuntGroup, plan: &DialPlan, findings: &Findings) {
+    let Some(pilot) = &entry.pilot else { return };
+    let user = pilot.value.trim_start_matches("sip:").split('@').next().unwrap_or_default();
+    let (decision, fits) = dial_plan::called(plan, user);
+    if fits.is_none() {
+        let wanted = decision.compared.iter().find(|(name, _)| *name == "wanted").map_or("another form", |(_, wanted)| wanted);
+        findings.problem(pilot.at, format!("pilot \"{}\" does not fit dial plan \"{}\"", pilot.value, plan.name), format!("write {wanted}"));
+    }
+}
+
+pub fn admission(written: &written::Admission) -> AdmissionLimits {
+    AdmissionLimits { calls: written.calls, calls_per_peer: written.calls_per_peer, rate: written.rate }
+}

@@ -1,0 +1,116 @@
+//! `peers.toml`: who may talk to the border, where they live, how they prove who they are.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::border::TRANSPORTS;
+use crate::config::finding::{At, Written};
+use crate::config::table::Table;
+use crate::media::control::LatchPolicy;
+use crate::policy::settings::{PeerHost, PeerKind, PeerStatus, SecurityMode};
+use crate::sdp::crypto::Suite;
+use crate::sip::Transport;
+
+const KINDS: [(&str, PeerKind); 5] =
+    [("trunk", PeerKind::Trunk), ("gateway", PeerKind::Gateway), ("pbx", PeerKind::Pbx), ("um-router", PeerKind::UmRouter), ("um-server", PeerKind::UmServer)];
+
+pub const MODES: [(&str, SecurityMode); 3] =
+    [("secured", SecurityMode::Secured), ("sip-secured", SecurityMode::SipSecured), ("unsecured", SecurityMode::Unsecured)];
+
+const STATUSES: [(&str, PeerStatus); 3] = [("enabled", PeerStatus::Enabled), ("no-new-calls", PeerStatus::NoNewCalls), ("disabled", PeerStatus::Disabled)];
+
+const LATCHES: [(&str, LatchPolicy); 3] = [("signalled-address", LatchPolicy::SignalledAddress), ("strict", LatchPolicy::Strict), ("nat", LatchPolicy::Nat)];
+
+const SUITES: [(&str, Suite); 2] =
+    [(Suite::AesCm128HmacSha1_80.name(), Suite::AesCm128HmacSha1_80), (Suite::AesCm128HmacSha1_32.name(), Suite::AesCm128HmacSha1_32)];
+
+pub struct Peer {
+    pub at: At,
+    pub name: Option<Written<String>>,
+    pub kind: Option<Written<PeerKind>>,
+    pub hosts: Vec<Written<HostWritten>>,
+    pub transport: Option<Written<Transport>>,
+    pub port: Option<u16>,
+    pub mode: Option<Written<SecurityMode>>,
+    pub tls_names: Option<Vec<Written<String>>>,
+    pub ca: Vec<Written<String>>,
+    pub certificate: Option<Written<String>>,
+    pub key: Option<Written<String>>,
+    pub listener: Option<Written<String>>,
+    pub latch: Option<Written<LatchPolicy>>,
+    pub suites: Option<Vec<Written<Suite>>>,
+    pub diversion: Option<bool>,
+    pub identity: Option<bool>,
+    pub status: PeerStatus,
+    pub probe: Option<Duration>,
+}
+
+pub type HostWritten = PeerHost;
+
+pub fn read(root: &Table<'_, '_>) -> Vec<Peer> {
+    root.tables("peer", "[[peer]]").into_iter().map(read_peer).collect()
+}
+
+fn read_peer(table: Table<'_, '_>) -> Peer {
+    let hosts = table.required_texts("hosts", "[\"sbc.carrier.example\"]");
+    let peer = Peer {
+        at: table.at(),
+        name: table.required_text("name", "\"carrier\""),
+        kind: table.required_choice("kind", &KINDS),
+        hosts: hosts.into_iter().filter_map(|host| read_host(&table, host)).collect(),
+        transport: table.required_choice("transport", &TRANSPORTS),
+        port: table.integer("port", 1..=65_535).map(|port| port.value as u16),
+        mode: table.choice("mode", &MODES),
+        tls_names: table.texts("tls_names", "[\"sbc.carrier.example\"]"),
+        ca: table.texts("ca", "\"certs/ca.pem\"").unwrap_or_default(),
+        certificate: table.text("certificate", "\"certs/sbc.pem\""),
+        key: table.text("key", "\"certs/sbc.key\""),
+        listener: table.text("listener", "\"outside\""),
+        latch: table.choice("latch", &LATCHES),
+        suites: table.choices("suites", &SUITES),
+        diversion: table.flag("diversion").map(|flag| flag.value),
+        identity: table.flag("identity").map(|flag| flag.value),
+        status: table.choice("status", &STATUSES).map(|status| status.value).unwrap_or_default(),
+        probe: table.duration("probe", Duration::from_secs(1), Duration::from_secs(3600)).map(|probe| probe.value),
+    };
+    table.finish();
+    peer
+}
+
+fn read_host(table: &Table<'_, '_>, written: Written<String>) -> Option<Written<HostWritten>> {
+    let text = written.value.trim().to_ascii_lowercase();
+    let host = match (text.parse::<IpAddr>(), text.parse::<IpNet>()) {
+        (Ok(address), _) => PeerHost::Address(address.to_canonical()),
+        (_, Ok(net)) if net.trunc() == net => PeerHost::Network(net),
+        (_, Ok(net)) => {
+            table.findings().problem(
+                written.at,
+                format!("{text} has bits beyond its prefix"),
+                format!("write \"{}\" for the network, or the address alone", net.trunc()),
+            );
+            return None;
+        }
+        _ if is_host_name(&text) => PeerHost::Name(text.as_str().into()),
+        _ => {
+            let instead =
+                "write an address (192.0.2.1), a network (192.0.2.0/28) or a host name (um1.example.com), without port; the port has a key of its own";
+            table.findings().problem(written.at, format!("\"{text}\" is no host"), instead);
+            return None;
+        }
+    };
+    Some(Written { value: host, at: written.at })
+}
+
+/// RFC 1123 §2.1, with the underscore the field is full of; not all digits and dots, which would be a mistyped address.
+pub fn is_host_name(text: &str) -> bool {
+    let labels_fit = text.split('.').all(|label| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    });
+    labels_fit && text.len() <= 253 && text.bytes().any(|b| b.is_ascii_alphabetic())
+}

@@ -1,0 +1,104 @@
+//! `um_pools.toml`, `dial_plans.toml`, `hunt_groups.toml`, `admission.toml`.
+
+use std::time::Duration;
+
+use super::peers::MODES;
+use crate::config::finding::{At, Written};
+use crate::config::table::Table;
+use crate::policy::settings::{SecurityMode, UriType};
+
+const URI_TYPES: [(&str, UriType); 3] = [("extension", UriType::Extension), ("sip-uri", UriType::SipUri), ("e164", UriType::E164)];
+
+pub struct UmPool {
+    pub name: Option<Written<String>>,
+    pub routers: Vec<Written<String>>,
+    pub servers: Vec<Written<String>>,
+    pub max_redirects: u8,
+    pub no_answer: Duration,
+}
+
+pub struct DialPlan {
+    pub at: At,
+    pub name: Option<Written<String>>,
+    pub uri_type: UriType,
+    pub digits: Option<u8>,
+    pub mode: SecurityMode,
+    pub um_pool: Option<Written<String>>,
+    pub interwork: Vec<Written<String>>,
+    pub gateways: Vec<Written<String>>,
+}
+
+pub struct HuntGroup {
+    pub at: At,
+    pub name: Option<Written<String>>,
+    pub peer: Option<Written<String>>,
+    pub pilot: Option<Written<String>>,
+    pub dial_plan: Option<Written<String>>,
+}
+
+#[derive(Default)]
+pub struct Admission {
+    pub calls: Option<u32>,
+    pub calls_per_peer: Option<u32>,
+    pub rate: Option<u32>,
+    /// Seconds.
+    pub retry_after: Option<u32>,
+}
+
+pub fn read_pools(root: &Table<'_, '_>) -> Vec<UmPool> {
+    let read = |table: Table<'_, '_>| {
+        let pool = UmPool {
+            name: table.required_text("name", "\"um\""),
+            routers: table.required_texts("routers", "[\"um-router\"]"),
+            servers: table.texts("servers", "[\"um-server\"]").unwrap_or_default(),
+            max_redirects: table.integer("max_redirects", 1..=5).map_or(5, |depth| depth.value as u8),
+            no_answer: table.duration("no_answer", Duration::from_secs(1), Duration::from_secs(32)).map_or(Duration::from_secs(10), |span| span.value),
+        };
+        table.finish();
+        pool
+    };
+    root.tables("um_pool", "[[um_pool]]").into_iter().map(read).collect()
+}
+
+pub fn read_plans(root: &Table<'_, '_>) -> Vec<DialPlan> {
+    let read = |table: Table<'_, '_>| {
+        let plan = DialPlan {
+            at: table.at(),
+            name: table.required_text("name", "\"main\""),
+            uri_type: table.choice("uri_type", &URI_TYPES).map_or(UriType::Extension, |uri_type| uri_type.value),
+            digits: table.required_integer("digits", 1..=20, "5").map(|digits| digits.value as u8),
+            mode: table.choice("mode", &MODES).map_or(SecurityMode::Secured, |mode| mode.value),
+            um_pool: table.required_text("um_pool", "\"um\""),
+            interwork: table.texts("interwork", "[\"lab-trunk\"]").unwrap_or_default(),
+            gateways: table.texts("gateways", "[\"carrier\"]").unwrap_or_default(),
+        };
+        table.finish();
+        plan
+    };
+    root.tables("dial_plan", "[[dial_plan]]").into_iter().map(read).collect()
+}
+
+pub fn read_hunt_groups(root: &Table<'_, '_>) -> Vec<HuntGroup> {
+    let read = |table: Table<'_, '_>| {
+        let group = HuntGroup {
+            at: table.at(),
+            name: table.required_text("name", "\"main\""),
+            peer: table.required_text("peer", "\"carrier\""),
+            pilot: table.text("pilot", "\"+14255550100\""),
+            dial_plan: table.required_text("dial_plan", "\"main\""),
+        };
+        table.finish();
+        group
+    };
+    root.tables("hunt_group", "[[hunt_group]]").into_iter().map(read).collect()
+}
+
+pub fn read_admission(root: &Table<'_, '_>) -> Admission {
+    let budget = |key: &'static str| root.integer(key, 0..=10_000_000).map(|limit| limit.value as u32);
+    Admission {
+        calls: budget("calls"),
+        calls_per_peer: budget("calls_per_peer"),
+        rate: budget("rate"),
+        retry_after: root.integer("retry_after", 1..=3600).map(|seconds| seconds.value as u32),
+    }
+}
