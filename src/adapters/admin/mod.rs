@@ -1,8 +1,19 @@
 //! The operator's HTTP door: `/metrics`, `/healthz`, `/readyz`.
+//!
+//! `/healthz` says that the process lives; `/readyz` that new calls should be sent here, else 503 with the reason. There is no authentication:
+//! the door stands on a loopback address unless the settings say otherwise.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -29,15 +40,101 @@ pub trait View: Send + Sync + 'static {
 /// Dropping it closes the door.
 pub struct Admin {
     bound: SocketAddr,
+    task: AbortHandle,
 }
 
 impl Admin {
-    /// Inside a tokio runtime. `None` where the settings name no address.
-    pub async fn start(settings: Settings, _view: Arc<dyn View>) -> io::Result<Option<Admin>> {
-        Ok(settings.address.map(|bound| Admin { bound }))
+    /// Inside a tokio runtime. `None` where the settings name no address. Fails where the address is not loopback without leave, or is taken.
+    pub async fn start(settings: Settings, view: Arc<dyn View>) -> io::Result<Option<Admin>> {
+        let Some(address) = settings.address else { return Ok(None) };
+        if !address.ip().is_loopback() && !settings.beyond_loopback {
+            let text = format!("admin address {address} can be reached by others and has no authentication; use 127.0.0.1 or [::1], or allow it expressly");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let listener =
+            TcpListener::bind(address).await.map_err(|error| io::Error::new(error.kind(), format!("admin address {address} cannot be used: {error}")))?;
+        let bound = listener.local_addr()?;
+        let app = Router::new().route("/metrics", get(metrics)).route("/healthz", get(async || "alive\n")).route("/readyz", get(ready)).with_state(view);
+        // Serving ends only with the task.
+        let task = tokio::spawn(async move { drop(axum::serve(listener, app).await) }).abort_handle();
+        Ok(Some(Admin { bound, task }))
     }
 
     pub fn bound(&self) -> SocketAddr {
         self.bound
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn metrics(State(view): State<Arc<dyn View>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], view.metrics())
+}
+
+async fn ready(State(view): State<Arc<dyn View>>) -> impl IntoResponse {
+    match view.ready() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    struct Border {
+        draining: AtomicBool,
+    }
+
+    impl View for Border {
+        fn metrics(&self) -> String {
+            "portcullis_calls 3\n".to_owned()
+        }
+
+        fn ready(&self) -> Result<(), &'static str> {
+            if self.draining.load(Ordering::Relaxed) { Err("draining") } else { Ok(()) }
+        }
+    }
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn three_doors_and_readiness_follows_the_view() {
+        let view = Arc::new(Border { draining: AtomicBool::new(false) });
+        let settings = Settings { address: Some("127.0.0.1:0".parse().unwrap()), beyond_loopback: false };
+        let admin = Admin::start(settings, view.clone()).await.unwrap().unwrap();
+        let metrics = get(admin.bound(), "/metrics").await;
+        assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains("version=0.0.4") && metrics.ends_with("portcullis_calls 3\n"), "{metrics}");
+        assert!(get(admin.bound(), "/healthz").await.starts_with("HTTP/1.1 200"));
+        assert!(get(admin.bound(), "/readyz").await.starts_with("HTTP/1.1 200"));
+        view.draining.store(true, Ordering::Relaxed);
+        let refused = get(admin.bound(), "/readyz").await;
+        assert!(refused.starts_with("HTTP/1.1 503") && refused.ends_with("not ready: draining\n"), "{refused}");
+        assert!(get(admin.bound(), "/healthz").await.starts_with("HTTP/1.1 200"), "draining is not dying");
+        assert!(get(admin.bound(), "/").await.starts_with("HTTP/1.1 404"));
+    }
+
+    #[tokio::test]
+    async fn an_address_others_can_reach_needs_leave() {
+        let view = Arc::new(Border { draining: AtomicBool::new(false) });
+        let open = Settings { address: Some("0.0.0.0:0".parse().unwrap()), beyond_loopback: false };
+        assert_eq!(Admin::start(open.clone(), view.clone()).await.err().map(|error| error.kind()), Some(io::ErrorKind::InvalidInput));
+        assert!(Admin::start(Settings { beyond_loopback: true, ..open }, view.clone()).await.is_ok());
+        assert!(Admin::start(Settings { address: None, beyond_loopback: false }, view).await.unwrap().is_none());
     }
 }

@@ -1,4 +1,21 @@
 //! The log: one line per fact worth telling, for people or as JSON.
+//!
+//! Neither keys nor credentials nor message bodies are ever given to it, and what others wrote is cut to one bounded line ([`clean`]). Kinds of
+//! lines that others can cause at will (strangers, malformed messages, refusals) are limited per minute; what is left out is summed up.
+
+use std::fmt::Write as _;
+
+use tracing::{debug, error, info, warn};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::flood::Flood;
+use super::redact::clean;
+use super::summary::Summary;
+use crate::media::control::Side;
+use crate::policy::verdict::{Decision, Fault};
+use crate::signaling::fact::{CallRecord, Fact, NameState, What};
+use crate::time::Time;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -13,7 +30,7 @@ pub struct Settings {
     pub format: Format,
     /// A tracing filter, such as `info` or `portcullis=debug`.
     pub filter: String,
-    /// Lines about strangers and malformed messages a minute, each; what is over is counted and summed up in one line.
+    /// Lines a minute about strangers, about malformed messages and about refusals, each; what is over is counted and summed up in one line.
     pub flood_lines: u32,
 }
 
@@ -24,4 +41,162 @@ impl Default for Settings {
 }
 
 /// Makes this process's log go to standard error. Does nothing where one is installed already.
-pub fn install(_settings: &Settings) {}
+pub fn install(settings: &Settings) {
+    let _ = tracing::subscriber::set_global_default(subscriber(settings, std::io::stderr));
+}
+
+/// As `install` makes it, to any writer. A filter that cannot be read counts as `info`.
+pub fn subscriber<W>(settings: &Settings, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    match settings.format {
+        Format::Human => Box::new(builder.with_ansi(false).with_target(false).finish()),
+        Format::Json => Box::new(builder.json().flatten_event(true).with_target(false).with_current_span(false).with_span_list(false).finish()),
+    }
+}
+
+/// Tells facts to the process's log.
+pub(super) struct Log {
+    strangers: Flood,
+    malformed: Flood,
+    refusals: Flood,
+}
+
+impl Log {
+    pub fn new(settings: &Settings) -> Log {
+        let flood = || Flood::new(settings.flood_lines);
+        Log { strangers: flood(), malformed: flood(), refusals: flood() }
+    }
+
+    /// Sums up what was left out in a minute that is over.
+    pub fn turn(&mut self, now: Time) {
+        for (kind, flood) in [("strangers", &mut self.strangers), ("malformed messages", &mut self.malformed), ("refusals", &mut self.refusals)] {
+            if let Some(lines) = flood.turn(now) {
+                info!(kind, lines, "lines left out");
+            }
+        }
+    }
+
+    /// `summary`: of the message, where the fact holds one.
+    pub fn tell(&mut self, fact: &Fact, summary: Option<&Summary>) {
+        self.turn(fact.at);
+        let call = fact.call.map(|call| call.0);
+        match &fact.what {
+            What::Received { leg, flow, bytes, retransmission } => {
+                debug!(call, leg = leg.map(side), from = %flow.remote, transport = %flow.transport, message = %said(summary), bytes = bytes.len(), retransmission, "received");
+            }
+            What::Sent { leg, transport, remote, bytes, retransmission } => {
+                debug!(call, leg = leg.map(side), to = %remote, %transport, message = %said(summary), bytes = bytes.len(), retransmission, "sent");
+            }
+            What::Stranger { transport, remote, decision } => {
+                if self.strangers.admits() {
+                    info!(from = %remote, %transport, reason = reason(decision), rule = %clean(&decision.rule), compared = %compared(decision), "stranger");
+                }
+            }
+            What::Malformed { flow, peer, reason, detail } => {
+                if self.malformed.admits() {
+                    warn!(call, %peer, from = %flow.remote, transport = %flow.transport, %reason, detail, "malformed message");
+                }
+            }
+            What::Decided(decisions) => decisions.iter().for_each(|decision| self.decision(call, decision)),
+            What::CallBegan { peer, from, to } => info!(call, %peer, from = %clean(from), to = %clean(to), "call began"),
+            What::CallProgressed { status } => debug!(call, status, "call progressed"),
+            What::CallAnswered => info!(call, "call answered"),
+            What::Redirected { hop } => {
+                info!(call, status = hop.status, from = %clean(&hop.from), to = %clean(&hop.to), transport = %hop.transport, "redirect followed");
+            }
+            What::FailedOver { peer, target, why } => warn!(call, %peer, %target, reason = %why, meaning = why.meaning(), "target given up"),
+            What::Held { by, held } => debug!(call, by = side(*by), held, "hold"),
+            What::CallEnded(record) => call_ended(record),
+            What::Standalone { method, peer, status, reason } => {
+                if *status < 400 {
+                    debug!(call, %peer, method = %clean(method), status, %reason, "request outside a call");
+                } else if self.refusals.admits() {
+                    info!(call, %peer, method = %clean(method), status, %reason, "request outside a call refused");
+                }
+            }
+            What::PeerName { name, state } => match state {
+                NameState::Fresh { addresses } => info!(%name, ?addresses, "peer name resolved"),
+                NameState::Kept { error, grace } => {
+                    warn!(%name, ?error, grace_s = grace.as_secs(), "peer name not answered: the last good addresses are kept; check the DNS servers");
+                }
+                NameState::Gone { error } => error!(%name, ?error, "peer name has no addresses: who comes from there is a stranger"),
+            },
+            What::PeersShareAddress { place, transport, peers, told_apart: true } => {
+                info!(%place, %transport, peers = %peers.join(" "), "peers share an address; their certificates tell them apart");
+            }
+            What::PeersShareAddress { place, transport, peers, told_apart: false } => {
+                warn!(%place, %transport, peers = %peers.join(" "), event = 1175, "peers share an address and nothing tells them apart: each is a stranger there; \
+                     give them addresses of their own, or TLS with certificate names of their own");
+            }
+            What::PeersChanged { number } => info!(number, "peer table in force"),
+            What::PoliciesChanged { number } => info!(number, "policy set in force"),
+            What::Draining { calls } => info!(calls, "draining: new calls are refused"),
+            What::Drained => info!("drained"),
+        }
+    }
+
+    fn decision(&mut self, call: Option<u64>, decision: &Decision) {
+        let rule = clean(&decision.rule);
+        match decision.refused {
+            None => debug!(call, stage = decision.stage, rule, compared = %compared(decision), "passed"),
+            Some(reason) => {
+                if self.refusals.admits() {
+                    info!(call, stage = decision.stage, rule, %reason, meaning = reason.meaning(), compared = %compared(decision), "refused");
+                }
+            }
+        }
+    }
+}
+
+fn call_ended(record: &CallRecord) {
+    let (call, reason) = (record.call.0, record.reason);
+    let setup_ms = record.answered.map(|at| at.since(record.began).as_millis() as u64);
+    let talk_ms = record.answered.map(|at| record.ended.since(at).as_millis() as u64);
+    let (peer_a, mode_a) = (&record.a.peer, record.a.mode);
+    let (peer_b, mode_b) = (record.b.as_ref().map(|leg| &*leg.peer), record.b.as_ref().map(|leg| tracing::field::debug(leg.mode)));
+    let released_by = tracing::field::debug(record.released_by);
+    match reason.fault() {
+        Fault::None | Fault::Peer => {
+            info!(call, %reason, status = record.status, released_by, setup_ms, talk_ms, %peer_a, ?mode_a, peer_b, mode_b, "call ended");
+        }
+        fault @ (Fault::Policy | Fault::Resource | Fault::Us) => {
+            let meaning = reason.meaning();
+            warn!(call, %reason, ?fault, meaning, status = record.status, released_by, setup_ms, talk_ms, %peer_a, ?mode_a, peer_b, mode_b, "call ended");
+        }
+    }
+}
+
+fn side(side: Side) -> &'static str {
+    match side {
+        Side::A => "A",
+        Side::B => "B",
+    }
+}
+
+fn said(summary: Option<&Summary>) -> String {
+    match summary {
+        None => "unreadable".to_owned(),
+        Some(Summary { method, status: None }) => clean(method),
+        Some(Summary { method, status: Some(status) }) => format!("{status} {}", clean(method)),
+    }
+}
+
+fn reason(decision: &Decision) -> &'static str {
+    decision.refused.map_or("", |reason| reason.code())
+}
+
+/// Name and value of all that was compared, on one line.
+pub(super) fn compared(decision: &Decision) -> String {
+    let mut text = String::new();
+    for (name, value) in &decision.compared {
+        let space = if text.is_empty() { "" } else { " " };
+        // Writing into a String does not fail.
+        let _ = write!(text, "{space}{name}={}", clean(value));
+    }
+    text
+}
+

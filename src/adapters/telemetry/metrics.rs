@@ -1,22 +1,226 @@
 //! The metrics, in Prometheus' text exposition.
+//!
+//! Every label has a bounded set of values: configured peer names (up to a limit, then `other`), reason codes, known methods, status classes,
+//! transports, security modes. Nothing a stranger or a caller writes becomes a label.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use super::summary::Summary;
+use crate::media::control::SideReport;
+use crate::policy::settings::SecurityMode;
+use crate::policy::verdict::{Fault, Reason};
+use crate::signaling::fact::{CallRecord, Fact, NameState, ReleasedBy, What};
+use crate::sip::Transport;
+
+/// Distinct values one label with names from the policy set may have.
+const NAMES: usize = 1000;
+
+/// Seconds from INVITE to 2xx: from a machine that answers to a phone that rings.
+const SETUP: [f64; 13] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0, 180.0];
+const TALK: [f64; 10] = [1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0];
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
-    registry: Arc<prometheus::Registry>,
+    registry: Registry,
+    named: Arc<Mutex<HashSet<Arc<str>>>>,
+    calls: IntGauge,
+    began: IntCounterVec,
+    ended: IntCounterVec,
+    modes: IntCounterVec,
+    progress: Histogram,
+    setup: Histogram,
+    talk: Histogram,
+    refusals: IntCounterVec,
+    redirects: IntCounterVec,
+    failovers: IntCounterVec,
+    standalone: IntCounterVec,
+    messages: IntCounterVec,
+    retransmissions: IntCounterVec,
+    strangers: IntCounterVec,
+    malformed: IntCounterVec,
+    media_packets: IntCounterVec,
+    media_lost: IntCounterVec,
+    media_refused: IntCounterVec,
+    peer_names: IntGaugeVec,
+    peer_table: IntGauge,
+    policy_set: IntGauge,
+    draining: IntGauge,
+    lost: IntCounterVec,
+    records: IntCounter,
+    record_failures: IntCounter,
 }
 
 impl Metrics {
     pub fn new() -> Metrics {
-        Metrics { registry: Arc::new(prometheus::Registry::new()) }
+        let registry = Registry::new();
+        let r = &registry;
+        let metrics = Metrics {
+            calls: gauge(r, "portcullis_calls", "Calls up or being set up"),
+            began: counters(r, "portcullis_calls_began_total", "Calls that began, by the peer that called", &["peer"]),
+            ended: counters(r, "portcullis_calls_ended_total", "Calls that ended", &["peer", "answered", "released_by", "reason", "fault"]),
+            modes: counters(r, "portcullis_calls_total", "Calls that ended, by the security mode of either leg", &["mode_a", "mode_b"]),
+            progress: histogram(r, "portcullis_call_progress_seconds", "From INVITE to the first answer above 100 of the called side", &SETUP),
+            setup: histogram(r, "portcullis_call_setup_seconds", "From INVITE to 2xx", &SETUP),
+            talk: histogram(r, "portcullis_call_talk_seconds", "From 2xx to the end", &TALK),
+            refusals: counters(r, "portcullis_refusals_total", "Requests of peers refused by the border itself", &["reason"]),
+            redirects: counters(r, "portcullis_redirects_total", "3xx answers followed inside", &["status"]),
+            failovers: counters(r, "portcullis_failovers_total", "Targets given up for another", &["peer", "reason"]),
+            standalone: counters(r, "portcullis_standalone_total", "Requests outside calls", &["peer", "method", "class"]),
+            messages: counters(r, "portcullis_messages_total", "SIP messages", &["direction", "transport", "method", "class"]),
+            retransmissions: counters(r, "portcullis_retransmissions_total", "SIP messages seen or sent before", &["direction", "transport"]),
+            strangers: counters(r, "portcullis_strangers_total", "Datagrams and connections of strangers", &["transport", "reason"]),
+            malformed: counters(r, "portcullis_malformed_total", "Messages of peers that are no SIP we can take", &["peer", "reason"]),
+            media_packets: counters(r, "portcullis_media_packets_total", "RTP packets of ended calls", &["leg", "direction"]),
+            media_lost: counters(r, "portcullis_media_lost_total", "RTP packets of ended calls that never came", &["leg"]),
+            media_refused: counters(r, "portcullis_media_refused_total", "Media packets of ended calls refused", &["leg", "cause"]),
+            peer_names: gauges(r, "portcullis_peer_name_addresses", "Addresses a peer's host name has; kept: of an answer past its time", &["name", "state"]),
+            peer_table: gauge(r, "portcullis_peer_table_number", "Number of the peer table in force"),
+            policy_set: gauge(r, "portcullis_policy_set_number", "Number of the policy set in force"),
+            draining: gauge(r, "portcullis_draining", "1 while new calls are refused and old ones may end"),
+            lost: counters(r, "portcullis_telemetry_lost_total", "Facts dropped because the queue was full", &["kind"]),
+            records: counter(r, "portcullis_call_records_total", "Call records written"),
+            record_failures: counter(r, "portcullis_call_record_failures_total", "Call records that could not be written"),
+            named: Arc::default(),
+            registry: registry.clone(),
+        };
+        let build = Opts::new("portcullis_build_info", "Always 1").const_label("version", env!("CARGO_PKG_VERSION"));
+        if let Ok(build) = IntGauge::with_opts(build) {
+            build.set(1);
+            registered(r, build);
+        }
+        metrics
     }
 
     /// Prometheus' text exposition, version 0.0.4.
     pub fn text(&self) -> String {
-        let _ = &self.registry;
-        String::new()
+        let mut out = Vec::new();
+        // Writing into memory does not fail.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut out);
+        String::from_utf8(out).unwrap_or_default()
+    }
+
+    pub(super) fn lost(&self, vital: bool) -> IntCounter {
+        self.lost.with_label_values(&[if vital { "calls" } else { "traffic" }])
+    }
+
+    pub(super) fn record_written(&self, well: bool) {
+        if well { self.records.inc() } else { self.record_failures.inc() }
+    }
+
+    /// `summary`: of the message, where the fact holds one.
+    pub(super) fn count(&self, fact: &Fact, summary: Option<&Summary>) {
+        match &fact.what {
+            What::Received { flow, retransmission, .. } => self.message("received", flow.transport, *retransmission, summary),
+            What::Sent { transport, retransmission, .. } => self.message("sent", *transport, *retransmission, summary),
+            What::Stranger { transport, decision, .. } => {
+                let reason = decision.refused.map_or("", Reason::code);
+                self.strangers.with_label_values(&[transport.uri_token(), reason]).inc();
+            }
+            What::Malformed { peer, reason, .. } => self.malformed.with_label_values(&[self.name(peer).as_ref(), reason.code()]).inc(),
+            What::CallBegan { peer, .. } => {
+                self.calls.inc();
+                self.began.with_label_values(&[self.name(peer).as_ref()]).inc();
+            }
+            What::CallEnded(record) => self.call_ended(record),
+            What::Redirected { hop } => self.redirects.with_label_values(&[class_of(hop.status)]).inc(),
+            What::FailedOver { peer, why, .. } => self.failovers.with_label_values(&[self.name(peer).as_ref(), why.code()]).inc(),
+            What::Standalone { method, peer, status, reason } => {
+                self.standalone.with_label_values(&[self.name(peer).as_ref(), known_method(method), class_of(*status)]).inc();
+                if *reason != Reason::Answered {
+                    self.refusals.with_label_values(&[reason.code()]).inc();
+                }
+            }
+            What::PeerName { name, state } => self.peer_name(name, state),
+            What::PeersChanged { number } => self.peer_table.set(i64::try_from(*number).unwrap_or(i64::MAX)),
+            What::PoliciesChanged { number } => self.policy_set.set(i64::try_from(*number).unwrap_or(i64::MAX)),
+            What::Draining { .. } => self.draining.set(1),
+            What::Decided(_) | What::CallProgressed { .. } | What::CallAnswered | What::Held { .. } | What::PeersShareAddress { .. } | What::Drained => {}
+        }
+    }
+
+    fn message(&self, direction: &str, transport: Transport, retransmission: bool, summary: Option<&Summary>) {
+        let (method, class) =
+            summary.map_or(("unreadable", "unreadable"), |summary| (known_method(&summary.method), summary.status.map_or("request", class_of)));
+        self.messages.with_label_values(&[direction, transport.uri_token(), method, class]).inc();
+        if retransmission {
+            self.retransmissions.with_label_values(&[direction, transport.uri_token()]).inc();
+        }
+    }
+
+    fn call_ended(&self, record: &CallRecord) {
+        self.calls.dec();
+        let peer = self.name(&record.a.peer);
+        let answered = if record.answered.is_some() { "yes" } else { "no" };
+        let labels = [peer.as_ref(), answered, released_by(record.released_by), record.reason.code(), fault(record.reason.fault())];
+        self.ended.with_label_values(&labels).inc();
+        self.modes.with_label_values(&[mode(Some(record.a.mode)), mode(record.b.as_ref().map(|leg| leg.mode))]).inc();
+        if let Some(progressed) = record.progressed {
+            self.progress.observe(progressed.since(record.began).as_secs_f64());
+        }
+        match record.answered {
+            Some(answered) => {
+                self.setup.observe(answered.since(record.began).as_secs_f64());
+                self.talk.observe(record.ended.since(answered).as_secs_f64());
+            }
+            None if record.released_by == ReleasedBy::Border => self.refusals.with_label_values(&[record.reason.code()]).inc(),
+            None => {}
+        }
+        if let Some(media) = &record.media {
+            self.media("a", &media.a);
+            self.media("b", &media.b);
+        }
+    }
+
+    fn media(&self, leg: &str, side: &SideReport) {
+        self.media_packets.with_label_values(&[leg, "received"]).inc_by(side.received);
+        self.media_packets.with_label_values(&[leg, "sent"]).inc_by(side.sent);
+        self.media_lost.with_label_values(&[leg]).inc_by(side.lost);
+        for (cause, count) in [
+            ("source", side.refused_source),
+            ("authentication", side.refused_authentication),
+            ("replay", side.refused_replay),
+            ("malformed", side.refused_malformed),
+            ("not_ready", side.refused_not_ready),
+        ] {
+            self.media_refused.with_label_values(&[leg, cause]).inc_by(count);
+        }
+    }
+
+    fn peer_name(&self, name: &Arc<str>, state: &NameState) {
+        let name = self.name(name);
+        let fresh = self.peer_names.with_label_values(&[name.as_ref(), "fresh"]);
+        let kept = self.peer_names.with_label_values(&[name.as_ref(), "kept"]);
+        match state {
+            NameState::Fresh { addresses } => {
+                fresh.set(i64::try_from(addresses.len()).unwrap_or(i64::MAX));
+                kept.set(0);
+            }
+            NameState::Kept { .. } => {
+                kept.set(fresh.get().max(kept.get()));
+                fresh.set(0);
+            }
+            NameState::Gone { .. } => {
+                fresh.set(0);
+                kept.set(0);
+            }
+        }
+    }
+
+    /// Names come from the policy set; reloads could still bring ever new ones.
+    fn name(&self, name: &Arc<str>) -> Arc<str> {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if named.contains(name) {
+            return Arc::clone(name);
+        }
+        if named.len() >= NAMES {
+            return "other".into();
+        }
+        named.insert(Arc::clone(name));
+        Arc::clone(name)
     }
 }
 
@@ -24,4 +228,100 @@ impl Default for Metrics {
     fn default() -> Metrics {
         Metrics::new()
     }
+}
+
+fn known_method(method: &str) -> &'static str {
+    const KNOWN: [&str; 15] = [
+        "INVITE",
+        "ACK",
+        "BYE",
+        "CANCEL",
+        "OPTIONS",
+        "REGISTER",
+        "PRACK",
+        "UPDATE",
+        "REFER",
+        "NOTIFY",
+        "SUBSCRIBE",
+        "INFO",
+        "MESSAGE",
+        "PUBLISH",
+        "unreadable",
+    ];
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
+}
+
+fn class_of(status: u16) -> &'static str {
+    match status {
+        100..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        500..600 => "5xx",
+        600..700 => "6xx",
+        _ => "other",
+    }
+}
+
+fn released_by(by: ReleasedBy) -> &'static str {
+    match by {
+        ReleasedBy::Caller => "caller",
+        ReleasedBy::Called => "called",
+        ReleasedBy::Border => "border",
+    }
+}
+
+fn fault(fault: Fault) -> &'static str {
+    match fault {
+        Fault::None => "none",
+        Fault::Peer => "peer",
+        Fault::Policy => "policy",
+        Fault::Resource => "resource",
+        Fault::Us => "us",
+    }
+}
+
+fn mode(mode: Option<SecurityMode>) -> &'static str {
+    match mode {
+        Some(SecurityMode::Unsecured) => "unsecured",
+        Some(SecurityMode::SipSecured) => "sip-secured",
+        Some(SecurityMode::Secured) => "secured",
+        None => "none",
+    }
+}
+
+/// Names and labels are this file's own and distinct, so making and registering them cannot fail; a test scrapes every one.
+fn registered<C: prometheus::core::Collector + 'static>(registry: &Registry, collector: C) {
+    let done = registry.register(Box::new(collector));
+    debug_assert!(done.is_ok(), "{done:?}");
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    let counter = IntCounter::new(name, help).expect("a metric of this file");
+    registered(registry, counter.clone());
+    counter
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels).expect("a metric of this file");
+    registered(registry, counters.clone());
+    counters
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    let gauge = IntGauge::new(name, help).expect("a metric of this file");
+    registered(registry, gauge.clone());
+    gauge
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect("a metric of this file");
+    registered(registry, gauges.clone());
+    gauges
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())).expect("a metric of this file");
+    registered(registry, histogram.clone());
+    histogram
 }

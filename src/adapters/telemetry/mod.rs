@@ -1,23 +1,36 @@
 //! Everything observable, made from the one stream of facts: logs, metrics, call records and ladders.
 //!
-//! Facts come in by [`Sink::put`], which never waits: what finds the queue full is dropped and counted. One thread takes them out.
+//! Facts come in by [`Sink::put`], which never waits: what finds the queue full is dropped and counted. The last quarter of the queue is kept
+//! for the life of calls, so that a flood of messages or strangers cannot cost a call record. One thread takes the facts out; a slow disk
+//! slows that thread and nothing else.
 
+mod flood;
 pub mod ladder;
 pub mod log;
 pub mod metrics;
 pub mod records;
 mod redact;
+mod summary;
+mod wall;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
+use std::time::{Duration, Instant};
+
+use prometheus::IntCounter;
+use tokio::sync::mpsc;
 
 pub use metrics::Metrics;
 pub use redact::redact;
+pub use wall::Anchor;
 
-use crate::signaling::fact::{CallId, Fact};
-use crate::time::Time;
+use self::ladder::Ladders;
+use self::log::Log;
+use self::records::RecordFile;
+use self::summary::Summary;
+use crate::signaling::fact::{CallId, Fact, What};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -35,39 +48,91 @@ impl Default for Settings {
     }
 }
 
-/// Ties the process's line of time to the wall clock.
-#[derive(Clone, Copy, Debug)]
-pub struct Anchor {
-    pub time: Time,
-    pub wall: SystemTime,
-}
-
-impl Anchor {
-    /// The wall-clock time of a point on the process's line.
-    pub fn wall(&self, at: Time) -> SystemTime {
-        if at >= self.time { self.wall + at.since(self.time) } else { self.wall - self.time.since(at) }
-    }
+enum Item {
+    Fact(Fact),
+    /// All that came before has been taken out.
+    Flushed(std_mpsc::SyncSender<()>),
 }
 
 /// The way in. Cheap to clone, never blocks.
 #[derive(Clone)]
 pub struct Sink {
-    _lost: Arc<std::sync::atomic::AtomicU64>,
+    queue: mpsc::Sender<Item>,
+    /// Places kept for the life of calls.
+    kept: usize,
+    lost_traffic: IntCounter,
+    lost_calls: IntCounter,
 }
 
 impl Sink {
-    pub fn put(&self, _fact: Fact) {}
+    pub fn put(&self, fact: Fact) {
+        if is_vital(&fact.what) {
+            if self.queue.try_send(Item::Fact(fact)).is_err() {
+                self.lost_calls.inc();
+            }
+        } else if self.queue.capacity() <= self.kept || self.queue.try_send(Item::Fact(fact)).is_err() {
+            self.lost_traffic.inc();
+        }
+    }
 }
 
-/// The way out: what was made of the facts.
+/// Facts that records and gauges cannot do without; they are few per call.
+fn is_vital(what: &What) -> bool {
+    match what {
+        What::Received { .. } | What::Sent { .. } | What::Stranger { .. } | What::Malformed { .. } | What::Standalone { .. } | What::Decided(_) => false,
+        What::CallBegan { .. }
+        | What::CallProgressed { .. }
+        | What::CallAnswered
+        | What::Redirected { .. }
+        | What::FailedOver { .. }
+        | What::Held { .. }
+        | What::CallEnded(_)
+        | What::PeerName { .. }
+        | What::PeersShareAddress { .. }
+        | What::PeersChanged { .. }
+        | What::PoliciesChanged { .. }
+        | What::Draining { .. }
+        | What::Drained => true,
+    }
+}
+
+/// The way out: what was made of the facts. The thread ends when every `Sink` and this have gone.
 pub struct Telemetry {
     metrics: Metrics,
+    ladders: Arc<Mutex<Ladders>>,
+    anchor: Anchor,
+    reopen: Arc<AtomicBool>,
+    queue: mpsc::Sender<Item>,
 }
 
 impl Telemetry {
     /// Starts the thread. Fails where the records' file cannot be opened. Does not install the log: see [`log::install`].
-    pub fn start(_settings: Settings, _anchor: Anchor) -> io::Result<(Sink, Telemetry)> {
-        Ok((Sink { _lost: Arc::default() }, Telemetry { metrics: Metrics::new() }))
+    pub fn start(settings: Settings, anchor: Anchor) -> io::Result<(Sink, Telemetry)> {
+        let records = match &settings.records {
+            Some(path) => {
+                let named = |error: io::Error| io::Error::new(error.kind(), format!("call records cannot be written to {}: {error}", path.display()));
+                Some(RecordFile::open(path).map_err(named)?)
+            }
+            None => None,
+        };
+        let places = settings.queue.max(256);
+        let (queue, facts) = mpsc::channel(places);
+        let metrics = Metrics::new();
+        let ladders = Arc::new(Mutex::new(Ladders::new(settings.ladder.clone())));
+        let reopen = Arc::<AtomicBool>::default();
+        let rendering = Rendering {
+            log: Log::new(&settings.log),
+            metrics: metrics.clone(),
+            records,
+            ladders: (settings.ladder.calls > 0).then(|| Arc::clone(&ladders)),
+            anchor,
+            reopen: Arc::clone(&reopen),
+        };
+        // The log that holds for the caller's thread holds for this one as well.
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || tracing::dispatcher::with_default(&dispatch, || rendering.run(facts)))?;
+        let sink = Sink { queue: queue.clone(), kept: places / 4, lost_traffic: metrics.lost(false), lost_calls: metrics.lost(true) };
+        Ok((sink, Telemetry { metrics, ladders, anchor, reopen, queue }))
     }
 
     /// Cheap to clone.
@@ -75,21 +140,85 @@ impl Telemetry {
         self.metrics.clone()
     }
 
-    /// The ladder of one call still held in memory.
-    pub fn ladder(&self, _call: CallId) -> Option<String> {
-        None
+    /// The ladder of one call still held in memory, with wall-clock times.
+    pub fn ladder(&self, call: CallId) -> Option<String> {
+        let facts = self.ladders.lock().unwrap_or_else(PoisonError::into_inner).facts(call)?;
+        Some(ladder::render_at(&facts, &self.anchor))
     }
 
     /// Calls held in memory, oldest first.
     pub fn ladders(&self) -> Vec<CallId> {
-        Vec::new()
+        self.ladders.lock().unwrap_or_else(PoisonError::into_inner).calls()
     }
 
-    /// The records' file is closed and opened anew, as after a rotation. Returns at once.
-    pub fn reopen(&self) {}
+    /// The records' file is opened anew before the next record, as after a rotation. Returns at once.
+    pub fn reopen(&self) {
+        self.reopen.store(true, Ordering::Relaxed);
+    }
 
-    /// Waits until every fact put before this call has been taken out, at most `limit`; says whether it was.
-    pub fn flush(&self, _limit: Duration) -> bool {
-        true
+    /// Waits until every fact put before this call has been taken out, at most `limit`; says whether it was. Blocks the thread.
+    pub fn flush(&self, limit: Duration) -> bool {
+        let began = Instant::now();
+        let (done, flushed) = std_mpsc::sync_channel(1);
+        let mut item = Item::Flushed(done);
+        loop {
+            match self.queue.try_send(item) {
+                Ok(()) => break,
+                Err(mpsc::error::TrySendError::Full(back)) if began.elapsed() < limit => {
+                    item = back;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(_) => return false,
+            }
+        }
+        flushed.recv_timeout(limit.saturating_sub(began.elapsed())).is_ok()
+    }
+}
+
+/// The thread's own.
+struct Rendering {
+    log: Log,
+    metrics: Metrics,
+    records: Option<RecordFile>,
+    ladders: Option<Arc<Mutex<Ladders>>>,
+    anchor: Anchor,
+    reopen: Arc<AtomicBool>,
+}
+
+impl Rendering {
+    fn run(mut self, mut facts: mpsc::Receiver<Item>) {
+        while let Some(item) = facts.blocking_recv() {
+            match item {
+                Item::Fact(fact) => self.render(fact),
+                Item::Flushed(done) => drop(done.try_send(())),
+            }
+        }
+    }
+
+    fn render(&mut self, fact: Fact) {
+        let summary = match &fact.what {
+            What::Received { bytes, .. } | What::Sent { bytes, .. } => Summary::of(bytes),
+            _ => None,
+        };
+        self.metrics.count(&fact, summary.as_ref());
+        self.log.tell(&fact, summary.as_ref());
+        if let What::CallEnded(record) = &fact.what {
+            self.record(record);
+        }
+        if let (Some(ladders), Some(_)) = (&self.ladders, fact.call) {
+            ladders.lock().unwrap_or_else(PoisonError::into_inner).keep(fact);
+        }
+    }
+
+    fn record(&mut self, record: &crate::signaling::fact::CallRecord) {
+        let Some(file) = &mut self.records else { return };
+        if self.reopen.swap(false, Ordering::Relaxed) {
+            file.reopen();
+        }
+        let written = file.append(&records::line(record, &self.anchor));
+        self.metrics.record_written(written.is_ok());
+        if let Err(error) = written {
+            tracing::error!(call = record.call.0, %error, "call record not written; check the disk and the path of the records");
+        }
     }
 }

@@ -1,9 +1,217 @@
-//! Call records: one JSON line per call, with both legs.
+//! Call records: one line of JSON per call, with both legs, appended to a file that rotation may move away at any time.
+//!
+//! Times are RFC 3339 in UTC with milliseconds, durations milliseconds. Keys stand in the same order in every record; what is not known is null.
 
-use super::Anchor;
-use crate::signaling::fact::CallRecord;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::redact::clean;
+use super::wall::Anchor;
+use crate::media::control::{Report, SideReport};
+use crate::policy::settings::SecurityMode;
+use crate::policy::verdict::{Fault, Reason};
+use crate::sdp::crypto::Suite;
+use crate::signaling::fact::{CallRecord, Hop, LegRecord, ReleasedBy};
+use crate::sip::Transport;
 
 /// The record as one line of JSON, without the newline.
-pub fn line(_record: &CallRecord, _anchor: &Anchor) -> String {
-    String::new()
+pub fn line(record: &CallRecord, anchor: &Anchor) -> String {
+    let answered_for = record.answered.map(|answered| millis(record.ended.since(answered)));
+    let line = Line {
+        call: record.call.0,
+        began: anchor.rfc3339(record.began),
+        progressed: record.progressed.map(|at| anchor.rfc3339(at)),
+        answered: record.answered.map(|at| anchor.rfc3339(at)),
+        ended: anchor.rfc3339(record.ended),
+        progress_ms: record.progressed.map(|at| millis(at.since(record.began))),
+        setup_ms: record.answered.map(|at| millis(at.since(record.began))),
+        talk_ms: answered_for,
+        total_ms: millis(record.ended.since(record.began)),
+        from: clean(&record.from),
+        to: clean(&record.to),
+        dial_plan: record.dial_plan.as_deref(),
+        status: record.status,
+        reason: record.reason,
+        fault: record.reason.fault(),
+        released_by: record.released_by,
+        redirects: &record.redirects,
+        a: Leg::of(&record.a),
+        b: record.b.as_ref().map(Leg::of),
+        media: record.media.as_ref().map(Media::of),
+    };
+    // Nothing in a Line can fail to be JSON: every key is a string, every number finite.
+    serde_json::to_string(&line).unwrap_or_default()
 }
+
+#[derive(Serialize)]
+struct Line<'a> {
+    call: u64,
+    began: String,
+    progressed: Option<String>,
+    answered: Option<String>,
+    ended: String,
+    progress_ms: Option<u64>,
+    setup_ms: Option<u64>,
+    talk_ms: Option<u64>,
+    total_ms: u64,
+    from: String,
+    to: String,
+    dial_plan: Option<&'a str>,
+    status: Option<u16>,
+    reason: Reason,
+    fault: Fault,
+    released_by: ReleasedBy,
+    redirects: &'a [Hop],
+    a: Leg<'a>,
+    b: Option<Leg<'a>>,
+    media: Option<Media>,
+}
+
+#[derive(Serialize)]
+struct Leg<'a> {
+    peer: &'a str,
+    call_id: String,
+    transport: Transport,
+    remote: SocketAddr,
+    tls: Option<Tls<'a>>,
+    mode: SecurityMode,
+    srtp_suite: Option<Suite>,
+    codec: Option<String>,
+}
+
+impl Leg<'_> {
+    fn of(leg: &LegRecord) -> Leg<'_> {
+        Leg {
+            peer: &leg.peer,
+            call_id: clean(&leg.call_id),
+            transport: leg.transport,
+            remote: leg.remote,
+            tls: leg.tls.as_deref().map(|tls| Tls { version: &tls.version, cipher: &tls.cipher, names: tls.names.iter().map(|name| clean(name)).collect() }),
+            mode: leg.mode,
+            srtp_suite: leg.suite,
+            codec: leg.codec.as_deref().map(clean),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Tls<'a> {
+    version: &'a str,
+    cipher: &'a str,
+    /// Of the other end's certificate.
+    names: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Media {
+    a_to_b: Direction,
+    b_to_a: Direction,
+}
+
+impl Media {
+    fn of(report: &Report) -> Media {
+        Media { a_to_b: Direction::of(&report.a, &report.b), b_to_a: Direction::of(&report.b, &report.a) }
+    }
+}
+
+/// One direction of the sound: what came in on one leg and went out on the other.
+#[derive(Serialize)]
+struct Direction {
+    received: u64,
+    received_bytes: u64,
+    sent: u64,
+    lost: u64,
+    loss_percent: f64,
+    jitter_ms: f64,
+    rtcp_received: u64,
+    rtcp_sent: u64,
+    from: Option<SocketAddr>,
+    refused: Refused,
+}
+
+#[derive(Serialize)]
+struct Refused {
+    source: u64,
+    authentication: u64,
+    replay: u64,
+    malformed: u64,
+    not_ready: u64,
+}
+
+impl Direction {
+    fn of(from: &SideReport, to: &SideReport) -> Direction {
+        let expected = from.received.saturating_add(from.lost);
+        let loss = if expected == 0 { 0.0 } else { 100.0 * from.lost as f64 / expected as f64 };
+        Direction {
+            received: from.received,
+            received_bytes: from.received_bytes,
+            sent: to.sent,
+            lost: from.lost,
+            loss_percent: (loss * 100.0).round() / 100.0,
+            jitter_ms: f64::from(from.jitter_us) / 1000.0,
+            rtcp_received: from.rtcp_received,
+            rtcp_sent: to.rtcp_sent,
+            from: from.latched,
+            refused: Refused {
+                source: from.refused_source,
+                authentication: from.refused_authentication,
+                replay: from.refused_replay,
+                malformed: from.refused_malformed,
+                not_ready: from.refused_not_ready,
+            },
+        }
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The file records are appended to.
+pub(super) struct RecordFile {
+    path: PathBuf,
+    file: Option<File>,
+    /// The last write may have left half a line.
+    torn: bool,
+}
+
+impl RecordFile {
+    pub fn open(path: &Path) -> io::Result<RecordFile> {
+        Ok(RecordFile { path: path.to_owned(), file: Some(append(path)?), torn: false })
+    }
+
+    /// After a rotation: what is written next goes to a new file of the old name.
+    pub fn reopen(&mut self) {
+        self.file = None;
+        self.torn = false;
+    }
+
+    pub fn append(&mut self, line: &str) -> io::Result<()> {
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => append(&self.path)?,
+        };
+        // One write per record, so that another reader or writer of the file never sees half of one.
+        let mut text = String::with_capacity(line.len() + 2);
+        if self.torn {
+            text.push('\n');
+        }
+        text.push_str(line);
+        text.push('\n');
+        self.torn = true;
+        let written = file.write_all(text.as_bytes());
+        self.file = Some(file);
+        self.torn = written.is_err();
+        written
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).open(path)
+}
+

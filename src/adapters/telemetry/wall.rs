@@ -1,0 +1,54 @@
+//! The wall clock, which appears only where facts are rendered (RFC 3339, UTC, milliseconds).
+
+use std::time::SystemTime;
+
+use time::OffsetDateTime;
+
+use crate::time::Time;
+
+/// Ties the process's line of time to the wall clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Anchor {
+    pub time: Time,
+    pub wall: SystemTime,
+}
+
+impl Anchor {
+    /// The wall-clock time of a point on the process's line.
+    pub fn wall(&self, at: Time) -> SystemTime {
+        // Only one of the two differences is more than nothing.
+        self.wall + at.since(self.time) - self.time.since(at)
+    }
+
+    /// Such as `2026-11-20T13:05:52.017Z`.
+    pub fn rfc3339(&self, at: Time) -> String {
+        let wall = OffsetDateTime::from(self.wall(at));
+        let (year, month, day) = wall.to_calendar_date();
+        format!("{year:04}-{:02}-{day:02}T{}Z", u8::from(month), clock(wall))
+    }
+
+    /// Such as `13:05:52.017`.
+    pub fn clock(&self, at: Time) -> String {
+        clock(OffsetDateTime::from(self.wall(at)))
+    }
+}
+
+fn clock(wall: OffsetDateTime) -> String {
+    let (hour, minute, second, milli) = wall.to_hms_milli();
+    format!("{hour:02}:{minute:02}:{second:02}.{milli:03}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn points_before_and_after_the_anchor_have_wall_clock_times() {
+        let anchor = Anchor { time: Time::from_millis(10_000), wall: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250) };
+        assert_eq!(anchor.rfc3339(Time::from_millis(10_000)), "2023-11-14T22:13:20.250Z");
+        assert_eq!(anchor.rfc3339(Time::from_millis(9_500)), "2023-11-14T22:13:19.750Z");
+        assert_eq!(anchor.clock(Time::from_millis(10_001)), "22:13:20.251");
+    }
+}
