@@ -1,0 +1,485 @@
+//! A laboratory for call flows: the signalling core with virtual time between two scripted parties. Nothing here opens a socket or sleeps; what
+//! the core sends is looked at as text and answered as text, by code that shares nothing with the core but the message parser.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use portcullis::media::control::{self, Command, Report, StreamId};
+use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
+use portcullis::policy::peer::PeerTable;
+use portcullis::policy::settings::{
+    AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, SecurityMode, UmPool, UriType,
+};
+use portcullis::sdp::crypto::Suite;
+use portcullis::signaling::core::Core;
+use portcullis::signaling::event::{Action, Event, Route};
+use portcullis::signaling::fact::{CallRecord, Fact, What};
+use portcullis::signaling::settings::{Listener, MediaSettings, SessionTimer, Settings, Timers};
+use portcullis::sip::{HeaderName, Limits, Message, Method, Transport};
+use portcullis::time::Time;
+
+/// Who talks to the border.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Party {
+    /// The trunk, 192.0.2.10.
+    Trunk,
+    /// The UM call router, 198.51.100.20.
+    Router,
+    /// A UM server, 198.51.100.30.
+    Server,
+    /// A second call router, 198.51.100.21.
+    Spare,
+    /// Nobody the border knows, 203.0.113.66.
+    Stranger,
+}
+
+pub const PARTIES: [Party; 5] = [Party::Trunk, Party::Router, Party::Server, Party::Spare, Party::Stranger];
+
+impl Party {
+    pub fn address(self) -> IpAddr {
+        match self {
+            Party::Trunk => [192, 0, 2, 10].into(),
+            Party::Router => [198, 51, 100, 20].into(),
+            Party::Server => [198, 51, 100, 30].into(),
+            Party::Spare => [198, 51, 100, 21].into(),
+            Party::Stranger => [203, 0, 113, 66].into(),
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Party::Trunk => "trunk",
+            Party::Router => "router",
+            Party::Server => "server",
+            Party::Spare => "spare",
+            Party::Stranger => "stranger",
+        }
+    }
+}
+
+/// One message of the border, as it left.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub to: Party,
+    pub route: Route,
+    pub message: Message,
+    pub id: portcullis::signaling::event::TransmitId,
+}
+
+impl Sent {
+    pub fn status(&self) -> u16 {
+        self.message.status().unwrap_or(0)
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(self.message.bytes()).into_owned()
+    }
+
+    pub fn header(&self, name: HeaderName) -> String {
+        self.message.first(name).map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
+    }
+
+    pub fn sdp(&self) -> String {
+        String::from_utf8_lossy(self.message.body()).into_owned()
+    }
+}
+
+pub struct Lab {
+    pub core: Core,
+    pub now: Time,
+    pub sent: VecDeque<Sent>,
+    pub media: Vec<Command>,
+    pub facts: Vec<Fact>,
+    pub locates: Vec<(portcullis::signaling::event::LocateId, portcullis::signaling::event::LocateQuery)>,
+    pub transport: Transport,
+    /// The media plane answers Close with a report at once.
+    pub media_answers: bool,
+    next_branch: u64,
+}
+
+/// How a laboratory is set up.
+#[derive(Clone)]
+pub struct Scene {
+    pub transport: Transport,
+    pub mode: SecurityMode,
+    pub routers: Vec<&'static str>,
+    pub session_timer: SessionTimer,
+    pub admission: AdmissionLimits,
+    /// Outward calls of UM go to the trunk.
+    pub outcalls: bool,
+}
+
+impl Default for Scene {
+    fn default() -> Scene {
+        Scene {
+            transport: Transport::Udp,
+            mode: SecurityMode::Unsecured,
+            routers: vec!["router"],
+            session_timer: SessionTimer::default(),
+            admission: AdmissionLimits::default(),
+            outcalls: true,
+        }
+    }
+}
+
+impl Scene {
+    pub fn secured() -> Scene {
+        Scene { transport: Transport::Tls, mode: SecurityMode::Secured, ..Scene::default() }
+    }
+
+    pub fn tcp() -> Scene {
+        Scene { transport: Transport::Tcp, ..Scene::default() }
+    }
+}
+
+fn peer(scene: &Scene, party: Party, kind: PeerKind) -> Arc<Peer> {
+    Arc::new(Peer {
+        name: party.name().into(),
+        kind,
+        status: PeerStatus::Enabled,
+        hosts: vec![PeerHost::Address(party.address())],
+        transport: scene.transport,
+        port: Some(if scene.transport == Transport::Tls { 5061 } else { 5060 }),
+        mode: scene.mode,
+        tls_names: vec![format!("{}.test", party.name()).into()],
+        listener: None,
+        latch: control::LatchPolicy::default(),
+        suites: Suite::ALL.to_vec(),
+        diversion_trusted: true,
+        identity_trusted: true,
+        probe: None,
+    })
+}
+
+pub fn policy_set(scene: &Scene) -> PolicySet {
+    let peers = vec![
+        peer(scene, Party::Trunk, PeerKind::Trunk),
+        peer(scene, Party::Router, PeerKind::UmRouter),
+        peer(scene, Party::Spare, PeerKind::UmRouter),
+        peer(scene, Party::Server, PeerKind::UmServer),
+    ];
+    let pool = Arc::new(UmPool {
+        name: "um".into(),
+        routers: scene.routers.iter().map(|name| (*name).into()).collect(),
+        servers: vec!["server".into()],
+        max_redirects: 5,
+        no_answer: Duration::from_secs(10),
+    });
+    let plan = Arc::new(DialPlan {
+        name: "plan".into(),
+        uri_type: UriType::Extension,
+        digits: 4,
+        mode: scene.mode,
+        um_pool: pool.clone(),
+        interwork: Vec::new(),
+        gateways: if scene.outcalls { vec!["trunk".into()] } else { Vec::new() },
+    });
+    let group = Arc::new(HuntGroup { name: "default".into(), peer: "trunk".into(), pilot: None, plan: plan.clone() });
+    PolicySet {
+        number: 1,
+        peers,
+        um_pools: vec![pool],
+        dial_plans: vec![plan],
+        hunt_groups: vec![group].into(),
+        admission: scene.admission.clone(),
+    }
+}
+
+impl Lab {
+    pub fn new(scene: Scene) -> Lab {
+        let set = Arc::new(policy_set(&scene));
+        let table = Arc::new(PeerTable::build(1, &set, &|_| Vec::new()));
+        let listener = Listener {
+            id: ListenerId(0),
+            name: "main".into(),
+            transport: scene.transport,
+            bound: SocketAddr::from(([192, 0, 2, 1], 5060)),
+            advertised: "192.0.2.1:5060".into(),
+        };
+        let settings = Arc::new(Settings {
+            listeners: vec![listener],
+            media: MediaSettings {
+                outside: vec![[192, 0, 2, 1].into()],
+                inside: vec![[198, 51, 100, 1].into()],
+                ports: (20_000, 20_999),
+                silence: Some(Duration::from_secs(60)),
+            },
+            timers: Timers::default(),
+            session_timer: scene.session_timer,
+            product: "Portcullis".into(),
+            drain: Duration::from_secs(30),
+            retry_after: 30,
+        });
+        Lab {
+            core: Core::new(settings, set, table, [42; 32]),
+            now: Time::from_millis(1_000_000),
+            sent: VecDeque::new(),
+            media: Vec::new(),
+            facts: Vec::new(),
+            locates: Vec::new(),
+            transport: scene.transport,
+            media_answers: true,
+            next_branch: 0,
+        }
+    }
+
+    pub fn flow(&self, party: Party) -> Arc<Flow> {
+        let tls = (self.transport == Transport::Tls).then(|| {
+            Arc::new(TlsIdentity {
+                version: "TLSv1.3".into(),
+                cipher: "TLS13_AES_256_GCM_SHA384".into(),
+                names: vec![format!("{}.test", party.name())],
+                trusted_for: vec![party.name().into()],
+            })
+        });
+        let index = PARTIES.iter().position(|other| *other == party).unwrap_or(0) as u64;
+        Arc::new(Flow {
+            id: FlowId(100 + index),
+            transport: self.transport,
+            listener: ListenerId(0),
+            local: SocketAddr::from(([192, 0, 2, 1], 5060)),
+            remote: SocketAddr::new(party.address(), 5060),
+            tls,
+        })
+    }
+
+    pub fn handle(&mut self, event: Event) {
+        self.core.handle(self.now, event);
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        let mut closed: Vec<StreamId> = Vec::new();
+        while let Some(action) = self.core.poll() {
+            match action {
+                Action::Transmit { id, route, bytes } => {
+                    let remote = match &route {
+                        Route::Datagram { remote, .. } => Some(remote.ip()),
+                        Route::Connect(connect) => Some(connect.remote.ip()),
+                        Route::Flow { id, otherwise } => PARTIES
+                            .iter()
+                            .enumerate()
+                            .find(|(index, _)| FlowId(100 + *index as u64) == *id)
+                            .map(|(_, party)| party.address())
+                            .or(otherwise.as_ref().map(|connect| connect.remote.ip())),
+                    };
+                    let to = PARTIES.into_iter().find(|party| Some(party.address()) == remote).expect("sent to somebody unknown");
+                    let message = Message::parse(bytes, &Limits::default()).expect("the border wrote something that is not SIP");
+                    self.sent.push_back(Sent { to, route, message, id });
+                }
+                Action::Media(command) => {
+                    if let Command::Close { stream } = command
+                        && self.media_answers
+                    {
+                        closed.push(stream);
+                    }
+                    self.media.push(command);
+                }
+                Action::Locate { id, query } => self.locates.push((id, query)),
+                Action::Fact(fact) => self.facts.push(fact),
+            }
+        }
+        for stream in closed {
+            self.core.handle(self.now, Event::Media(control::Event::Closed { stream, report: Box::new(Report::default()) }));
+            self.collect();
+        }
+    }
+
+    /// Lets time pass, waking the core at each of its deadlines.
+    pub fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(deadline) = self.core.deadline().filter(|deadline| *deadline <= end) {
+            self.now = self.now.max(deadline);
+            self.handle(Event::Tick);
+        }
+        self.now = end;
+    }
+
+    /// Text from a party; line ends are made CRLF and Content-Length is written.
+    pub fn receive(&mut self, from: Party, text: &str) {
+        let flow = self.flow(from);
+        self.handle(Event::Received { flow, bytes: wire(text) });
+    }
+
+    pub fn receive_message(&mut self, from: Party, bytes: Bytes) {
+        let flow = self.flow(from);
+        self.handle(Event::Received { flow, bytes });
+    }
+
+    pub fn branch(&mut self) -> String {
+        self.next_branch += 1;
+        format!("z9hG4bKlab{}", self.next_branch)
+    }
+
+    /// The next message of the border to `party`; panics with the ladder if it is another.
+    pub fn next_to(&mut self, party: Party) -> Sent {
+        let index = self.sent.iter().position(|sent| sent.to == party);
+        match index {
+            Some(index) => self.sent.remove(index).expect("it was just found"),
+            None => panic!("nothing was sent to {party:?}\n{}", self.ladder()),
+        }
+    }
+
+    pub fn request_to(&mut self, party: Party, method: Method) -> Sent {
+        let sent = self.next_to(party);
+        assert_eq!(sent.message.method(), Some(&method), "to {party:?}:\n{}\n{}", sent.text(), self.ladder());
+        sent
+    }
+
+    pub fn response_to(&mut self, party: Party, status: u16) -> Sent {
+        let sent = self.next_to(party);
+        assert_eq!(sent.message.status(), Some(status), "to {party:?}:\n{}\n{}", sent.text(), self.ladder());
+        sent
+    }
+
+    pub fn nothing_sent(&self) {
+        assert!(self.sent.is_empty(), "sent besides: {:?}\n{}", self.sent.iter().map(Sent::text).collect::<Vec<_>>(), self.ladder());
+    }
+
+    /// The call records filed so far.
+    pub fn records(&self) -> Vec<&CallRecord> {
+        self.facts.iter().filter_map(|fact| if let What::CallEnded(record) = &fact.what { Some(&**record) } else { None }).collect()
+    }
+
+    pub fn ladder(&self) -> String {
+        portcullis::adapters::telemetry::ladder::render(&self.facts)
+    }
+
+    /// Answers a request the border sent to `party`: Via, From, To (with `tag`), Call-ID and CSeq are copied.
+    pub fn answer(&mut self, party: Party, request: &Sent, status: u16, tag: &str, extra: &str, body: &str) {
+        let text = response_text(&request.message, party, self.transport, status, tag, extra, body);
+        self.receive(party, &text);
+    }
+}
+
+pub fn response_text(request: &Message, party: Party, transport: Transport, status: u16, tag: &str, extra: &str, body: &str) -> String {
+    let mut text = format!("SIP/2.0 {status} Whatever\n");
+    for via in request.values(HeaderName::Via) {
+        text.push_str(&format!("Via: {}\n", String::from_utf8_lossy(via)));
+    }
+    let value = |name| request.first(name).map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default();
+    let to = value(HeaderName::To);
+    let to = if tag.is_empty() || to.contains(";tag=") { to } else { format!("{to};tag={tag}") };
+    text.push_str(&format!("From: {}\nTo: {to}\nCall-ID: {}\nCSeq: {}\n", value(HeaderName::From), value(HeaderName::CallId), value(HeaderName::CSeq)));
+    if status > 100 && status < 300 {
+        text.push_str(&format!("Contact: <sip:{}:5060;transport={}>\n", party.address(), transport.uri_token()));
+    }
+    text.push_str(extra);
+    if !body.is_empty() {
+        text.push_str("Content-Type: application/sdp\n");
+    }
+    text.push('\n');
+    text.push_str(body);
+    text
+}
+
+pub fn wire(text: &str) -> Bytes {
+    let (head, body) = text.split_once("\n\n").unwrap_or((text.trim_end(), ""));
+    let body = body.replace('\n', "\r\n");
+    let head = head.replace('\n', "\r\n");
+    Bytes::from(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+}
+
+/// A plain audio description as a trunk or server at `party` writes it.
+pub fn sdp(party: Party, port: u16) -> String {
+    sdp_with(party, port, "RTP/AVP", "a=sendrecv\n")
+}
+
+pub fn srtp(party: Party, port: u16, key: &str) -> String {
+    sdp_with(party, port, "RTP/SAVP", &format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}\na=sendrecv\n"))
+}
+
+pub fn sdp_with(party: Party, port: u16, profile: &str, attributes: &str) -> String {
+    let address = party.address();
+    format!(
+        "v=0\no=secretuser 71 1 IN IP4 {address}\ns=secret session\nc=IN IP4 {address}\nt=0 0\nm=audio {port} {profile} 8 0 101\na=rtpmap:8 PCMA/8000\na=rtpmap:0 PCMU/8000\na=rtpmap:101 telephone-event/8000\na=fmtp:101 0-15\na=ptime:20\n{attributes}"
+    )
+}
+
+/// A caller: the trunk's side of one dialog, written by hand.
+pub struct Caller {
+    pub party: Party,
+    pub call_id: String,
+    pub tag: String,
+    pub from: String,
+    pub to: String,
+    pub cseq: u32,
+    pub branch: String,
+    pub target: String,
+    pub invite: String,
+}
+
+impl Caller {
+    pub fn new(lab: &mut Lab, party: Party, called: &str) -> Caller {
+        let branch = lab.branch();
+        Caller {
+            party,
+            call_id: format!("call-{branch}@{}", party.address()),
+            tag: format!("t{branch}"),
+            from: "\"Alice\" <sip:2001@192.0.2.10>".into(),
+            to: format!("<sip:{called}@192.0.2.1>"),
+            cseq: 1,
+            branch,
+            target: format!("sip:{called}@192.0.2.1:5060"),
+            invite: String::new(),
+        }
+    }
+
+    pub fn request(&mut self, lab: &mut Lab, method: &str, extra: &str, body: &str) -> String {
+        if method != "ACK" && method != "CANCEL" {
+            self.branch = lab.branch();
+        }
+        self.text(lab, method, self.cseq, extra, body)
+    }
+
+    pub fn text(&self, lab: &Lab, method: &str, cseq: u32, extra: &str, body: &str) -> String {
+        let address = self.party.address();
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\n" };
+        format!(
+            "{method} {} SIP/2.0\nVia: SIP/2.0/{} {address}:5060;branch={}\nMax-Forwards: 70\nFrom: {};tag={}\nTo: {}\nCall-ID: {}\nCSeq: {cseq} {method}\nContact: <sip:alice@{address}:5060;transport={}>\n{extra}{kind}\n{body}",
+            self.target,
+            lab.transport.via_token(),
+            self.branch,
+            self.from,
+            self.tag,
+            self.to,
+            self.call_id,
+            lab.transport.uri_token()
+        )
+    }
+
+    pub fn invite(&mut self, lab: &mut Lab, extra: &str, body: &str) {
+        self.invite = self.request(lab, "INVITE", extra, body);
+        let invite = self.invite.clone();
+        lab.receive(self.party, &invite);
+    }
+
+    /// Takes the To tag and the Contact of an answer for what follows.
+    pub fn learn(&mut self, answer: &Sent) {
+        self.to = answer.header(HeaderName::To);
+        if let Ok(Some(contact)) = answer.message.contact() {
+            self.target = contact.uri.to_owned();
+        }
+    }
+
+    pub fn ack(&mut self, lab: &mut Lab, body: &str) {
+        let branch = std::mem::replace(&mut self.branch, lab.branch());
+        let ack = self.text(lab, "ACK", self.cseq, "", body);
+        lab.receive(self.party, &ack);
+        self.branch = branch;
+    }
+
+    pub fn cancel(&mut self, lab: &mut Lab) {
+        let cancel = self.text(lab, "CANCEL", self.cseq, "", "");
+        lab.receive(self.party, &cancel);
+    }
+
+    pub fn next(&mut self, lab: &mut Lab, method: &str, extra: &str, body: &str) {
+        self.cseq += 1;
+        let request = self.request(lab, method, extra, body);
+        lab.receive(self.party, &request);
+    }
+}

@@ -1,0 +1,4 @@
+//! Call flows on the pure core with virtual time: RFC 3665, RFC 5359 and the border's own, as scripts between two parties.
+
+mod basic;
+mod lab;
