@@ -1,3 +1,4 @@
-//! contract
+//! The composition root and the commands of the program, one file each. Everything may be imported here, and nobody imports this.
+
 pub mod certs;
 pub mod handshakes;

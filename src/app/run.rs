@@ -1,0 +1,93 @@
+//! `portcullis run POLICYSET`: the border itself. SIGHUP reloads the policy set and its certificates, all or nothing; SIGTERM and SIGINT stop it
+//! gracefully, a second one at once.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::adapters::telemetry::log;
+use crate::app::border::Border;
+use crate::config;
+
+/// Exit status: 0 stopped as asked, 1 the policy set has problems or something could not be opened.
+pub fn run(folder: PathBuf) -> ExitCode {
+    let (settings, warnings) = match config::load(&folder) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(1);
+        }
+    };
+    if let Err(error) = log::install(&settings.telemetry.log) {
+        eprintln!("log: {error}");
+        return ExitCode::from(1);
+    }
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("the system gives no event loop: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    runtime.block_on(async {
+        match Border::start(settings).await {
+            Ok(border) => serve(border, folder).await,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::from(1)
+            }
+        }
+    })
+}
+
+async fn serve(mut border: Border, folder: PathBuf) -> ExitCode {
+    for (id, address) in border.bound() {
+        let listener = border.settings().signaling.listeners.iter().find(|listener| listener.id == id);
+        if let Some(listener) = listener {
+            tracing::info!(listener = %listener.name, transport = %listener.transport, %address, "listening");
+        }
+    }
+    if let Some(address) = border.admin() {
+        tracing::info!(%address, "admin");
+    }
+    let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        eprintln!("the system gives no signals");
+        return ExitCode::from(1);
+    };
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => reload(&mut border, &folder),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    tracing::info!("draining: no new calls; a second signal ends at once");
+    border.drain();
+    tokio::select! {
+        () = border.drained() => {}
+        _ = terminate.recv() => border.release_all(),
+        _ = interrupt.recv() => border.release_all(),
+    }
+    border.stop().await;
+    tracing::info!("stopped");
+    ExitCode::SUCCESS
+}
+
+fn reload(border: &mut Border, folder: &PathBuf) {
+    match border.reload(folder) {
+        Ok(told) => {
+            for line in told {
+                tracing::warn!("{line}");
+            }
+            tracing::info!(folder = %folder.display(), "policy set reloaded");
+        }
+        // The old set stays in force.
+        Err(error) => tracing::error!("reload refused, the old policy set stays in force: {error}"),
+    }
+}
