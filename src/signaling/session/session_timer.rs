@@ -13,6 +13,8 @@ use crate::time::Time;
 const SHORTEST: u32 = 90;
 /// §10: the end comes at most this long before the expiration.
 const EARLIEST_END: Duration = Duration::from_secs(32);
+/// How often a session's interval is raised for a 422: one per proxy on the way.
+const MOST_RAISES: u8 = 3;
 /// Between refreshes.
 const QUICKEST: Duration = Duration::from_secs(5);
 
@@ -22,6 +24,8 @@ pub struct SessionExpiry {
     min_se: u32,
     /// The largest Min-SE the other side has shown; 0: none.
     heard: u32,
+    /// 422s followed.
+    raised: u8,
     state: State,
 }
 
@@ -74,7 +78,7 @@ pub enum SessionTimeout {
 impl SessionExpiry {
     pub fn new(settings: &SessionTimer) -> SessionExpiry {
         let min_se = settings.min_se.max(SHORTEST);
-        SessionExpiry { expires: settings.expires.max(min_se), min_se, heard: 0, state: State::Off }
+        SessionExpiry { expires: settings.expires.max(min_se), min_se, heard: 0, raised: 0, state: State::Off }
     }
 
     /// What to write into an INVITE or UPDATE. Within a session the roles are kept (§7.4); at first the other side chooses.
@@ -99,10 +103,12 @@ impl SessionExpiry {
         };
     }
 
-    /// A 422 with its Min-SE. True: ask once more, by `ask()`. False: it names nothing higher than was asked for, so asking again is of no use.
+    /// A 422 with its Min-SE. True: ask once more, by `ask()`. False: it names nothing higher than was asked for, or it is the fourth of its kind, so
+    /// asking again is of no use.
     pub fn on_too_small(&mut self, min_se: Option<u32>) -> bool {
         match min_se {
-            Some(min_se) if min_se > self.expires.max(self.heard) => {
+            Some(min_se) if min_se > self.expires.max(self.heard) && self.raised < MOST_RAISES => {
+                self.raised += 1;
                 self.heard = min_se;
                 true
             }
@@ -261,6 +267,8 @@ mod tests {
         assert!(!expiry.on_too_small(Some(900)), "the same again would loop for ever");
         assert!(!expiry.on_too_small(None));
         assert!(expiry.on_too_small(Some(1200)));
+        assert!(expiry.on_too_small(Some(1300)));
+        assert!(!expiry.on_too_small(Some(1400)), "one that always wants more");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::signaling::settings::Timers;
 use crate::time::Time;
 
 /// When to send again, and the interval that led there.
@@ -33,6 +34,12 @@ impl Backoff {
         self.interval = interval.as_nanos() as u64;
         self.at = now + interval;
     }
+}
+
+/// How long an INVITE may stand in Proceeding without a word: well beyond the core's timer C, which decides in all usual cases. The figures know no
+/// such limit; without it a transaction the core lost sight of would stand for ever.
+pub fn forgotten(timers: &Timers) -> Duration {
+    timers.c * 2 + timers.t1 * 64
 }
 
 /// The earlier of an optional retransmission and an end.

@@ -13,15 +13,18 @@ pub fn ack(invite: &Bytes, response: &Message) -> Option<Bytes> {
     within(&invite, &Method::Ack, to)
 }
 
-/// Of the INVITE to be cancelled.
-pub fn cancel(invite: &Bytes) -> Option<Bytes> {
+/// Of the INVITE to be cancelled; with the branch both have.
+pub fn cancel(invite: &Bytes) -> Option<(String, Bytes)> {
     let invite = parse(invite)?;
     let to = invite.first(HeaderName::To)?;
-    within(&invite, &Method::Cancel, to)
+    let branch = invite.top_via().ok()?.branch()?.to_owned();
+    Some((branch, within(&invite, &Method::Cancel, to)?))
 }
 
-fn parse(own: &Bytes) -> Option<Message> {
-    Message::parse(own.clone(), &Limits::default()).ok()
+/// Reads again what has been read or written here before, whatever its size.
+fn parse(known: &Bytes) -> Option<Message> {
+    let limits = Limits { header_bytes: Limits::HEADER_BYTES_MOST, body_bytes: usize::MAX, fields: Limits::HEADER_BYTES_MOST };
+    Message::parse(known.clone(), &limits).ok()
 }
 
 /// A request of the INVITE's own transaction: its Request-URI, top Via, Route, From, Call-ID and CSeq number.

@@ -3,7 +3,7 @@
 use crate::signaling::settings::Timers;
 use crate::time::Time;
 
-use super::backoff::{Backoff, due, earlier};
+use super::backoff::{Backoff, due, earlier, forgotten};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InviteClient {
@@ -13,9 +13,10 @@ pub enum InviteClient {
         b: Time,
         cancel_wanted: bool,
     },
-    /// A provisional came. `cancelled`: CANCEL has been sent, wait until then for the final.
+    /// A provisional came. `until`: after CANCEL how long to wait for the final, else when it is taken for forgotten.
     Proceeding {
-        cancelled: Option<Time>,
+        until: Time,
+        cancelled: bool,
     },
     /// A 300-699 came and was acknowledged; its retransmissions are acknowledged until `d`.
     Completed {
@@ -61,14 +62,19 @@ impl InviteClient {
     pub fn on_provisional(&mut self, now: Time, timers: &Timers) -> Heard {
         match *self {
             InviteClient::Calling { cancel_wanted: true, .. } => {
-                *self = InviteClient::Proceeding { cancelled: Some(now + timers.t1 * 64) };
+                *self = InviteClient::Proceeding { until: now + timers.t1 * 64, cancelled: true };
                 Heard::PassAndCancel
             }
             InviteClient::Calling { .. } => {
-                *self = InviteClient::Proceeding { cancelled: None };
+                *self = InviteClient::Proceeding { until: now + forgotten(timers), cancelled: false };
                 Heard::Pass
             }
-            InviteClient::Proceeding { .. } => Heard::Pass,
+            InviteClient::Proceeding { until, cancelled } => {
+                if !cancelled {
+                    *self = InviteClient::Proceeding { until: until.max(now + forgotten(timers)), cancelled };
+                }
+                Heard::Pass
+            }
             InviteClient::Completed { .. } | InviteClient::Accepted { .. } | InviteClient::Terminated => Heard::Absorb,
         }
     }
@@ -117,8 +123,8 @@ impl InviteClient {
                 *cancel_wanted = true;
                 false
             }
-            InviteClient::Proceeding { cancelled: cancelled @ None } => {
-                *cancelled = Some(now + timers.t1 * 64);
+            InviteClient::Proceeding { until, cancelled: cancelled @ false } => {
+                (*until, *cancelled) = (now + timers.t1 * 64, true);
                 true
             }
             _ => false,
@@ -147,7 +153,7 @@ impl InviteClient {
                 }
                 Fired::Retransmit
             }
-            InviteClient::Proceeding { cancelled: Some(end) } if now >= *end => {
+            InviteClient::Proceeding { until, .. } if now >= *until => {
                 *self = InviteClient::Terminated;
                 Fired::TimedOut
             }
@@ -162,8 +168,7 @@ impl InviteClient {
     pub fn deadline(&self) -> Option<Time> {
         match self {
             InviteClient::Calling { a, b, .. } => Some(earlier(a, *b)),
-            InviteClient::Proceeding { cancelled } => *cancelled,
-            InviteClient::Completed { d: end } | InviteClient::Accepted { m: end } => Some(*end),
+            InviteClient::Proceeding { until: end, .. } | InviteClient::Completed { d: end } | InviteClient::Accepted { m: end } => Some(*end),
             InviteClient::Terminated => None,
         }
     }
@@ -239,8 +244,8 @@ mod tests {
     fn calling_1xx_to_proceeding_and_no_more_retransmission() {
         let mut machine = calling();
         assert_eq!(machine.on_provisional(ms(100), &t()), Heard::Pass);
-        assert_eq!((machine, machine.deadline()), (InviteClient::Proceeding { cancelled: None }, None));
-        assert_eq!(machine.on_timer(ms(600)), Fired::Nothing);
+        assert_eq!(machine, InviteClient::Proceeding { until: ms(394_100), cancelled: false });
+        assert_eq!(machine.on_timer(ms(393_000)), Fired::Nothing);
     }
 
     #[test]
@@ -269,7 +274,15 @@ mod tests {
     fn proceeding_1xx_is_passed_each_time() {
         let mut machine = proceeding();
         assert_eq!(machine.on_provisional(ms(200), &t()), Heard::Pass);
-        assert_eq!(machine, InviteClient::Proceeding { cancelled: None });
+        assert_eq!(machine, InviteClient::Proceeding { until: ms(394_200), cancelled: false });
+    }
+
+    #[test]
+    fn proceeding_forgotten_it_times_out_long_after_timer_c() {
+        let mut machine = proceeding();
+        assert_eq!(machine.deadline(), Some(ms(394_100)));
+        assert_eq!(machine.on_timer(ms(394_100)), Fired::TimedOut);
+        assert_eq!(machine, InviteClient::Terminated);
     }
 
     #[test]
@@ -290,7 +303,7 @@ mod tests {
     fn proceeding_stays_at_an_earlier_copys_transport_error() {
         let mut machine = proceeding();
         assert!(!machine.on_transport_error());
-        assert_eq!(machine, InviteClient::Proceeding { cancelled: None });
+        assert_eq!(machine, proceeding());
     }
 
     #[test]

@@ -5,11 +5,14 @@
 use crate::signaling::settings::Timers;
 use crate::time::Time;
 
-use super::backoff::{Backoff, due, earlier};
+use super::backoff::{Backoff, due, earlier, forgotten};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum InviteServer {
-    Proceeding,
+    /// Not finally answered. `until`: when the core is taken to have forgotten it.
+    Proceeding {
+        until: Time,
+    },
     /// A 300-699 was sent. `g` is `None` over a reliable transport.
     Completed {
         g: Option<Backoff>,
@@ -40,21 +43,21 @@ pub enum Heard {
 pub enum Fired {
     Nothing,
     Retransmit,
-    /// No ACK came. Tell the core; the transaction has ended.
+    /// No ACK came, or no answer from the core. Tell it; the transaction has ended.
     TimedOut,
     /// The transaction has ended.
     Ended,
 }
 
 impl InviteServer {
-    pub fn start() -> InviteServer {
-        InviteServer::Proceeding
+    pub fn start(now: Time, timers: &Timers) -> InviteServer {
+        InviteServer::Proceeding { until: now + forgotten(timers) }
     }
 
     /// The INVITE again.
     pub fn on_invite(&self) -> Heard {
         match self {
-            InviteServer::Proceeding | InviteServer::Completed { .. } => Heard::Repeat,
+            InviteServer::Proceeding { .. } | InviteServer::Completed { .. } => Heard::Repeat,
             InviteServer::Confirmed { .. } | InviteServer::Accepted { .. } | InviteServer::Terminated => Heard::Absorb,
         }
     }
@@ -68,19 +71,22 @@ impl InviteServer {
                 Heard::Absorb
             }
             InviteServer::Accepted { .. } => Heard::Pass,
-            InviteServer::Proceeding | InviteServer::Confirmed { .. } | InviteServer::Terminated => Heard::Absorb,
+            InviteServer::Proceeding { .. } | InviteServer::Confirmed { .. } | InviteServer::Terminated => Heard::Absorb,
         }
     }
 
     /// The core answers. False: it comes too late and is not to be sent.
     pub fn on_answer(&mut self, now: Time, timers: &Timers, reliable: bool, status: u16) -> bool {
         match (&self, status) {
-            (InviteServer::Proceeding, 100..=199) => true,
-            (InviteServer::Proceeding, 200..=299) => {
+            (InviteServer::Proceeding { .. }, 100..=199) => {
+                *self = InviteServer::start(now, timers);
+                true
+            }
+            (InviteServer::Proceeding { .. }, 200..=299) => {
                 *self = InviteServer::Accepted { l: now + timers.t1 * 64 };
                 true
             }
-            (InviteServer::Proceeding, 300..=699) => {
+            (InviteServer::Proceeding { .. }, 300..=699) => {
                 *self = InviteServer::Completed { g: (!reliable).then(|| Backoff::new(now, timers.t1)), h: now + timers.t1 * 64 };
                 true
             }
@@ -91,12 +97,12 @@ impl InviteServer {
 
     /// An answer could not be sent. True: tell the core. The state stays (RFC 6026 §7.1).
     pub fn on_transport_error(&self) -> bool {
-        matches!(self, InviteServer::Proceeding | InviteServer::Completed { .. } | InviteServer::Accepted { .. })
+        matches!(self, InviteServer::Proceeding { .. } | InviteServer::Completed { .. } | InviteServer::Accepted { .. })
     }
 
     pub fn on_timer(&mut self, now: Time, timers: &Timers) -> Fired {
         match self {
-            InviteServer::Completed { h, .. } if now >= *h => {
+            InviteServer::Proceeding { until: end } | InviteServer::Completed { h: end, .. } if now >= *end => {
                 *self = InviteServer::Terminated;
                 Fired::TimedOut
             }
@@ -117,8 +123,8 @@ impl InviteServer {
     pub fn deadline(&self) -> Option<Time> {
         match self {
             InviteServer::Completed { g, h } => Some(earlier(g, *h)),
-            InviteServer::Confirmed { i: end } | InviteServer::Accepted { l: end } => Some(*end),
-            InviteServer::Proceeding | InviteServer::Terminated => None,
+            InviteServer::Proceeding { until: end } | InviteServer::Confirmed { i: end } | InviteServer::Accepted { l: end } => Some(*end),
+            InviteServer::Terminated => None,
         }
     }
 }
@@ -137,7 +143,7 @@ mod tests {
     }
 
     fn answered(status: u16) -> InviteServer {
-        let mut machine = InviteServer::start();
+        let mut machine = InviteServer::start(Time::ZERO, &t());
         assert!(machine.on_answer(ms(100), &t(), false, status));
         machine
     }
@@ -150,13 +156,21 @@ mod tests {
 
     #[test]
     fn proceeding_invite_again_repeats_the_answer() {
-        assert_eq!(InviteServer::start().on_invite(), Heard::Repeat);
+        assert_eq!(InviteServer::start(Time::ZERO, &t()).on_invite(), Heard::Repeat);
     }
 
     #[test]
-    fn proceeding_101_199_is_sent_and_no_timer_runs() {
+    fn proceeding_101_199_is_sent_and_stays() {
         let machine = answered(183);
-        assert_eq!((machine, machine.deadline()), (InviteServer::Proceeding, None));
+        assert_eq!(machine, InviteServer::Proceeding { until: ms(394_100) });
+    }
+
+    #[test]
+    fn proceeding_forgotten_by_the_core_it_times_out_long_after_timer_c() {
+        let mut machine = answered(183);
+        assert_eq!(machine.on_timer(ms(394_099), &t()), Fired::Nothing);
+        assert_eq!(machine.on_timer(ms(394_100), &t()), Fired::TimedOut);
+        assert_eq!(machine, InviteServer::Terminated);
     }
 
     #[test]
@@ -171,14 +185,14 @@ mod tests {
 
     #[test]
     fn proceeding_transport_error_is_told_and_stays() {
-        assert!(InviteServer::start().on_transport_error());
+        assert!(InviteServer::start(Time::ZERO, &t()).on_transport_error());
     }
 
     #[test]
     fn proceeding_ack_is_absorbed() {
-        let mut machine = InviteServer::start();
+        let mut machine = InviteServer::start(Time::ZERO, &t());
         assert_eq!(machine.on_ack(ms(100), &t(), false), Heard::Absorb);
-        assert_eq!(machine, InviteServer::Proceeding);
+        assert_eq!(machine, InviteServer::Proceeding { until: ms(394_000) });
     }
 
     #[test]
@@ -203,7 +217,7 @@ mod tests {
 
     #[test]
     fn completed_over_a_reliable_transport_has_timer_h_only() {
-        let mut machine = InviteServer::start();
+        let mut machine = InviteServer::start(Time::ZERO, &t());
         machine.on_answer(ms(100), &t(), true, 486);
         assert_eq!(machine, InviteServer::Completed { g: None, h: ms(32_100) });
         assert_eq!(machine.on_timer(ms(32_100), &t()), Fired::TimedOut);
@@ -218,7 +232,7 @@ mod tests {
 
     #[test]
     fn completed_ack_over_a_reliable_transport_to_terminated() {
-        let mut machine = InviteServer::start();
+        let mut machine = InviteServer::start(Time::ZERO, &t());
         machine.on_answer(ms(100), &t(), true, 486);
         machine.on_ack(ms(200), &t(), true);
         assert_eq!(machine, InviteServer::Terminated);

@@ -58,7 +58,7 @@ pub enum Output {
         bytes: Bytes,
         retransmission: bool,
     },
-    /// No final answer in time (timers B, F; 64*T1 after a CANCEL). `ClientEnded` follows.
+    /// No final answer in time (timers B, F; 64*T1 after a CANCEL; far beyond timer C after the last provisional). `ClientEnded` follows.
     ClientTimeout(ClientKey),
     /// The request could not be sent (§17.1.4). `ClientEnded` follows.
     ClientTransportFailed(ClientKey, TransportError),
@@ -66,7 +66,7 @@ pub enum Output {
     ClientEnded(ClientKey),
     /// An answer could not be sent (§17.2.4). An INVITE's transaction lives on (RFC 6026 §8.4); for others `ServerEnded` follows. At most once.
     ServerTransportFailed(ServerKey, TransportError),
-    /// No ACK to a non-2xx came (timer H). `ServerEnded` follows.
+    /// No ACK to a non-2xx came (timer H), or the core has left an INVITE without a word far beyond timer C. `ServerEnded` follows.
     ServerTimeout(ServerKey),
     /// The key is void from here on. Exactly once for every server transaction.
     ServerEnded(ServerKey),

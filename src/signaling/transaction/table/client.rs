@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::policy::flow::Flow;
 use crate::signaling::event::{Route, TransportError};
+use crate::signaling::settings::Timers;
 use crate::sip::{Message, Method};
 use crate::time::Time;
 
@@ -155,11 +156,9 @@ impl Transactions {
     /// Opens CANCEL's transaction, with the branch and the route of its INVITE.
     fn send_cancel(&mut self, now: Time, invite: ClientKey) {
         let Some(client) = self.clients.get(invite.0) else { return };
-        let Some(bytes) = derived::cancel(&client.bytes) else { return };
+        let Some((branch, bytes)) = derived::cancel(&client.bytes) else { return };
         let route = client.route.clone();
-        let Ok(message) = Message::parse(bytes.clone(), &crate::sip::Limits::default()) else { return };
-        let Some(branch) = message.top_via().ok().and_then(|via| via.branch()) else { return };
-        self.open_client(now, &Method::Cancel, branch, route, bytes, Report::Nothing);
+        self.open_client(now, &Method::Cancel, &branch, route, bytes, Report::Nothing);
     }
 
     pub(super) fn client_timeout(&mut self, now: Time, key: ClientKey) {
@@ -226,7 +225,7 @@ impl Transactions {
 }
 
 impl Client {
-    fn on_response(&mut self, now: Time, timers: &crate::signaling::settings::Timers, status: u16) -> Verdict {
+    fn on_response(&mut self, now: Time, timers: &Timers, status: u16) -> Verdict {
         let reliable = self.is_reliable();
         match &mut self.machine {
             Machine::Invite(machine) => {

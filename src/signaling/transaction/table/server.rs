@@ -111,7 +111,7 @@ impl Transactions {
 
     fn open_server(&mut self, now: Time, identity: Identity, origin: Option<Fingerprint>, message: &Message, flow: &Arc<Flow>, route: Route) -> ServerKey {
         let (machine, bytes, flow) = match identity.kind {
-            Kind::Invite => (Machine::Invite(InviteServer::start()), Bytes::new(), None),
+            Kind::Invite => (Machine::Invite(InviteServer::start(now, &self.timers)), Bytes::new(), None),
             _ => (Machine::NonInvite(NonInviteServer::start(now, &self.timers)), message.bytes().clone(), Some(flow.clone())),
         };
         let fingerprint = identity.transaction;
