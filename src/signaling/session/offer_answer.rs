@@ -245,9 +245,9 @@ impl SessionMedia {
         self.answerer.is_some()
     }
 
-    /// The description has the o= line of the one `side`'s peer sent last: a refresh, which `answer_here` can answer (RFC 3264 §8).
+    /// The offer says what `side`'s peer said last, o= line and all: a refresh, which `answer_here` can answer (RFC 3264 §8).
     pub fn is_refresh(&self, side: Side, sdp: &Description) -> bool {
-        self.is_agreed() && sdp.origin.is_some() && self.leg(side).origin == sdp.origin
+        self.is_agreed() && self.leg(side).is_repeated(sdp)
     }
 
     /// The suite that protects `side`; `None`: plain RTP, or nothing agreed.

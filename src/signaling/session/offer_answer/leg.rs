@@ -34,7 +34,7 @@ pub(super) struct Leg {
     version: u64,
     layout: Option<Layout>,
     pub sent: Option<Description>,
-    pub origin: Option<Origin>,
+    origin: Option<Origin>,
     /// What the peer said last that was agreed upon.
     pub peer: Option<Stream>,
     /// The lines in force: how the peer protects, how we do.
@@ -96,6 +96,18 @@ impl Leg {
     /// An established stream set to port 0, and nothing else asked for.
     fn switches_off(&self, sdp: &Description) -> bool {
         self.peer.is_some() && sdp.media.iter().all(|media| media.port == 0) && sdp.media.get(self.relayed()).is_some_and(Media::is_audio)
+    }
+
+    /// Whether an offer says what the peer said last. Its o= line alone is not enough: some write the same one on everything.
+    pub fn is_repeated(&self, sdp: &Description) -> bool {
+        let same_lines = |layout: &Layout, heard: &Layout| layout.relayed == heard.relayed && layout.lines.len() == heard.lines.len();
+        self.read_offer(sdp).is_ok_and(|heard| {
+            heard.origin.is_some()
+                && heard.origin == self.origin
+                && self.peer.as_ref() == Some(&heard.stream)
+                && (heard.stream.is_off || heard.theirs == self.theirs)
+                && self.layout.as_ref().is_some_and(|layout| same_lines(layout, &heard.layout))
+        })
     }
 
     /// An answer to what we sent last: (what was understood, our line it chose).

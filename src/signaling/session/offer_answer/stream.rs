@@ -28,10 +28,12 @@ impl Stream {
     pub fn read(description: &Description, index: usize) -> Result<Stream, Reason> {
         let media = description.media.get(index).filter(|media| media.is_audio()).ok_or(Reason::MediaMalformed)?;
         let is_off = media.port == 0;
-        let formats: Vec<String> = media.formats.iter().filter(|format| is_off || payload(format).is_some()).cloned().collect();
-        if formats.is_empty() {
-            return Err(Reason::MediaUnacceptable);
-        }
+        let formats = match formats(&media.formats) {
+            // An m-line cannot be written without a format, and of one that is off it means nothing.
+            none if none.is_empty() && is_off => vec!["0".into()],
+            none if none.is_empty() => return Err(Reason::MediaUnacceptable),
+            formats => formats,
+        };
         let attributes = media.attributes.iter().filter(|attribute| crosses(attribute, &formats)).cloned().collect();
         let written = description.connection_of(media).and_then(|connection| connection.ip());
         let remote = if is_off { None } else { remote(description, media)? };
@@ -56,8 +58,15 @@ impl Stream {
     }
 }
 
+/// Payload types in their order, each once: 128 at most, however long the line is.
+fn formats(listed: &[String]) -> Vec<String> {
+    let mut seen = [false; 128];
+    let first = |format: &&String| payload(format).and_then(|payload| seen.get_mut(usize::from(payload))).is_some_and(|seen| !std::mem::replace(seen, true));
+    listed.iter().filter(first).cloned().collect()
+}
+
 fn payload(format: &str) -> Option<u8> {
-    format.parse().ok().filter(|payload| *payload < 128)
+    Some(format).filter(|format| format.bytes().all(|b| b.is_ascii_digit())).and_then(|format| format.parse().ok()).filter(|payload| *payload < 128)
 }
 
 /// The whole list of what may cross. Everything else stays: it names its author (label, ssrc, msid, X-…), offers what the relay does not do (ICE, rtcp-mux,

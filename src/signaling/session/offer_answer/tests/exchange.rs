@@ -106,7 +106,7 @@ fn offers_that_are_refused() {
         ("audio switched off", plain(), with("m=audio 4000", "m=audio 0"), MediaUnacceptable),
         ("fax alone", plain(), "v=0\r\nc=IN IP4 192.0.2.9\r\nm=image 4000 udptl t38\r\n".into(), MediaUnacceptable),
         ("no formats", plain(), with(" 8 0 101", ""), MediaUnacceptable),
-        ("formats that are none", plain(), with(" 8 0 101", " 128 x *"), MediaUnacceptable),
+        ("formats that are none", plain(), with(" 8 0 101", " 128 x * +8"), MediaUnacceptable),
         ("a host name", plain(), with("c=IN IP4 192.0.2.9", "c=IN IP4 media.example.com"), MediaUnacceptable),
         ("a multicast group", plain(), with("c=IN IP4 192.0.2.9", "c=IN IP4 224.2.1.1/127"), MediaUnacceptable),
         ("a multicast address", plain(), with("c=IN IP4 192.0.2.9", "c=IN IP4 224.2.1.1"), MediaUnacceptable),
@@ -201,6 +201,13 @@ fn one_audio_line_is_relayed() {
     let back = call.answer(Side::A, &text.replace("m=audio 4000", "a=x\r\nm=audio 4444").replace("m=image 4002", "m=image 0"));
     assert_eq!((back.sdp.media.len(), back.direction()), (1, Direction::RecvOnly));
     assert_eq!(configured(&back.commands, Side::A).remote, Some(Some(addresses("192.0.2.9", 4444))));
+}
+
+#[test]
+fn formats_cross_once_each() {
+    let mut call = Call::between(plain(), plain());
+    let offer = call.offer(Side::A, &sdp("192.0.2.9", 1, "RTP/AVP", "").replace(" 8 0 101", &" 101 8 9999 x 8".repeat(50)));
+    assert_eq!(offer.audio().formats, ["101", "8"]);
 }
 
 #[test]

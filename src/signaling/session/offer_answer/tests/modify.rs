@@ -248,6 +248,10 @@ fn refreshes() {
     let same = Description::parse(sdp("192.0.2.9", 1, "RTP/SAVP", &line(1, 0xaa, "")).as_bytes()).unwrap();
     let changed = Description::parse(sdp("192.0.2.9", 2, "RTP/SAVP", &line(1, 0xaa, "")).as_bytes()).unwrap();
     assert!(call.media.is_refresh(Side::A, &same) && !call.media.is_refresh(Side::A, &changed) && !call.media.is_refresh(Side::B, &same));
+    // Some peers never change their o= line: what is said decides.
+    let held = Description::parse(sdp("192.0.2.9", 1, "RTP/SAVP", &(line(1, 0xaa, "") + "a=sendonly\r\n")).as_bytes()).unwrap();
+    let rekeyed = Description::parse(sdp("192.0.2.9", 1, "RTP/SAVP", &line(1, 0xac, "")).as_bytes()).unwrap();
+    assert!(!call.media.is_refresh(Side::A, &held) && !call.media.is_refresh(Side::A, &rekeyed));
     let sent = call.media.last_sent(Side::A).unwrap().write();
     let outcome = call.media.answer_here(Side::A, &same, &mut call.supply).unwrap();
     assert_eq!(outcome.sdp, sent);
