@@ -1,4 +1,6 @@
 //! The composition root and the commands of the program, one file each. Everything may be imported here, and nobody imports this.
 
 pub mod certs;
+pub mod check;
+pub mod explain;
 pub mod handshakes;

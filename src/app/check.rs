@@ -1,0 +1,140 @@
+//! `portcullis check`: everything that is wrong with a policy set, at once, without opening a socket.
+//!
+//! Certificates and keys that are there are read and checked too; ones that are not there are a warning only, since keys are often put in
+//! place on the machine itself (`run` refuses to start without them).
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::adapters::tls;
+use crate::config::{self, Problem, Settings, Warning};
+
+/// The command line of `check`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Check {
+    /// The folder of the policy set.
+    pub policy_set: PathBuf,
+    /// Print one JSON object instead of lines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Exit status: the set loads.
+pub const CLEAN: u8 = 0;
+/// Exit status: it has problems.
+pub const PROBLEMS: u8 = 1;
+/// Exit status: there is no such folder.
+pub const UNREADABLE: u8 = 2;
+
+/// Prints what was found and returns the exit status: 0 clean (warnings or none), 1 problems, 2 no such folder.
+pub fn check(arguments: &Check, out: &mut dyn Write) -> io::Result<u8> {
+    let folder = &arguments.policy_set;
+    if !folder.is_dir() {
+        unreadable(arguments, out)?;
+        return Ok(UNREADABLE);
+    }
+    let found = find(folder);
+    if arguments.json {
+        let object = json!({ "policy_set": folder, "problems": found.problems, "certificates": found.certificates, "warnings": found.warnings });
+        writeln!(out, "{object:#}")?;
+    } else {
+        print(folder, &found, out)?;
+    }
+    Ok(if found.is_clean() { CLEAN } else { PROBLEMS })
+}
+
+fn unreadable(arguments: &Check, out: &mut dyn Write) -> io::Result<()> {
+    let folder = arguments.policy_set.display();
+    if arguments.json {
+        writeln!(out, "{:#}", json!({ "policy_set": arguments.policy_set, "error": "no folder that can be read" }))
+    } else {
+        writeln!(out, "{folder} is no folder that can be read; name the folder of a policy set, such as policies/quickstart")
+    }
+}
+
+struct Found {
+    problems: Vec<Problem>,
+    /// Problems of certificate and key files, each as one line.
+    certificates: Vec<String>,
+    warnings: Vec<Warning>,
+    /// Certificate and key files that are not there.
+    absent: Vec<PathBuf>,
+    settings: Option<Box<Settings>>,
+}
+
+impl Found {
+    fn is_clean(&self) -> bool {
+        self.problems.is_empty() && self.certificates.is_empty()
+    }
+}
+
+fn find(folder: &Path) -> Found {
+    match config::load(folder) {
+        Err(problems) => Found { problems: problems.0, certificates: Vec::new(), warnings: Vec::new(), absent: Vec::new(), settings: None },
+        Ok((settings, warnings)) => {
+            let (certificates, absent) = certificates(&settings.tls);
+            Found { problems: Vec::new(), certificates, warnings, absent, settings: Some(Box::new(settings)) }
+        }
+    }
+}
+
+/// What is wrong with the files that are there, and which are not there.
+fn certificates(settings: &tls::Settings) -> (Vec<String>, Vec<PathBuf>) {
+    let mut absent = Vec::new();
+    let mut present = |files: &mut dyn Iterator<Item = &PathBuf>| {
+        let missing: Vec<PathBuf> = files.filter(|file| !file.exists()).cloned().collect();
+        let all_there = missing.is_empty();
+        absent.extend(missing);
+        all_there
+    };
+    let listeners = settings.listeners.iter().filter(|listener| present(&mut [&listener.own.certificate, &listener.own.key].into_iter())).cloned().collect();
+    let files = |peer: &tls::PeerCertificates| -> Vec<PathBuf> {
+        let own = peer.own.iter().flat_map(|own| [own.certificate.clone(), own.key.clone()]);
+        peer.ca.iter().cloned().chain(own).collect()
+    };
+    let peers = settings.peers.iter().filter(|peer| present(&mut files(peer).iter())).cloned().collect();
+    let problems = match tls::Credentials::load(&tls::Settings { listeners, peers }) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    };
+    absent.sort();
+    absent.dedup();
+    (problems, absent)
+}
+
+fn print(folder: &Path, found: &Found, out: &mut dyn Write) -> io::Result<()> {
+    for problem in &found.problems {
+        writeln!(out, "{problem}")?;
+    }
+    for problem in &found.certificates {
+        writeln!(out, "{problem}")?;
+    }
+    for warning in &found.warnings {
+        writeln!(out, "warning: {warning}")?;
+    }
+    for file in &found.absent {
+        writeln!(out, "warning: {}: not there; put it in place before run, or make throw-away ones with `portcullis certs init`", file.display())?;
+    }
+    match &found.settings {
+        Some(settings) if found.is_clean() => {
+            let policy = &settings.policy;
+            writeln!(
+                out,
+                "{}: clean ({} listeners, {} peers, {} UM pools, {} dial plans, {} hunt groups, {} warnings)",
+                folder.display(),
+                settings.signaling.listeners.len(),
+                policy.peers.len(),
+                policy.um_pools.len(),
+                policy.dial_plans.len(),
+                policy.hunt_groups.len(),
+                found.warnings.len() + found.absent.len()
+            )
+        }
+        _ => {
+            let count = found.problems.len() + found.certificates.len();
+            writeln!(out, "{}: {count} {}", folder.display(), if count == 1 { "problem" } else { "problems" })
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! `portcullis explain`: which rule decides about a message, and why, by the functions `run` decides with and without opening a socket.
+//!
+//! What the network would have established is taken from the command line: the source address, the transport, the name in the certificate, which is
+//! taken to chain to the CA of whichever peer is asked about. Host names are not looked up: `--resolve NAME=ADDR` says where one lives. A name
+//! without it lives at a stand-in address of the discard prefix (RFC 6666), no other peer's, and `--from` may be that name itself.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::config::{self, Settings};
+use crate::policy::access_control;
+use crate::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
+use crate::policy::peer::{PeerTable, identify};
+use crate::policy::screening::{Admitted, Load, Question, screen};
+use crate::policy::security_mode::{MediaPlan, mode_name};
+use crate::policy::settings::{Peer, PeerHost, PolicySet};
+use crate::policy::topology_hiding::{self, Carried, Crossing};
+use crate::policy::verdict::{Decision, Reason};
+use crate::sdp::Description;
+use crate::sip::{Limits, Message, Method, ParseError, Transport, phrase};
+
+/// The command line of `explain`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Explain {
+    /// The folder of the policy set.
+    pub policy_set: PathBuf,
+    /// A file with one SIP message.
+    pub message: PathBuf,
+    /// Where the message came from: an address, an address and port, or a host name of the set.
+    #[arg(long)]
+    pub from: String,
+    /// A name in the other end's certificate; may be given several times. Implies TLS.
+    #[arg(long, value_name = "NAME")]
+    pub tls_name: Vec<String>,
+    /// udp, tcp or tls; otherwise that of the peers at the address, or of the message's Via.
+    #[arg(long)]
+    pub transport: Option<String>,
+    /// Where a host name of the set lives.
+    #[arg(long, value_name = "NAME=ADDR")]
+    pub resolve: Vec<String>,
+    /// Print one JSON object instead of lines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Exit status: the message is let in.
+pub const ADMITTED: u8 = 0;
+/// Exit status: it is refused, or met with silence.
+pub const REFUSED: u8 = 1;
+/// Exit status: the arguments, the set or the file cannot be used.
+pub const UNUSABLE: u8 = 2;
+
+/// Prints every decision and the verdict; returns the exit status.
+pub fn explain(arguments: &Explain, out: &mut dyn Write) -> io::Result<u8> {
+    match read(arguments) {
+        Ok(case) => {
+            let explanation = decide(&case);
+            if arguments.json {
+                writeln!(out, "{:#}", as_json(&case, &explanation))?
+            } else {
+                write!(out, "{}", as_text(&case, &explanation))?
+            }
+            Ok(if matches!(explanation.verdict, Verdict::Refused(_)) { REFUSED } else { ADMITTED })
+        }
+        Err(trouble) => {
+            writeln!(out, "{trouble}")?;
+            Ok(UNUSABLE)
+        }
+    }
+}
+
+/// The question, made from the command line.
+struct Case {
+    settings: Settings,
+    table: PeerTable,
+    flow: Flow,
+    bytes: Bytes,
+    /// What was assumed in place of what the network would have said.
+    assumed: Vec<String>,
+}
+
+fn read(arguments: &Explain) -> Result<Case, String> {
+    let (settings, _) = config::load(&arguments.policy_set).map_err(|problems| format!("the policy set has problems (see `portcullis check`):\n{problems}"))?;
+    let bytes = std::fs::read(&arguments.message).map_err(|error| format!("{}: {error}; name a file with one SIP message", arguments.message.display()))?;
+    let mut assumed = Vec::new();
+    let names = resolve(&arguments.resolve, &settings.policy, &mut assumed)?;
+    let table = PeerTable::build(1, &settings.policy, &|name| names.get(name).cloned().unwrap_or_default());
+    let remote = source(&arguments.from, &names)?;
+    let transport = transport(arguments, &table, remote.ip(), &bytes, &mut assumed)?;
+    let flow = flow(arguments, &settings, &table, remote, transport, &mut assumed);
+    Ok(Case { settings, table, flow, bytes: Bytes::from(bytes), assumed })
+}
+
+/// Where each host name of the set lives: as told, or at a stand-in address.
+fn resolve(told: &[String], set: &PolicySet, assumed: &mut Vec<String>) -> Result<HashMap<String, Vec<IpAddr>>, String> {
+    let mut names: HashMap<String, Vec<IpAddr>> = HashMap::new();
+    for entry in told {
+        let (name, address) = entry.split_once('=').ok_or_else(|| format!("--resolve {entry}: write NAME=ADDR"))?;
+        let address = address.parse().map_err(|_| format!("--resolve {entry}: {address} is no address"))?;
+        names.entry(name.to_ascii_lowercase()).or_default().push(address);
+    }
+    let hosts = set.peers.iter().flat_map(|peer| &peer.hosts);
+    for (index, name) in hosts.filter_map(|host| if let PeerHost::Name(name) = host { Some(name) } else { None }).enumerate() {
+        names.entry(String::from(&**name)).or_insert_with(|| {
+            let address = IpAddr::V6(Ipv6Addr::from((0x0100_u128 << 112) | (index as u128 + 1)));
+            assumed.push(format!("{name} lives at {address}, a stand-in (say where with --resolve {name}=ADDR)"));
+            vec![address]
+        });
+    }
+    Ok(names)
+}
+
+fn source(from: &str, names: &HashMap<String, Vec<IpAddr>>) -> Result<SocketAddr, String> {
+    if let Ok(remote) = from.parse::<SocketAddr>() {
+        return Ok(remote);
+    }
+    let bare = from.strip_prefix('[').and_then(|from| from.strip_suffix(']')).unwrap_or(from);
+    let named = || names.get(&from.to_ascii_lowercase()).and_then(|addresses| addresses.first().copied());
+    match bare.parse().ok().or_else(named) {
+        // A source port is of no consequence to any decision.
+        Some(address) => Ok(SocketAddr::new(address, 49_152)),
+        None => Err(format!("--from {from}: write an address, an address and port, or a host name of the set")),
+    }
+}
+
+fn transport(arguments: &Explain, table: &PeerTable, address: IpAddr, bytes: &[u8], assumed: &mut Vec<String>) -> Result<Transport, String> {
+    if let Some(token) = &arguments.transport {
+        let transport = Transport::from_token(token).ok_or_else(|| format!("--transport {token}: write udp, tcp or tls"))?;
+        if transport != Transport::Tls && !arguments.tls_name.is_empty() {
+            return Err(format!("--tls-name with --transport {token}: a certificate is shown over tls only"));
+        }
+        return Ok(transport);
+    }
+    if !arguments.tls_name.is_empty() {
+        return Ok(Transport::Tls);
+    }
+    let at = table.at(address);
+    let of_peers = at.first().map(|peer| peer.transport).filter(|first| at.iter().all(|peer| peer.transport == *first));
+    let of_via =
+        || Message::parse(Bytes::copy_from_slice(bytes), &Limits::default()).ok().and_then(|message| Transport::from_token(message.top_via().ok()?.transport));
+    let (transport, why) = match of_peers {
+        Some(transport) => (transport, "that of the peers at the address"),
+        None => (of_via().unwrap_or(Transport::Udp), "that of the message's Via"),
+    };
+    assumed.push(format!("the transport is {transport}, {why}"));
+    Ok(transport)
+}
+
+fn flow(arguments: &Explain, settings: &Settings, table: &PeerTable, remote: SocketAddr, transport: Transport, assumed: &mut Vec<String>) -> Flow {
+    let listener = settings.signaling.listeners.iter().find(|listener| listener.transport == transport);
+    let tls = (transport == Transport::Tls).then(|| {
+        let peers = table.expected(remote.ip(), Transport::Tls);
+        if !arguments.tls_name.is_empty() && !peers.is_empty() {
+            assumed.push(String::from("the certificate chains to the CA of each peer at the address, is in date and has the right usage"));
+        }
+        Arc::new(TlsIdentity {
+            version: String::from("TLSv1.3"),
+            cipher: String::new(),
+            names: arguments.tls_name.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            trusted_for: peers.iter().map(|peer| Arc::clone(&peer.name)).collect(),
+        })
+    });
+    let local = listener.map_or(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), transport.default_port()), |listener| listener.bound);
+    Flow { id: FlowId(0), transport, listener: listener.map_or(ListenerId(0), |listener| listener.id), local, remote, tls }
+}
+
+enum Verdict {
+    /// A new call, its legs planned.
+    Admitted(Box<Admitted>),
+    /// Not a new call: allowed, and the core's from here.
+    Allowed(&'static str),
+    Refused(Reason),
+}
+
+struct Explanation {
+    trail: Vec<Decision>,
+    verdict: Verdict,
+    message: Option<Message>,
+    carried: Option<Carried>,
+    /// Names of headers that stay behind.
+    behind: Vec<String>,
+    preview: Vec<(&'static str, String)>,
+}
+
+fn decide(case: &Case) -> Explanation {
+    let (decision, peer) = identify(&case.table, &case.flow);
+    let refused = decision.refused;
+    let mut explanation = Explanation {
+        trail: vec![decision],
+        verdict: Verdict::Refused(refused.unwrap_or(Reason::StrangerAddress)),
+        message: None,
+        carried: None,
+        behind: Vec::new(),
+        preview: Vec::new(),
+    };
+    let Some(peer) = peer else { return explanation };
+    let message = match Message::parse(case.bytes.clone(), &Limits::default()) {
+        Ok(message) => message,
+        Err(error) => {
+            let reason = malformed(&error);
+            explanation.trail.push(Decision::refused("message", "the message must be well-formed", reason).comparing("found", error.to_string()));
+            explanation.verdict = Verdict::Refused(reason);
+            return explanation;
+        }
+    };
+    explanation.verdict = match message.method() {
+        None => Verdict::Allowed("a response: matched with the transaction it answers, or dropped"),
+        Some(Method::Invite) if !in_dialog(&message) => new_call(case, &peer, &message, &mut explanation),
+        Some(method) => {
+            let decision = access_control::method(&peer, method, in_dialog(&message));
+            let refused = decision.refused;
+            explanation.trail.push(decision);
+            refused.map_or(Verdict::Allowed("matched with its call or transaction, or answered by the border itself"), Verdict::Refused)
+        }
+    };
+    explanation.message = Some(message);
+    explanation
+}
+
+fn in_dialog(message: &Message) -> bool {
+    message.to().is_ok_and(|to| to.tag().is_some())
+}
+
+const fn malformed(error: &ParseError) -> Reason {
+    match error.status() {
+        505 => Reason::UnsupportedVersion,
+        513 => Reason::HeaderTooLarge,
+        413 => Reason::BodyTooLarge,
+        _ => Reason::Malformed,
+    }
+}
+
+fn new_call(case: &Case, peer: &Arc<Peer>, invite: &Message, explanation: &mut Explanation) -> Verdict {
+    let offer = match invite.sdp().map(Description::parse).transpose() {
+        Ok(offer) => offer,
+        Err(error) => {
+            let reason = Reason::MediaMalformed;
+            explanation.trail.push(Decision::refused("security_mode", "the offer must be a session description", reason).comparing("found", error.to_string()));
+            return Verdict::Refused(reason);
+        }
+    };
+    let question = Question { set: &case.settings.policy, table: &case.table, load: Load::default(), flow: &case.flow, peer, invite, offer: offer.as_ref() };
+    let screening = screen(question);
+    explanation.trail.extend(screening.trail);
+    match screening.outcome {
+        Ok(admitted) => {
+            preview(case, &admitted, invite, explanation);
+            Verdict::Admitted(Box::new(admitted))
+        }
+        Err(reason) => Verdict::Refused(reason),
+    }
+}
+
+/// What the first target would be sent, as far as policy decides it.
+fn preview(case: &Case, admitted: &Admitted, invite: &Message, explanation: &mut Explanation) {
+    let Some(target) = admitted.targets.first() else { return };
+    let listeners = &case.settings.signaling.listeners;
+    let listener = listeners
+        .iter()
+        .find(|listener| target.listener.as_ref() == Some(&listener.name))
+        .or(listeners.iter().find(|listener| listener.transport == target.transport));
+    let advertised = listener.map_or("portcullis.invalid", |listener| &listener.advertised);
+    let ours = advertised.rsplit_once(':').map_or(advertised, |(host, _)| host);
+    let host = match target.hosts.first() {
+        Some(PeerHost::Name(name)) => String::from(&**name),
+        Some(PeerHost::Address(address)) => address.to_string(),
+        Some(PeerHost::Network(_)) | None => String::from("(located when called)"),
+    };
+    let crossing = Crossing { from: &admitted.peer, to: target, ours, plan: admitted.plan.as_deref() };
+    let mut carried = topology_hiding::carry(&crossing, invite);
+    explanation.trail.append(&mut carried.trail);
+    explanation.preview = vec![
+        ("Request-URI", topology_hiding::request_uri(&admitted.called, &host, target.port, target.transport)),
+        ("From", topology_hiding::from_value(&crossing, invite, "…")),
+        ("To", topology_hiding::to_value(&admitted.called, &host)),
+    ];
+    explanation.behind = invite
+        .fields()
+        .map(|field| String::from(field.raw_name))
+        .filter(|name| !carried.headers.iter().any(|(kept, _)| kept.as_str().eq_ignore_ascii_case(name)))
+        .collect();
+    explanation.behind.sort();
+    explanation.behind.dedup();
+    explanation.carried = Some(carried);
+}
+
+fn leg(plan: &MediaPlan) -> String {
+    let media = if plan.is_srtp() {
+        let suites: Vec<&str> = plan.suites().iter().map(|suite| suite.name()).collect();
+        format!("SRTP {}", suites.join(", "))
+    } else {
+        String::from("RTP")
+    };
+    format!("{}, {media}", mode_name(plan.mode()))
+}
+
+fn start_line(explanation: &Explanation) -> String {
+    match explanation.message.as_ref().map(|message| (message.method(), message.request_uri(), message.status())) {
+        Some((Some(method), uri, _)) => format!("{method} {}", uri.unwrap_or_default()),
+        Some((_, _, Some(status))) => format!("{status} {}", phrase(status)),
+        _ => String::from("not read"),
+    }
+}
+
+fn as_text(case: &Case, explanation: &Explanation) -> String {
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "message          {} from {} over {}", start_line(explanation), case.flow.remote, case.flow.transport);
+    let _ = writeln!(text, "decided by       policy set load {}, peer table {}", case.settings.policy.number, case.table.number);
+    for assumption in &case.assumed {
+        let _ = writeln!(text, "assumed          {assumption}");
+    }
+    for decision in &explanation.trail {
+        let verdict = if decision.refused.is_some() { "REFUSED" } else { "passed" };
+        let _ = writeln!(text, "{:<16} {verdict:<8} {}", decision.stage, decision.rule);
+        for (name, value) in &decision.compared {
+            let _ = writeln!(text, "{:26}{name}: {value}", "");
+        }
+    }
+    match &explanation.verdict {
+        Verdict::Admitted(admitted) => {
+            let targets: Vec<&str> = admitted.targets.iter().map(|peer| &*peer.name).collect();
+            let _ = writeln!(text, "verdict          admitted: peer \"{}\" to {}", admitted.peer.name, targets.join(", then "));
+            let _ = writeln!(text, "A leg            {}", leg(&admitted.a));
+            let _ = writeln!(text, "B leg            {}", leg(&admitted.b));
+            for (name, value) in &explanation.preview {
+                let _ = writeln!(text, "sent on          {name}: {value}");
+            }
+            for (name, value) in explanation.carried.iter().flat_map(|carried| &carried.headers) {
+                let _ = writeln!(text, "carried          {name}: {value}");
+            }
+            let _ = writeln!(text, "stays behind     {}", explanation.behind.join(", "));
+        }
+        Verdict::Allowed(what) => {
+            let _ = writeln!(text, "verdict          allowed: {what}");
+        }
+        Verdict::Refused(reason) => {
+            let answer = reason.status().map_or_else(|| String::from("no answer, nothing is parsed"), |status| format!("{status} {}", phrase(status)));
+            // Whoever is no peer at all gets silence, whatever the code says of a peer's own message.
+            let answer = if explanation.message.is_none() && explanation.trail.len() == 1 { String::from("no answer, nothing is parsed") } else { answer };
+            let _ = writeln!(text, "verdict          refused: {answer}");
+            let _ = writeln!(text, "reason           {reason}: {}", reason.meaning());
+        }
+    }
+    text
+}
+
+fn as_json(case: &Case, explanation: &Explanation) -> Value {
+    let compared = |decision: &Decision| -> Value {
+        decision.compared.iter().map(|(name, value)| (String::from(*name), Value::from(&**value))).collect::<serde_json::Map<_, _>>().into()
+    };
+    let decisions: Vec<Value> = explanation
+        .trail
+        .iter()
+        .map(|decision| json!({ "stage": decision.stage, "rule": decision.rule, "refused": decision.refused, "compared": compared(decision) }))
+        .collect();
+    let silent = explanation.message.is_none() && explanation.trail.len() == 1;
+    let verdict = match &explanation.verdict {
+        Verdict::Admitted(admitted) => json!({
+            "verdict": "admitted",
+            "peer": admitted.peer.name,
+            "dial_plan": admitted.plan.as_ref().map(|plan| &plan.name),
+            "hunt_group": admitted.hunt_group.as_ref().map(|group| &group.name),
+            "targets": admitted.targets.iter().map(|peer| &peer.name).collect::<Vec<_>>(),
+            "called": admitted.called,
+            "a_leg": { "mode": admitted.a.mode(), "suites": admitted.a.suites() },
+            "b_leg": { "mode": admitted.b.mode(), "suites": admitted.b.suites() },
+            "sent_on": explanation.preview.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect::<Vec<_>>(),
+            "carried": explanation.carried.iter().flat_map(|carried| &carried.headers).map(|(name, value)| json!({ "name": name.as_str(), "value": value })).collect::<Vec<_>>(),
+            "stays_behind": explanation.behind,
+        }),
+        Verdict::Allowed(what) => json!({ "verdict": "allowed", "what": what }),
+        Verdict::Refused(reason) => json!({
+            "verdict": "refused",
+            "status": reason.status().filter(|_| !silent),
+            "reason": reason,
+            "fault": reason.fault(),
+            "meaning": reason.meaning(),
+        }),
+    };
+    json!({
+        "message": start_line(explanation),
+        "from": case.flow.remote,
+        "transport": case.flow.transport,
+        "policy_set": case.settings.policy.number,
+        "peer_table": case.table.number,
+        "assumed": case.assumed,
+        "decisions": decisions,
+        "outcome": verdict,
+    })
+}
