@@ -3,11 +3,10 @@
 //!
 //! `cargo bench --bench srtp`
 
-use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use portcullis::media::control::{Addresses, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
 use portcullis::media::relay::{Channel, Stream, TAIL_ROOM, Verdict};
 use portcullis::media::rtp::Header;
@@ -29,45 +28,56 @@ fn voice(sequence: u16) -> [u8; LENGTH + TAIL_ROOM] {
     packet
 }
 
-/// Senders and receivers of `streams` streams, visited in turn with rising sequence numbers.
-fn transforms(criterion: &mut Criterion, streams: usize) {
-    let name = format!("{streams} stream{}", if streams == 1 { "" } else { "s in turn" });
-    let mut senders: Vec<Sender> = (0..streams).map(|n| Sender::new(&parameters(n)).unwrap()).collect();
-    let mut buffer = voice(0);
-    let mut n = 0usize;
-    criterion.bench_function(&format!("protect, {name}"), |bench| {
-        bench.iter(|| {
-            let sequence = (n / streams) as u16;
-            buffer[2..4].copy_from_slice(&sequence.to_be_bytes());
+const BATCH: usize = 1_000;
+
+type Batch = Vec<([u8; LENGTH + TAIL_ROOM], usize)>;
+
+/// Packets of `streams` streams in turn, made outside the measured time: sealed if there are senders.
+fn batch(sequence: &mut u16, streams: usize, mut senders: Option<&mut [Sender]>) -> Batch {
+    (0..BATCH)
+        .map(|n| {
+            if n % streams == 0 {
+                *sequence = sequence.wrapping_add(1);
+            }
+            let mut buffer = voice(*sequence);
             let header = Header::parse(&buffer[..LENGTH]).unwrap();
-            let sealed = senders[n % streams].protect_rtp(Time::ZERO, black_box(&mut buffer), LENGTH, &header);
-            n += 1;
-            sealed.unwrap()
-        });
+            let len = match &mut senders {
+                Some(senders) => senders[n % streams].protect_rtp(Time::ZERO, &mut buffer, LENGTH, &header).unwrap(),
+                None => LENGTH,
+            };
+            (buffer, len)
+        })
+        .collect()
+}
+
+fn transforms(criterion: &mut Criterion, streams: usize) {
+    let name = format!("1,000 packets, {streams} stream{}", if streams == 1 { "" } else { "s in turn" });
+    let make_senders = || -> Vec<Sender> { (0..streams).map(|n| Sender::new(&parameters(n)).unwrap()).collect() };
+    let mut senders = make_senders();
+    let mut sequence = 0u16;
+    let mut group = criterion.benchmark_group("protect");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    group.bench_function(&name, |bench| {
+        bench.iter_batched_ref(
+            || batch(&mut sequence, streams, None),
+            |batch| {
+                for ((buffer, len), sender) in batch.iter_mut().zip((0..).map(|n| n % streams)) {
+                    let header = Header::parse(&buffer[..*len]).unwrap();
+                    senders[sender].protect_rtp(Time::ZERO, buffer, *len, &header).unwrap();
+                }
+            },
+            BatchSize::PerIteration,
+        );
     });
-    // A batch of sealed packets is made outside the measured time.
-    let mut senders: Vec<Sender> = (0..streams).map(|n| Sender::new(&parameters(n)).unwrap()).collect();
+    group.finish();
+    let mut senders = make_senders();
     let mut receivers: Vec<Receiver> = (0..streams).map(|n| Receiver::new(&parameters(n)).unwrap()).collect();
     let mut sequence = 0u16;
-    const BATCH: usize = 1_000;
     let mut group = criterion.benchmark_group("unprotect");
-    group.throughput(criterion::Throughput::Elements(BATCH as u64));
-    group.bench_function(format!("1,000 packets, {name}"), |bench| {
+    group.throughput(Throughput::Elements(BATCH as u64));
+    group.bench_function(&name, |bench| {
         bench.iter_batched_ref(
-            || {
-                let batch: Vec<_> = (0..BATCH)
-                    .map(|n| {
-                        if n % streams == 0 {
-                            sequence = sequence.wrapping_add(1);
-                        }
-                        let mut buffer = voice(sequence);
-                        let header = Header::parse(&buffer[..LENGTH]).unwrap();
-                        let len = senders[n % streams].protect_rtp(Time::ZERO, &mut buffer, LENGTH, &header).unwrap();
-                        (buffer, len)
-                    })
-                    .collect();
-                batch
-            },
+            || batch(&mut sequence, streams, Some(&mut senders)),
             |batch| {
                 for (n, (buffer, len)) in batch.iter_mut().enumerate() {
                     let header = Header::parse(&buffer[..*len]).unwrap();
@@ -85,7 +95,7 @@ fn relay(criterion: &mut Criterion) {
     let address: SocketAddr = "192.0.2.1:4000".parse().unwrap();
     let cells = [("RTP to RTP", false, false), ("RTP to SRTP", false, true), ("SRTP to RTP", true, false), ("SRTP to SRTP", true, true)];
     let mut group = criterion.benchmark_group("Stream::packet, 1,000 packets");
-    group.throughput(criterion::Throughput::Elements(1_000));
+    group.throughput(Throughput::Elements(BATCH as u64));
     for (name, secured_in, secured_out) in cells {
         let protection = |secured: bool, key| if secured { Protection::Srtp(parameters(key)) } else { Protection::Plain };
         let mut stream = Stream::new(StreamId(1), Some(Duration::from_secs(60)), Time::ZERO);
@@ -98,18 +108,7 @@ fn relay(criterion: &mut Criterion) {
         let mut sequence = 0u16;
         group.bench_function(name, |bench| {
             bench.iter_batched_ref(
-                || {
-                    let batch: Vec<_> = (0..1_000)
-                        .map(|_| {
-                            sequence = sequence.wrapping_add(1);
-                            let mut buffer = voice(sequence);
-                            let header = Header::parse(&buffer[..LENGTH]).unwrap();
-                            let len = if secured_in { peer.protect_rtp(Time::ZERO, &mut buffer, LENGTH, &header).unwrap() } else { LENGTH };
-                            (buffer, len)
-                        })
-                        .collect();
-                    batch
-                },
+                || batch(&mut sequence, 1, secured_in.then_some(std::slice::from_mut(&mut peer))),
                 |batch| {
                     for (buffer, len) in batch.iter_mut() {
                         let verdict = stream.packet(Time::from_millis(20), Side::A, Channel::Rtp, address, buffer, *len);
