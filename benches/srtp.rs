@@ -3,6 +3,7 @@
 //!
 //! `cargo bench --bench srtp`
 
+use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,9 +11,13 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use portcullis::media::control::{Addresses, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
 use portcullis::media::relay::{Channel, Stream, TAIL_ROOM, Verdict};
 use portcullis::media::rtp::Header;
+use portcullis::media::srtp::authentication::Authenticator;
+use portcullis::media::srtp::cipher::Cipher;
 use portcullis::media::srtp::{Receiver, Sender};
 use portcullis::sdp::crypto::{MasterKey, Suite};
 use portcullis::time::Time;
+use rtc_srtp::context::Context;
+use rtc_srtp::protection_profile::ProtectionProfile;
 
 const LENGTH: usize = 172;
 
@@ -122,10 +127,41 @@ fn relay(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What the transforms are made of, and an independent implementation in the same run: only ratios of one run count.
+fn yardsticks(criterion: &mut Criterion) {
+    let mut buffer = voice(1);
+    let cipher = Cipher::new(&[7; 16], &[9; 14]);
+    criterion.bench_function("AES-CM alone, 160 bytes", |bench| bench.iter(|| cipher.apply(1, 2, black_box(&mut buffer[12..LENGTH]))));
+    let authenticator = Authenticator::new(&[3; 20]);
+    criterion.bench_function("HMAC-SHA1 alone, 172 + 4 bytes", |bench| bench.iter(|| authenticator.code(black_box(&buffer[..LENGTH]), Some(0))));
+    let context = || {
+        let key = parameters(1).keys[0].key_and_salt.clone();
+        let provider = rtc_srtp::crypto::default_provider().unwrap();
+        Context::new(&key[..16], &key[16..], ProtectionProfile::Aes128CmHmacSha1_80, None, None, provider.crypto()).unwrap()
+    };
+    let (mut theirs, mut sequence) = (context(), 0);
+    criterion.bench_function("rtc-srtp protect", |bench| {
+        bench.iter_batched(
+            || batch(&mut sequence, 1, None),
+            |batch| batch.iter().map(|(buffer, len)| theirs.encrypt_rtp(&buffer[..*len]).unwrap().len()).sum::<usize>(),
+            BatchSize::PerIteration,
+        );
+    });
+    let (mut theirs, mut sequence, mut sender) = (context(), 0, Sender::new(&parameters(1)).unwrap());
+    criterion.bench_function("rtc-srtp unprotect", |bench| {
+        bench.iter_batched(
+            || batch(&mut sequence, 1, Some(std::slice::from_mut(&mut sender))),
+            |batch| batch.iter().map(|(buffer, len)| theirs.decrypt_rtp(&buffer[..*len]).unwrap().len()).sum::<usize>(),
+            BatchSize::PerIteration,
+        );
+    });
+}
+
 fn benches(criterion: &mut Criterion) {
     transforms(criterion, 1);
     transforms(criterion, 1_000);
     relay(criterion);
+    yardsticks(criterion);
 }
 
 criterion_group! {
