@@ -23,7 +23,7 @@ pub struct Locator {
 }
 
 impl Locator {
-    /// Fails only where /etc/resolv.conf is needed and cannot be read.
+    /// Without servers in the settings those of /etc/resolv.conf are asked; without that, the hosts file alone.
     pub fn new(settings: Settings) -> io::Result<Locator> {
         Ok(Locator { lookup: Arc::new(Lookup::new(&settings, true)?), limit: settings.limit, places: Arc::new(Semaphore::new(AT_ONCE)) })
     }

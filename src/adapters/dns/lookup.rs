@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{Hosts, TokioResolver};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -41,15 +42,17 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
-    /// `cache`: answers kept for their TTL, within the settings' ceiling. Fails where /etc/resolv.conf is needed and cannot be read.
+    /// `cache`: answers kept for their TTL, within the settings' ceiling. Without servers in the settings and in /etc/resolv.conf every question
+    /// fails that the hosts file does not answer: a border whose peers are addresses needs no name server.
     pub fn new(settings: &Settings, cache: bool) -> io::Result<Lookup> {
-        let mut builder = if settings.servers.is_empty() {
-            TokioResolver::builder_tokio()
-                .map_err(|error| io::Error::other(format!("/etc/resolv.conf cannot be used: {error}; name DNS servers in border.toml")))?
-        } else {
-            TokioResolver::builder_with_config(servers(settings), TokioRuntimeProvider::default())
+        let (config, options) = match settings.servers.is_empty() {
+            false => (servers(settings), ResolverOpts::default()),
+            true => read_system_conf().unwrap_or_else(|_| (ResolverConfig::default(), ResolverOpts::default())),
         };
-        let options = builder.options_mut();
+        Lookup::with(config, options, settings, cache)
+    }
+
+    fn with(config: ResolverConfig, mut options: ResolverOpts, settings: &Settings, cache: bool) -> io::Result<Lookup> {
         options.timeout = settings.timeout;
         options.attempts = 1;
         options.use_hosts_file = ResolveHosts::Never;
@@ -59,6 +62,8 @@ impl Lookup {
         options.cache_size = if cache { 4096 } else { 0 };
         options.positive_max_ttl = Some(settings.ceiling);
         options.negative_max_ttl = Some(settings.floor);
+        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        *builder.options_mut() = options;
         let resolver = builder.build().map_err(io::Error::other)?;
         Ok(Lookup { resolver, hosts: settings.hosts_file.clone().map(HostsFile::new) })
     }
@@ -224,5 +229,46 @@ impl HostsFile {
             *read = (changed, Arc::new(hosts));
         }
         Arc::clone(&read.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn ask(lookup: &Lookup, name: &str, kind: RecordKind) -> Answer {
+        lookup.ask(&Question { name: name.into(), kind }).await.answer
+    }
+
+    #[tokio::test]
+    async fn without_any_server_the_hosts_file_still_answers_and_all_else_fails_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hosts");
+        std::fs::write(&path, "127.0.0.9 um.test # lab\nrubbish\n999.1.1.1 x\n").unwrap();
+        let settings = Settings { hosts_file: Some(path), ..Settings::default() };
+        let lookup = Lookup::with(ResolverConfig::default(), ResolverOpts::default(), &settings, false).unwrap();
+        let began = Instant::now();
+        assert_eq!(ask(&lookup, "um.test", RecordKind::Ipv4).await, Answer::Addresses(vec!["127.0.0.9".parse().unwrap()]));
+        assert_eq!(ask(&lookup, "um.test", RecordKind::Ipv6).await, Answer::None);
+        assert_eq!(ask(&lookup, "_sips._tcp.um.test", RecordKind::Srv).await, Answer::None);
+        assert_eq!(ask(&lookup, "elsewhere.test", RecordKind::Ipv4).await, Answer::Failed);
+        assert!(began.elapsed() < Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_name_does_not_exist() {
+        let lookup =
+            Lookup::new(&Settings { servers: vec!["127.0.0.1:9".parse().unwrap()], timeout: Duration::from_millis(100), ..Settings::default() }, false)
+                .unwrap();
+        for name in ["", "a..b", &"x".repeat(64), &"x.".repeat(200)] {
+            assert!(matches!(ask(&lookup, name, RecordKind::Ipv4).await, Answer::None | Answer::Failed), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_single_label_is_looked_for_in_the_domains_of_the_machine() {
+        for (host, complete) in [("um1", false), ("_sips._tcp.um1", false), ("um1.", true), ("um1.example.test", true), ("_sip._udp.example.test", true)] {
+            assert_eq!(query_name(host).map(|name| name.is_fqdn()), Some(complete), "{host}");
+        }
     }
 }

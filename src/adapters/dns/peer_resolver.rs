@@ -45,15 +45,8 @@ pub struct PeerResolver {
 impl PeerResolver {
     /// Starts refreshing in the background (inside a tokio runtime). `report` is told of every change of a name's state and of every address
     /// that two peers share; it must not block. The first table, number 1, holds the literal addresses only and is there at once.
-    /// Fails where /etc/resolv.conf is needed and cannot be read.
     pub fn start(settings: Settings, set: Arc<PolicySet>, report: impl Fn(What) + Send + Sync + 'static) -> io::Result<PeerResolver> {
-        let names_needed = keys(&set).next().is_some();
-        let lookup = match Lookup::new(&settings, false) {
-            Ok(lookup) => Some(Arc::new(lookup)),
-            // A set of addresses needs no name server; names that a reload brings will be reported as failing.
-            Err(_) if !names_needed => None,
-            Err(error) => return Err(error),
-        };
+        let lookup = Arc::new(Lookup::new(&settings, false)?);
         let first = PeerTable::build(1, &set, &|_| Vec::new());
         let (tables_in, tables) = watch::channel(Arc::new(first));
         let (settled_in, settled) = watch::channel(false);
@@ -105,7 +98,7 @@ impl Drop for PeerResolver {
 /// The task's own.
 struct Rounds {
     settings: Settings,
-    lookup: Option<Arc<Lookup>>,
+    lookup: Arc<Lookup>,
     places: Arc<Semaphore>,
     began: Instant,
     names: HashMap<Key, Freshness>,
@@ -188,10 +181,9 @@ impl Rounds {
                 transport: Some(key.service.unwrap_or(Transport::Udp)),
                 allowed: Vec::new(),
             };
-            let (key, lookup, places, limit) = (key.clone(), self.lookup.clone(), Arc::clone(&self.places), self.settings.limit);
+            let (key, lookup, places, limit) = (key.clone(), Arc::clone(&self.lookup), Arc::clone(&self.places), self.settings.limit);
             self.asked.spawn(async move {
                 let Ok(_place) = places.acquire().await else { return (key, FAILED) };
-                let Some(lookup) = lookup else { return (key, FAILED) };
                 // Always the same seed: the order among equals must not look like a change.
                 let (located, ttl) = lookup::locate(&lookup, query, 0, Instant::now() + limit).await;
                 let addresses = located.targets.map(|targets| {

@@ -229,4 +229,3 @@ fn leg_note(name: &str, leg: &LegRecord) -> String {
     let mode = serde_json::to_string(&leg.mode).unwrap_or_default();
     format!("= leg {name} {}: {}, {}{tls}{suite}{codec}", leg.peer, mode.trim_matches('"'), leg.transport)
 }
-

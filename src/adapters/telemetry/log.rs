@@ -199,4 +199,3 @@ pub(super) fn compared(decision: &Decision) -> String {
     }
     text
 }
-

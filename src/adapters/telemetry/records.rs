@@ -214,4 +214,3 @@ impl RecordFile {
 fn append(path: &Path) -> io::Result<File> {
     File::options().append(true).create(true).open(path)
 }
-

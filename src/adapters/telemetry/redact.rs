@@ -136,7 +136,8 @@ fn starts(text: &[u8], prefix: &[u8]) -> bool {
 }
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    text.windows(wanted.len()).position(|window| window.eq_ignore_ascii_case(wanted))
+    let first = *wanted.first()?;
+    memchr::memchr2_iter(first.to_ascii_lowercase(), first.to_ascii_uppercase(), text).find(|at| starts(&text[*at..], wanted))
 }
 
 fn contains(text: &[u8], wanted: &[u8]) -> bool {
@@ -204,6 +205,24 @@ mod tests {
         let relay = redacted("INFO sip:x SIP/2.0\r\nContent-Type: application/dtmf-relay\r\n\r\nSignal=5\r\nDuration=160\r\n");
         assert!(!relay.contains('5') && !relay.contains("160"), "{relay}");
         assert!(!redacted("INFO sip:x SIP/2.0\r\nc: application/dtmf\r\n\r\n7").contains('7'));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_stands_around_a_key_it_goes(before in ".{0,80}", after in "[ -~\r\n]{0,80}", crypto in proptest::bool::ANY) {
+            let line = if crypto { format!("a=crypto:1 S inline:{KEY}") } else { format!("x inline:{KEY}") };
+            let text = format!("{before}\r\n{line}\r\n{after}");
+            let out = redact(text.as_bytes());
+            proptest::prop_assert_eq!(out.len(), text.len());
+            proptest::prop_assert!(!contains(&out, KEY.as_bytes()));
+        }
+
+        #[test]
+        fn no_bytes_are_too_strange(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+            proptest::prop_assert_eq!(redact(&bytes).len(), bytes.len());
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            proptest::prop_assert!(clean(&text).chars().count() <= 256);
+        }
     }
 
     #[test]

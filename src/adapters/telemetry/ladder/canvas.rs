@@ -9,7 +9,7 @@ pub(super) const COLUMNS: usize = 8;
 /// Lifelines are no further apart than this.
 const WIDEST: usize = 46;
 /// Half a header stands left of the first and right of the last lifeline.
-const MARGIN: usize = 12;
+const MARGIN: usize = 11;
 
 pub(super) enum Line {
     Arrow {
@@ -91,8 +91,8 @@ impl Canvas {
             write(&mut row, left + 2, label);
             return row;
         }
-        for at in left + 1..right {
-            row[at] = if again && (at - left) % 2 == 0 { ' ' } else { '-' };
+        for (distance, place) in row[left + 1..right].iter_mut().enumerate() {
+            *place = if again && distance % 2 == 1 { ' ' } else { '-' };
         }
         if from < to {
             row[right - 1] = '>'
@@ -101,9 +101,9 @@ impl Canvas {
         }
         self.again |= again;
         let label = if again { format!(" {label} (again) ") } else { format!(" {label} ") };
-        let room = right - left - 5;
+        let room = right - left - 3;
         let label: String = label.chars().take(room).collect();
-        let start = left + 3 + (room - label.chars().count()) / 2;
+        let start = left + 2 + (room - label.chars().count()) / 2;
         write(&mut row, start, &label);
         row
     }

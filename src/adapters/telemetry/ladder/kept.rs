@@ -34,11 +34,10 @@ impl Ladders {
         if self.settings.calls == 0 {
             return;
         }
-        if !self.calls.contains_key(&call) {
-            self.calls.insert(call, Kept::default());
+        let kept = self.calls.entry(call).or_insert_with(|| {
             self.order.push_back(call);
-        }
-        let Some(kept) = self.calls.get_mut(&call) else { return };
+            Kept::default()
+        });
         // The end of a call is worth more than one message more.
         if kept.facts.len() >= self.settings.entries && !matches!(fact.what, What::CallEnded(_)) {
             return;

@@ -1,0 +1,524 @@
+//! One call as facts, rendered in every form: ladder, record, metrics, log; and no secret in any of them.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use portcullis::adapters::telemetry::{Anchor, Settings, Sink, Telemetry, ladder, log, records, redact};
+use portcullis::media::control::{Report, Side, SideReport};
+use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
+use portcullis::policy::settings::SecurityMode;
+use portcullis::policy::verdict::{Decision, Reason};
+use portcullis::sdp::crypto::Suite;
+use portcullis::signaling::event::LocateError;
+use portcullis::signaling::fact::{CallId, CallRecord, Fact, Hop, LegRecord, NameState, ReleasedBy, What};
+use portcullis::sip::Transport;
+use portcullis::time::Time;
+
+const KEY_A: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+const KEY_B: &str = "NzB4d1BINUAvLEw6UzF3WSJ+PSdFcGdUJShpX1Zj";
+const PASSWORD: &str = "correct-horse";
+const DIGEST: &str = "6629fae49393a05397450978507c4ef1";
+const CALL: CallId = CallId(17);
+
+fn caller() -> SocketAddr {
+    "127.0.0.1:40312".parse().unwrap()
+}
+
+fn router() -> SocketAddr {
+    "127.0.0.1:6061".parse().unwrap()
+}
+
+fn worker() -> SocketAddr {
+    "[2001:db8::25]:5067".parse().unwrap()
+}
+
+fn anchor() -> Anchor {
+    Anchor { time: Time::from_millis(1000), wall: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_179_600_000) }
+}
+
+fn sdp(proto: &str, port: u16, key: &str, direction: &str) -> String {
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} {proto} 8 101\r\na=rtpmap:8 PCMA/8000\r\n\
+         a=rtpmap:101 telephone-event/8000\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}|2^31|1:1\r\na={direction}\r\n"
+    )
+}
+
+fn message(start: &str, cseq: &str, extra: &str, body: &str) -> Bytes {
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    format!(
+        "{start}\r\nVia: SIP/2.0/TLS host;branch=z9hG4bK77\r\nFrom: <sip:alice@trunk.test>;tag=1\r\nTo: <sip:7000@um.test>\r\nCall-ID: c1\r\nCSeq: {cseq}\r\n{extra}{kind}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into()
+}
+
+fn tls() -> Arc<TlsIdentity> {
+    Arc::new(TlsIdentity {
+        version: "TLSv1.3".into(),
+        cipher: "TLS13_AES_256_GCM_SHA384".into(),
+        names: vec!["trunk.test".into()],
+        trusted_for: vec!["trunk".into()],
+    })
+}
+
+fn flow(remote: SocketAddr) -> Arc<Flow> {
+    let local = "127.0.0.1:5061".parse().unwrap();
+    Arc::new(Flow { id: FlowId(1), transport: Transport::Tls, listener: ListenerId(0), local, remote, tls: Some(tls()) })
+}
+
+fn at(micros: u64, what: What) -> Fact {
+    Fact { at: Time::from_nanos(micros * 1000), call: Some(CALL), what }
+}
+
+fn received(micros: u64, leg: Side, remote: SocketAddr, bytes: Bytes) -> Fact {
+    at(micros, What::Received { leg: Some(leg), flow: flow(remote), bytes, retransmission: false })
+}
+
+fn sent(micros: u64, leg: Side, remote: SocketAddr, bytes: Bytes) -> Fact {
+    at(micros, What::Sent { leg: Some(leg), transport: Transport::Tls, remote, bytes, retransmission: false })
+}
+
+fn again(mut fact: Fact) -> Fact {
+    match &mut fact.what {
+        What::Received { retransmission, .. } | What::Sent { retransmission, .. } => *retransmission = true,
+        other => panic!("no message: {other:?}"),
+    }
+    fact
+}
+
+fn record() -> CallRecord {
+    let leg = |peer: &str, remote, call_id: &str| LegRecord {
+        peer: peer.into(),
+        call_id: call_id.into(),
+        transport: Transport::Tls,
+        remote,
+        tls: Some(tls()),
+        mode: SecurityMode::Secured,
+        suite: Some(Suite::AesCm128HmacSha1_80),
+        codec: Some("PCMA/8000".into()),
+    };
+    let side =
+        |received, lost, sent| SideReport { received, received_bytes: received * 182, sent, lost, jitter_us: 1250, refused_replay: 2, ..SideReport::default() };
+    CallRecord {
+        call: CALL,
+        began: Time::from_millis(1000),
+        progressed: Some(Time::from_millis(1070)),
+        answered: Some(Time::from_millis(1250)),
+        ended: Time::from_millis(9250),
+        from: format!("sip:alice:{PASSWORD}@trunk.test"),
+        to: "sip:7000@um.test".into(),
+        dial_plan: Some("main".into()),
+        a: leg("trunk", caller(), "c1"),
+        b: Some(leg("um-worker", worker(), "b1")),
+        redirects: vec![Hop { status: 302, from: "127.0.0.1:6061".into(), to: "[2001:db8::25]:5067".into(), transport: Transport::Tls }],
+        released_by: ReleasedBy::Caller,
+        status: Some(200),
+        reason: Reason::NormalClearing,
+        media: Some(Report { a: side(399, 1, 400), b: SideReport { latched: Some("127.0.0.1:20000".parse().unwrap()), ..side(400, 0, 399) } }),
+    }
+}
+
+/// A TLS call from a trunk, redirected once, answered, hung up.
+fn call() -> Vec<Fact> {
+    let authorization = format!("Proxy-Authorization: Digest username=\"alice\", response=\"{DIGEST}\"\r\n");
+    let offer_a = sdp("RTP/SAVP", 20000, KEY_A, "sendrecv");
+    let offer_b = sdp("RTP/SAVP", 30000, KEY_B, "sendrecv");
+    let invite_a = message(&format!("INVITE sip:7000:{PASSWORD}@border.test SIP/2.0"), "1 INVITE", &authorization, &offer_a);
+    let invite_b = message("INVITE sip:7000@um.test SIP/2.0", "1 INVITE", "", &offer_b);
+    vec![
+        received(1_000_000, Side::A, caller(), invite_a),
+        at(1_000_100, What::CallBegan { peer: "trunk".into(), from: format!("sip:alice:{PASSWORD}@trunk.test"), to: "sip:7000@um.test".into() }),
+        at(
+            1_000_200,
+            What::Decided(vec![
+                Decision::passed("access_control", "default"),
+                Decision::passed("hunt_group", "hunt group \"main\"").comparing("peer", "trunk").comparing("pilot", "7000"),
+                Decision::passed("security_mode", "dial plan \"main\"").comparing("mode", "secured").comparing("transport", "TLS").comparing("leg", "A"),
+            ]),
+        ),
+        sent(1_000_400, Side::A, caller(), message("SIP/2.0 100 Trying", "1 INVITE", "", "")),
+        sent(1_001_000, Side::B, router(), invite_b.clone()),
+        again(sent(1_501_000, Side::B, router(), invite_b.clone())),
+        received(1_520_000, Side::B, router(), message("SIP/2.0 302 Moved Temporarily", "1 INVITE", "Contact: <sip:7000@[2001:db8::25]:5067>\r\n", "")),
+        sent(1_520_050, Side::B, router(), message("ACK sip:7000@um.test SIP/2.0", "1 ACK", "", "")),
+        at(1_520_100, What::Redirected { hop: record().redirects[0].clone() }),
+        sent(1_520_700, Side::B, worker(), invite_b),
+        received(1_600_000, Side::B, worker(), message("SIP/2.0 200 OK", "1 INVITE", "", &sdp("RTP/SAVP", 40000, KEY_B, "sendrecv"))),
+        sent(1_600_200, Side::A, caller(), message("SIP/2.0 200 OK", "1 INVITE", "", &sdp("RTP/SAVP", 30002, KEY_A, "sendrecv"))),
+        at(1_600_250, What::CallAnswered),
+        received(1_610_000, Side::A, caller(), message("ACK sip:7000@border.test SIP/2.0", "1 ACK", "", "")),
+        sent(1_610_100, Side::B, worker(), message("ACK sip:7000@um.test SIP/2.0", "1 ACK", "", "")),
+        received(9_240_000, Side::A, caller(), message("BYE sip:7000@border.test SIP/2.0", "2 BYE", "", "")),
+        sent(9_240_100, Side::A, caller(), message("SIP/2.0 200 OK", "2 BYE", "", "")),
+        sent(9_240_150, Side::B, worker(), message("BYE sip:7000@um.test SIP/2.0", "2 BYE", "", "")),
+        received(9_241_000, Side::B, worker(), message("SIP/2.0 200 OK", "2 BYE", "", "")),
+        at(9_250_000, What::CallEnded(Box::new(record()))),
+    ]
+}
+
+/// Compares with the file, or writes it when asked to by the environment.
+fn golden(name: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("PORTCULLIS_WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap();
+    assert!(expected == text, "{name} differs; PORTCULLIS_WRITE_GOLDEN=1 writes it anew. Now:\n{text}\nexpected:\n{expected}");
+}
+
+fn no_secret(text: &str) {
+    for secret in [KEY_A, KEY_B, PASSWORD, DIGEST, "inline:W", "inline:N"] {
+        assert!(!text.contains(secret), "{secret} appears in\n{text}");
+    }
+}
+
+#[test]
+fn the_ladder_of_a_redirected_call() {
+    let text = ladder::render(&call());
+    no_secret(&text);
+    assert!(text.lines().all(|line| line.chars().count() <= 140), "{text}");
+    golden("ladder_redirected.txt", &text);
+}
+
+#[test]
+fn a_ladder_with_more_addresses_than_columns_and_unreadable_bytes_stays_on_the_page() {
+    let long = "x".repeat(700);
+    let mut facts: Vec<Fact> = (0..20u16)
+        .map(|n| {
+            sent(
+                u64::from(n),
+                Side::B,
+                SocketAddr::new(worker().ip(), 5000 + n),
+                message("INVITE sip:x SIP/2.0", "1 INVITE", "", &sdp("RTP/AVP", 4000, KEY_A, "inactive")),
+            )
+        })
+        .collect();
+    facts.push(received(50, Side::A, caller(), Bytes::from_static(b"\x80\xff\x00 no SIP \r\n\r\n")));
+    facts.push(received(
+        60,
+        Side::A,
+        "[2001:db8:1111:2222:3333:4444:5555:6666]:65535".parse().unwrap(),
+        message(&format!("{long} sip:x SIP/2.0"), "1 X", "", ""),
+    ));
+    facts.push(at(70, What::Decided(vec![Decision::refused("routing", long, Reason::NoRoute).comparing("to", "a\r\nb\u{1b}[31m")])));
+    let text = ladder::render(&facts);
+    assert!(text.lines().all(|line| line.chars().count() <= 140), "{text}");
+    assert!(text.contains("unreadable, 15 bytes") && text.contains("a??b?[31m"), "{text}");
+    assert_eq!(ladder::render(&[]).lines().count(), 1, "an empty call has the border's lifeline only");
+}
+
+#[test]
+fn the_record_of_a_redirected_call() {
+    let line = records::line(&record(), &anchor());
+    no_secret(&line);
+    assert!(!line.contains('\n'));
+    let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(value["began"], "2026-11-20T13:00:00.000Z");
+    assert_eq!(value["answered"], "2026-11-20T13:00:00.250Z");
+    assert_eq!(value["setup_ms"], 250);
+    assert_eq!(value["a"]["tls"]["cipher"], "TLS13_AES_256_GCM_SHA384");
+    assert_eq!(value["b"]["srtp_suite"], "AES_CM_128_HMAC_SHA1_80");
+    assert_eq!(value["media"]["a_to_b"]["loss_percent"], 0.25);
+    assert_eq!(value["reason"], "call.normal");
+    golden("record.json", &format!("{}\n", serde_json::to_string_pretty(&value).unwrap()));
+    // The order of keys is part of the form; the pretty form above has them sorted.
+    let keys: Vec<usize> =
+        ["\"call\"", "\"began\"", "\"ended\"", "\"from\"", "\"reason\"", "\"a\":", "\"b\":", "\"media\""].iter().map(|key| line.find(key).unwrap()).collect();
+    assert!(keys.is_sorted(), "{line}");
+}
+
+#[test]
+fn the_record_of_a_call_refused_at_once_has_nulls() {
+    let refused = CallRecord {
+        b: None,
+        progressed: None,
+        answered: None,
+        media: None,
+        status: Some(488),
+        reason: Reason::ModeMedia,
+        released_by: ReleasedBy::Border,
+        redirects: Vec::new(),
+        ..record()
+    };
+    let value: serde_json::Value = serde_json::from_str(&records::line(&refused, &anchor())).unwrap();
+    assert_eq!(
+        (&value["b"], &value["media"], &value["answered"], &value["talk_ms"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null, &serde_json::Value::Null, &serde_json::Value::Null)
+    );
+    assert_eq!((value["fault"].as_str(), value["released_by"].as_str(), value["status"].as_u64()), (Some("policy"), Some("border"), Some(488)));
+}
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn start(settings: Settings) -> (Sink, Telemetry) {
+    Telemetry::start(settings, anchor()).unwrap()
+}
+
+/// Prometheus' text format: every sample with its labels, after the rules of the exposition.
+fn samples(text: &str) -> Vec<(String, f64)> {
+    let mut typed = std::collections::HashSet::new();
+    let mut samples = Vec::new();
+    for line in text.lines() {
+        if let Some(comment) = line.strip_prefix("# TYPE ") {
+            assert!(typed.insert(comment.split(' ').next().unwrap().to_owned()), "twice: {comment}");
+            continue;
+        }
+        if line.starts_with('#') {
+            continue;
+        }
+        let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no value: {line}"));
+        let family = name.split('{').next().unwrap();
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| family.strip_suffix(suffix)).filter(|base| typed.contains(*base)).unwrap_or(family);
+        assert!(typed.contains(base), "{line} has no type");
+        assert!(family.starts_with("portcullis_"), "{line}");
+        samples.push((name.to_owned(), value.parse().unwrap()));
+    }
+    samples
+}
+
+fn value(samples: &[(String, f64)], name: &str) -> f64 {
+    samples.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("no {name} in {samples:#?}")).1
+}
+
+#[test]
+fn the_metrics_of_a_call_a_stranger_and_a_refusal() {
+    let (sink, telemetry) = start(Settings::default());
+    for fact in call() {
+        sink.put(fact);
+    }
+    sink.put(at(0, What::CallBegan { peer: "trunk".into(), from: "a".into(), to: "b".into() }));
+    let decision = Decision::refused("peer", "no peer", Reason::StrangerAddress);
+    sink.put(Fact { at: Time::ZERO, call: None, what: What::Stranger { transport: Transport::Udp, remote: caller(), decision } });
+    sink.put(Fact {
+        at: Time::ZERO,
+        call: None,
+        what: What::Standalone { method: "X-ATTACK\n".into(), peer: "trunk".into(), status: 405, reason: Reason::MethodNotAllowed },
+    });
+    sink.put(Fact { at: Time::ZERO, call: None, what: What::PeerName { name: "um.test".into(), state: NameState::Fresh { addresses: vec![caller().ip()] } } });
+    sink.put(Fact {
+        at: Time::ZERO,
+        call: None,
+        what: What::PeerName { name: "um.test".into(), state: NameState::Kept { error: LocateError::Failed, grace: SOON } },
+    });
+    sink.put(Fact { at: Time::ZERO, call: None, what: What::PeersChanged { number: 4 } });
+    assert!(telemetry.flush(SOON));
+    let text = telemetry.metrics().text();
+    no_secret(&text);
+    let all = samples(&text);
+    for (name, expected) in [
+        ("portcullis_calls", 1.0),
+        ("portcullis_calls_began_total{peer=\"trunk\"}", 2.0),
+        ("portcullis_calls_ended_total{answered=\"yes\",fault=\"none\",peer=\"trunk\",reason=\"call.normal\",released_by=\"caller\"}", 1.0),
+        ("portcullis_calls_total{mode_a=\"secured\",mode_b=\"secured\"}", 1.0),
+        ("portcullis_call_setup_seconds_bucket{le=\"0.1\"}", 0.0),
+        ("portcullis_call_setup_seconds_bucket{le=\"0.25\"}", 1.0),
+        ("portcullis_call_setup_seconds_count", 1.0),
+        ("portcullis_messages_total{class=\"request\",direction=\"received\",method=\"INVITE\",transport=\"tls\"}", 1.0),
+        ("portcullis_messages_total{class=\"2xx\",direction=\"sent\",method=\"BYE\",transport=\"tls\"}", 1.0),
+        ("portcullis_messages_total{class=\"3xx\",direction=\"received\",method=\"INVITE\",transport=\"tls\"}", 1.0),
+        ("portcullis_retransmissions_total{direction=\"sent\",transport=\"tls\"}", 1.0),
+        ("portcullis_redirects_total{status=\"3xx\"}", 1.0),
+        ("portcullis_strangers_total{reason=\"peer.stranger_address\",transport=\"udp\"}", 1.0),
+        ("portcullis_standalone_total{class=\"4xx\",method=\"other\",peer=\"trunk\"}", 1.0),
+        ("portcullis_refusals_total{reason=\"access.method\"}", 1.0),
+        ("portcullis_media_packets_total{direction=\"received\",leg=\"a\"}", 399.0),
+        ("portcullis_media_lost_total{leg=\"a\"}", 1.0),
+        ("portcullis_media_refused_total{cause=\"replay\",leg=\"b\"}", 2.0),
+        ("portcullis_peer_name_addresses{name=\"um.test\",state=\"kept\"}", 1.0),
+        ("portcullis_peer_name_addresses{name=\"um.test\",state=\"fresh\"}", 0.0),
+        ("portcullis_peer_table_number", 4.0),
+        ("portcullis_telemetry_lost_total{kind=\"calls\"}", 0.0),
+    ] {
+        assert_eq!(value(&all, name), expected, "{name}\n{text}");
+    }
+    assert!(all.iter().any(|(name, one)| name.starts_with("portcullis_build_info{version=") && *one == 1.0), "{text}");
+}
+
+#[test]
+fn a_flood_of_new_names_does_not_grow_the_metrics_without_bound() {
+    let (sink, telemetry) = start(Settings::default());
+    for n in 0..5000u32 {
+        sink.put(at(0, What::CallBegan { peer: format!("peer{n}").into(), from: String::new(), to: String::new() }));
+        if n % 1000 == 0 {
+            assert!(telemetry.flush(SOON));
+        }
+    }
+    assert!(telemetry.flush(SOON));
+    let all = samples(&telemetry.metrics().text());
+    assert!(all.iter().filter(|(name, _)| name.starts_with("portcullis_calls_began_total")).count() <= 1001);
+    assert_eq!(value(&all, "portcullis_calls_began_total{peer=\"other\"}"), 4000.0);
+}
+
+/// A writer that blocks until it is let go.
+#[derive(Clone, Default)]
+struct Clogged {
+    gate: Arc<Mutex<()>>,
+}
+
+impl Write for Clogged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        drop(self.gate.lock().unwrap());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_clogged_output_never_blocks_the_core_and_costs_traffic_before_calls() {
+    let clogged = Clogged::default();
+    let gate = Arc::clone(&clogged.gate);
+    let held = gate.lock().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let records = folder.path().join("calls.jsonl");
+    let settings = Settings { queue: 1000, records: Some(records.clone()), ..Settings::default() };
+    let (sink, telemetry) = tracing::subscriber::with_default(log::subscriber(&settings.log, move || clogged.clone()), || start(settings));
+    // The first line of the log hangs. Then a flood of strangers, then calls end.
+    let began = std::time::Instant::now();
+    for n in 0..5000 {
+        let decision = Decision::refused("peer", "no peer", Reason::StrangerAddress);
+        sink.put(Fact { at: Time::from_millis(n), call: None, what: What::Stranger { transport: Transport::Udp, remote: caller(), decision } });
+    }
+    for n in 0..200 {
+        sink.put(Fact { at: Time::ZERO, call: Some(CallId(n)), what: What::CallEnded(Box::new(record())) });
+    }
+    assert!(began.elapsed() < Duration::from_secs(2), "putting took {:?}", began.elapsed());
+    assert!(!telemetry.flush(Duration::from_millis(50)), "nothing moves");
+    drop(held);
+    assert!(telemetry.flush(SOON));
+    let all = samples(&telemetry.metrics().text());
+    assert_eq!(value(&all, "portcullis_telemetry_lost_total{kind=\"calls\"}"), 0.0);
+    let lost = value(&all, "portcullis_telemetry_lost_total{kind=\"traffic\"}");
+    assert!((4000.0..4500.0).contains(&lost), "{lost}");
+    assert_eq!(value(&all, "portcullis_call_records_total"), 200.0);
+    assert_eq!(std::fs::read_to_string(records).unwrap().lines().count(), 200);
+}
+
+fn end_call(sink: &Sink, telemetry: &Telemetry) {
+    sink.put(at(0, What::CallEnded(Box::new(record()))));
+    assert!(telemetry.flush(SOON));
+}
+
+#[test]
+fn records_follow_a_rotation() {
+    let folder = tempfile::tempdir().unwrap();
+    let (now, old) = (folder.path().join("calls.jsonl"), folder.path().join("calls.jsonl.1"));
+    std::fs::write(&now, "{\"earlier\":true}\n").unwrap();
+    let (sink, telemetry) = start(Settings { records: Some(now.clone()), ..Settings::default() });
+    end_call(&sink, &telemetry);
+    std::fs::rename(&now, &old).unwrap();
+    end_call(&sink, &telemetry);
+    assert!(!now.exists(), "until asked, the file that was opened is written");
+    telemetry.reopen();
+    end_call(&sink, &telemetry);
+    let lines = |path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{text}");
+        text.lines().count()
+    };
+    assert_eq!((lines(&old), lines(&now)), (3, 1));
+}
+
+#[test]
+fn a_record_that_cannot_be_written_is_counted_and_the_next_is_tried() {
+    let (sink, telemetry) = start(Settings { records: Some("/dev/full".into()), ..Settings::default() });
+    end_call(&sink, &telemetry);
+    end_call(&sink, &telemetry);
+    assert_eq!(value(&samples(&telemetry.metrics().text()), "portcullis_call_record_failures_total"), 2.0);
+    let nowhere = Settings { records: Some("/nonexistent/folder/calls.jsonl".into()), ..Settings::default() };
+    let error = Telemetry::start(nowhere, anchor()).err().expect("must not start").to_string();
+    assert!(error.contains("/nonexistent/folder/calls.jsonl"), "{error}");
+}
+
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What the log says of these facts.
+fn logged(format: log::Format, filter: &str, facts: Vec<Fact>) -> String {
+    let page = Page::default();
+    let settings = log::Settings { format, filter: filter.into(), flood_lines: 5 };
+    let writer = page.clone();
+    let whole = Settings { log: settings.clone(), ..Settings::default() };
+    let (sink, telemetry) = tracing::subscriber::with_default(log::subscriber(&settings, move || writer.clone()), || start(whole));
+    for fact in facts {
+        sink.put(fact);
+    }
+    assert!(telemetry.flush(SOON));
+    let bytes = page.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn the_log_tells_a_call_in_a_few_lines_and_never_a_secret() {
+    let human = logged(log::Format::Human, "info", call());
+    no_secret(&human);
+    for expected in ["call began", "peer=trunk", "redirect followed", "call answered", "call ended", "reason=call.normal", "setup_ms=250"] {
+        assert!(human.contains(expected), "no {expected} in\n{human}");
+    }
+    assert_eq!(human.lines().count(), 4, "{human}");
+    let everything = logged(log::Format::Json, "trace", call());
+    no_secret(&everything);
+    for line in everything.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(value["message"].is_string() && value["level"].is_string() && value["timestamp"].is_string(), "{line}");
+    }
+    assert!(everything.lines().count() > 15, "{everything}");
+}
+
+#[test]
+fn a_flood_of_strangers_takes_a_few_lines_a_minute() {
+    let stranger = |n: u64| {
+        let decision = Decision::refused("peer", "no peer", Reason::StrangerAddress).comparing("said", "x\nlevel=INFO forged line");
+        Fact { at: Time::from_millis(100_000 + n * 10), call: None, what: What::Stranger { transport: Transport::Udp, remote: caller(), decision } }
+    };
+    // A minute and a half of a hundred a second.
+    let text = logged(log::Format::Human, "info", (0..9000).map(stranger).collect());
+    let told = text.lines().filter(|line| line.contains(" stranger ")).count();
+    assert_eq!(told, 10, "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains("lines left out") && line.contains("strangers")).count(), 1, "{text}");
+    assert_eq!(text.lines().count(), 11, "nobody can forge a line:\n{text}");
+}
+
+#[test]
+fn ladders_are_kept_in_bounded_memory_without_secrets() {
+    let kept = ladder::Settings { calls: 3, entries: 10, bytes: 1 << 20 };
+    let (sink, telemetry) = start(Settings { ladder: kept, ..Settings::default() });
+    for n in 0..10 {
+        for fact in call() {
+            sink.put(Fact { call: Some(CallId(n)), ..fact });
+        }
+    }
+    assert!(telemetry.flush(SOON));
+    assert_eq!(telemetry.ladders(), [CallId(7), CallId(8), CallId(9)]);
+    assert_eq!(telemetry.ladder(CallId(1)), None);
+    let text = telemetry.ladder(CallId(9)).unwrap();
+    no_secret(&text);
+    assert!(text.contains("13:00:00.000") && text.contains("ended by the caller"), "{text}");
+}
+
+#[test]
+fn a_redacted_message_keeps_its_length_and_loses_every_secret() {
+    for fact in call() {
+        if let What::Received { bytes, .. } | What::Sent { bytes, .. } = &fact.what {
+            let out = redact(bytes);
+            assert_eq!(out.len(), bytes.len());
+            no_secret(&String::from_utf8_lossy(&out));
+        }
+    }
+}
