@@ -37,7 +37,7 @@ pub trait Supply {
     fn stream(&mut self) -> StreamId;
     /// For an o= line; not guessable from another call's.
     fn session_id(&mut self) -> u64;
-    /// Ports that turned out to be of the wrong family for the next target. Their stream is closed by the same outcome's commands.
+    /// Ports that were asked for in vain: no stream was opened with them, so no closing returns them.
     fn release(&mut self, _side: Side, _ports: Addresses) {}
 }
 
@@ -102,18 +102,19 @@ impl SessionMedia {
     }
 
     /// An offer came from `from`'s peer: the description to offer on the other leg. The call's first offer opens the stream; a later one changes nothing in the
-    /// media plane before its answer, so that a refusal has nothing to undo.
+    /// media plane before its answer, so that a refusal has nothing to undo. The call's first offer once more, before its answer is settled, is for the next
+    /// target: see `reoffer`.
     ///
     /// Errors: what the peer should be told; the session is as it was. `GlareRetry` and `ServerBusy` if an offer is under way.
     pub fn offer(&mut self, from: Side, sdp: &Description, supply: &mut dyn Supply) -> Result<Outcome, MediaRefusal> {
+        let to = from.other();
+        if self.is_first_offer_again(from, sdp) {
+            return self.reoffer(to, supply);
+        }
         self.check_idle(from)?;
         let heard = self.leg(from).read_offer(sdp)?;
-        let to = from.other();
-        self.find_ports(from, heard.stream.written.or(self.leg(from).terms.peer), supply)?;
-        self.find_ports(to, self.leg(to).terms.peer, supply)?;
-        if self.leg(from).local.zip(heard.stream.remote).is_some_and(|(local, remote)| local.rtp.is_ipv4() != remote.rtp.is_ipv4()) {
-            return Err(MediaRefusal(Reason::MediaUnacceptable));
-        }
+        self.leg(to).may_offer()?;
+        self.find_ports(from, &heard, supply)?;
         let before = self.answerer.map(|_| Box::new([self.a.clone(), self.b.clone()]));
         let description = self.leg_mut(to).write_offer(&heard.stream, supply)?;
         let mut commands = Vec::new();
@@ -175,6 +176,7 @@ impl SessionMedia {
         let (heard, ours) = self.leg(from).read_answer(sdp)?;
         let description = self.leg_mut(from.other()).write_answer(&offer, &heard.stream, supply)?;
         self.leg_mut(from).agree(&heard, ours);
+        self.leg_mut(from).narrow();
         self.answerer = Some(from);
         if let Some(exchange) = &mut self.exchange {
             exchange.stage = Stage::Answered;
@@ -227,6 +229,7 @@ impl SessionMedia {
         self.check_idle(side)?;
         let (heard, ours) = self.leg(side).read_answer(sdp)?;
         self.leg_mut(side).agree(&heard, ours);
+        self.leg_mut(side).narrow();
         Ok(self.stream.map(|stream| self.leg(side).configure(stream)).into_iter().collect())
     }
 
@@ -270,7 +273,7 @@ impl SessionMedia {
         self.leg(side).sent.as_ref()
     }
 
-    /// Our ports on `side`, to be released when the stream is closed; or at once if it was never opened (see `stream`).
+    /// Our ports on `side`, as in the stream's `Open`.
     pub fn addresses(&self, side: Side) -> Option<Addresses> {
         self.leg(side).local
     }
@@ -308,12 +311,29 @@ impl SessionMedia {
         }
     }
 
-    /// Ports for a leg that has none yet. Those found stay with the leg even if the offer fails after all.
-    fn find_ports(&mut self, side: Side, like: Option<IpAddr>, supply: &mut dyn Supply) -> Result<(), MediaRefusal> {
-        if self.leg(side).local.is_none() {
-            self.leg_mut(side).local = Some(supply.ports(side, like).ok_or(MediaRefusal(Reason::MediaPorts))?);
+    /// Ports for both legs if they have none yet, or for neither.
+    fn find_ports(&mut self, from: Side, heard: &Heard, supply: &mut dyn Supply) -> Result<(), MediaRefusal> {
+        let to = from.other();
+        if self.leg(from).local.is_some() && self.leg(to).local.is_some() {
+            return Ok(());
         }
+        let near = supply.ports(from, heard.stream.written.or(self.leg(from).terms.peer)).ok_or(Reason::MediaPorts)?;
+        if heard.stream.remote.is_some_and(|remote| remote.rtp.is_ipv4() != near.rtp.is_ipv4()) {
+            supply.release(from, near);
+            return Err(MediaRefusal(Reason::MediaUnacceptable));
+        }
+        let Some(far) = supply.ports(to, self.leg(to).terms.peer) else {
+            supply.release(from, near);
+            return Err(MediaRefusal(Reason::MediaPorts));
+        };
+        self.leg_mut(from).local = Some(near);
+        self.leg_mut(to).local = Some(far);
         Ok(())
+    }
+
+    fn is_first_offer_again(&self, from: Side, sdp: &Description) -> bool {
+        let first = |exchange: &&Exchange| exchange.from == from && exchange.before.is_none() && exchange.stage != Stage::Settled;
+        self.exchange.as_ref().filter(first).is_some_and(|exchange| self.leg(from).read_offer(sdp).is_ok_and(|heard| heard.is_same(&exchange.offer)))
     }
 
     fn open(&mut self, supply: &mut dyn Supply, commands: &mut Vec<Command>) {
@@ -336,9 +356,8 @@ impl SessionMedia {
         let Some(new) = supply.ports(to, Some(peer)) else { return };
         let new_from = (new.rtp.is_ipv4() == peer.is_ipv4()).then(|| supply.ports(from, Some(old_from.rtp.ip()))).flatten();
         let Some(new_from) = new_from else { return supply.release(to, new) };
+        // Closing returns the old ports.
         commands.extend(self.stream.take().map(|stream| Command::Close { stream }));
-        supply.release(to, old);
-        supply.release(from, old_from);
         self.leg_mut(to).local = Some(new);
         self.leg_mut(from).local = Some(new_from);
         self.open(supply, commands);

@@ -25,6 +25,16 @@ pub(super) struct Heard {
     layout: Layout,
 }
 
+impl Heard {
+    pub fn is_same(&self, other: &Heard) -> bool {
+        self.origin.is_some()
+            && self.origin == other.origin
+            && self.stream == other.stream
+            && (self.stream.is_off || self.theirs == other.theirs)
+            && (self.layout.relayed, self.layout.lines.len()) == (other.layout.relayed, other.layout.lines.len())
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Leg {
     pub side: Side,
@@ -100,14 +110,9 @@ impl Leg {
 
     /// Whether an offer says what the peer said last. Its o= line alone is not enough: some write the same one on everything.
     pub fn is_repeated(&self, sdp: &Description) -> bool {
-        let same_lines = |layout: &Layout, heard: &Layout| layout.relayed == heard.relayed && layout.lines.len() == heard.lines.len();
-        self.read_offer(sdp).is_ok_and(|heard| {
-            heard.origin.is_some()
-                && heard.origin == self.origin
-                && self.peer.as_ref() == Some(&heard.stream)
-                && (heard.stream.is_off || heard.theirs == self.theirs)
-                && self.layout.as_ref().is_some_and(|layout| same_lines(layout, &heard.layout))
-        })
+        let (Some(stream), Some(layout)) = (&self.peer, &self.layout) else { return false };
+        let last = Heard { stream: stream.clone(), origin: self.origin.clone(), theirs: self.theirs.clone(), layout: layout.clone() };
+        self.read_offer(sdp).is_ok_and(|heard| heard.is_same(&last))
     }
 
     /// An answer to what we sent last: (what was understood, our line it chose).
@@ -151,6 +156,23 @@ impl Leg {
         }
         if ours.is_some() {
             self.ours = ours;
+        }
+    }
+
+    /// The peer has answered what we sent: of the lines we offered one is in force, and what stands on this leg, should it be said again, has that one alone.
+    pub fn narrow(&mut self) {
+        let (Some(ours), Some(sent), Some(layout)) = (&self.ours, &mut self.sent, &self.layout) else { return };
+        let Some(media) = sent.media.get_mut(layout.relayed) else { return };
+        let value = ours.value();
+        let Some(first) = media.attributes.iter().position(|attribute| attribute.is("crypto")) else { return };
+        if media.named("crypto").map(Attribute::text).eq([Some(value.as_str())]) {
+            return;
+        }
+        media.attributes.retain(|attribute| !attribute.is("crypto"));
+        media.attributes.insert(first, Attribute::new("crypto", value));
+        self.version = self.version.saturating_add(1);
+        if let Some(origin) = &mut sent.origin {
+            origin.session_version = self.version.to_string();
         }
     }
 

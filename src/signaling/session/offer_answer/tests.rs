@@ -23,11 +23,12 @@ pub struct Counted {
     pub sessions: u64,
     pub released: Vec<Addresses>,
     pub exhausted: bool,
+    pub only_v4: bool,
 }
 
 impl Supply for Counted {
     fn ports(&mut self, side: Side, like: Option<IpAddr>) -> Option<Addresses> {
-        let v6 = like.is_some_and(|ip| ip.is_ipv6());
+        let v6 = !self.only_v4 && like.is_some_and(|ip| ip.is_ipv6());
         let (ip, base): (IpAddr, u16) = match (side, v6) {
             (Side::A, false) => (OUR_A.parse().unwrap(), 20000),
             (Side::B, false) => (OUR_B.parse().unwrap(), 30000),
@@ -115,7 +116,7 @@ impl Out {
 
 impl Call {
     pub fn between(a: Terms, b: Terms) -> Call {
-        let supply = Counted { ports: 0, keys: 0, streams: 0, sessions: 0, released: Vec::new(), exhausted: false };
+        let supply = Counted { ports: 0, keys: 0, streams: 0, sessions: 0, released: Vec::new(), exhausted: false, only_v4: false };
         Call { media: SessionMedia::new(a, b, Some(Duration::from_secs(60))), supply }
     }
 

@@ -135,6 +135,15 @@ fn no_ports() {
     assert_eq!(call.try_offer(Side::A, &sdp("192.0.2.9", 1, "RTP/AVP", "")).map(|out| out.text), Err(Reason::MediaPorts));
 }
 
+/// Ports found for one leg when there are none for the other go back.
+#[test]
+fn no_ports_of_the_family() {
+    let mut call = Call::between(plain(), plain());
+    call.supply.only_v4 = true;
+    assert_eq!(call.try_offer(Side::A, &sdp("2001:db8::9", 1, "RTP/AVP", "")).map(|out| out.text), Err(Reason::MediaUnacceptable));
+    assert_eq!((call.supply.released.len(), call.media.addresses(Side::A)), (1, None));
+}
+
 #[test]
 fn answers_that_are_refused() {
     use Reason::*;
@@ -167,7 +176,7 @@ fn answers_that_nobody_awaits() {
     assert_eq!(call.try_answer(Side::B, &text).map(|out| out.text), Err(Reason::MediaUnacceptable));
     call.offer(Side::A, &text);
     assert_eq!(call.try_answer(Side::A, &text).map(|out| out.text), Err(Reason::MediaUnacceptable));
-    assert_eq!(call.try_offer(Side::A, &text).map(|out| out.text), Err(Reason::ServerBusy));
+    assert_eq!(call.try_offer(Side::A, &text.replace("4000", "4002")).map(|out| out.text), Err(Reason::ServerBusy));
     assert_eq!(call.try_offer(Side::B, &text).map(|out| out.text), Err(Reason::GlareRetry));
 }
 
