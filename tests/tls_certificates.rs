@@ -162,6 +162,7 @@ async fn gets_in(
                 return Ok(());
             }
             NetEvent::Stranger { decision, .. } => {
+                assert!(decision.compared.iter().any(|(name, _)| *name == "handshake"), "refused in the handshake, not after it: {decision:?}");
                 if let Some(stream) = &mut stream {
                     let mut rest = Vec::new();
                     let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("closed");

@@ -114,10 +114,12 @@ impl Datagrams {
     pub async fn receive(self: Arc<Datagrams>, shared: Arc<Shared>) {
         let mut batch = Batch::new();
         let mut flows = Flows::default();
+        let closing = shared.reached(Life::Closing);
+        tokio::pin!(closing);
         loop {
             let received = tokio::select! {
                 received = self.socket.async_io(Interest::READABLE, || batch.receive(&self.socket)) => received,
-                () = shared.reached(Life::Closing) => return,
+                () = &mut closing => return,
             };
             if received.is_err() {
                 count(&shared.counters.socket_errors);

@@ -31,10 +31,12 @@ pub struct Door {
 }
 
 pub async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door) {
+    let closing = shared.reached(Life::Closing);
+    tokio::pin!(closing);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shared.reached(Life::Closing) => return,
+            () = &mut closing => return,
         };
         match accepted {
             Ok((stream, remote)) => enter(&shared, stream, remote, door),

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -210,10 +210,10 @@ impl Load {
         owns.entry(files.clone()).or_insert_with(read).clone()
     }
 
-    fn anchors(&mut self, file: &PathBuf) -> Option<Arc<Anchors>> {
+    fn anchors(&mut self, file: &Path) -> Option<Arc<Anchors>> {
         let Load { now, anchors, problems, .. } = self;
         let read = || files::anchors(file, *now).map(Arc::new).map_err(|found| problems.push(found)).ok();
-        anchors.entry(file.clone()).or_insert_with(read).clone()
+        anchors.entry(file.to_path_buf()).or_insert_with(read).clone()
     }
 }
 
