@@ -478,3 +478,36 @@ async fn closing_lets_the_queue_out_and_ends_every_connection() {
     tokio::select! { _ = closing => {}, () = events => {} }
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_threads_and_an_unsteady_end_lose_no_report() {
+    let mut border = tcp_border(Limits::default()).await;
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let route = to(Tcp, server.local_addr().unwrap(), "pbx", "");
+    // Never answers, reads a little, closes: so every message has failed in the end, one way or another.
+    let unsteady = tokio::spawn(async move {
+        loop {
+            let Ok((mut stream, _)) = server.accept().await else { return };
+            let _ = stream.read(&mut [0; 2_000]).await;
+        }
+    });
+    let threads: Vec<_> = (0..4)
+        .map(|thread| {
+            let (network, route) = (Arc::clone(&border.network), route.clone());
+            std::thread::spawn(move || {
+                for n in 0..100 {
+                    network.transmit(portcullis::signaling::event::TransmitId(thread * 100 + n), route.clone(), request(n).into());
+                    std::thread::sleep(Duration::from_micros(300));
+                }
+            })
+        })
+        .collect();
+    let failures = border.failures(400).await;
+    assert_eq!(failures.iter().map(|(id, _)| *id).collect::<Vec<_>>(), (0..400).collect::<Vec<_>>());
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    sleep(Duration::from_millis(100)).await;
+    while let Ok(event) = border.events.try_recv() {
+        assert!(matches!(event, NetEvent::FlowClosed { .. }), "{event:?}");
+    }
+    unsteady.abort();
+}

@@ -194,3 +194,69 @@ impl Flows {
         flow
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::net::{Handshakes, Limits};
+    use crate::policy::flow::TlsIdentity;
+    use crate::policy::peer::PeerTable;
+    use crate::policy::settings::Peer;
+    use crate::signaling::event::Connect;
+    use arc_swap::ArcSwap;
+    use std::time::Duration;
+    use tokio::sync::mpsc;
+
+    struct NoTls;
+
+    impl Handshakes for NoTls {
+        fn server(&self, _: ListenerId, _: &[Arc<Peer>]) -> Option<Arc<rustls::ServerConfig>> {
+            None
+        }
+
+        fn client(&self, _: &Connect) -> Option<(Arc<rustls::ClientConfig>, rustls::pki_types::ServerName<'static>)> {
+            None
+        }
+
+        fn accepted(&self, _: &[Arc<Peer>], _: &rustls::CommonState) -> TlsIdentity {
+            TlsIdentity::default()
+        }
+
+        fn connected(&self, _: &Connect, _: &rustls::CommonState) -> TlsIdentity {
+            TlsIdentity::default()
+        }
+    }
+
+    /// No socket blocks on loopback, so the first datagram is put into the queue by hand: what follows must not overtake it.
+    #[tokio::test]
+    async fn what_the_socket_does_not_take_waits_in_order_up_to_the_limit() {
+        let (events, _keep) = mpsc::channel(1);
+        let limits = Limits { queue_datagrams: 20, ..Limits::default() };
+        let table = Arc::new(ArcSwap::from_pointee(PeerTable::default()));
+        let (shared, mut ends) = Shared::new(limits, HashMap::new(), Arc::new(NoTls), table, events);
+        let receiver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let remote = receiver.local_addr().unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let local = socket.local_addr().unwrap();
+        let datagrams = Arc::new(Datagrams::new(ListenerId(0), socket, local));
+        datagrams.waiting().push_back((TransmitId(0), remote, Bytes::from_static(&[0; 1_000])));
+        for n in 1..30u64 {
+            datagrams.send(&shared, TransmitId(n), remote, Bytes::from(vec![n as u8; 1_000]));
+        }
+        for n in 20..30 {
+            assert_eq!(ends.failures.try_recv().unwrap(), (TransmitId(n), TransportError::Socket));
+        }
+        assert!(ends.failures.try_recv().is_err());
+        shared.spawn(Arc::clone(&datagrams).send_waiting(Arc::clone(&shared)));
+        let mut buffer = [0; 2_000];
+        for n in 0..20 {
+            let length = tokio::time::timeout(Duration::from_secs(5), receiver.recv(&mut buffer)).await.unwrap().unwrap();
+            assert_eq!((length, buffer[0]), (1_000, n));
+        }
+        // Empty again: straight from the caller's thread.
+        datagrams.send(&shared, TransmitId(30), remote, Bytes::from_static(b"direct"));
+        assert_eq!(shared.counters.snapshot().datagrams_sent, 21);
+        let counts = shared.counters.snapshot();
+        assert_eq!((counts.datagrams_queued, counts.transmissions_failed), (19, 10));
+    }
+}
