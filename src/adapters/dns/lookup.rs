@@ -47,7 +47,7 @@ impl Lookup {
     pub fn new(settings: &Settings, cache: bool) -> io::Result<Lookup> {
         let (config, options) = match settings.servers.is_empty() {
             false => (servers(settings), ResolverOpts::default()),
-            true => read_system_conf().unwrap_or_else(|_| (ResolverConfig::default(), ResolverOpts::default())),
+            true => read_system_conf().unwrap_or_else(|_| (ResolverConfig::from_name_servers(Vec::new()), ResolverOpts::default())),
         };
         Lookup::with(config, options, settings, cache)
     }
@@ -246,7 +246,7 @@ mod tests {
         let path = folder.path().join("hosts");
         std::fs::write(&path, "127.0.0.9 um.test # lab\nrubbish\n999.1.1.1 x\n").unwrap();
         let settings = Settings { hosts_file: Some(path), ..Settings::default() };
-        let lookup = Lookup::with(ResolverConfig::default(), ResolverOpts::default(), &settings, false).unwrap();
+        let lookup = Lookup::with(ResolverConfig::from_name_servers(Vec::new()), ResolverOpts::default(), &settings, false).unwrap();
         let began = Instant::now();
         assert_eq!(ask(&lookup, "um.test", RecordKind::Ipv4).await, Answer::Addresses(vec!["127.0.0.9".parse().unwrap()]));
         assert_eq!(ask(&lookup, "um.test", RecordKind::Ipv6).await, Answer::None);
