@@ -45,12 +45,13 @@ impl Canvas {
 
     /// Labels too long for their place stand above, one each, in full; below them only their number.
     fn header(&mut self, labels: &[String], border: usize, apart: usize) {
-        let room = apart.min(2 * MARGIN).saturating_sub(2);
+        // Half of a label stands on either side of its lifeline: halfway to the next one, or to the edge.
+        let room = |index: usize| 2 * (apart / 2).saturating_sub(1).min(WIDTH - self.columns[index]);
         let numbered: Vec<String> = labels
             .iter()
             .enumerate()
             .map(|(index, label)| {
-                if label.chars().count() <= room {
+                if label.chars().count() <= room(index) {
                     return label.clone();
                 }
                 let number = if index < border { format!("({})", index + 1) } else { format!("({index})") };
