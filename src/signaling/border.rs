@@ -300,4 +300,10 @@ impl Supply for Supplier<'_> {
     fn session_id(&mut self) -> u64 {
         self.border.mint.session_id()
     }
+
+    fn release(&mut self, _side: Side, ports: Addresses) {
+        if let Some(pool) = self.border.ports.get_mut(&ports.rtp.ip()) {
+            pool.release(self.now, ports.rtp.port());
+        }
+    }
 }

@@ -84,6 +84,14 @@ fn carry_offer(border: &mut Border, now: Time, call: &mut Call, from: Side, mess
     Ok(outcome.sdp)
 }
 
+/// The answer to an offer that says what was agreed: nothing need be asked of the other side.
+fn answer_repeated(border: &mut Border, now: Time, call: &mut Call, side: Side, offer: Option<&Description>) -> Option<Vec<u8>> {
+    let inside = call.inside();
+    let outcome = call.media.answer_here(side, offer?, &mut border.supply(now, inside)).ok()?;
+    border.media(call.id, outcome.commands);
+    Some(outcome.sdp)
+}
+
 /// A request in a dialog of this call.
 pub fn requested(border: &mut Border, now: Time, call: &mut Call, side: Side, request: ServerRequest) {
     if call.is_over() {
@@ -140,7 +148,7 @@ fn reinvite(border: &mut Border, now: Time, call: &mut Call, side: Side, request
     };
     let can_offer = call.media.can_offer(side);
     let refresh = offer.as_ref().is_some_and(|offer| call.media.is_refresh(side, offer));
-    let last_sent = call.media.last_sent(side).map(Description::write);
+    let repeated = if refresh { answer_repeated(border, now, call, side, offer.as_ref()) } else { None };
     let Some((leg, other)) = call.legs(side) else { return refuse_request(border, now, &request, Reason::ServerBusy) };
     if matches!(leg.exchange, Exchange::Asked(_)) {
         return refuse_request(border, now, &request, Reason::ServerBusy);
@@ -158,7 +166,7 @@ fn reinvite(border: &mut Border, now: Time, call: &mut Call, side: Side, request
     leg.exchange = Exchange::Asked(Box::new(Asked { request, session, reliable: None, held: None }));
     if refresh {
         // RFC 4028: nothing changes, so nothing need be asked of the other side.
-        return answer::accept(border, now, id, leg, last_sent, false);
+        return answer::accept(border, now, id, leg, repeated, false);
     }
     carry_reinvite(border, now, call, side, offer);
 }
@@ -264,6 +272,7 @@ fn reinvite_accepted(border: &mut Border, now: Time, call: &mut Call, side: Side
             if let Some((_, other)) = call.legs(side) {
                 answer::accept(border, now, id, other, Some(sdp), !asked_with_offer);
             }
+            call.media.settled();
             call.note_media();
             held(border, now, call);
         }
@@ -303,8 +312,8 @@ fn update(border: &mut Border, now: Time, call: &mut Call, side: Side, request: 
     let id = call.id;
     let can_offer = call.media.can_offer(side);
     let refresh = offer.as_ref().is_none_or(|offer| call.media.is_refresh(side, offer));
-    let last_sent = offer.as_ref().and_then(|_| call.media.last_sent(side).map(Description::write));
     if refresh {
+        let repeated = answer_repeated(border, now, call, side, offer.as_ref());
         let Some(leg) = call.leg(side) else { return refuse_request(border, now, &request, Reason::ServerBusy) };
         let Ok(session) = lifetime::judge(&mut leg.timer, &request.message) else {
             return refuse_request(border, now, &request, Reason::IntervalTooSmall);
@@ -316,7 +325,7 @@ fn update(border: &mut Border, now: Time, call: &mut Call, side: Side, request: 
         return border.reply(now, (&request.key, &request.message, &request.flow), 200, None, |reply| {
             reply.header("Contact", contact);
             lifetime::write_answer(reply, &session);
-            if let Some(sdp) = last_sent {
+            if let Some(sdp) = repeated {
                 reply.body("application/sdp", &sdp);
             }
         });
@@ -378,6 +387,7 @@ pub fn update_answered(border: &mut Border, now: Time, call: &mut Call, side: Si
                 }
                 reply.body("application/sdp", &sdp);
             });
+            call.media.settled();
             call.note_media();
             held(border, now, call);
         }
@@ -398,6 +408,12 @@ fn refreshed(border: &mut Border, now: Time, call: &mut Call, side: Side, messag
     match message.status().unwrap_or(500) {
         200..=299 => {
             let id = call.id;
+            if let Some(Ok(description)) = message.sdp().map(Description::parse) {
+                match call.media.refreshed(side, &description) {
+                    Ok(commands) => border.media(id, commands),
+                    Err(refusal) => return release::by_border(border, now, call, refusal.0),
+                }
+            }
             if let Some(leg) = call.leg(side) {
                 leg.timer.on_answer(now, message.session_expires().ok().flatten());
                 border.set_session_timer(id, side, &leg.timer);

@@ -187,6 +187,7 @@ fn answered(border: &mut Border, now: Time, call: &mut Call, key: ClientKey, flo
     };
     call.record.answered = Some(now);
     call.record.status = Some(200);
+    call.media.settled();
     call.note_media();
     border.fact(now, Some(call.id), What::CallAnswered);
     answer::accept(border, now, call.id, &mut call.a, sdp, delayed);
