@@ -305,7 +305,7 @@ fn the_metrics_of_a_call_a_stranger_and_a_refusal() {
     });
     sink.put(Fact { at: Time::ZERO, call: None, what: What::PeersChanged { number: 4 } });
     assert!(telemetry.flush(SOON));
-    let text = telemetry.metrics().text();
+    let text = telemetry.metrics().exposition();
     no_secret(&text);
     let all = samples(&text);
     for (name, expected) in [
@@ -347,7 +347,7 @@ fn a_flood_of_new_names_does_not_grow_the_metrics_without_bound() {
         }
     }
     assert!(telemetry.flush(SOON));
-    let all = samples(&telemetry.metrics().text());
+    let all = samples(&telemetry.metrics().exposition());
     assert!(all.iter().filter(|(name, _)| name.starts_with("portcullis_calls_began_total")).count() <= 1001);
     assert_eq!(value(&all, "portcullis_calls_began_total{peer=\"other\"}"), 4000.0);
 }
@@ -391,7 +391,7 @@ fn a_clogged_output_never_blocks_the_core_and_costs_traffic_before_calls() {
     assert!(!telemetry.flush(Duration::from_millis(50)), "nothing moves");
     drop(held);
     assert!(telemetry.flush(SOON));
-    let all = samples(&telemetry.metrics().text());
+    let all = samples(&telemetry.metrics().exposition());
     assert_eq!(value(&all, "portcullis_telemetry_lost_total{kind=\"calls\"}"), 0.0);
     let lost = value(&all, "portcullis_telemetry_lost_total{kind=\"traffic\"}");
     assert!((4000.0..4500.0).contains(&lost), "{lost}");
@@ -429,7 +429,7 @@ fn a_record_that_cannot_be_written_is_counted_and_the_next_is_tried() {
     let (sink, telemetry) = start(Settings { records: Some("/dev/full".into()), ..Settings::default() });
     end_call(&sink, &telemetry);
     end_call(&sink, &telemetry);
-    assert_eq!(value(&samples(&telemetry.metrics().text()), "portcullis_call_record_failures_total"), 2.0);
+    assert_eq!(value(&samples(&telemetry.metrics().exposition()), "portcullis_call_record_failures_total"), 2.0);
     let nowhere = Settings { records: Some("/nonexistent/folder/calls.jsonl".into()), ..Settings::default() };
     let error = Telemetry::start(nowhere, anchor()).err().expect("must not start").to_string();
     assert!(error.contains("/nonexistent/folder/calls.jsonl"), "{error}");

@@ -96,7 +96,7 @@ impl Metrics {
     }
 
     /// Prometheus' text exposition, version 0.0.4.
-    pub fn text(&self) -> String {
+    pub fn exposition(&self) -> String {
         let mut out = Vec::new();
         // Writing into memory does not fail.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut out);
