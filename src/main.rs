@@ -1,1 +1,90 @@
-fn main() {}
+//! The command line of Portcullis. Exit status: 0 done as asked, 1 findings or a failure, 2 the command line or its files cannot be used.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use portcullis::app;
+
+/// A session border controller for voicemail and Unified Messaging.
+#[derive(Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the border on a policy set. SIGHUP reloads it, SIGTERM drains and stops.
+    Run {
+        /// The folder of the policy set.
+        policy_set: PathBuf,
+    },
+    /// Lists everything that is wrong with a policy set, at once.
+    Check(app::check::Check),
+    /// Says which rule decides about a message, and why, without opening a socket.
+    Explain(app::explain::Explain),
+    /// Shows a whole call through the border on this machine: a simulated trunk, a simulated UM, TLS and SRTP on both legs.
+    Quickstart(app::quickstart::Quickstart),
+    /// Makes certificates.
+    Certs {
+        #[command(subcommand)]
+        command: CertsCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum CertsCommand {
+    /// A throw-away CA and certificates signed by it, for labs: never for a border that carriers can reach.
+    Init {
+        /// Where to put them.
+        folder: PathBuf,
+        /// A host name; becomes NAME.pem and NAME.key. May be given several times.
+        #[arg(long = "name", default_value = "sbc.example.test")]
+        names: Vec<String>,
+        /// Days the certificates are good for.
+        #[arg(long, default_value_t = 30)]
+        days: u32,
+        /// Make everything anew.
+        #[arg(long)]
+        overwrite: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run { policy_set } => app::run::run(policy_set),
+        Command::Check(check) => printed(|out| app::check::check(&check, out)),
+        Command::Explain(explain) => printed(|out| app::explain::explain(&explain, out)),
+        Command::Quickstart(quickstart) => app::quickstart::run(&quickstart),
+        Command::Certs { command: CertsCommand::Init { folder, names, days, overwrite } } => {
+            let validity = std::time::Duration::from_secs(u64::from(days) * 86_400);
+            printed(|out| init(out, &folder, &app::certs::Init { names, validity, overwrite }))
+        }
+    }
+}
+
+fn init(out: &mut dyn Write, folder: &std::path::Path, init: &app::certs::Init) -> std::io::Result<u8> {
+    let written = app::certs::init(folder, init)?;
+    for path in &written {
+        writeln!(out, "{}", path.display())?;
+    }
+    if written.is_empty() {
+        writeln!(out, "everything is there already")?;
+    }
+    Ok(0)
+}
+
+/// Runs a command that prints; one that could not print, or failed otherwise, ends with 2.
+fn printed(command: impl FnOnce(&mut dyn Write) -> std::io::Result<u8>) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match command(&mut out).and_then(|status| out.flush().map(|()| status)) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}

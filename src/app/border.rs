@@ -21,7 +21,7 @@ use crate::config;
 use crate::policy::flow::ListenerId;
 use crate::signaling::core::Core;
 use crate::signaling::event::{Action, Command, Event};
-use crate::signaling::fact::{Fact, What};
+use crate::signaling::fact::What;
 
 /// Events of the network that may wait for the core; above it datagrams are dropped and streams made to wait.
 const TRAFFIC: usize = 8192;

@@ -1,6 +1,9 @@
 //! The composition root and the commands of the program, one file each. Everything may be imported here, and nobody imports this.
 
+pub mod border;
 pub mod certs;
 pub mod check;
 pub mod explain;
 pub mod handshakes;
+pub mod quickstart;
+pub mod run;

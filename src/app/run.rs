@@ -19,10 +19,7 @@ pub fn run(folder: PathBuf) -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    if let Err(error) = log::install(&settings.telemetry.log) {
-        eprintln!("log: {error}");
-        return ExitCode::from(1);
-    }
+    log::install(&settings.telemetry.log);
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
