@@ -26,14 +26,18 @@ impl<'d> Document<'d> {
         Document { file, text, findings, source }
     }
 
-    /// The root table, mistakes of syntax noted. What could be read despite them is read.
-    pub fn parse(&self) -> Spanned<DeTable<'d>> {
+    /// The root table; `None`, with the first mistake of each line noted, where the text is not TOML.
+    pub fn parse(&self) -> Option<Spanned<DeTable<'d>>> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
-        for error in errors {
+        let mut lines = Vec::new();
+        for error in &errors {
             let at = self.place(&error.span().unwrap_or_default());
-            self.findings.problem(at, error.message().trim().replace('\n', ", "), "write it as TOML 1.1 has it");
+            if !lines.contains(&at.line) {
+                lines.push(at.line);
+                self.findings.problem(at, error.message().trim().replace('\n', ", "), "write it as TOML 1.1 has it");
+            }
         }
-        table
+        errors.is_empty().then_some(table)
     }
 
     pub fn root<'t>(&'t self, table: &'t DeTable<'d>) -> Table<'t, 'd> {
@@ -103,11 +107,15 @@ impl<'t, 'd> Table<'t, 'd> {
         if !self.has(key) {
             self.missing(key, example);
         }
-        let texts = self.texts(key, example);
-        if texts.as_ref().is_some_and(Vec::is_empty) && self.table.get(key).and_then(|value| value.get_ref().as_array()).is_some_and(|array| array.is_empty()) {
+        self.some_texts(key, example).unwrap_or_default()
+    }
+
+    /// At least one text where the key is there; an empty list is noted.
+    pub fn some_texts(&self, key: &'static str, example: &str) -> Option<Vec<Written<String>>> {
+        if self.table.get(key).and_then(|value| value.get_ref().as_array()).is_some_and(|array| array.is_empty()) {
             self.missing(key, example);
         }
-        texts.unwrap_or_default()
+        self.texts(key, example)
     }
 
     pub fn required_choice<T: Copy>(&self, key: &'static str, words: &[(&'static str, T)]) -> Option<Written<T>> {
@@ -190,7 +198,8 @@ impl<'t, 'd> Table<'t, 'd> {
     }
 
     fn as_integer(&self, key: &str, value: &Spanned<DeValue<'d>>, bounds: &Bounds) -> Option<Written<i64>> {
-        let wanted = format!("a whole number from {} to {}", bounds.start(), bounds.end());
+        let wanted =
+            if bounds.start() == bounds.end() { bounds.start().to_string() } else { format!("a whole number from {} to {}", bounds.start(), bounds.end()) };
         let example = bounds.start().to_string();
         let Some(integer) = value.get_ref().as_integer() else {
             self.wrong(key, value, &wanted, &example);
@@ -200,11 +209,8 @@ impl<'t, 'd> Table<'t, 'd> {
         match i64::from_str_radix(integer.as_str(), integer.radix()) {
             Ok(number) if bounds.contains(&number) => Some(Written { value: number, at }),
             _ => {
-                self.document.findings.problem(
-                    at,
-                    format!("{key} is {}, not {wanted}", integer.as_str()),
-                    format!("write {key} = {example} or another number within these"),
-                );
+                let others = if bounds.start() == bounds.end() { "" } else { " or another number within these" };
+                self.document.findings.problem(at, format!("{key} is {}, not {wanted}", integer.as_str()), format!("write {key} = {example}{others}"));
                 None
             }
         }

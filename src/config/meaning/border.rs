@@ -275,7 +275,7 @@ pub fn tls(set: &Set, listeners: &[Listener], source: &dyn Source) -> tls::Setti
     let of_peer = |peer: &written::Peer| {
         let is_tls = peer.transport.as_ref().is_some_and(|transport| transport.value == Transport::Tls);
         let own = peer.certificate.as_ref().zip(peer.key.as_ref()).map(|(certificate, key)| pair(&certificate.value, &key.value));
-        let ca = peer.ca.iter().map(|file| written::path(source, &file.value)).collect();
+        let ca = peer.ca.iter().flatten().map(|file| written::path(source, &file.value)).collect();
         is_tls.then_some(tls::PeerCertificates { peer: peer.name.as_ref()?.value.as_str().into(), ca, own })
     };
     tls::Settings { listeners: listeners.iter().filter_map(of_listener).collect(), peers: set.peers.iter().filter_map(of_peer).collect() }

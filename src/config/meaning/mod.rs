@@ -15,11 +15,15 @@ use crate::policy::settings::PolicySet;
 
 /// `None` where too little is there to make settings of; a problem then says what.
 pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Settings> {
+    if !set.readable {
+        return None;
+    }
     let listeners = border::listeners(&set.border, findings);
     let peers = peers::peers(&set.peers, &listeners, findings);
-    let pools = plans::pools(&set.um_pools, &peers, findings);
-    let plans = plans::plans(&set.dial_plans, &pools, &peers, findings);
-    let hunt_groups = plans::hunt_groups(&set.hunt_groups, &plans, &peers, findings);
+    let known = plans::Known::new(&set, &peers);
+    let pools = plans::pools(&set.um_pools, &known, findings);
+    let plans = plans::plans(&set.dial_plans, &pools, &known, findings);
+    let hunt_groups = plans::hunt_groups(&set.hunt_groups, &plans, &known, findings);
     let policy =
         PolicySet { number: 1, peers, um_pools: pools, dial_plans: plans, hunt_groups: hunt_groups.into(), admission: plans::admission(&set.admission) };
     let tls = border::tls(&set, &listeners, source);
@@ -67,8 +71,11 @@ fn name(written: Option<&Written<String>>, kind: &str, longest: usize, seen: &mu
     Some(name.as_str().into())
 }
 
-/// Notes that nothing of this kind has this name.
-fn unknown(written: &Written<String>, kind: &str, file: &str, known: &[&str], findings: &Findings) {
+/// Notes that nothing of this kind has this name; `broken`: names of entries that could not be made, of which other problems tell.
+fn unknown(written: &Written<String>, kind: &str, file: &str, known: &[&str], broken: &[&str], findings: &Findings) {
+    if broken.contains(&written.value.as_str()) {
+        return;
+    }
     let instead = match nearest(&written.value, known) {
         Some(word) => format!("write \"{word}\" instead"),
         None if known.is_empty() => format!("add one to {file}"),

@@ -101,13 +101,13 @@ fn tls_names(entry: &written::Peer, findings: &Findings) -> Vec<Arc<str>> {
 fn check_certificates(entry: &written::Peer, findings: &Findings) {
     let Some(transport) = &entry.transport else { return };
     if transport.value != Transport::Tls {
-        let stray = entry.ca.first().or(entry.certificate.as_ref()).or(entry.key.as_ref());
+        let stray = entry.ca.iter().flatten().next().or(entry.certificate.as_ref()).or(entry.key.as_ref());
         if let Some(stray) = stray {
             findings.problem(stray.at, "a certificate, key or ca on a peer that is not TLS", "remove it, or write transport = \"tls\"");
         }
         return;
     }
-    if entry.ca.is_empty() {
+    if entry.ca.is_none() {
         findings.problem(
             entry.at,
             "a TLS peer without ca: no certificate could ever verify",
@@ -134,7 +134,7 @@ fn listener(entry: &written::Peer, listeners: &[Listener], findings: &Findings) 
     };
     let Some(listener) = listeners.iter().find(|listener| *listener.name == *written.value) else {
         let known: Vec<&str> = fitting.iter().map(|listener| &*listener.name).collect();
-        unknown(written, "listener", "border.toml", &known, findings);
+        unknown(written, "listener", "border.toml", &known, &[], findings);
         return None;
     };
     if listener.transport != transport.value {

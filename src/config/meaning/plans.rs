@@ -13,11 +13,33 @@ use crate::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, UmPool
 const PLAN_NAME_CHARACTERS: usize = 49;
 const NAME_CHARACTERS: usize = 64;
 
-fn find<'p>(peers: &'p [Arc<Peer>], written: &Written<String>, um: bool, findings: &Findings) -> Option<&'p Arc<Peer>> {
-    let found = peers.iter().find(|peer| *peer.name == *written.value);
-    let known: Vec<&str> = peers.iter().filter(|peer| peer.kind.is_um() == um).map(|peer| &*peer.name).collect();
+/// The peers made, and the names written for everything, made or not.
+pub struct Known<'k> {
+    peers: &'k [Arc<Peer>],
+    peer_names: Vec<&'k str>,
+    pool_names: Vec<&'k str>,
+    plan_names: Vec<&'k str>,
+}
+
+impl<'k> Known<'k> {
+    pub fn new(set: &'k written::Set, peers: &'k [Arc<Peer>]) -> Known<'k> {
+        fn names<'n>(written: impl Iterator<Item = &'n Option<Written<String>>>) -> Vec<&'n str> {
+            written.flatten().map(|name| name.value.as_str()).collect()
+        }
+        Known {
+            peers,
+            peer_names: names(set.peers.iter().map(|peer| &peer.name)),
+            pool_names: names(set.um_pools.iter().map(|pool| &pool.name)),
+            plan_names: names(set.dial_plans.iter().map(|plan| &plan.name)),
+        }
+    }
+}
+
+fn find<'p>(known: &Known<'p>, written: &Written<String>, um: bool, findings: &Findings) -> Option<&'p Arc<Peer>> {
+    let found = known.peers.iter().find(|peer| *peer.name == *written.value);
+    let fitting: Vec<&str> = known.peers.iter().filter(|peer| peer.kind.is_um() == um).map(|peer| &*peer.name).collect();
     match found {
-        None => unknown(written, "peer", "peers.toml", &known, findings),
+        None => unknown(written, "peer", "peers.toml", &fitting, &known.peer_names, findings),
         Some(peer) if peer.kind.is_um() != um => {
             let (what, instead) = if um {
                 ("is not on the UM side", "name a peer of kind \"um-router\" or \"um-server\"")
@@ -32,43 +54,43 @@ fn find<'p>(peers: &'p [Arc<Peer>], written: &Written<String>, um: bool, finding
     found
 }
 
-fn names_of(peers: &[Arc<Peer>], written: &[Written<String>], um: bool, findings: &Findings) -> Vec<Arc<str>> {
-    written.iter().filter_map(|name| find(peers, name, um, findings)).map(|peer| Arc::clone(&peer.name)).collect()
+fn names_of(known: &Known<'_>, written: &[Written<String>], um: bool, findings: &Findings) -> Vec<Arc<str>> {
+    written.iter().filter_map(|name| find(known, name, um, findings)).map(|peer| Arc::clone(&peer.name)).collect()
 }
 
-pub fn pools(written: &[written::UmPool], peers: &[Arc<Peer>], findings: &Findings) -> Vec<Arc<UmPool>> {
+pub fn pools(written: &[written::UmPool], known: &Known<'_>, findings: &Findings) -> Vec<Arc<UmPool>> {
     let mut seen = Vec::new();
     let mut pools = Vec::new();
     for entry in written {
         let name = name(entry.name.as_ref(), "UM pool", NAME_CHARACTERS, &mut seen, findings);
-        let routers = names_of(peers, &entry.routers, true, findings);
-        let servers = names_of(peers, &entry.servers, true, findings);
+        let routers = names_of(known, &entry.routers, true, findings);
+        let servers = names_of(known, &entry.servers, true, findings);
         let Some(name) = name else { continue };
         pools.push(Arc::new(UmPool { name, routers, servers, max_redirects: entry.max_redirects, no_answer: entry.no_answer }));
     }
     pools
 }
 
-pub fn plans(written: &[written::DialPlan], pools: &[Arc<UmPool>], peers: &[Arc<Peer>], findings: &Findings) -> Vec<Arc<DialPlan>> {
+pub fn plans(written: &[written::DialPlan], pools: &[Arc<UmPool>], known: &Known<'_>, findings: &Findings) -> Vec<Arc<DialPlan>> {
     let mut seen = Vec::new();
     let mut plans = Vec::new();
     for entry in written {
         let name = name(entry.name.as_ref(), "dial plan", PLAN_NAME_CHARACTERS, &mut seen, findings);
-        let interwork = names_of(peers, &entry.interwork, false, findings);
-        let gateways = names_of(peers, &entry.gateways, false, findings);
+        let interwork = names_of(known, &entry.interwork, false, findings);
+        let gateways = names_of(known, &entry.gateways, false, findings);
         let pool = entry.um_pool.as_ref().and_then(|written| {
             let pool = pools.iter().find(|pool| *pool.name == *written.value);
             if pool.is_none() {
-                let known: Vec<&str> = pools.iter().map(|pool| &*pool.name).collect();
-                unknown(written, "UM pool", "um_pools.toml", &known, findings);
+                let pools: Vec<&str> = pools.iter().map(|pool| &*pool.name).collect();
+                unknown(written, "UM pool", "um_pools.toml", &pools, &known.pool_names, findings);
             }
             pool
         });
         let (Some(name), Some(pool)) = (name, pool) else { continue };
         let digits = entry.digits.unwrap_or(1);
         let plan = DialPlan { name, uri_type: entry.uri_type, digits, mode: entry.mode, um_pool: Arc::clone(pool), interwork, gateways };
-        check_pool(&plan, entry, peers, findings);
-        check_gateways(&plan, entry, peers, findings);
+        check_pool(&plan, entry, known.peers, findings);
+        check_gateways(&plan, entry, known.peers, findings);
         plans.push(Arc::new(plan));
     }
     plans
@@ -128,17 +150,17 @@ fn interwork_instead(peer: &Peer, plan: &DialPlan) -> String {
     format!("raise the peer's mode, or add interwork = [\"{}\"] to the plan \"{}\" if that is meant", peer.name, plan.name)
 }
 
-pub fn hunt_groups(written: &[written::HuntGroup], plans: &[Arc<DialPlan>], peers: &[Arc<Peer>], findings: &Findings) -> Vec<Arc<HuntGroup>> {
+pub fn hunt_groups(written: &[written::HuntGroup], plans: &[Arc<DialPlan>], known: &Known<'_>, findings: &Findings) -> Vec<Arc<HuntGroup>> {
     let mut groups: Vec<Arc<HuntGroup>> = Vec::new();
     let mut keys = std::collections::HashSet::new();
     let mut names = std::collections::HashMap::new();
     for entry in written {
-        let peer = entry.peer.as_ref().and_then(|written| find(peers, written, false, findings));
+        let peer = entry.peer.as_ref().and_then(|written| find(known, written, false, findings));
         let plan = entry.dial_plan.as_ref().and_then(|written| {
             let plan = plans.iter().find(|plan| *plan.name == *written.value);
             if plan.is_none() {
-                let known: Vec<&str> = plans.iter().map(|plan| &*plan.name).collect();
-                unknown(written, "dial plan", "dial_plans.toml", &known, findings);
+                let plans: Vec<&str> = plans.iter().map(|plan| &*plan.name).collect();
+                unknown(written, "dial plan", "dial_plans.toml", &plans, &known.plan_names, findings);
             }
             plan
         });
@@ -163,7 +185,7 @@ pub fn hunt_groups(written: &[written::HuntGroup], plans: &[Arc<DialPlan>], peer
         let pilot = pilot.map(|pilot| pilot.value.as_str().into());
         groups.push(Arc::new(HuntGroup { name: name.value.as_str().into(), peer: Arc::clone(&peer.name), pilot, plan: Arc::clone(plan) }));
     }
-    for peer in peers.iter().filter(|peer| !peer.kind.is_um() && !groups.iter().any(|group| group.peer == peer.name)) {
+    for peer in known.peers.iter().filter(|peer| !peer.kind.is_um() && !groups.iter().any(|group| group.peer == peer.name)) {
         let at = crate::config::finding::At { file: "hunt_groups.toml", line: 1, column: 1 };
         findings.warning(
             at,

@@ -16,6 +16,8 @@ pub use plans::{Admission, DialPlan, HuntGroup, UmPool};
 /// A whole set.
 #[derive(Default)]
 pub struct Set {
+    /// Every file that is there could be read: what one says of another can be compared.
+    pub readable: bool,
     pub border: Border,
     pub peers: Vec<Peer>,
     pub um_pools: Vec<UmPool>,
@@ -25,18 +27,22 @@ pub struct Set {
 }
 
 pub fn read(source: &dyn Source, findings: &Findings) -> Set {
-    let mut set = Set::default();
+    let mut set = Set { readable: true, ..Set::default() };
     for file in FILES {
         let text = match source.text(file) {
             Ok(Some(text)) => text,
             Ok(None) => continue,
             Err(error) => {
+                set.readable = false;
                 findings.problem(At { file, line: 1, column: 1 }, format!("cannot be read: {error}"), "make it a UTF-8 file that this user may read");
                 continue;
             }
         };
         let document = Document::new(file, &text, findings, source);
-        let parsed = document.parse();
+        let Some(parsed) = document.parse() else {
+            set.readable = false;
+            continue;
+        };
         let root = document.root(parsed.get_ref());
         read_version(&root);
         match file {
