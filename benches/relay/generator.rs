@@ -5,10 +5,11 @@
 use std::io;
 use std::net::{SocketAddrV4, UdpSocket};
 
+use portcullis::sdp::crypto::Suite;
 use rtc_srtp::context::Context;
 use rtc_srtp::protection_profile::ProtectionProfile;
 
-use crate::subject::{Call, Key, Ports, Subject, random_key};
+use crate::subject::{Call, Key, Ports, SUITE_A, SUITE_B, Subject};
 use crate::wire::{self, Datagrams};
 
 const INTERVAL_NS: u64 = 20_000_000;
@@ -108,8 +109,8 @@ impl Generator {
                 number,
                 a: address(&generator.a)?,
                 b: address(&generator.b)?,
-                a_sends: (mode != Mode::RtpRtp).then(random_key),
-                b_sends: (mode == Mode::SrtpSrtp).then(random_key),
+                a_sends: (mode != Mode::RtpRtp).then(|| Key::random(SUITE_A)),
+                b_sends: (mode == Mode::SrtpSrtp).then(|| Key::random(SUITE_B)),
             };
             let ports = subject.set_up(&call)?;
             generator.add(&call, &ports);
@@ -269,6 +270,10 @@ fn packet(ssrc: u32, sequence: u16) -> [u8; HEADER + PAYLOAD] {
 }
 
 fn context(key: Key) -> Context {
+    let profile = match key.suite {
+        Suite::AesCm128HmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
+        Suite::AesCm128HmacSha1_32 => ProtectionProfile::Aes128CmHmacSha1_32,
+    };
     let provider = rtc_srtp::crypto::default_provider().expect("a crypto provider");
-    Context::new(&key[..16], &key[16..], ProtectionProfile::Aes128CmHmacSha1_80, None, None, provider.crypto()).expect("a context")
+    Context::new(&key.bytes[..16], &key.bytes[16..], profile, None, None, provider.crypto()).expect("a context")
 }

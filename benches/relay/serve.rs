@@ -1,5 +1,5 @@
 //! The media plane alone in a process, told by lines on standard input what signalling would tell it:
-//! `open STREAM FIRST_PORT`, `configure STREAM a|b REMOTE plain|KEY plain|KEY`, `expect STREAMS` (answers `ready`). Ends with its input.
+//! `open STREAM FIRST_PORT`, `configure STREAM a|b REMOTE plain|SUITE:KEY plain|SUITE:KEY`, `expect STREAMS` (answers `ready`). Ends with its input.
 
 use std::io::{self, BufRead};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -69,7 +69,9 @@ fn protection(text: &str) -> io::Result<Protection> {
     if text == "plain" {
         return Ok(Protection::Plain);
     }
-    let key_and_salt = BASE64_STANDARD.decode(text).map_err(io::Error::other)?;
+    let (name, key) = text.split_once(':').ok_or_else(|| io::Error::other("a key needs its suite"))?;
+    let suite = Suite::ALL.into_iter().find(|suite| suite.name() == name).ok_or_else(|| io::Error::other("no such suite"))?;
+    let key_and_salt = BASE64_STANDARD.decode(key).map_err(io::Error::other)?;
     let keys = vec![MasterKey { key_and_salt, lifetime: None, mki: None }];
-    Ok(Protection::Srtp(SrtpParameters { suite: Suite::AesCm128HmacSha1_80, keys }))
+    Ok(Protection::Srtp(SrtpParameters { suite, keys }))
 }

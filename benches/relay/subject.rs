@@ -9,11 +9,34 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+use portcullis::sdp::crypto::Suite;
+
 use crate::bencode::{Value, dictionary, lookup};
 use crate::wire;
 
-/// Master key and salt.
-pub type Key = [u8; 30];
+/// How one direction of one leg is protected: RFC 4568's suite, and master key and salt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    pub suite: Suite,
+    pub bytes: [u8; 30],
+}
+
+impl Key {
+    pub fn random(suite: Suite) -> Key {
+        let mut bytes = [0; 30];
+        getrandom::fill(&mut bytes).expect("the system has randomness");
+        Key { suite, bytes }
+    }
+
+    fn inline(&self) -> String {
+        BASE64_STANDARD.encode(self.bytes)
+    }
+}
+
+/// The suite of each leg in all modes. rtpengine copies A's key to B where both legs run the same suite, and then passes packets through
+/// unchanged; with another suite on B it makes a key of its own. The tag's length is all the difference: the work is the same.
+pub const SUITE_A: Suite = Suite::AesCm128HmacSha1_80;
+pub const SUITE_B: Suite = Suite::AesCm128HmacSha1_32;
 
 /// One call to be set up. A key is present where that peer speaks SRTP.
 pub struct Call {
@@ -119,7 +142,7 @@ impl Subject {
                 *open += 1;
                 let first = FIRST_PORT + u16::try_from(call.number * 4).map_err(io::Error::other)?;
                 let at = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-                let (to_a, to_b) = (call.a_sends.map(|_| random_key()), call.b_sends.map(|_| random_key()));
+                let (to_a, to_b) = (call.a_sends.map(|key| Key::random(key.suite)), call.b_sends.map(|key| Key::random(key.suite)));
                 writeln!(input, "open {} {first}", call.number)?;
                 writeln!(input, "configure {} a {} {} {}", call.number, call.a, key_text(call.a_sends), key_text(to_a))?;
                 writeln!(input, "configure {} b {} {} {}", call.number, call.b, key_text(call.b_sends), key_text(to_b))?;
@@ -160,21 +183,18 @@ impl Subject {
         };
         let mut entries = common(&offer);
         entries.push(("transport-protocol", Value::Text(profile(call.b_sends))));
-        // Only this suite is left in the offer, so that both relays run the same one.
-        let suites = ["only-AES_CM_128_HMAC_SHA1_80"];
-        entries.push(("SDES", Value::List(&suites)));
         let offered = self.ng("offer", &entries)?;
-        let (b, to_b, tag) = read_sdp(&lookup(&offered, "sdp").ok_or_else(|| refused(&offered))?)?;
+        let (b, to_b, tag) = read_sdp(&lookup(&offered, "sdp").ok_or_else(|| refused(&offered))?, SUITE_B)?;
         let answer = sdp_tagged(call.b, call.b_sends, tag);
         let mut entries = common(&answer);
         entries.push(("to-tag", Value::Text(&to)));
         entries.push(("transport-protocol", Value::Text(profile(call.a_sends))));
         let answered = self.ng("answer", &entries)?;
-        let (a, to_a, _) = read_sdp(&lookup(&answered, "sdp").ok_or_else(|| refused(&answered))?)?;
-        if call.b_sends.is_some() && (to_b.is_none() || to_b == call.a_sends) {
+        let (a, to_a, _) = read_sdp(&lookup(&answered, "sdp").ok_or_else(|| refused(&answered))?, SUITE_A)?;
+        if call.b_sends.is_some() && (to_b.is_none_or(|key| call.a_sends.is_some_and(|a| a.bytes == key.bytes))) {
             return Err(io::Error::other("rtpengine did not make a key of its own towards B"));
         }
-        if call.a_sends.is_some() && (to_a.is_none() || to_a == call.b_sends) {
+        if call.a_sends.is_some() && (to_a.is_none_or(|key| call.b_sends.is_some_and(|b| b.bytes == key.bytes))) {
             return Err(io::Error::other("rtpengine did not make a key of its own towards A"));
         }
         Ok(Ports { a, b, to_a, to_b })
@@ -189,7 +209,7 @@ impl Subject {
         let mut message = format!("{cookie} d7:command{}:{command}", command.len()).into_bytes();
         message.extend(&body[1..]);
         socket.send(&message)?;
-        let mut buffer = [0u8; 8192];
+        let mut buffer = [0u8; 16_384];
         loop {
             let len = socket.recv(&mut buffer)?;
             if let Some(answer) = buffer[..len].strip_prefix(cookie.as_bytes()).and_then(|rest| rest.strip_prefix(b" ")) {
@@ -210,14 +230,9 @@ fn refused(answer: &[u8]) -> io::Error {
     io::Error::other(format!("rtpengine refuses: {}", String::from_utf8_lossy(answer)))
 }
 
-pub fn random_key() -> Key {
-    let mut key = [0; 30];
-    getrandom::fill(&mut key).expect("the system has randomness");
-    key
-}
-
-pub fn key_text(key: Option<Key>) -> String {
-    key.map_or_else(|| "plain".to_owned(), |key| BASE64_STANDARD.encode(key))
+/// As the line protocol writes it: the suite's name, a colon, the key.
+fn key_text(key: Option<Key>) -> String {
+    key.map_or_else(|| "plain".to_owned(), |key| format!("{}:{}", key.suite.name(), key.inline()))
 }
 
 fn sdp(address: SocketAddrV4, key: Option<Key>) -> String {
@@ -227,18 +242,19 @@ fn sdp(address: SocketAddrV4, key: Option<Key>) -> String {
 fn sdp_tagged(address: SocketAddrV4, key: Option<Key>, tag: u32) -> String {
     let (ip, port) = (address.ip(), address.port());
     let profile = if key.is_some() { "RTP/SAVP" } else { "RTP/AVP" };
-    let crypto = key.map(|key| format!("a=crypto:{tag} AES_CM_128_HMAC_SHA1_80 inline:{}\r\n", key_text(Some(key)))).unwrap_or_default();
+    let crypto = key.map(|key| format!("a=crypto:{tag} {} inline:{}\r\n", key.suite.name(), key.inline())).unwrap_or_default();
     format!("v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} {profile} 0\r\na=rtpmap:0 PCMU/8000\r\n{crypto}a=sendrecv\r\n")
 }
 
-fn read_sdp(sdp: &str) -> io::Result<(SocketAddrV4, Option<Key>, u32)> {
+/// The port, the key of the line with `suite`, and that line's tag.
+fn read_sdp(sdp: &str, suite: Suite) -> io::Result<(SocketAddrV4, Option<Key>, u32)> {
     let port = sdp.lines().find_map(|line| line.strip_prefix("m=audio ")?.split(' ').next()?.parse().ok()).ok_or_else(|| io::Error::other("no m=audio"))?;
     let crypto = sdp.lines().find_map(|line| {
         let mut fields = line.strip_prefix("a=crypto:")?.split(' ');
         let tag = fields.next()?.parse().ok()?;
-        (fields.next()? == "AES_CM_128_HMAC_SHA1_80").then_some(())?;
-        let key = BASE64_STANDARD.decode(fields.next()?.strip_prefix("inline:")?.split('|').next()?).ok()?;
-        Some((tag, Key::try_from(key).ok()?))
+        (fields.next()? == suite.name()).then_some(())?;
+        let bytes = BASE64_STANDARD.decode(fields.next()?.strip_prefix("inline:")?.split('|').next()?).ok()?;
+        Some((tag, Key { suite, bytes: bytes.try_into().ok()? }))
     });
     Ok((SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), crypto.map(|(_, key)| key), crypto.map_or(1, |(tag, _)| tag)))
 }
