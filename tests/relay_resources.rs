@@ -17,6 +17,8 @@ fn descriptors_and_ports_come_back() {
     let before = descriptors();
     let mut plane = Plane::start(Settings { workers: 2, ..Settings::default() });
     let started = descriptors();
+    let (soft, hard) = descriptor_limits();
+    assert_eq!(soft, hard, "raised as far as it may be");
     let host = own_address();
     let open = |plane: &Plane, n: u16| {
         let stream = next_stream();
@@ -94,4 +96,12 @@ fn closing_what_is_not_open_is_answered(plane: &mut Plane) {
 
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Soft and hard, as proc(5) writes them.
+fn descriptor_limits() -> (String, String) {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let mut fields = line.split_whitespace().map(str::to_owned);
+    (fields.next().unwrap(), fields.next().unwrap())
 }

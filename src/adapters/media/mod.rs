@@ -88,11 +88,12 @@ struct Desk {
 }
 
 impl MediaPlane {
-    /// Starts the workers. `anchor` is where the process's [`crate::time::Time`] line begins: the same one the driver uses. Events arrive on
+    /// Starts the workers, and raises the process's limit on descriptors as far as it may: a stream takes four. `anchor` is where the process's [`crate::time::Time`] line begins: the same one the driver uses. Events arrive on
     /// `events`; the channel is unbounded, but a stream yields at most one `OpenFailed`, one `Closed`, and one `Silent` per silence.
     ///
     /// Errors: what the kernel said when a worker's epoll, eventfd or thread could not be made.
     pub fn start(settings: Settings, anchor: Instant, events: UnboundedSender<Event>) -> io::Result<MediaPlane> {
+        system::raise_descriptor_limit();
         let mut plane = MediaPlane { workers: Vec::new(), events: events.clone() };
         for number in 0..settings.workers.max(1) {
             let (orders, inbox) = mpsc::channel();
