@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use bytes::Bytes;
 
 use super::Method;
-use super::scan::is_token_byte;
+use super::scan::{is_token, is_token_byte};
 
 /// Writes one message from its start line on. Content-Length is written by [`Builder::finish`] and nobody else.
 #[derive(Clone)]
@@ -14,8 +14,8 @@ pub struct Builder {
     body: Vec<u8>,
 }
 
-/// Room for the headers of a usual message.
-const HEAD_BYTES: usize = 1024;
+/// Room for the headers of a usual message and a short body, so that neither makes it grow.
+const HEAD_BYTES: usize = 2048;
 
 impl Builder {
     /// Blanks in `uri` become `%20`.
@@ -23,10 +23,14 @@ impl Builder {
         let mut head = Vec::with_capacity(HEAD_BYTES);
         head.extend_from_slice(method.as_str().as_bytes());
         head.push(b' ');
-        for b in uri.bytes() {
-            match b {
-                0..=b' ' => head.extend_from_slice(b"%20"),
-                b => head.push(b),
+        if uri.bytes().all(|b| b > b' ') {
+            head.extend_from_slice(uri.as_bytes());
+        } else {
+            for b in uri.bytes() {
+                match b {
+                    0..=b' ' => head.extend_from_slice(b"%20"),
+                    b => head.push(b),
+                }
             }
         }
         head.extend_from_slice(b" SIP/2.0\r\n");
@@ -86,7 +90,11 @@ impl Builder {
         if name.is_empty() || name.eq_ignore_ascii_case("Content-Length") || name.eq_ignore_ascii_case("l") {
             return false;
         }
-        self.head.extend(name.bytes().map(|b| if is_token_byte(b) { b } else { b'-' }));
+        if is_token(name.as_bytes()) {
+            self.head.extend_from_slice(name.as_bytes());
+        } else {
+            self.head.extend(name.bytes().map(|b| if is_token_byte(b) { b } else { b'-' }));
+        }
         self.head.extend_from_slice(b": ");
         true
     }

@@ -128,13 +128,13 @@ impl Framer {
         self.half_ping = false;
         let most = self.limits.header_bytes.min(Limits::HEADER_BYTES_MOST);
         let from = self.scanned;
+        if from < OPENING {
+            check_opening(&self.buffer)?;
+        }
         match end_of_headers(&self.buffer, from) {
             Some(_) => index(&self.buffer, &self.limits, Reading::Strict).map(Some),
             None if self.buffer.len() > most => Err(ParseError::HeaderTooLarge),
             None => {
-                if from == 0 {
-                    check_opening(&self.buffer)?;
-                }
                 // The blank line may straddle this push and the next.
                 self.scanned = self.buffer.len().saturating_sub(3);
                 Ok(None)
@@ -161,11 +161,14 @@ fn end_of_headers(bytes: &[u8], from: usize) -> Option<usize> {
     })
 }
 
-/// Another protocol's greeting (TLS, HTTP) is refused at its first bytes, not at the header limit.
+/// No method is longer.
+const OPENING: usize = 64;
+
+/// What cannot be a method or a version (a TLS greeting) is refused at its first bytes, not at the header limit.
 fn check_opening(bytes: &[u8]) -> Result<(), ParseError> {
     let word = bytes.iter().position(|&b| b == b' ').map_or(bytes, |n| &bytes[..n]);
     let fits = |b: u8| super::scan::is_token_byte(b) || b == b'/';
-    if word.len() > 64 || !word.iter().all(|&b| fits(b)) {
+    if word.len() > OPENING || !word.iter().all(|&b| fits(b)) {
         return Err(ParseError::StartLine("not SIP"));
     }
     Ok(())
@@ -276,6 +279,17 @@ mod tests {
         assert_eq!(error(b"\x16\x03\x01\x02\x00\x01"), ParseError::StartLine("not SIP"));
         assert_eq!(error(b"{\"a\":"), ParseError::StartLine("not SIP"));
         assert_eq!(error(&[b'A'; 80]), ParseError::StartLine("not SIP"));
+    }
+
+    /// Found by fuzzing: the opening was looked at in the first read only.
+    #[test]
+    fn a_greeting_in_pieces_is_refused_as_one_at_once() {
+        let mut f = framer();
+        f.push(b"INV");
+        assert_eq!(f.next(), Ok(None));
+        f.push(b"I\"TE");
+        assert_eq!(f.next().unwrap_err().error, ParseError::StartLine("not SIP"));
+        assert_eq!(error(format!("{} sip:a@h SIP/2.0\r\nl: 0\r\n\r\n", "A".repeat(65)).as_bytes()), ParseError::StartLine("not SIP"));
     }
 
     #[test]

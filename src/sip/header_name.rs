@@ -210,7 +210,8 @@ impl HeaderName {
         }
         let mut at = slot(name);
         while let Some(&(value, text)) = NAMES.get(usize::from(TABLE[at])) {
-            if text.as_bytes().eq_ignore_ascii_case(name) {
+            // Nearly everybody writes names as the RFCs do.
+            if text.as_bytes() == name || text.as_bytes().eq_ignore_ascii_case(name) {
                 return value;
             }
             at = (at + 1) % SLOTS;

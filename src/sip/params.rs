@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::scan::{cut_unquoted, trim, utf8};
+use super::scan::{cut_unquoted, quoted_end, trim, utf8};
 
 /// The text after the first `;`, read on demand. Names are compared without regard to case; a parameter that is not UTF-8 is passed over.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -86,10 +86,21 @@ impl fmt::Debug for Params<'_> {
     }
 }
 
-/// Writes `;name=value…` as written; nothing if there are none. Bytes that are not UTF-8 are replaced.
+/// Writes each as `;name=value`, quotes kept. One that is not UTF-8, or whose quotes do not close, is left out: it would swallow what is written after it.
 impl fmt::Display for Params<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() { Ok(()) } else { write!(f, ";{}", String::from_utf8_lossy(self.raw)) }
+        for (name, value) in self.raw_pairs() {
+            let value_fits = value.is_none_or(|value| memchr::memchr(b'"', value).is_none_or(|at| at == 0 && quoted_end(value) == Some(value.len())));
+            if name.contains(&b'"') || !value_fits {
+                continue;
+            }
+            match (utf8(name), value.map(utf8)) {
+                (Some(name), None) => write!(f, ";{name}")?,
+                (Some(name), Some(Some(value))) => write!(f, ";{name}={value}")?,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -117,6 +128,17 @@ mod tests {
         assert_eq!(Params::new("a=\"unclosed;b=c").get("b"), None);
         assert_eq!(Params::new("a=\"").get("a"), Some("\""));
         assert_eq!(Params::from_bytes(b"a=\xff;b=1").iter().collect::<Vec<_>>(), [("b", "1")]);
+    }
+
+    /// Found by fuzzing: a tag that was none became one when its bytes were replaced.
+    #[test]
+    fn what_cannot_be_written_as_it_was_is_not_written() {
+        let written = |raw: &[u8]| Params::from_bytes(raw).to_string();
+        assert_eq!(written(b"a ; tag=1\xff;b = \"x;y\\\"\";\xfe;c="), ";a;b=\"x;y\\\"\";c=");
+        assert_eq!(written(b"a;b=\"x;tag=1"), ";a");
+        assert_eq!(written(b"a;b=x\"y;tag=1"), ";a");
+        assert_eq!(written(b"\"a;b\""), "");
+        assert_eq!(written(b""), "");
     }
 
     #[test]
