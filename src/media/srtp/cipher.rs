@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use aes::Aes128Enc;
-use aes::cipher::{InnerIvInit, KeyInit, StreamCipherCore};
-use ctr::CtrCore;
-use ctr::flavors::Ctr128BE;
+use aes::cipher::consts::U16;
+use aes::cipher::{BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit};
+use aes::{Aes128Enc, Block};
 use zeroize::Zeroize;
 
 /// A session key ready for use, and the session salt already shifted left by 16 bits. Wiped on drop.
@@ -27,8 +26,37 @@ impl Cipher {
     #[inline]
     pub fn apply(&self, ssrc: u32, index: u64, data: &mut [u8]) {
         let iv = self.salt ^ (u128::from(ssrc) << 64) ^ (u128::from(index) << 16);
-        let core: CtrCore<&Aes128Enc, Ctr128BE> = CtrCore::inner_iv_init(&self.aes, &iv.to_be_bytes().into());
-        core.apply_keystream_partial(data.into());
+        self.aes.encrypt_with_backend(Keystream { counter: iv, data });
+    }
+}
+
+/// Counter mode written out: a voice packet has ten blocks, and the general-purpose wrapper costs more than they do.
+struct Keystream<'a> {
+    counter: u128,
+    data: &'a mut [u8],
+}
+
+impl BlockSizeUser for Keystream<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherEncClosure for Keystream<'_> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        let Keystream { mut counter, data } = self;
+        let mut next = || {
+            let mut block: Block = counter.to_be_bytes().into();
+            backend.encrypt_block((&mut block).into());
+            counter = counter.wrapping_add(1);
+            block
+        };
+        let (blocks, rest) = data.as_chunks_mut::<16>();
+        for block in blocks {
+            *block = (u128::from_ne_bytes(*block) ^ u128::from_ne_bytes(next().into())).to_ne_bytes();
+        }
+        if !rest.is_empty() {
+            rest.iter_mut().zip(next()).for_each(|(byte, key)| *byte ^= key);
+        }
     }
 }
 

@@ -184,6 +184,9 @@ impl KeySet {
     /// The first key that `may` still be used, and its MKI (empty: none).
     #[inline]
     pub fn first(&mut self, may: impl Fn(&Key) -> bool) -> Option<(&mut Key, &[u8])> {
+        if self.mki == 0 {
+            return self.keys.first_mut().filter(|key| may(key)).map(|key| (key, &[][..]));
+        }
         let at = self.keys.iter().position(may)?;
         let mki = self.parameters.keys.get(at).and_then(|key| key.mki.as_deref()).unwrap_or_default();
         self.keys.get_mut(at).map(|key| (key, mki))

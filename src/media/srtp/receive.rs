@@ -54,7 +54,8 @@ impl Receiver {
         let end = packet.len().checked_sub(self.tag + self.keys.mki).filter(|end| *end >= header.length).ok_or(Refusal::Short)?;
         let (message, trailer) = packet.split_at_mut(end);
         let (mki, tag) = trailer.split_at(self.keys.mki);
-        let known = self.sources.find(header.ssrc).map(|source| source.rtp);
+        let place = self.sources.place(header.ssrc);
+        let known = place.map(|place| self.sources.at(place).rtp);
         let key = self.keys.named(mki).ok_or(Refusal::Authentication)?;
         if key.rtp_left == 0 {
             return Err(Refusal::KeySpent);
@@ -76,7 +77,7 @@ impl Receiver {
         let index = index.ok_or(Refusal::Authentication)?;
         key.rtp.cipher.apply(header.ssrc, index, message.get_mut(header.length..).ok_or(Refusal::Short)?);
         key.rtp_left -= 1;
-        self.sources.enter(header.ssrc, now).0.rtp.commit(index);
+        self.sources.enter(place, header.ssrc, now).0.rtp.commit(index);
         Ok(end)
     }
 
@@ -93,7 +94,8 @@ impl Receiver {
         if key.rtcp_left == 0 {
             return Err(Refusal::KeySpent);
         }
-        if self.sources.find(ssrc).is_some_and(|source| !source.rtcp.is_fresh(index)) {
+        let place = self.sources.place(ssrc);
+        if place.is_some_and(|place| !self.sources.at(place).rtcp.is_fresh(index)) {
             return Err(Refusal::Replay);
         }
         let code = key.rtcp.authenticator.code(message, None);
@@ -104,7 +106,7 @@ impl Receiver {
             key.rtcp.cipher().apply(ssrc, index, message.get_mut(8..end).ok_or(Refusal::Short)?);
         }
         key.rtcp_left -= 1;
-        self.sources.enter(ssrc, now).0.rtcp.commit(index);
+        self.sources.enter(place, ssrc, now).0.rtcp.commit(index);
         Ok(end)
     }
 }

@@ -12,6 +12,10 @@ pub struct Sources<S> {
     used: usize,
 }
 
+/// A source's place in the table it was found in; good until the next `enter`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place(usize);
+
 #[derive(Clone, Copy, Debug)]
 struct Slot<S> {
     ssrc: u32,
@@ -20,29 +24,40 @@ struct Slot<S> {
 }
 
 impl<S: Copy + Default> Sources<S> {
-    pub fn find(&self, ssrc: u32) -> Option<&S> {
-        self.slots.iter().take(self.used).find(|slot| slot.ssrc == ssrc).map(|slot| &slot.state)
+    /// Where a source stands, if it is known.
+    #[inline]
+    pub fn place(&self, ssrc: u32) -> Option<Place> {
+        self.slots.iter().take(self.used).position(|slot| slot.ssrc == ssrc).map(Place)
     }
 
-    /// The state of a source whose packet has proven authentic; a new one takes the place of the one longest idle when all are taken. Second: the
-    /// SSRC that had to go.
-    pub fn enter(&mut self, ssrc: u32, now: Time) -> (&mut S, Option<u32>) {
-        let slots = &self.slots[..self.used];
-        let (at, fresh) = match slots.iter().position(|slot| slot.ssrc == ssrc) {
-            Some(at) => (at, false),
-            None if self.used < SOURCES => {
-                self.used += 1;
-                (self.used - 1, true)
-            }
-            None => (slots.iter().enumerate().min_by_key(|(_, slot)| slot.last).map_or(0, |(at, _)| at), true),
+    #[inline]
+    pub fn at(&self, place: Place) -> &S {
+        &self.slots[place.0].state
+    }
+
+    /// The state of a source whose packet has proven authentic, `place` being where it stands; a new one takes the place of the one longest idle when
+    /// all are taken. Second: the SSRC that had to go.
+    #[inline]
+    pub fn enter(&mut self, place: Option<Place>, ssrc: u32, now: Time) -> (&mut S, Option<u32>) {
+        let (at, gone) = match place {
+            Some(Place(at)) => (at, None),
+            None => self.make_room(),
         };
         let slot = &mut self.slots[at];
-        let gone = (fresh && slot.last != NEVER).then_some(slot.ssrc);
-        if fresh {
+        if place.is_none() {
             *slot = Slot { ssrc, last: now, state: S::default() };
         }
         slot.last = now;
         (&mut slot.state, gone)
+    }
+
+    fn make_room(&mut self) -> (usize, Option<u32>) {
+        if self.used < SOURCES {
+            self.used += 1;
+            return (self.used - 1, None);
+        }
+        let idle = self.slots.iter().enumerate().min_by_key(|(_, slot)| slot.last);
+        idle.map_or((0, None), |(at, slot)| (at, Some(slot.ssrc)))
     }
 
     pub fn is_full(&self) -> bool {
@@ -54,12 +69,9 @@ impl<S: Copy + Default> Sources<S> {
     }
 }
 
-/// Marks a slot that has not been used.
-const NEVER: Time = Time::from_nanos(u64::MAX);
-
 impl<S: Copy + Default> Default for Sources<S> {
     fn default() -> Self {
-        Sources { slots: [Slot { ssrc: 0, last: NEVER, state: S::default() }; SOURCES], used: 0 }
+        Sources { slots: [Slot { ssrc: 0, last: Time::ZERO, state: S::default() }; SOURCES], used: 0 }
     }
 }
 
@@ -70,14 +82,18 @@ mod tests {
     #[test]
     fn the_longest_idle_makes_room() {
         let mut sources = Sources::<u32>::default();
+        let enter = |sources: &mut Sources<u32>, ssrc, millis, value: Option<u32>| {
+            let (state, gone) = sources.enter(sources.place(ssrc), ssrc, Time::from_millis(millis));
+            *state = value.unwrap_or(*state);
+            (*state, gone)
+        };
         for ssrc in 0..SOURCES as u32 {
-            let (state, gone) = sources.enter(ssrc, Time::from_millis(u64::from(ssrc)));
-            *state = ssrc + 100;
-            assert_eq!(gone, None);
+            assert_eq!(enter(&mut sources, ssrc, u64::from(ssrc), Some(ssrc + 100)), (ssrc + 100, None));
         }
         assert!(sources.is_full());
-        assert_eq!(*sources.enter(0, Time::from_millis(50)).0, 100);
-        assert_eq!(sources.enter(99, Time::from_millis(51)).1, Some(1));
-        assert_eq!((sources.find(0), sources.find(1), sources.find(99)), (Some(&100), None, Some(&0)));
+        assert_eq!(enter(&mut sources, 0, 50, None), (100, None));
+        assert_eq!(enter(&mut sources, 99, 51, None), (0, Some(1)));
+        let state = |ssrc| sources.place(ssrc).map(|place| *sources.at(place));
+        assert_eq!((state(0), state(1), state(99)), (Some(100), None, Some(0)));
     }
 }

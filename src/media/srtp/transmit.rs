@@ -5,7 +5,7 @@ use crate::media::packet::u32_at;
 use crate::media::rtp::Header;
 use crate::media::srtp::keys::{KeyError, KeySet, RTCP_TAG, SRTCP_INDEX, rtp_tag};
 use crate::media::srtp::replay::ReplayList;
-use crate::media::srtp::sources::Sources;
+use crate::media::srtp::sources::{Place, Sources};
 use crate::media::srtp::{Refusal, index};
 use crate::time::Time;
 
@@ -70,13 +70,14 @@ impl Sender {
         }
         let whole = len + self.rtp_growth();
         let (message, trailer) = buffer.get_mut(..whole).and_then(|packet| packet.split_at_mut_checked(len)).ok_or(Refusal::NoRoom)?;
-        let index = self.next_index(header)?;
+        let place = self.sources.place(header.ssrc);
+        let index = self.next_index(place, header)?;
         let (key, mki) = self.keys.first(|key| key.rtp_left > 0).ok_or(Refusal::KeySpent)?;
         key.rtp.cipher.apply(header.ssrc, index, message.get_mut(header.length..).ok_or(Refusal::Short)?);
         let code = key.rtp.authenticator.code(message, Some(index::roc(index)));
         key.rtp_left -= 1;
         seal(trailer, mki, &code);
-        let (list, gone) = self.sources.enter(header.ssrc, now);
+        let (list, gone) = self.sources.enter(place, header.ssrc, now);
         list.commit(index);
         if let Some(gone) = gone {
             self.retire(gone);
@@ -109,8 +110,8 @@ impl Sender {
 
     /// The index of the packet about to be sent, if it may be sent.
     #[inline]
-    fn next_index(&self, header: &Header) -> Result<u64, Refusal> {
-        match self.sources.find(header.ssrc) {
+    fn next_index(&self, place: Option<Place>, header: &Header) -> Result<u64, Refusal> {
+        match place.map(|place| self.sources.at(place)) {
             Some(list) => index::estimate(list.highest(), header.sequence).filter(|index| list.is_fresh(*index)).ok_or(Refusal::Replay),
             None if self.retired[..self.retirements].contains(&header.ssrc) => Err(Refusal::TooManySources),
             None if self.sources.is_full() && self.retirements == RETIRED => Err(Refusal::TooManySources),
@@ -129,6 +130,9 @@ impl Sender {
 /// Writes MKI and tag; `trailer` is as long as both.
 #[inline]
 fn seal(trailer: &mut [u8], mki: &[u8], code: &[u8; 20]) {
-    let source = mki.iter().chain(code);
-    trailer.iter_mut().zip(source).for_each(|(to, from)| *to = *from);
+    let (name, tag) = trailer.split_at_mut(mki.len().min(trailer.len()));
+    name.copy_from_slice(mki.get(..name.len()).unwrap_or_default());
+    if let Some(code) = code.get(..tag.len()) {
+        tag.copy_from_slice(code);
+    }
 }
