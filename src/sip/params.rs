@@ -23,7 +23,7 @@ impl<'a> Params<'a> {
 
     /// The value of the first parameter of this name: `Some("")` if it has none, without its quotes if it is quoted (escapes stay as they are).
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        self.raw_pairs().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).and_then(|(_, v)| utf8(unquote(v.unwrap_or_default())))
+        self.raw_pairs().filter(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).find_map(|(_, v)| utf8(unquote(v.unwrap_or_default())))
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -144,5 +144,7 @@ mod tests {
     #[test]
     fn the_first_of_two_counts() {
         assert_eq!(Params::new("a=1;a=2").get("a"), Some("1"));
+        // Found by fuzzing: the first one that can be read, as iterating gives it.
+        assert_eq!(Params::from_bytes(b"a=\xff;a=2").get("a"), Some("2"));
     }
 }
