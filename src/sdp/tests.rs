@@ -1,3 +1,5 @@
+//! Session descriptions read and written again: samples in the manner of the field, and properties.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! `a=crypto` lines (RFC 4568), good and bad.
+
 use super::*;
 use Suite::*;
 
