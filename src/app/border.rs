@@ -60,7 +60,7 @@ pub struct Border {
 struct State {
     draining: AtomicBool,
     metrics: Metrics,
-    table: Arc<ArcSwap<crate::policy::peer::PeerTable>>,
+    resolver: Arc<PeerResolver>,
 }
 
 impl View for State {
@@ -72,7 +72,7 @@ impl View for State {
         if self.draining.load(Ordering::Relaxed) {
             return Err("draining");
         }
-        if self.table.load().peers().next().is_none() { Err("no peer table yet") } else { Ok(()) }
+        if self.resolver.is_settled() { Ok(()) } else { Err("peers' names are not resolved yet") }
     }
 }
 
@@ -153,7 +153,7 @@ impl Border {
         let driver = tokio::spawn(driver::drive(core, clock, rim, traffic_in, commands_in));
 
         let telemetry = Arc::new(telemetry);
-        let state = Arc::new(State { draining: AtomicBool::new(false), metrics: telemetry.metrics(), table });
+        let state = Arc::new(State { draining: AtomicBool::new(false), metrics: telemetry.metrics(), resolver: resolver.clone() });
         let admin = Admin::start(settings.admin.clone(), state.clone()).await.map_err(|error| failed("admin listener", &error))?;
         let media = Some(media);
         Ok(Border { clock, telemetry, network, media, resolver, credentials, commands, drained, driver, admin, state, settings, loads: 1 })
@@ -205,9 +205,11 @@ impl Border {
         let _ = self.commands.send(Input::Event(Event::Command(Command::Drain)));
     }
 
-    /// Ends every call now.
-    pub fn release_all(&self) {
+    /// Ends every call now by BYE, and gives that a moment.
+    pub async fn release_all(&self) {
         let _ = self.commands.send(Input::Event(Event::Command(Command::ReleaseAll)));
+        let mut drained = self.drained.clone();
+        let _ = tokio::time::timeout(LAST_WORDS, drained.wait_for(|drained| *drained)).await;
     }
 
     /// Waits until no call is left after `drain`: at the latest a little after the drain time.

@@ -68,8 +68,8 @@ async fn serve(mut border: Border, folder: PathBuf) -> ExitCode {
     border.drain();
     tokio::select! {
         () = border.drained() => {}
-        _ = terminate.recv() => border.release_all(),
-        _ = interrupt.recv() => border.release_all(),
+        _ = terminate.recv() => border.release_all().await,
+        _ = interrupt.recv() => border.release_all().await,
     }
     border.stop().await;
     tracing::info!("stopped");
