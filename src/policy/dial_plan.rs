@@ -70,6 +70,14 @@ pub fn subscriber(user: &str) -> &str {
     user.split_once(';').map_or(user, |(number, _)| number)
 }
 
+/// The user with its number made global where an RFC 3966 `phone-context` allows it; otherwise the number alone.
+pub fn dialled_number(user: &str) -> Cow<'_, str> {
+    if !user.contains(';') {
+        return Cow::Borrowed(user);
+    }
+    global(user).map_or(Cow::Borrowed(subscriber(user)), Cow::Owned)
+}
+
 /// RFC 3966 §5.1.5: a local number with a global context is that context's digits followed by the number.
 fn global(user: &str) -> Option<String> {
     let number = number_of(subscriber(user))?;

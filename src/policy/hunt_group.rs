@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::policy::dial_plan::subscriber;
+use crate::policy::dial_plan::{dialled_number, subscriber};
 use crate::policy::settings::{HuntGroup, PolicySet, pilot_key};
 use crate::policy::verdict::{Decision, Reason};
 
@@ -31,7 +31,8 @@ pub struct Found<'s> {
 pub fn find<'s>(set: &'s PolicySet, peer: &str, dialled: &[Dialled<'_>]) -> (Decision, Option<Found<'s>>) {
     for (index, at) in dialled.iter().enumerate().filter(|(_, at)| !at.user.is_empty()) {
         let key = pilot_key(subscriber(&at.user));
-        let found = set.hunt_groups.with_pilot(peer, &key).or_else(|| {
+        let global = || set.hunt_groups.with_pilot(peer, &pilot_key(&dialled_number(&at.user)));
+        let found = set.hunt_groups.with_pilot(peer, &key).or_else(|| if at.user.contains(';') { global() } else { None }).or_else(|| {
             let uri = format!("{}@{}", at.user, at.host).to_ascii_lowercase();
             set.hunt_groups.with_pilot(peer, &uri)
         });

@@ -78,7 +78,7 @@ fn hunt_group_of_a_tel_uri_with_local_context() {
     let (set, table) = (set(), table());
     let peer = peer("carrier");
     let flow = flow("198.51.100.1", peer.transport, &[], None);
-    let invite = message("INVITE tel:5550100;phone-context=+1425 SIP/2.0\nFrom: <sip:a@b>;tag=1\nTo: <tel:+14255550100>\nCall-ID: 1\nCSeq: 1 INVITE\n\n");
+    let invite = message("INVITE tel:5550100;phone-context=+1425 SIP/2.0\nFrom: <sip:a@b>;tag=1\nTo: <sip:other@x>\nCall-ID: 1\nCSeq: 1 INVITE\n\n");
     let screening = screen(Question { set, table: &table, load: Load::default(), flow: &flow, peer, invite: &invite, offer: None });
     let admitted = screening.outcome.unwrap();
     assert_eq!((admitted.plan.unwrap().name.to_string(), admitted.called), ("world".to_string(), "+14255550100".to_string()));

@@ -56,10 +56,12 @@ pub struct Media {
 }
 
 pub fn read(root: &Table<'_, '_>) -> Border {
-    let mut border = Border::default();
-    border.name = root.text("name", "\"border\"").map(|name| name.value);
-    border.drain = root.duration("drain", Duration::ZERO, DAY).map(|drain| drain.value);
-    border.listeners = root.tables("listener", "[[listener]]").into_iter().map(read_listener).collect();
+    let mut border = Border {
+        name: root.text("name", "\"border\"").map(|name| name.value),
+        drain: root.duration("drain", Duration::ZERO, DAY).map(|drain| drain.value),
+        listeners: root.tables("listener", "[[listener]]").into_iter().map(read_listener).collect(),
+        ..Border::default()
+    };
     read_media(root, &mut border);
     read_limits(root, &mut border.limits);
     read_timers(root, &mut border);
