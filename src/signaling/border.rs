@@ -49,6 +49,8 @@ pub enum Timer {
     Session(CallId, Side),
     /// The drain time is over.
     Drain,
+    /// The ladder of a call that is over takes no more messages.
+    Forget(CallId),
 }
 
 pub struct Border {
@@ -70,6 +72,8 @@ pub struct Border {
     pub closed_flows: ClosedFlows,
     pub load: LoadCount,
     pub draining: bool,
+    /// Call-IDs of calls that are over, until `Timer::Forget`.
+    past: HashMap<CallId, Vec<String>>,
     ports: HashMap<IpAddr, PortPool>,
     next_call: u64,
     next_locate: u64,
@@ -121,6 +125,7 @@ impl Border {
             closed_flows: ClosedFlows::default(),
             load: LoadCount::default(),
             draining: false,
+            past: HashMap::new(),
             ports: HashMap::new(),
             next_call: 1,
             next_locate: 1,
@@ -144,6 +149,40 @@ impl Border {
                 self.streams.insert(*stream, (call, [*a, *b]));
             }
             self.outbox.push_back(Action::Media(command));
+        }
+    }
+
+    /// A call that is over keeps its place in the ladder while late messages may still come: ACKs, repeated 2xx, answers to BYE.
+    pub fn forget_later(&mut self, now: Time, call: CallId, call_ids: Vec<String>) {
+        let timers = &self.settings.timers;
+        self.timers.set(Timer::Forget(call), now + timers.t1 * 64 + timers.t4);
+        self.past.insert(call, call_ids);
+    }
+
+    pub fn forget(&mut self, call: CallId) {
+        for call_id in self.past.remove(&call).unwrap_or_default() {
+            // The peer may have taken the Call-ID again for another try.
+            if self.call_ids.get(&call_id).is_some_and(|(owner, _)| *owner == call) {
+                self.call_ids.remove(&call_id);
+            }
+        }
+    }
+
+    /// A reload took effect. Port pools with nothing lent out are made anew from the new range.
+    pub fn reconfigure(&mut self, set: Arc<PolicySet>, settings: Arc<Settings>) {
+        self.transactions.reconfigure(settings.timers, TRANSACTIONS);
+        self.ports.retain(|_, pool| pool.in_use() > 0);
+        (self.set, self.settings) = (set, settings);
+    }
+
+    pub fn ports_in_use(&self) -> usize {
+        self.ports.values().map(PortPool::in_use).sum()
+    }
+
+    /// Gives a pair back that no stream holds.
+    pub fn release_ports(&mut self, now: Time, pair: &Addresses) {
+        if let Some(pool) = self.ports.get_mut(&pair.rtp.ip()) {
+            pool.release(now, pair.rtp.port());
         }
     }
 
@@ -233,14 +272,19 @@ impl Border {
 
     /// The ACK to a 2xx in a leg's dialog; what was sent is returned so that it can be repeated.
     pub fn acknowledge(&mut self, leg: &Leg, seq: u32, sdp: Option<&[u8]>) -> (Route, bytes::Bytes) {
+        let (route, bytes) = self.acknowledgement(leg, seq, sdp);
+        self.transactions.send_ack(route.clone(), bytes.clone());
+        (route, bytes)
+    }
+
+    /// The same ACK, unsent: for a 2xx that may still come when the leg is gone.
+    pub fn acknowledgement(&mut self, leg: &Leg, seq: u32, sdp: Option<&[u8]>) -> (Route, bytes::Bytes) {
         let via = transport::via(&leg.listener, &self.mint.branch());
         let mut ack = leg.dialog.ack(seq, &via);
         if let Some(sdp) = sdp {
             ack.body("application/sdp", sdp);
         }
-        let (route, bytes) = (self.route(leg), ack.finish());
-        self.transactions.send_ack(route.clone(), bytes.clone());
-        (route, bytes)
+        (self.route(leg), ack.finish())
     }
 
     pub fn listener_for(&self, peer: &Peer, transport: Transport, remote: SocketAddr) -> Option<Listener> {
@@ -259,10 +303,8 @@ impl Border {
     /// The media plane has let go of a stream's sockets.
     pub fn stream_closed(&mut self, now: Time, stream: StreamId) -> Option<CallId> {
         let (call, addresses) = self.streams.remove(&stream)?;
-        for pair in addresses {
-            if let Some(pool) = self.ports.get_mut(&pair.rtp.ip()) {
-                pool.release(now, pair.rtp.port());
-            }
+        for pair in &addresses {
+            self.release_ports(now, pair);
         }
         Some(call)
     }
@@ -302,8 +344,6 @@ impl Supply for Supplier<'_> {
     }
 
     fn release(&mut self, _side: Side, ports: Addresses) {
-        if let Some(pool) = self.border.ports.get_mut(&ports.rtp.ip()) {
-            pool.release(self.now, ports.rtp.port());
-        }
+        self.border.release_ports(self.now, &ports);
     }
 }

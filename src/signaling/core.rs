@@ -13,7 +13,7 @@ use crate::policy::peer::{PeerTable, identify};
 use crate::policy::settings::{Peer, PolicySet};
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::{Call, ClientOwner, ServerRequest};
-use crate::signaling::b2bua::{modify, progress, release, setup, standalone};
+use crate::signaling::b2bua::{modify, progress, refresh, reinvite, release, setup, standalone, update};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::event::{Action, Command, Event, LocateError, LocateId, Target, TransportError};
 use crate::signaling::fact::{CallId, What};
@@ -28,6 +28,27 @@ pub struct Core {
     calls: HashMap<CallId, Box<Call>>,
     limits: Limits,
     drained: bool,
+}
+
+/// What the core holds: after enough silence all of it is zero, or something leaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Holdings {
+    pub calls: usize,
+    /// Calls counted for admission.
+    pub admitted: usize,
+    pub tags: usize,
+    pub call_ids: usize,
+    /// Client and server transactions with an owner.
+    pub clients: usize,
+    pub servers: usize,
+    pub client_transactions: usize,
+    pub server_transactions: usize,
+    /// The core's own; a drain under way counts as one.
+    pub timers: usize,
+    pub locates: usize,
+    pub streams: usize,
+    /// Pairs lent out.
+    pub ports: usize,
 }
 
 impl Core {
@@ -50,7 +71,7 @@ impl Core {
             }
             Event::Policies(set, settings) => {
                 self.border.fact(now, None, What::PoliciesChanged { number: set.number });
-                (self.border.set, self.border.settings) = (set, settings);
+                self.border.reconfigure(set, settings);
             }
             Event::Command(command) => self.command(now, command),
             Event::Tick => {}
@@ -70,6 +91,26 @@ impl Core {
     /// Calls not yet over.
     pub fn calls(&self) -> usize {
         self.calls.len()
+    }
+
+    /// What is held at this moment.
+    pub fn holdings(&self) -> Holdings {
+        let border = &self.border;
+        let (client_transactions, server_transactions) = border.transactions.counts();
+        Holdings {
+            calls: self.calls.len(),
+            admitted: border.load.calls() as usize,
+            tags: border.tags.len(),
+            call_ids: border.call_ids.len(),
+            clients: border.clients.len(),
+            servers: border.servers.len(),
+            client_transactions,
+            server_transactions,
+            timers: border.timers.len(),
+            locates: border.locates.len(),
+            streams: border.streams.len(),
+            ports: border.ports_in_use(),
+        }
     }
 
     /// Runs what is due and what follows from it until nothing moves.
@@ -109,7 +150,7 @@ impl Core {
         let Ok(via) = message.top_via() else { return };
         let route = transport::reply_route(flow, &via, peer);
         let incoming = self.border.transactions.received_request(now, &message, flow, route);
-        let dialog = self.dialog_of(&message);
+        let dialog = self.dialog_of(&message, peer);
         let call = dialog.map(|(call, _)| call);
         let note = |border: &mut Border, call: Option<CallId>, retransmission: bool| {
             let leg = message.call_id().ok().and_then(|id| border.call_ids.get(id)).copied();
@@ -128,7 +169,9 @@ impl Core {
                 note(&mut self.border, call, false);
                 let call = invite.and_then(|key| self.border.servers.get(&key).copied());
                 let status = if invite.is_some() { 200 } else { 481 };
-                let tag = self.border.mint.tag();
+                // §9.2: with the tag of the INVITE's own answers.
+                let tag = call.and_then(|call| self.calls.get(&call)).map(|call| call.a.dialog.local_tag.clone());
+                let tag = tag.unwrap_or_else(|| self.border.mint.tag());
                 self.border.reply(now, (&cancel, &message, flow), status, Some(&tag), |_| {});
                 if let Some(call) = call {
                     self.with_call(now, call, |border, call| release::cancelled(border, now, call, invite));
@@ -146,7 +189,7 @@ impl Core {
                 match (in_dialog, dialog) {
                     (true, Some((call, side))) => {
                         note(&mut self.border, Some(call), false);
-                        self.with_call(now, call, |border, call| modify::requested(border, now, call, side, request));
+                        self.with_call(now, call, |border, call| modify::requested(border, now, call, side, peer, request));
                     }
                     (true, None) => {
                         note(&mut self.border, None, false);
@@ -171,10 +214,14 @@ impl Core {
     }
 
     fn response(&mut self, now: Time, flow: &Arc<Flow>, peer: &Arc<Peer>, message: &Message) {
+        if !self.was_asked(peer, message) {
+            let detail = "a response from a peer that was not asked";
+            let (flow, peer) = (flow.clone(), peer.name.clone());
+            return self.border.fact(now, None, What::Malformed { flow, peer, reason: Reason::NotAllowedHere, detail });
+        }
         let key = self.border.transactions.received_response(now, message, flow);
         let owner = message.call_id().ok().and_then(|id| self.border.call_ids.get(id)).copied();
-        let received =
-            What::Received { leg: owner.map(|(_, side)| side), flow: flow.clone(), bytes: message.bytes().clone(), retransmission: key.is_none() };
+        let received = What::Received { leg: owner.map(|(_, side)| side), flow: flow.clone(), bytes: message.bytes().clone(), retransmission: key.is_none() };
         self.border.fact(now, owner.map(|(call, _)| call), received);
         let Some(key) = key else { return };
         let Some(owner) = self.border.clients.get(&key).cloned() else { return };
@@ -182,19 +229,20 @@ impl Core {
             ClientOwner::Invite(invite) => {
                 let call = invite.call;
                 if self.calls.contains_key(&call) {
-                    self.with_call(now, call, |border, call| progress::invite_answered(border, now, call, key, flow, peer, message));
+                    self.with_call(now, call, |border, call| progress::invite_answered(border, now, call, key, flow, message));
                 } else {
                     progress::late_answer(&mut self.border, now, key, flow, message);
                 }
             }
+            ClientOwner::Reinvite { call, .. } if !self.calls.contains_key(&call) => reinvite::late_answer(&mut self.border, key, message),
             ClientOwner::Reinvite { call, side, .. } => {
-                self.with_call(now, call, |border, call| modify::reinvite_answered(border, now, call, side, key, message));
+                self.with_call(now, call, |border, call| reinvite::answered(border, now, call, side, key, message));
             }
             ClientOwner::Update { call, side, reply } => {
-                self.with_call(now, call, |border, call| modify::update_answered(border, now, call, side, reply, message));
+                self.with_call(now, call, |border, call| update::answered(border, now, call, side, reply, message));
             }
-            ClientOwner::Relayed { call, side, reply, .. } => {
-                self.with_call(now, call, |border, call| modify::relayed_answered(border, now, call, side, reply, message));
+            ClientOwner::Relayed { call, reply, .. } => {
+                self.with_call(now, call, |border, call| modify::relayed_answered(border, now, call, reply, message));
             }
             ClientOwner::Bye { call } if message.status().is_some_and(|status| status >= 200) => self.with_call(now, call, |_, call| release::bye_done(call)),
             ClientOwner::Bye { .. } | ClientOwner::Prack { .. } | ClientOwner::Forgotten => {}
@@ -214,7 +262,11 @@ impl Core {
                     self.with_call(now, call, |border, call| release::reply_lost(border, now, call, key));
                 }
             }
-            Output::ServerTimeout(_) => {}
+            Output::ServerTimeout(key) => {
+                if let Some(call) = self.border.servers.get(&key).copied() {
+                    self.with_call(now, call, |border, call| release::forsaken(border, now, call, key));
+                }
+            }
             Output::ServerEnded(key) => {
                 self.border.servers.remove(&key);
             }
@@ -234,11 +286,9 @@ impl Core {
         let Some(owner) = self.border.clients.get(&key).cloned() else { return };
         match owner {
             ClientOwner::Invite(invite) => self.with_call(now, invite.call, |border, call| progress::invite_failed(border, now, call, key, error)),
-            ClientOwner::Reinvite { call, side, .. } => self.with_call(now, call, |border, call| modify::reinvite_failed(border, now, call, side, key)),
-            ClientOwner::Update { call, side, reply } => self.with_call(now, call, |border, call| modify::update_failed(border, now, call, side, reply)),
-            ClientOwner::Relayed { call, side, reply, .. } => {
-                self.with_call(now, call, |border, call| modify::relayed_failed(border, now, call, side, reply));
-            }
+            ClientOwner::Reinvite { call, side, .. } => self.with_call(now, call, |border, call| reinvite::failed(border, now, call, side, key)),
+            ClientOwner::Update { call, side, reply } => self.with_call(now, call, |border, call| update::failed(border, now, call, side, reply)),
+            ClientOwner::Relayed { call, reply, .. } => self.with_call(now, call, |border, call| modify::relayed_failed(border, now, call, reply)),
             ClientOwner::Bye { call } => self.with_call(now, call, |_, call| release::bye_done(call)),
             ClientOwner::Prack { .. } | ClientOwner::Forgotten => {}
         }
@@ -276,8 +326,9 @@ impl Core {
             Timer::Reliable(call) => self.with_call(now, call, |border, call| progress::reliable_timer(border, now, call)),
             Timer::TimerC(call) => self.with_call(now, call, |border, call| progress::rang_too_long(border, now, call)),
             Timer::NoResponse(call) => self.with_call(now, call, |border, call| progress::no_sign_of_life(border, now, call)),
-            Timer::Session(call, side) => self.with_call(now, call, |border, call| modify::session_timer(border, now, call, side)),
+            Timer::Session(call, side) => self.with_call(now, call, |border, call| refresh::session_timer(border, now, call, side)),
             Timer::Drain => self.release_all(now, Reason::Shutdown),
+            Timer::Forget(call) => self.border.forget(call),
         }
     }
 
@@ -301,10 +352,22 @@ impl Core {
         }
     }
 
-    /// The call and side a request with our tag in its To belongs to.
-    fn dialog_of(&self, message: &Message) -> Option<(CallId, control::Side)> {
+    /// The call and side a request with our tag in its To belongs to. One from a peer that has no part in it belongs to none, whatever it knows.
+    fn dialog_of(&self, message: &Message, peer: &Peer) -> Option<(CallId, control::Side)> {
         let to = message.to().ok()?;
-        self.border.tags.get(to.tag()?).copied()
+        let (call, side) = *self.border.tags.get(to.tag()?)?;
+        self.calls.get(&call)?.is_spoken_for_by(side, peer).then_some((call, side))
+    }
+
+    /// Whether a response comes from whom the request went to. What is no longer known of is left to the transactions.
+    fn was_asked(&self, peer: &Peer, message: &Message) -> bool {
+        let owner = self.border.transactions.awaiting(message).and_then(|key| self.border.clients.get(&key));
+        let asked = match owner {
+            Some(ClientOwner::Invite(invite)) => Some(&invite.peer),
+            Some(owner) => owner.leg().and_then(|(call, side)| self.calls.get(&call)?.peer(side)),
+            None => None,
+        };
+        asked.is_none_or(|asked| asked.name == peer.name)
     }
 
     /// Lends a call to a chapter and puts it back, or files its record when it is over.
@@ -331,4 +394,3 @@ fn call_id_of(bytes: &[u8]) -> Option<&str> {
     let length = memchr::memchr(b'\r', bytes.get(start..)?)?;
     std::str::from_utf8(bytes.get(start..start + length)?).ok()
 }
-

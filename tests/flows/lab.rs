@@ -10,12 +10,10 @@ use bytes::Bytes;
 use portcullis::media::control::{self, Command, Report, StreamId};
 use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
 use portcullis::policy::peer::PeerTable;
-use portcullis::policy::settings::{
-    AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, SecurityMode, UmPool, UriType,
-};
+use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, SecurityMode, UmPool, UriType};
 use portcullis::sdp::crypto::Suite;
-use portcullis::signaling::core::Core;
-use portcullis::signaling::event::{Action, Event, Route};
+use portcullis::signaling::core::{Core, Holdings};
+use portcullis::signaling::event::{Action, Event, Route, TransportError};
 use portcullis::signaling::fact::{CallRecord, Fact, What};
 use portcullis::signaling::settings::{Listener, MediaSettings, SessionTimer, Settings, Timers};
 use portcullis::sip::{HeaderName, Limits, Message, Method, Transport};
@@ -95,6 +93,7 @@ pub struct Lab {
     pub facts: Vec<Fact>,
     pub locates: Vec<(portcullis::signaling::event::LocateId, portcullis::signaling::event::LocateQuery)>,
     pub transport: Transport,
+    pub mode: SecurityMode,
     /// The media plane answers Close with a report at once.
     pub media_answers: bool,
     next_branch: u64,
@@ -132,6 +131,16 @@ impl Scene {
 
     pub fn tcp() -> Scene {
         Scene { transport: Transport::Tcp, ..Scene::default() }
+    }
+
+    /// Over every transport: UDP, TCP, TLS with plain media, TLS with SRTP.
+    pub fn everywhere() -> [Scene; 4] {
+        let tls = Scene { transport: Transport::Tls, mode: SecurityMode::SipSecured, ..Scene::default() };
+        [Scene::default(), Scene::tcp(), tls, Scene::secured()]
+    }
+
+    pub fn with_routers(self, routers: &[&'static str]) -> Scene {
+        Scene { routers: routers.to_vec(), ..self }
     }
 }
 
@@ -178,14 +187,7 @@ pub fn policy_set(scene: &Scene) -> PolicySet {
         gateways: if scene.outcalls { vec!["trunk".into()] } else { Vec::new() },
     });
     let group = Arc::new(HuntGroup { name: "default".into(), peer: "trunk".into(), pilot: None, plan: plan.clone() });
-    PolicySet {
-        number: 1,
-        peers,
-        um_pools: vec![pool],
-        dial_plans: vec![plan],
-        hunt_groups: vec![group].into(),
-        admission: scene.admission.clone(),
-    }
+    PolicySet { number: 1, peers, um_pools: vec![pool], dial_plans: vec![plan], hunt_groups: vec![group].into(), admission: scene.admission.clone() }
 }
 
 impl Lab {
@@ -221,9 +223,55 @@ impl Lab {
             facts: Vec::new(),
             locates: Vec::new(),
             transport: scene.transport,
+            mode: scene.mode,
             media_answers: true,
             next_branch: 0,
         }
+    }
+
+    /// A description as `party` writes it under the scene's mode, with a key of its own for each port.
+    pub fn sdp(&self, party: Party, port: u16) -> String {
+        self.sdp_saying(party, port, "a=sendrecv\n")
+    }
+
+    pub fn sdp_saying(&self, party: Party, port: u16, attributes: &str) -> String {
+        match self.mode {
+            SecurityMode::Secured => {
+                sdp_with(party, port, "RTP/SAVP", &format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{}\n{attributes}", key_of(party, port)))
+            }
+            _ => sdp_with(party, port, "RTP/AVP", attributes),
+        }
+    }
+
+    /// Silence until everything has timed out: then every call has its record and nothing is held.
+    pub fn finish(&mut self) {
+        self.pass(Duration::from_secs(900));
+        let began = self.facts.iter().filter(|fact| matches!(fact.what, What::CallBegan { .. })).count();
+        assert_eq!(self.records().len(), began, "one record for each call\n{}", self.ladder());
+        assert_eq!(self.core.holdings(), Holdings::default(), "something is left\n{}", self.ladder());
+        self.sent.clear();
+    }
+
+    /// Everything sent to `party` until now.
+    pub fn drain_to(&mut self, party: Party) -> Vec<Sent> {
+        let (taken, kept) = std::mem::take(&mut self.sent).into_iter().partition(|sent| sent.to == party);
+        self.sent = kept;
+        Vec::from_iter::<VecDeque<Sent>>(taken)
+    }
+
+    pub fn nothing_to(&self, party: Party) {
+        let sent: Vec<String> = self.sent.iter().filter(|sent| sent.to == party).map(Sent::text).collect();
+        assert!(sent.is_empty(), "sent to {party:?}: {sent:?}\n{}", self.ladder());
+    }
+
+    /// The border's request to `party` could not be sent.
+    pub fn fails(&mut self, sent: &Sent, error: TransportError) {
+        self.handle(Event::TransportFailed { id: sent.id, error });
+    }
+
+    pub fn open_streams(&self) -> usize {
+        let opened = self.media.iter().filter(|command| matches!(command, Command::Open { .. })).count();
+        opened - self.media.iter().filter(|command| matches!(command, Command::Close { .. })).count()
     }
 
     pub fn flow(&self, party: Party) -> Arc<Flow> {
@@ -482,4 +530,106 @@ impl Caller {
         let request = self.request(lab, method, extra, body);
         lab.receive(self.party, &request);
     }
+}
+
+/// A master key and salt that names its author.
+pub fn key_of(party: Party, port: u16) -> String {
+    use base64::Engine as _;
+    let mut key = [party as u8 + 1; 30];
+    key[..2].copy_from_slice(&port.to_be_bytes());
+    base64::engine::general_purpose::STANDARD.encode(key)
+}
+
+/// The called side of one dialog, as made by the border's INVITE.
+pub struct Callee {
+    pub party: Party,
+    pub invite: Sent,
+    pub tag: String,
+    pub cseq: u32,
+    pub branch: String,
+}
+
+impl Callee {
+    pub fn new(party: Party, invite: Sent, tag: &str) -> Callee {
+        Callee { party, invite, tag: tag.into(), cseq: 0, branch: String::new() }
+    }
+
+    /// Answers the INVITE.
+    pub fn answer(&self, lab: &mut Lab, status: u16, extra: &str, body: &str) {
+        lab.answer(self.party, &self.invite, status, &self.tag, extra, body);
+    }
+
+    pub fn text(&self, lab: &Lab, method: &str, cseq: u32, extra: &str, body: &str) -> String {
+        let address = self.party.address();
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\n" };
+        let target = self.invite.message.contact().ok().flatten().map(|contact| contact.uri.to_owned()).expect("our INVITE has a Contact");
+        format!(
+            "{method} {target} SIP/2.0\nVia: SIP/2.0/{} {address}:5060;branch={}\nMax-Forwards: 70\nFrom: {};tag={}\nTo: {}\nCall-ID: {}\nCSeq: {cseq} {method}\nContact: <sip:{address}:5060;transport={}>\n{extra}{kind}\n{body}",
+            lab.transport.via_token(),
+            self.branch,
+            self.invite.header(HeaderName::To),
+            self.tag,
+            self.invite.header(HeaderName::From),
+            self.invite.header(HeaderName::CallId),
+            lab.transport.uri_token()
+        )
+    }
+
+    /// The next request in the dialog.
+    pub fn next(&mut self, lab: &mut Lab, method: &str, extra: &str, body: &str) {
+        self.cseq += 1;
+        self.branch = lab.branch();
+        let request = self.text(lab, method, self.cseq, extra, body);
+        lab.receive(self.party, &request);
+    }
+
+    pub fn ack(&mut self, lab: &mut Lab, body: &str) {
+        let branch = std::mem::replace(&mut self.branch, lab.branch());
+        let ack = self.text(lab, "ACK", self.cseq, "", body);
+        lab.receive(self.party, &ack);
+        self.branch = branch;
+    }
+
+    pub fn cancel(&mut self, lab: &mut Lab) {
+        let cancel = self.text(lab, "CANCEL", self.cseq, "", "");
+        lab.receive(self.party, &cancel);
+    }
+}
+
+/// A call from the trunk that rings at the router: the caller has heard 100, the router holds the INVITE.
+pub fn invited(lab: &mut Lab, extra: &str) -> (Caller, Callee) {
+    let mut caller = Caller::new(lab, Party::Trunk, "1000");
+    let offer = lab.sdp(Party::Trunk, 4000);
+    caller.invite(lab, extra, &offer);
+    lab.response_to(Party::Trunk, 100);
+    let invite = lab.request_to(Party::Router, Method::Invite);
+    (caller, Callee::new(Party::Router, invite, "um1"))
+}
+
+pub const ALLOW: &str = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO\n";
+
+/// A call that is up, both sides taking UPDATE.
+pub fn established(lab: &mut Lab) -> (Caller, Callee) {
+    established_with(lab, ALLOW, ALLOW)
+}
+
+pub fn established_with(lab: &mut Lab, caller_says: &str, callee_says: &str) -> (Caller, Callee) {
+    let (mut caller, callee) = invited(lab, caller_says);
+    let answer = lab.sdp(Party::Router, 6000);
+    callee.answer(lab, 200, callee_says, &answer);
+    lab.request_to(Party::Router, Method::Ack);
+    let answer = lab.response_to(Party::Trunk, 200);
+    caller.learn(&answer);
+    caller.ack(lab, "");
+    lab.nothing_sent();
+    (caller, callee)
+}
+
+/// Hangs up from the caller's side and lets everything come to rest.
+pub fn hang_up(lab: &mut Lab, caller: &mut Caller, callee: &Callee) {
+    caller.next(lab, "BYE", "", "");
+    lab.response_to(Party::Trunk, 200);
+    let bye = lab.request_to(callee.party, Method::Bye);
+    lab.answer(callee.party, &bye, 200, "", "", "");
+    lab.finish();
 }

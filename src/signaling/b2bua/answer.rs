@@ -8,13 +8,13 @@ use crate::signaling::fact::CallId;
 use crate::signaling::session::answer::{AnswerTimeout, UnacknowledgedAnswer};
 use crate::signaling::session::reliability::{Prack, ReliableServer, ReliableTimeout};
 use crate::signaling::transport;
-use crate::sip::{Builder, Message};
+use crate::sip::{Builder, HeaderName, Message};
 use crate::time::Time;
 
 /// Passes ringing or progress on. A response that must wait for the PRACK of the one before is held; the newest wins.
 pub fn provisional(border: &mut Border, now: Time, call: CallId, leg: &mut Leg, status: u16, sdp: Option<Vec<u8>>) {
     let Exchange::Asked(asked) = &mut leg.exchange else { return };
-    let Asked { request, reliable, held, .. } = &mut **asked;
+    let Asked { request, reliable, held, answered, .. } = &mut **asked;
     // RFC 3261 §21.1: what is not known of a 1xx is treated as 183.
     let status = if matches!(status, 180 | 181 | 182 | 183 | 199) { status } else { 183 };
     let wanted = request.message.requires("100rel") || (request.message.supports("100rel") && sdp.is_some());
@@ -22,7 +22,9 @@ pub fn provisional(border: &mut Border, now: Time, call: CallId, leg: &mut Leg, 
     if !wanted || request.message.body().is_empty() {
         if !request.message.requires("100rel") {
             let (tag, contact) = (leg.dialog.local_tag.clone(), transport::contact(&leg.listener));
-            border.reply(now, (&request.key, &request.message, &request.flow), status, Some(&tag), |reply| body(reply, &contact, sdp.as_deref()));
+            border.reply(now, (&request.key, &request.message, &request.flow), status, Some(&tag), |reply| {
+                dialog_headers(reply, &request.message, &contact, sdp.as_deref());
+            });
         }
         return;
     }
@@ -31,48 +33,58 @@ pub fn provisional(border: &mut Border, now: Time, call: CallId, leg: &mut Leg, 
     let start = border.mint.rseq();
     let server = reliable.get_or_insert_with(|| ReliableServer::new(start, cseq, &timers));
     if !server.ready() {
-        if !matches!(held, Some(Held::Answer { .. })) {
-            *held = Some(Held::Provisional { status, sdp });
-        }
+        let sdp = match held.take() {
+            Some(Held::Provisional { sdp: earlier, .. }) => sdp.or(earlier),
+            Some(answer @ Held::Answer { .. }) => {
+                *held = Some(answer);
+                return;
+            }
+            None => sdp,
+        };
+        *held = Some(Held::Provisional { status, sdp });
         return;
     }
     let mut reply = transport::response(&request.message, &request.flow, status, Some(&leg.dialog.local_tag));
     reply.header("Require", "100rel").header_fmt("RSeq", format_args!("{}", server.rseq()));
     reply.header("Server", border.settings.product.as_bytes());
-    body(&mut reply, &transport::contact(&leg.listener), sdp.as_deref());
+    dialog_headers(&mut reply, &request.message, &transport::contact(&leg.listener), sdp.as_deref());
+    *answered |= sdp.is_some();
     let bytes = reply.finish();
     border.transactions.respond(now, request.key, status, bytes.clone());
     server.sent(now, bytes);
     arm(border, call, server);
 }
 
-/// Answers the INVITE we hold with 200. Waits where RFC 3262 §3 says so.
-pub fn accept(border: &mut Border, now: Time, call: CallId, leg: &mut Leg, sdp: Option<Vec<u8>>, awaits_answer: bool) {
-    let Exchange::Asked(asked) = &mut leg.exchange else { return };
-    let Asked { request, session, reliable, held } = &mut **asked;
+/// Our answer has gone out in a reliable response.
+pub fn is_given(leg: &Leg) -> bool {
+    matches!(&leg.exchange, Exchange::Asked(asked) if asked.answered)
+}
+
+/// Answers the INVITE we hold with 200. False: it waits for a PRACK, as RFC 3262 §3 says (or there is no such INVITE).
+pub fn accept(border: &mut Border, now: Time, call: CallId, leg: &mut Leg, sdp: Option<Vec<u8>>, awaits_answer: bool) -> bool {
+    let Exchange::Asked(asked) = &mut leg.exchange else { return false };
+    let Asked { request, session, reliable, held, .. } = &mut **asked;
     if reliable.as_ref().is_some_and(|reliable| !reliable.ready()) {
         *held = Some(Held::Answer { sdp, awaits_answer });
-        return;
+        return false;
     }
     border.timers.cancel(Timer::Reliable(call));
     let mut reply = transport::response(&request.message, &request.flow, 200, Some(&leg.dialog.local_tag));
     lifetime::write_answer(&mut reply, session);
     leg.timer.answered(now, session);
     reply.header("Supported", "100rel, timer").header("Server", border.settings.product.as_bytes());
-    for route in request.message.values(crate::sip::HeaderName::RecordRoute) {
-        reply.header("Record-Route", route);
-    }
-    body(&mut reply, &transport::contact(&leg.listener), sdp.as_deref());
+    dialog_headers(&mut reply, &request.message, &transport::contact(&leg.listener), sdp.as_deref());
     let bytes = reply.finish();
     let (key, cseq) = (request.key, request.message.cseq().map(|cseq| cseq.number).unwrap_or(0));
-    leg.flow = request.flow.clone();
     border.transactions.respond(now, key, 200, bytes.clone());
     let waiting = UnacknowledgedAnswer::new(now, &border.settings.timers, bytes);
     if let Some(deadline) = waiting.deadline() {
         border.timers.set(Timer::Answer(call, leg.side), deadline);
     }
     leg.exchange = Exchange::Answered(Box::new(Answered { key, cseq, waiting, awaits_answer, then_bye: false }));
+    leg.confirmed = true;
     border.set_session_timer(call, leg.side, &leg.timer);
+    true
 }
 
 /// Refuses the INVITE we hold; the dialog stays as it was.
@@ -84,10 +96,11 @@ pub fn refuse(border: &mut Border, now: Time, call: CallId, leg: &mut Leg, statu
     }
 }
 
-/// PRACK from a peer whose INVITE we hold.
-pub fn prack(border: &mut Border, now: Time, call: CallId, leg: &mut Leg, prack: &ServerRequest) {
+/// PRACK from a peer whose INVITE we hold. What waited for it comes out.
+pub fn prack(border: &mut Border, now: Time, call: CallId, leg: &mut Leg, prack: &ServerRequest) -> Option<Held> {
     let Exchange::Asked(asked) = &mut leg.exchange else {
-        return border.reply(now, (&prack.key, &prack.message, &prack.flow), 481, None, |_| {});
+        border.reply(now, (&prack.key, &prack.message, &prack.flow), 481, None, |_| {});
+        return None;
     };
     let verdict = match (&mut asked.reliable, prack.message.rack()) {
         (Some(reliable), Ok(Some(rack))) => reliable.on_prack(&rack),
@@ -101,14 +114,10 @@ pub fn prack(border: &mut Border, now: Time, call: CallId, leg: &mut Leg, prack:
     };
     border.reply(now, (&prack.key, &prack.message, &prack.flow), status, None, |_| {});
     if verdict != Prack::Acknowledged {
-        return;
+        return None;
     }
     border.timers.cancel(Timer::Reliable(call));
-    match asked.held.take() {
-        Some(Held::Provisional { status, sdp }) => provisional(border, now, call, leg, status, sdp),
-        Some(Held::Answer { sdp, awaits_answer }) => accept(border, now, call, leg, sdp, awaits_answer),
-        None => {}
-    }
+    asked.held.take()
 }
 
 /// Sends a reliable provisional response again. True: the peer never acknowledged it.
@@ -117,6 +126,7 @@ pub fn reliable_timer(border: &mut Border, now: Time, call: CallId, leg: &mut Le
     let Some(reliable) = &mut asked.reliable else { return false };
     match reliable.timeout(now) {
         ReliableTimeout::Nothing => {}
+        // Which provisional it is makes no difference to the transaction.
         ReliableTimeout::Retransmit(bytes) => border.transactions.respond(now, asked.request.key, 183, bytes),
         ReliableTimeout::GiveUp => return true,
     }
@@ -151,6 +161,9 @@ pub enum Acknowledged {
 }
 
 pub fn acknowledged(border: &mut Border, call: CallId, leg: &mut Leg, ack: &Message) -> Acknowledged {
+    if !leg.dialog.matches(ack) {
+        return Acknowledged::Nothing;
+    }
     let Exchange::Answered(answered) = &mut leg.exchange else { return Acknowledged::Nothing };
     if ack.cseq().is_ok_and(|cseq| cseq.number != answered.cseq) || !answered.waiting.on_ack() {
         return Acknowledged::Nothing;
@@ -168,7 +181,11 @@ fn arm(border: &mut Border, call: CallId, reliable: &ReliableServer) {
     };
 }
 
-fn body(reply: &mut Builder, contact: &str, sdp: Option<&[u8]>) {
+/// What a response that makes a dialog carries (RFC 3261 §12.1.1).
+fn dialog_headers(reply: &mut Builder, request: &Message, contact: &str, sdp: Option<&[u8]>) {
+    for route in request.values(HeaderName::RecordRoute) {
+        reply.header("Record-Route", route);
+    }
     reply.header("Contact", contact).header("Allow", standalone::ALLOW);
     if let Some(sdp) = sdp {
         reply.body("application/sdp", sdp);

@@ -14,7 +14,7 @@ use crate::policy::redirection::Tried;
 use crate::policy::screening::Admitted;
 use crate::policy::security_mode::MediaPlan;
 use crate::policy::settings::Peer;
-use crate::policy::verdict::Reason;
+use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::Description;
 use crate::signaling::b2bua::record::Draft;
 use crate::signaling::dialog::Dialog;
@@ -38,11 +38,13 @@ pub struct Call {
     /// BYEs of ours without an answer yet.
     pub byes_due: u32,
     /// Requests of peers that wait for the other leg's answer: UPDATE, INFO.
-    pub waiting: Vec<ServerRequest>,
+    pub waiting: Vec<Waiting>,
     /// Whether the A and the B side have put the call on hold.
     pub held: [bool; 2],
     /// The B leg's tag and Call-ID once it is over.
     pub b_names: Option<(String, String)>,
+    /// Whom the B leg was with, once it is over.
+    pub b_peer: Option<Arc<Peer>>,
 }
 
 pub enum Stage {
@@ -66,6 +68,8 @@ pub struct Leg {
     pub exchange: Exchange,
     pub timer: SessionExpiry,
     pub allows_update: bool,
+    /// A 2xx made the dialog more than early: it ends by BYE, not by refusing its INVITE.
+    pub confirmed: bool,
 }
 
 /// The INVITE usage of a leg's dialog: at most one is open (RFC 3261 §14.1).
@@ -76,9 +80,16 @@ pub enum Exchange {
     /// Our 2xx waits for its ACK, retransmitted meanwhile (§13.3.1.4).
     Answered(Box<Answered>),
     /// Our re-INVITE waits for a final response.
-    Asking { client: ClientKey, purpose: Purpose },
+    Asking {
+        client: ClientKey,
+        cseq: u32,
+        purpose: Purpose,
+    },
     /// The peer's 2xx brought an offer; our ACK waits for the other leg's answer (delayed offer).
-    Accepting { cseq: u32, client: ClientKey },
+    Accepting {
+        cseq: u32,
+        client: ClientKey,
+    },
 }
 
 pub struct Asked {
@@ -89,6 +100,8 @@ pub struct Asked {
     pub reliable: Option<ReliableServer>,
     /// What waits for the PRACK of the last reliable response.
     pub held: Option<Held>,
+    /// A reliable response carried our answer: no other one may follow (RFC 6337 §3.1.1).
+    pub answered: bool,
 }
 
 /// A response that may not be sent before the last reliable one is acknowledged (RFC 3262 §3).
@@ -122,6 +135,13 @@ pub struct ServerRequest {
     pub flow: Arc<Flow>,
 }
 
+/// A peer's request that the other leg has been asked about.
+pub struct Waiting {
+    pub request: ServerRequest,
+    /// What our 2xx to an UPDATE will say of the session timer.
+    pub session: Option<Answer>,
+}
+
 /// The search for a B leg.
 pub struct Hunt {
     pub queue: VecDeque<Candidate>,
@@ -143,6 +163,10 @@ pub struct Hunt {
     pub timer: SessionExpiry,
     /// What the caller is told if nothing better comes.
     pub failure: Option<(u16, Reason)>,
+    /// The caller's offer has been given to the session: the next target gets it again, with keys of its own.
+    pub offered: bool,
+    /// What was decided about the headers of the last INVITE, so that the same is not written down for every target.
+    pub crossed: Vec<Decision>,
 }
 
 /// One place the B leg may be.
@@ -178,12 +202,29 @@ pub struct Fork {
 pub enum ClientOwner {
     /// The initial INVITE of a B leg. Stays until the transaction ends, so that late and repeated 2xx are dealt with (§13.2.2.4).
     Invite(Box<InviteOwner>),
-    Reinvite { call: CallId, side: Side, ack: Option<(Route, Bytes)> },
+    Reinvite {
+        call: CallId,
+        side: Side,
+        ack: Option<(Route, Bytes)>,
+    },
     /// `reply`: the other leg's request that waits for this response.
-    Update { call: CallId, side: Side, reply: Option<ServerKey> },
-    Relayed { call: CallId, side: Side, method: Method, reply: ServerKey },
-    Prack { call: CallId },
-    Bye { call: CallId },
+    Update {
+        call: CallId,
+        side: Side,
+        reply: Option<ServerKey>,
+    },
+    Relayed {
+        call: CallId,
+        side: Side,
+        method: Method,
+        reply: ServerKey,
+    },
+    Prack {
+        call: CallId,
+    },
+    Bye {
+        call: CallId,
+    },
     /// Its answer changes nothing.
     Forgotten,
 }
@@ -197,6 +238,16 @@ pub struct InviteOwner {
     pub names: Vec<Arc<str>>,
     /// ACKs sent, by remote tag: repeated when the 2xx is.
     pub acks: Vec<(String, Route, Bytes)>,
+}
+
+/// Whom a request of ours went to, where the call itself knows.
+impl ClientOwner {
+    pub fn leg(&self) -> Option<(CallId, Side)> {
+        match self {
+            ClientOwner::Reinvite { call, side, .. } | ClientOwner::Update { call, side, .. } | ClientOwner::Relayed { call, side, .. } => Some((*call, *side)),
+            ClientOwner::Invite(_) | ClientOwner::Prack { .. } | ClientOwner::Bye { .. } | ClientOwner::Forgotten => None,
+        }
+    }
 }
 
 impl Call {
@@ -228,9 +279,35 @@ impl Call {
         matches!(self.stage, Stage::Over { .. })
     }
 
-    pub fn take_waiting(&mut self, key: ServerKey) -> Option<ServerRequest> {
-        let index = self.waiting.iter().position(|request| request.key == key)?;
+    pub fn take_waiting(&mut self, key: ServerKey) -> Option<Waiting> {
+        let index = self.waiting.iter().position(|waiting| waiting.request.key == key)?;
         Some(self.waiting.swap_remove(index))
+    }
+
+    /// Whom we speak with on a side.
+    pub fn peer(&self, side: Side) -> Option<&Arc<Peer>> {
+        match (side, &self.stage) {
+            (Side::A, _) => Some(&self.a.peer),
+            (Side::B, Stage::Up(leg)) => Some(&leg.peer),
+            (Side::B, Stage::Hunting(hunt)) => match &hunt.attempt {
+                Attempt::Inviting { candidate, .. } => Some(&candidate.peer),
+                Attempt::Idle | Attempt::Locating { .. } => None,
+            },
+            (Side::B, Stage::Over { .. }) => self.b_peer.as_ref(),
+        }
+    }
+
+    /// Whether requests in a side's dialog may come from `peer`: the one we speak with, or another server of the same UM pool.
+    pub fn is_spoken_for_by(&self, side: Side, peer: &Peer) -> bool {
+        let Some(ours) = self.peer(side) else { return false };
+        let pool = self.admitted.plan.as_ref().map(|plan| &plan.um_pool);
+        let in_pool = |name: &Arc<str>| pool.is_some_and(|pool| pool.routers.contains(name) || pool.servers.contains(name));
+        ours.name == peer.name || (ours.kind.is_um() && peer.kind.is_um() && in_pool(&ours.name) && in_pool(&peer.name))
+    }
+
+    /// The caller's INVITE has no final response yet, whatever the B side said.
+    pub fn caller_waits(&self) -> bool {
+        !self.a.confirmed && matches!(self.a.exchange, Exchange::Asked(_))
     }
 
     /// Nothing is expected any more: the record can be filed.

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use crate::media::control::Side;
+use crate::policy::redirection::Tried;
 use crate::policy::topology_hiding;
 use crate::policy::verdict::{Decision, Reason};
-use crate::policy::redirection::Tried;
 use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, Exchange, InviteOwner, Stage};
 use crate::signaling::b2bua::{lifetime, record, setup, standalone};
 use crate::signaling::border::{Border, Timer};
@@ -23,7 +23,7 @@ pub fn next(border: &mut Border, now: Time, call: &mut Call) {
         let Some(hunt) = call.hunt() else { return };
         hunt.forks.clear();
         let Some(candidate) = hunt.queue.pop_front() else { return setup::given_up(border, now, call) };
-        let Some(address) = candidate.address else { return locate(border, call, candidate) };
+        let Some(address) = candidate.address else { return locate(border, now, call, candidate) };
         match invite(border, now, call, &candidate, address) {
             Ok(()) => return,
             Err(reason) => note_failure(border, now, call, &candidate, reason.status().unwrap_or(503), reason),
@@ -62,19 +62,18 @@ fn note_failure(border: &mut Border, now: Time, call: &mut Call, candidate: &Can
     }
     let decision = Decision::refused("failover", format!("peer \"{}\"", candidate.peer.name), reason).comparing("target", candidate.host.clone());
     border.decided(now, call.id, decision);
-    if let Some(target) = candidate.address {
+    let another = call.hunt().is_some_and(|hunt| !hunt.queue.is_empty());
+    if let (Some(target), true) = (candidate.address, another) {
         border.fact(now, Some(call.id), What::FailedOver { peer: candidate.peer.name.clone(), target, why: reason });
     }
 }
 
-fn locate(border: &mut Border, call: &mut Call, candidate: Candidate) {
+fn locate(border: &mut Border, now: Time, call: &mut Call, candidate: Candidate) {
+    // The resolver always answers, and in less; should it not, the call must still end.
+    border.timers.set(Timer::NoResponse(call.id), now + border.settings.timers.t1 * 64);
     let id = border.new_locate(call.id);
-    let query = LocateQuery {
-        host: candidate.host.clone().into(),
-        port: candidate.port,
-        transport: Some(candidate.transport),
-        allowed: vec![candidate.transport],
-    };
+    let query =
+        LocateQuery { host: candidate.host.clone().into(), port: candidate.port, transport: Some(candidate.transport), allowed: vec![candidate.transport] };
     if let Some(hunt) = call.hunt() {
         hunt.attempt = Attempt::Locating { id, candidate };
     }
@@ -120,15 +119,12 @@ fn offer(border: &mut Border, now: Time, call: &mut Call, candidate: &Candidate,
     let plan = call.admitted.b_leg(&candidate.peer);
     call.media.set_terms(Side::B, Terms { plan, transport: candidate.transport, latch: candidate.peer.latch, peer: Some(address.ip()) });
     let inside = [call.a.peer.kind.is_um(), candidate.peer.kind.is_um()];
-    let Stage::Hunting(hunt) = &call.stage else { return Err(Reason::NoRoute) };
+    let Stage::Hunting(hunt) = &mut call.stage else { return Err(Reason::NoRoute) };
     let Some(description) = &hunt.offer else { return Ok(None) };
     let mut supply = border.supply(now, inside);
-    let outcome = if call.media.pending(Side::A) {
-        call.media.reoffer(Side::B, &mut supply)
-    } else {
-        call.media.offer(Side::A, description, &mut supply)
-    };
+    let outcome = if hunt.offered { call.media.reoffer(Side::B, &mut supply) } else { call.media.offer(Side::A, description, &mut supply) };
     let outcome = outcome.map_err(|refusal| refusal.0)?;
+    hunt.offered = true;
     border.media(call.id, outcome.commands);
     Ok(Some(outcome.sdp))
 }
@@ -166,9 +162,9 @@ fn compose(
     if let Some(sdp) = sdp {
         invite.body("application/sdp", sdp);
     }
-    let id = call.id;
-    if !carried.trail.is_empty() {
-        border.fact(now, Some(id), What::Decided(carried.trail));
+    if !carried.trail.is_empty() && hunt.crossed != carried.trail {
+        hunt.crossed.clone_from(&carried.trail);
+        border.fact(now, Some(call.id), What::Decided(carried.trail));
     }
     Ok(invite.finish())
 }

@@ -23,6 +23,9 @@ pub fn repeated(border: &mut Border, key: ClientKey, message: &Message) -> bool 
     true
 }
 
+/// Forks of one INVITE that are told apart. More than a forking proxy may sensibly make; a 2xx beyond is not worth an ACK and a BYE.
+const FORKS: usize = 16;
+
 /// Remembers the ACK that went out for the 2xx with this remote tag.
 pub fn acknowledged(border: &mut Border, key: ClientKey, remote_tag: &str, ack: (Route, bytes::Bytes)) {
     if let Some(ClientOwner::Invite(owner)) = border.clients.get_mut(&key) {
@@ -35,7 +38,7 @@ pub fn turn_away(border: &mut Border, now: Time, key: ClientKey, flow: &Arc<Flow
     if repeated(border, key, message) {
         return;
     }
-    let Some(ClientOwner::Invite(owner)) = border.clients.get(&key).cloned() else { return };
+    let Some(ClientOwner::Invite(owner)) = border.clients.get(&key).filter(|owner| !has_many_forks(owner)).cloned() else { return };
     let Ok(mut dialog) = Dialog::client(&owner.invite, message) else { return };
     let route = back(flow, &owner);
     let seq = dialog.last_seq();
@@ -47,6 +50,10 @@ pub fn turn_away(border: &mut Border, now: Time, key: ClientKey, flow: &Arc<Flow
     bye.header("User-Agent", border.settings.product.as_bytes());
     let bye = border.transactions.request(now, &Method::Bye, &branch, route, bye.finish());
     border.clients.insert(bye, ClientOwner::Forgotten);
+}
+
+fn has_many_forks(owner: &ClientOwner) -> bool {
+    matches!(owner, ClientOwner::Invite(owner) if owner.acks.len() >= FORKS)
 }
 
 fn back(flow: &Flow, owner: &InviteOwner) -> Route {

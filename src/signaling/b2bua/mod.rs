@@ -2,8 +2,8 @@
 //!
 //! `setup` lets a call in and looks for its B leg · `failover` tries one target after another · `redirect` follows a 3xx inside ·
 //! `progress` brings the B side's responses to the caller · `forking` deals with answers nobody waits for any more · `answer` speaks to a leg
-//! whose INVITE we hold · `lifetime` writes its session timer · `modify` carries re-INVITE, UPDATE and other requests across · `release` ends a call · `record` writes it down ·
-//! `standalone` is everything outside a call.
+//! whose INVITE we hold · `modify` takes the requests inside a call and carries INFO across, `reinvite` and `update` the changes of its session ·
+//! `lifetime` writes the session timer, `refresh` keeps it · `release` ends a call · `record` writes it down · `standalone` is everything outside one.
 
 pub mod answer;
 pub mod call;
@@ -14,6 +14,9 @@ pub mod modify;
 pub mod progress;
 pub mod record;
 pub mod redirect;
+pub mod refresh;
+pub mod reinvite;
 pub mod release;
 pub mod setup;
 pub mod standalone;
+pub mod update;

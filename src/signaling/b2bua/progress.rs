@@ -5,15 +5,13 @@ use std::sync::Arc;
 
 use crate::media::control::Side;
 use crate::policy::flow::Flow;
-use crate::policy::settings::Peer;
 use crate::policy::topology_hiding;
 use crate::policy::verdict::Reason;
-use crate::sdp::Description;
-use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, Exchange, Fork, Leg, Stage};
-use crate::signaling::b2bua::{answer, failover, forking, redirect, release};
+use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, Exchange, Fork, Held, Leg, ServerRequest, Stage};
+use crate::signaling::b2bua::{answer, failover, forking, modify, redirect, release, setup};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::dialog::Dialog;
-use crate::signaling::event::TransportError;
+use crate::signaling::event::{LocateError, TransportError};
 use crate::signaling::fact::{ReleasedBy, What};
 use crate::signaling::session::reliability::{ReliableClient, ReliableProvisional};
 use crate::signaling::transaction::ClientKey;
@@ -22,11 +20,11 @@ use crate::sip::{Message, Method};
 use crate::time::Time;
 
 /// A response to the INVITE of `key` arrived.
-pub fn invite_answered(border: &mut Border, now: Time, call: &mut Call, key: ClientKey, flow: &Arc<Flow>, _peer: &Arc<Peer>, message: &Message) {
+pub fn invite_answered(border: &mut Border, now: Time, call: &mut Call, key: ClientKey, flow: &Arc<Flow>, message: &Message) {
     let status = message.status().unwrap_or(500);
     let waited_for = matches!(&call.stage, Stage::Hunting(hunt) if matches!(hunt.attempt, Attempt::Inviting { client, .. } if client == key));
     if !waited_for {
-        if (200..300).contains(&status) {
+        if (200..300).contains(&status) && !accepted_already(call, key, message) {
             forking::turn_away(border, now, key, flow, message);
         }
         return;
@@ -42,6 +40,13 @@ pub fn invite_answered(border: &mut Border, now: Time, call: &mut Call, key: Cli
         503 | 408 => failover::failed(border, now, call, status, if status == 503 { Reason::TargetUnavailable } else { Reason::TargetTimeout }),
         _ => refused(border, now, call, status),
     }
+}
+
+/// The 2xx that brought the B leg's offer, again: its ACK waits for the caller's answer (RFC 3261 §13.2.2.4).
+fn accepted_already(call: &Call, key: ClientKey, message: &Message) -> bool {
+    let Stage::Up(leg) = &call.stage else { return false };
+    matches!(leg.exchange, Exchange::Accepting { client, .. } if client == key)
+        && message.to().is_ok_and(|to| to.tag().unwrap_or_default() == leg.dialog.remote_tag)
 }
 
 /// A 2xx for a call that is no longer.
@@ -62,11 +67,17 @@ pub fn invite_failed(border: &mut Border, now: Time, call: &mut Call, key: Clien
 
 /// Not even a provisional response in the pool's limit: the next target is tried.
 pub fn no_sign_of_life(border: &mut Border, now: Time, call: &mut Call) {
-    if let Some(hunt) = call.hunt()
-        && let Attempt::Inviting { client, .. } = &hunt.attempt
-    {
-        border.transactions.abandon(now, *client);
-        failover::failed(border, now, call, 408, Reason::TargetTimeout);
+    match call.hunt().map(|hunt| &hunt.attempt) {
+        Some(Attempt::Inviting { client, .. }) => {
+            border.transactions.abandon(now, *client);
+            failover::failed(border, now, call, 408, Reason::TargetTimeout);
+        }
+        Some(Attempt::Locating { id, .. }) => {
+            let id = *id;
+            border.locates.remove(&id);
+            setup::located(border, now, call, id, Err(LocateError::Failed));
+        }
+        Some(Attempt::Idle) | None => {}
     }
 }
 
@@ -79,14 +90,13 @@ pub fn rang_too_long(border: &mut Border, now: Time, call: &mut Call) {
 /// The caller did not acknowledge a reliable provisional response in time, or it is to be sent again.
 pub fn reliable_timer(border: &mut Border, now: Time, call: &mut Call) {
     if answer::reliable_timer(border, now, call.id, &mut call.a) {
-        release::stop_hunt(border, now, call);
-        release::refuse_caller(border, now, call, 504, Reason::PrackMissing, ReleasedBy::Border);
+        release::by_border(border, now, call, Reason::PrackMissing);
     }
 }
 
 fn ringing(border: &mut Border, now: Time, call: &mut Call, status: u16, flow: &Arc<Flow>, message: &Message) {
     border.timers.set(Timer::TimerC(call.id), now + border.settings.timers.c);
-    if !acknowledged(border, now, call, flow, message) {
+    if !in_order(border, now, call, flow, message) {
         return;
     }
     if call.record.progressed.is_none() {
@@ -95,8 +105,9 @@ fn ringing(border: &mut Border, now: Time, call: &mut Call, status: u16, flow: &
     }
     let sdp = match early_answer(border, now, call, message) {
         Ok(sdp) => sdp,
-        Err(reason) => return wrong_media(border, now, call, reason),
+        Err(reason) => return release::by_border(border, now, call, reason),
     };
+    let sdp = if answer::is_given(&call.a) { None } else { sdp };
     if let (Some(sdp), Some(hunt)) = (&sdp, call.hunt()) {
         hunt.answer = Some(sdp.clone());
     }
@@ -104,7 +115,7 @@ fn ringing(border: &mut Border, now: Time, call: &mut Call, status: u16, flow: &
 }
 
 /// RFC 3262 §4: a reliable provisional response is acknowledged in its early dialog. False: a repeated or disordered one, not to be processed.
-fn acknowledged(border: &mut Border, now: Time, call: &mut Call, flow: &Arc<Flow>, message: &Message) -> bool {
+fn in_order(border: &mut Border, now: Time, call: &mut Call, flow: &Arc<Flow>, message: &Message) -> bool {
     let Some(tag) = message.to().ok().and_then(|to| to.tag().map(str::to_owned)) else { return true };
     let id = call.id;
     let Some(hunt) = call.hunt() else { return false };
@@ -144,15 +155,10 @@ fn early_route(listener: &crate::signaling::settings::Listener, candidate: &Cand
 
 /// The description of a response, carried to the caller. `None`: the response has none (or it is not yet ours to use).
 fn early_answer(border: &mut Border, now: Time, call: &mut Call, message: &Message) -> Result<Option<Vec<u8>>, Reason> {
-    let Some(sdp) = message.sdp() else { return Ok(None) };
-    if call.hunt().is_none_or(|hunt| hunt.offer.is_none()) {
+    if message.sdp().is_none() || call.hunt().is_none_or(|hunt| hunt.offer.is_none()) {
         return Ok(None);
     }
-    let description = Description::parse(sdp).map_err(|_| Reason::MediaMalformed)?;
-    let inside = call.inside();
-    let outcome = call.media.answer(Side::B, &description, &mut border.supply(now, inside)).map_err(|refusal| refusal.0)?;
-    border.media(call.id, outcome.commands);
-    Ok(Some(outcome.sdp))
+    modify::carry_answer(border, now, call, Side::B, message).map(Some)
 }
 
 /// The 2xx: the B leg is up, and so is the A leg as soon as our own 2xx is acknowledged.
@@ -167,7 +173,8 @@ fn answered(border: &mut Border, now: Time, call: &mut Call, key: ClientKey, flo
     let sdp = if delayed { delayed_offer(border, now, call, message) } else { early_answer(border, now, call, message) };
     let repeated = call.hunt().and_then(|hunt| hunt.answer.take());
     let sdp = match sdp {
-        Ok(None) if !delayed && repeated.is_some() => Ok(repeated),
+        // An answer given reliably stands, whichever fork brings the 2xx; an early one counts if no other comes (RFC 6337 §3.1.1).
+        Ok(new) if !delayed && (new.is_none() || answer::is_given(&call.a)) => repeated.ok_or(Reason::MediaUnacceptable).map(Some),
         Ok(None) => Err(Reason::MediaUnacceptable),
         other => other,
     };
@@ -185,24 +192,35 @@ fn answered(border: &mut Border, now: Time, call: &mut Call, key: ClientKey, flo
             return release::refuse_caller(border, now, call, reason.status().unwrap_or(488), reason, ReleasedBy::Border);
         }
     };
-    call.record.answered = Some(now);
-    call.record.status = Some(200);
-    call.media.settled();
-    call.note_media();
-    border.fact(now, Some(call.id), What::CallAnswered);
-    answer::accept(border, now, call.id, &mut call.a, sdp, delayed);
     if let Stage::Up(leg) = &call.stage {
         border.set_session_timer(call.id, Side::B, &leg.timer);
+    }
+    accept(border, now, call, sdp, delayed);
+}
+
+/// The caller's 2xx, unless a PRACK must come first.
+fn accept(border: &mut Border, now: Time, call: &mut Call, sdp: Option<Vec<u8>>, awaits_answer: bool) {
+    if answer::accept(border, now, call.id, &mut call.a, sdp, awaits_answer) {
+        call.record.answered = Some(now);
+        call.record.status = Some(200);
+        call.media.settled();
+        call.note_media();
+        border.fact(now, Some(call.id), What::CallAnswered);
+    }
+}
+
+/// PRACK from the caller (RFC 3262 §3): what waited for it goes out.
+pub fn acknowledged(border: &mut Border, now: Time, call: &mut Call, prack: &ServerRequest) {
+    match answer::prack(border, now, call.id, &mut call.a, prack) {
+        Some(Held::Provisional { status, sdp }) => answer::provisional(border, now, call.id, &mut call.a, status, sdp),
+        Some(Held::Answer { sdp, awaits_answer }) => accept(border, now, call, sdp, awaits_answer),
+        None => {}
     }
 }
 
 fn delayed_offer(border: &mut Border, now: Time, call: &mut Call, message: &Message) -> Result<Option<Vec<u8>>, Reason> {
-    let Some(sdp) = message.sdp() else { return Err(Reason::MediaUnacceptable) };
-    let description = Description::parse(sdp).map_err(|_| Reason::MediaMalformed)?;
-    let inside = call.inside();
-    let outcome = call.media.offer(Side::B, &description, &mut border.supply(now, inside)).map_err(|refusal| refusal.0)?;
-    border.media(call.id, outcome.commands);
-    Ok(Some(outcome.sdp))
+    let offer = modify::described(message)?.ok_or(Reason::MediaUnacceptable)?;
+    modify::carry_offer(border, now, call, Side::B, &offer).map(Some)
 }
 
 fn answering_leg(now: Time, call: &mut Call, flow: &Arc<Flow>, message: &Message) -> Option<Leg> {
@@ -228,13 +246,8 @@ fn answering_leg(now: Time, call: &mut Call, flow: &Arc<Flow>, message: &Message
         exchange: Exchange::Idle,
         timer,
         allows_update: message.allows(&Method::Update),
+        confirmed: true,
     })
-}
-
-/// The B side's description cannot be used: it is cancelled, the caller told.
-fn wrong_media(border: &mut Border, now: Time, call: &mut Call, reason: Reason) {
-    release::stop_hunt(border, now, call);
-    release::refuse_caller(border, now, call, reason.status().unwrap_or(488), reason, ReleasedBy::Border);
 }
 
 /// RFC 4028 §7.3: the target wants a longer interval than we asked for.

@@ -3,10 +3,10 @@
 
 use crate::media::control::{Report, Side};
 use crate::policy::verdict::Reason;
-use crate::signaling::b2bua::answer;
-use crate::signaling::b2bua::call::{Attempt, Call, ClientOwner, Exchange, ServerRequest, Stage};
+use crate::signaling::b2bua::call::{Attempt, Call, ClientOwner, Exchange, Leg, ServerRequest, Stage, Waiting};
+use crate::signaling::b2bua::{answer, reinvite};
 use crate::signaling::border::{Border, Timer};
-use crate::signaling::fact::{ReleasedBy, What};
+use crate::signaling::fact::{CallId, ReleasedBy, What};
 use crate::signaling::transaction::ServerKey;
 use crate::sip::Method;
 use crate::time::Time;
@@ -14,43 +14,42 @@ use crate::time::Time;
 /// The peer of `side` hung up.
 pub fn by_peer(border: &mut Border, now: Time, call: &mut Call, side: Side, bye: &ServerRequest) {
     border.reply(now, (&bye.key, &bye.message, &bye.flow), 200, None, |_| {});
-    if call.is_over() {
-        return;
-    }
-    if let Stage::Hunting(_) = call.stage {
+    match (&call.stage, side) {
+        (Stage::Over { .. }, _) | (Stage::Hunting(_), Side::B) => {}
         // A BYE in the early dialog (§15): as good as a CANCEL.
-        if side == Side::A {
-            stop_hunt(border, now, call);
-            refuse_caller(border, now, call, 487, Reason::Cancelled, ReleasedBy::Caller);
+        (_, Side::A) if call.caller_waits() => given_up_by_caller(border, now, call),
+        (_, Side::B) if call.caller_waits() => refuse_caller(border, now, call, 480, Reason::Rejected, ReleasedBy::Called),
+        _ => {
+            let id = call.id;
+            if let Some(leg) = call.leg(side) {
+                leave(border, now, id, leg);
+            }
+            hang_up_side(border, now, call, side.other());
+            let by = if side == Side::A { ReleasedBy::Caller } else { ReleasedBy::Called };
+            end(border, now, call, by, Reason::NormalClearing);
         }
-        return;
     }
-    let id = call.id;
-    if let Some(leg) = call.leg(side) {
-        // §15.1.2: what the peer still waits for in this dialog is answered.
-        answer::refuse(border, now, id, leg, 487, |_| {});
-        leg.exchange = Exchange::Idle;
-    }
-    hang_up_side(border, now, call, side.other());
-    let by = if side == Side::A { ReleasedBy::Caller } else { ReleasedBy::Called };
-    end(border, now, call, by, Reason::NormalClearing);
 }
 
 /// The border ends the call.
 pub fn by_border(border: &mut Border, now: Time, call: &mut Call, reason: Reason) {
-    match call.stage {
-        Stage::Over { .. } => {}
-        Stage::Hunting(_) => {
-            stop_hunt(border, now, call);
-            let status = reason.status().unwrap_or(480);
-            refuse_caller(border, now, call, status, reason, ReleasedBy::Border);
-        }
-        Stage::Up(_) => {
-            hang_up_side(border, now, call, Side::A);
-            hang_up_side(border, now, call, Side::B);
-            end(border, now, call, ReleasedBy::Border, reason);
-        }
+    if call.is_over() {
+        return;
     }
+    stop_hunt(border, now, call);
+    hang_up_side(border, now, call, Side::B);
+    if call.caller_waits() {
+        return refuse_caller(border, now, call, reason.status().unwrap_or(480), reason, ReleasedBy::Border);
+    }
+    hang_up_side(border, now, call, Side::A);
+    end(border, now, call, ReleasedBy::Border, reason);
+}
+
+/// The caller takes its INVITE back before the final response.
+fn given_up_by_caller(border: &mut Border, now: Time, call: &mut Call) {
+    stop_hunt(border, now, call);
+    hang_up_side(border, now, call, Side::B);
+    refuse_caller(border, now, call, 487, Reason::Cancelled, ReleasedBy::Caller);
 }
 
 /// Nothing was heard from either side for the configured time. A call on hold is meant to be silent.
@@ -62,39 +61,36 @@ pub fn silent(border: &mut Border, now: Time, call: &mut Call) {
 
 /// CANCEL for the INVITE of `invite` (§9.2); its own 200 has been sent.
 pub fn cancelled(border: &mut Border, now: Time, call: &mut Call, invite: Option<ServerKey>) {
-    let holds = |leg: &crate::signaling::b2bua::call::Leg| matches!(&leg.exchange, Exchange::Asked(asked) if Some(asked.request.key) == invite);
-    if matches!(call.stage, Stage::Hunting(_)) && holds(&call.a) {
-        stop_hunt(border, now, call);
-        return refuse_caller(border, now, call, 487, Reason::Cancelled, ReleasedBy::Caller);
+    let holds = |leg: &Leg| matches!(&leg.exchange, Exchange::Asked(asked) if Some(asked.request.key) == invite);
+    if call.caller_waits() && holds(&call.a) {
+        return given_up_by_caller(border, now, call);
     }
-    // A re-INVITE is taken back: so is ours on the other leg.
-    let id = call.id;
+    // A re-INVITE is taken back on the other leg too. What becomes of it there is then told here, so that both legs stay of one mind even if the
+    // CANCEL comes too late.
     for side in [Side::A, Side::B] {
         let Some((leg, other)) = call.legs(side) else { return };
-        if holds(leg) {
-            if let Exchange::Asking { client, .. } = other.exchange {
-                border.transactions.cancel(now, client);
-            }
-            return answer::refuse(border, now, id, leg, 487, |_| {});
+        if let (true, Exchange::Asking { client, .. }) = (holds(leg), &other.exchange) {
+            border.transactions.cancel(now, *client);
         }
     }
 }
 
-/// A response of ours could not be delivered: without the answer there is no call.
+/// A response of ours could not be delivered. Over a datagram transport another copy may; over a stream there is no call without the answer.
 pub fn reply_lost(border: &mut Border, now: Time, call: &mut Call, key: ServerKey) {
-    let lost = |leg: &crate::signaling::b2bua::call::Leg| match &leg.exchange {
-        Exchange::Asked(asked) => asked.request.key == key,
-        Exchange::Answered(answered) => answered.key == key,
-        _ => false,
-    };
-    let hunting = matches!(call.stage, Stage::Hunting(_));
-    if lost(&call.a) && hunting {
-        stop_hunt(border, now, call);
-        call.a.exchange = Exchange::Idle;
-        end(border, now, call, ReleasedBy::Border, Reason::TargetUnreachable);
-    } else if lost(&call.a) {
-        call.a.exchange = Exchange::Idle;
-        by_border(border, now, call, Reason::TargetUnreachable);
+    if call.a.flow.transport.is_reliable() {
+        forsaken(border, now, call, key);
+    }
+}
+
+/// The caller's INVITE will not be answered in its transaction any more: it is refused all the same, for what that is worth, and the call ends.
+pub fn forsaken(border: &mut Border, now: Time, call: &mut Call, key: ServerKey) {
+    match &call.a.exchange {
+        Exchange::Asked(asked) if asked.request.key == key => by_border(border, now, call, Reason::TargetUnreachable),
+        Exchange::Answered(answered) if answered.key == key => {
+            call.a.exchange = Exchange::Idle;
+            by_border(border, now, call, Reason::TargetUnreachable);
+        }
+        _ => {}
     }
 }
 
@@ -153,29 +149,37 @@ pub fn stop_hunt(border: &mut Border, now: Time, call: &mut Call) {
 /// BYE on one leg that is up; if our 2xx on it is not acknowledged yet, when it is.
 pub fn hang_up_side(border: &mut Border, now: Time, call: &mut Call, side: Side) {
     let id = call.id;
-    let Some(leg) = call.leg(side) else { return };
-    match &mut leg.exchange {
-        Exchange::Answered(answered) if side == Side::A => {
-            answered.then_bye = true;
-            return;
-        }
-        Exchange::Asked(_) => answer::refuse(border, now, id, leg, 487, |_| {}),
-        Exchange::Asking { client, .. } => {
-            let client = *client;
+    let Some(leg) = call.leg(side).filter(|leg| leg.confirmed) else { return };
+    if let (Side::A, Exchange::Answered(answered)) = (side, &mut leg.exchange) {
+        answered.then_bye = true;
+        return;
+    }
+    leave(border, now, id, leg);
+    border.request(now, leg, Method::Bye, ClientOwner::Bye { call: id }, |_| {});
+    call.byes_due += 1;
+}
+
+/// Closes the INVITE usage of a leg that ends: what the peer waits for is answered (§15.1.2), what we asked for is taken back.
+fn leave(border: &mut Border, now: Time, call: CallId, leg: &mut Leg) {
+    match &leg.exchange {
+        Exchange::Asked(_) => answer::refuse(border, now, call, leg, 487, |_| {}),
+        Exchange::Asking { client, cseq, .. } => {
+            let (client, cseq) = (*client, *cseq);
             border.transactions.cancel(now, client);
+            // Should it be accepted all the same, the 2xx finds its ACK ready when the leg is gone.
+            let ack = border.acknowledgement(leg, cseq, None);
+            reinvite::remember_ack(border, client, "", ack);
         }
         Exchange::Accepting { cseq, client } => {
             // The 2xx must have its ACK before the BYE, answer or not.
             let (cseq, client) = (*cseq, *client);
             let ack = border.acknowledge(leg, cseq, None);
             let tag = leg.dialog.remote_tag.clone();
-            super::forking::acknowledged(border, client, &tag, ack);
+            reinvite::remember_ack(border, client, &tag, ack);
         }
         Exchange::Answered(_) | Exchange::Idle => {}
     }
     leg.exchange = Exchange::Idle;
-    border.request(now, leg, Method::Bye, ClientOwner::Bye { call: id }, |_| {});
-    call.byes_due += 1;
 }
 
 /// A BYE of ours was answered, or never will be.
@@ -197,15 +201,26 @@ fn end(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reason: 
         border.timers.cancel(Timer::Session(call.id, side));
     }
     border.load.ended(&call.a.peer.name);
+    for Waiting { request, .. } in call.waiting.drain(..) {
+        border.reply(now, (&request.key, &request.message, &request.flow), 487, None, |_| {});
+    }
+    if call.media.stream().is_none() {
+        // Lent for an offer that failed before its stream was opened.
+        for pair in [Side::A, Side::B].into_iter().filter_map(|side| call.media.addresses(side)) {
+            border.release_ports(now, &pair);
+        }
+    }
     let commands = call.media.close();
     let reports_due = commands.iter().filter(|command| matches!(command, crate::media::control::Command::Close { .. })).count();
     border.media(call.id, commands);
+    let b_peer = call.peer(Side::B).cloned();
     let b_tag = match std::mem::replace(&mut call.stage, Stage::Over { reports_due }) {
         Stage::Hunting(hunt) => Some((hunt.tag, hunt.call_id)),
         Stage::Up(leg) => Some((leg.dialog.local_tag.clone(), leg.dialog.call_id.clone())),
         Stage::Over { .. } => None,
     };
     call.b_names = b_tag;
+    call.b_peer = b_peer;
 }
 
 /// A stream of the call has been closed by the media plane.
@@ -218,13 +233,14 @@ pub fn reported(call: &mut Call, report: Report) {
 
 /// The last thing done for a call.
 pub fn file(border: &mut Border, now: Time, call: Call) {
+    let mut call_ids = vec![call.a.dialog.call_id];
     border.tags.remove(&call.a.dialog.local_tag);
-    border.call_ids.remove(&call.a.dialog.call_id);
-    if let Some((tag, call_id)) = &call.b_names {
-        border.tags.remove(tag);
-        border.call_ids.remove(call_id);
+    if let Some((tag, call_id)) = call.b_names {
+        border.tags.remove(&tag);
+        call_ids.push(call_id);
     }
     border.timers.cancel(Timer::Answer(call.id, Side::A));
+    border.forget_later(now, call.id, call_ids);
     let record = call.record.file(call.id, now);
     border.fact(now, Some(call.id), What::CallEnded(Box::new(record)));
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::media::control::Side;
 use crate::policy::screening::{Admitted, Question, screen};
-use crate::policy::topology_hiding;
 use crate::policy::settings::{Peer, PeerHost};
+use crate::policy::topology_hiding;
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::Description;
 use crate::signaling::b2bua::call::{Asked, Attempt, Call, Candidate, Exchange, Hunt, Leg, ServerRequest, Stage};
@@ -18,13 +18,16 @@ use crate::signaling::event::{LocateError, LocateId, Target};
 use crate::signaling::fact::{CallId, ReleasedBy, What};
 use crate::signaling::session::offer_answer::{SessionMedia, Terms};
 use crate::signaling::session::session_timer::SessionExpiry;
-use crate::sip::{Message, Method};
+use crate::sip::{HeaderName, Message, Method, Via};
 use crate::time::Time;
 
 /// Reads the INVITE in the border's order of questions; a call comes out, or the caller has been refused.
 pub fn begin(border: &mut Border, now: Time, id: CallId, peer: &Arc<Peer>, request: ServerRequest) -> Option<Box<Call>> {
     note_caller(border, now, id, peer, &request);
     trying(border, now, &request);
+    if came_from_us(border, &request.message) {
+        return refuse(border, now, id, peer, request, Reason::Loop);
+    }
     let offer = match readable(&request.message) {
         Ok(offer) => offer,
         Err(reason) => return refuse(border, now, id, peer, request, reason),
@@ -56,6 +59,8 @@ pub fn located(border: &mut Border, now: Time, call: &mut Call, id: LocateId, ta
             return;
         }
     };
+    failover::stop_waiting(border, call);
+    let Some(hunt) = call.hunt() else { return };
     match targets {
         Ok(targets) if !targets.is_empty() => {
             for target in targets.into_iter().rev() {
@@ -82,6 +87,11 @@ fn note_caller(border: &mut Border, now: Time, id: CallId, peer: &Peer, request:
     border.fact(now, Some(id), received);
     let (from, to) = parties(message);
     border.fact(now, Some(id), What::CallBegan { peer: peer.name.clone(), from, to });
+}
+
+/// RFC 3261 §16.3 step 4: a Via of ours says that the request has gone out here before.
+fn came_from_us(border: &Border, message: &Message) -> bool {
+    message.values(HeaderName::Via).filter_map(|via| Via::parse(via).ok()).any(|via| via.branch().is_some_and(|branch| border.mint.is_ours(branch)))
 }
 
 /// Caller and called as the A leg wrote them.
@@ -118,6 +128,7 @@ fn refuse(border: &mut Border, now: Time, id: CallId, peer: &Peer, request: Serv
     draft.seen_on(Side::A, &request.flow);
     draft.status = Some(status);
     draft.ended(now, ReleasedBy::Border, reason);
+    border.forget_later(now, id, vec![draft.a.call_id.clone()]);
     border.fact(now, Some(id), What::CallEnded(Box::new(draft.file(id, now))));
     None
 }
@@ -142,8 +153,7 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
         record::leg(&peer, &admitted.a, &dialog.call_id, request.flow.transport, request.flow.remote),
     );
     record.seen_on(Side::A, &request.flow);
-    let a_terms =
-        Terms { plan: admitted.a.clone(), transport: request.flow.transport, latch: peer.latch, peer: Some(request.flow.remote.ip()) };
+    let a_terms = Terms { plan: admitted.a.clone(), transport: request.flow.transport, latch: peer.latch, peer: Some(request.flow.remote.ip()) };
     let b_terms = Terms { plan: admitted.b.clone(), transport: admitted.targets[0].transport, latch: admitted.targets[0].latch, peer: None };
     border.tags.insert(dialog.local_tag.clone(), (id, Side::A));
     border.load.admitted(now, &peer.name);
@@ -160,6 +170,8 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
         timer: SessionExpiry::new(&border.settings.session_timer),
         answer: None,
         failure: None,
+        offered: false,
+        crossed: Vec::new(),
     };
     border.tags.insert(hunt.tag.clone(), (id, Side::B));
     border.call_ids.insert(hunt.call_id.clone(), (id, Side::B));
@@ -170,13 +182,15 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
         listener,
         flow: request.flow.clone(),
         dialog,
-        exchange: Exchange::Asked(Box::new(Asked { request, session, reliable: None, held: None })),
+        exchange: Exchange::Asked(Box::new(Asked { request, session, reliable: None, held: None, answered: false })),
         timer,
         allows_update,
+        confirmed: false,
         peer,
     };
     let media = SessionMedia::new(a_terms, b_terms, border.settings.media.silence);
-    Some(Box::new(Call { id, admitted, media, a, stage: Stage::Hunting(Box::new(hunt)), record, byes_due: 0, waiting: Vec::new(), held: [false; 2], b_names: None }))
+    let stage = Stage::Hunting(Box::new(hunt));
+    Some(Box::new(Call { id, admitted, media, a, stage, record, byes_due: 0, waiting: Vec::new(), held: [false; 2], b_names: None, b_peer: None }))
 }
 
 /// One candidate per host of each target peer, in order.

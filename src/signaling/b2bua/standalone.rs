@@ -167,8 +167,11 @@ pub fn refuse(border: &mut Border, now: Time, request: &ServerRequest, peer: &Ar
 
 /// A request outside any call: OPTIONS is answered, the rest is not ours.
 pub fn answer(border: &mut Border, now: Time, request: &ServerRequest, peer: &Arc<Peer>) {
-    if request.message.method() != Some(&Method::Options) {
-        return refuse(border, now, request, peer, Reason::MethodNotAllowed);
+    match request.message.method() {
+        Some(Method::Options) => {}
+        // About a dialog, but of none (RFC 3261 §15.1.2, RFC 3262 §3, RFC 3311 §5.2).
+        Some(Method::Bye | Method::Prack | Method::Update | Method::Info) => return refuse(border, now, request, peer, Reason::NoSuchDialog),
+        _ => return refuse(border, now, request, peer, Reason::MethodNotAllowed),
     }
     if !unsupported(&request.message).is_empty() {
         return refuse(border, now, request, peer, Reason::ExtensionRequired);

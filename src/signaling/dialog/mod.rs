@@ -49,7 +49,8 @@ impl Dialog {
         let to = response.to()?;
         let mut route_set = texts(response.values(HeaderName::RecordRoute));
         route_set.reverse();
-        let target = response.contact()?.map(|contact| contact.uri.to_owned());
+        // A 2xx must be acknowledged even if its Contact cannot be read.
+        let target = response.contact().ok().flatten().map(|contact| contact.uri.to_owned());
         Ok(Dialog {
             call_id: invite.call_id()?.to_owned(),
             local_tag: from.tag().unwrap_or_default().to_owned(),

@@ -138,6 +138,13 @@ impl Transactions {
         (worth && passed).then_some(key)
     }
 
+    /// The transaction a response belongs to, which does not hear of it yet: for asking whether it comes from whom was asked.
+    pub fn awaiting(&self, message: &Message) -> Option<ClientKey> {
+        let cseq = message.cseq().ok()?;
+        let fingerprint = self.matching.response(message.top_via().ok()?.branch()?, cseq.method.as_str());
+        self.by_response.get(&fingerprint).map(|key| ClientKey(*key))
+    }
+
     fn open_client(&mut self, now: Time, method: &Method, branch: &str, route: Route, bytes: Bytes, report: Report) -> ClientKey {
         let fingerprint = self.matching.response(branch, method.as_str());
         let reliable = !route.is_datagram();
