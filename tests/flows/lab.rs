@@ -109,6 +109,8 @@ pub struct Scene {
     pub admission: AdmissionLimits,
     /// Outward calls of UM go to the trunk.
     pub outcalls: bool,
+    /// The routers are known by name, to be located.
+    pub router_by_name: bool,
 }
 
 impl Default for Scene {
@@ -120,6 +122,7 @@ impl Default for Scene {
             session_timer: SessionTimer::default(),
             admission: AdmissionLimits::default(),
             outcalls: true,
+            router_by_name: false,
         }
     }
 }
@@ -149,7 +152,11 @@ fn peer(scene: &Scene, party: Party, kind: PeerKind) -> Arc<Peer> {
         name: party.name().into(),
         kind,
         status: PeerStatus::Enabled,
-        hosts: vec![PeerHost::Address(party.address())],
+        hosts: if scene.router_by_name && kind == PeerKind::UmRouter {
+            vec![PeerHost::Name(format!("{}.test", party.name()).into())]
+        } else {
+            vec![PeerHost::Address(party.address())]
+        },
         transport: scene.transport,
         port: Some(if scene.transport == Transport::Tls { 5061 } else { 5060 }),
         mode: scene.mode,
@@ -190,10 +197,15 @@ pub fn policy_set(scene: &Scene) -> PolicySet {
     PolicySet { number: 1, peers, um_pools: vec![pool], dial_plans: vec![plan], hunt_groups: vec![group].into(), admission: scene.admission.clone() }
 }
 
+/// As DNS would have it: each name is that of its party.
+pub fn peer_table(number: u64, set: &PolicySet) -> PeerTable {
+    PeerTable::build(number, set, &|name| PARTIES.iter().filter(|party| name == format!("{}.test", party.name())).map(|party| party.address()).collect())
+}
+
 impl Lab {
     pub fn new(scene: Scene) -> Lab {
         let set = Arc::new(policy_set(&scene));
-        let table = Arc::new(PeerTable::build(1, &set, &|_| Vec::new()));
+        let table = Arc::new(peer_table(1, &set));
         let listener = Listener {
             id: ListenerId(0),
             name: "main".into(),

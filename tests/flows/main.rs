@@ -1,4 +1,10 @@
 //! Call flows on the pure core with virtual time: RFC 3665, RFC 5359 and the border's own, as scripts between two parties.
 
 mod basic;
+mod cancel;
+mod delayed_offer;
+mod failover;
+mod forking;
 mod lab;
+mod redirect;
+mod rfc3665;
