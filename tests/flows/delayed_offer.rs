@@ -13,7 +13,7 @@ fn asked(lab: &mut Lab, extra: &str) -> (Caller, Callee) {
     lab.response_to(Party::Trunk, 100);
     let invite = lab.request_to(Party::Router, Method::Invite);
     assert!(invite.sdp().is_empty());
-    assert!(!invite.header(HeaderName::Supported).contains("100rel"), "an offer in a reliable 18x is not asked for");
+    assert!(!invite.message.supports("100rel"), "an offer in a reliable 18x is not asked for");
     (caller, Callee::new(Party::Router, invite, "um1"))
 }
 

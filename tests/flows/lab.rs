@@ -537,6 +537,12 @@ impl Caller {
         lab.receive(self.party, &cancel);
     }
 
+    /// The ACK to a refusal, in the INVITE's own transaction.
+    pub fn ack_refusal(&mut self, lab: &mut Lab) {
+        let ack = self.text(lab, "ACK", self.cseq, "", "");
+        lab.receive(self.party, &ack);
+    }
+
     pub fn next(&mut self, lab: &mut Lab, method: &str, extra: &str, body: &str) {
         self.cseq += 1;
         let request = self.request(lab, method, extra, body);
@@ -602,9 +608,9 @@ impl Callee {
         self.branch = branch;
     }
 
-    pub fn cancel(&mut self, lab: &mut Lab) {
-        let cancel = self.text(lab, "CANCEL", self.cseq, "", "");
-        lab.receive(self.party, &cancel);
+    pub fn ack_refusal(&mut self, lab: &mut Lab) {
+        let ack = self.text(lab, "ACK", self.cseq, "", "");
+        lab.receive(self.party, &ack);
     }
 }
 
