@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::scan::{cut_unquoted, quoted_end, trim, utf8};
 
-/// The text after the first `;`, read on demand. Names are compared without regard to case; a parameter that is not UTF-8 is passed over.
+/// The text after the first `;`, read on demand. Names are compared without regard to case. A parameter that is not UTF-8, or whose quotes do not stand
+/// around its whole value, is unreadable and passed over everywhere.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Params<'a> {
     raw: &'a [u8],
@@ -21,22 +22,22 @@ impl<'a> Params<'a> {
         Params { raw: raw.strip_prefix(b";").unwrap_or(raw) }
     }
 
-    /// The value of the first parameter of this name: `Some("")` if it has none, without its quotes if it is quoted (escapes stay as they are).
+    /// The value of the first readable parameter of this name: `Some("")` if it has none, without its quotes if it is quoted (escapes stay as they are).
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        self.raw_pairs().filter(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).find_map(|(_, v)| utf8(unquote(v.unwrap_or_default())))
+        self.raw_pairs().filter(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).find_map(|(_, v)| readable(v).map(unquote))
     }
 
     pub fn has(&self, name: &str) -> bool {
-        self.raw_pairs().any(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
+        self.get(name).is_some()
     }
 
-    /// Name and value of each, in order, values as [`Params::get`] gives them.
+    /// Name and value of each readable one, in order, values as [`Params::get`] gives them.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        self.raw_pairs().filter_map(|(n, v)| Some((utf8(n)?, utf8(unquote(v.unwrap_or_default()))?)))
+        self.raw_pairs().filter_map(|(n, v)| Some((readable_name(n)?, unquote(readable(v)?))))
     }
 
     pub fn is_empty(&self) -> bool {
-        self.raw_pairs().next().is_none()
+        self.iter().next().is_none()
     }
 
     /// As written, without the leading `;`.
@@ -49,12 +50,22 @@ impl<'a> Params<'a> {
     }
 }
 
-/// Without the quotes of a quoted string.
-fn unquote(value: &[u8]) -> &[u8] {
-    match value {
-        [b'"', inner @ .., b'"'] => inner,
-        _ => value,
+fn readable_name(name: &[u8]) -> Option<&str> {
+    utf8(name).filter(|name| !name.contains('"'))
+}
+
+/// UTF-8, and quoted as a whole or not at all; an absent value reads as an empty one.
+fn readable(text: Option<&[u8]>) -> Option<&str> {
+    let text = text.unwrap_or_default();
+    match memchr::memchr(b'"', text) {
+        Some(at) if at > 0 || quoted_end(text) != Some(text.len()) => None,
+        _ => utf8(text),
     }
+}
+
+/// Without the quotes of a quoted string.
+fn unquote(value: &str) -> &str {
+    value.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(value)
 }
 
 struct RawPairs<'a> {
@@ -86,18 +97,14 @@ impl fmt::Debug for Params<'_> {
     }
 }
 
-/// Writes each as `;name=value`, quotes kept. One that is not UTF-8, or whose quotes do not close, is left out: it would swallow what is written after it.
+/// Writes each readable one as `;name=value`, quotes kept: an unclosed quote would swallow what is written after it.
 impl fmt::Display for Params<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, value) in self.raw_pairs() {
-            let value_fits = value.is_none_or(|value| memchr::memchr(b'"', value).is_none_or(|at| at == 0 && quoted_end(value) == Some(value.len())));
-            if name.contains(&b'"') || !value_fits {
-                continue;
-            }
-            match (utf8(name), value.map(utf8)) {
-                (Some(name), None) => write!(f, ";{name}")?,
-                (Some(name), Some(Some(value))) => write!(f, ";{name}={value}")?,
-                _ => {}
+            let (Some(name), Some(text)) = (readable_name(name), readable(value)) else { continue };
+            match value {
+                None => write!(f, ";{name}")?,
+                Some(_) => write!(f, ";{name}={text}")?,
             }
         }
         Ok(())
@@ -126,7 +133,8 @@ mod tests {
         assert!(Params::new(";;; ;").is_empty());
         assert_eq!(Params::new(";=x;a").iter().collect::<Vec<_>>(), [("a", "")]);
         assert_eq!(Params::new("a=\"unclosed;b=c").get("b"), None);
-        assert_eq!(Params::new("a=\"").get("a"), Some("\""));
+        assert_eq!(Params::new("a=\"").get("a"), None);
+        assert!(!Params::new("a=x\"y\"").has("a"));
         assert_eq!(Params::from_bytes(b"a=\xff;b=1").iter().collect::<Vec<_>>(), [("b", "1")]);
     }
 
