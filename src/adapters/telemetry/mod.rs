@@ -175,6 +175,12 @@ impl Telemetry {
     }
 }
 
+/// Facts taken out at once.
+const BATCH: usize = 256;
+
+/// Facts may gather for so long: waking this thread for each of them would cost the core more than making them.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// The thread's own.
 struct Rendering {
     log: Log,
@@ -187,10 +193,16 @@ struct Rendering {
 
 impl Rendering {
     fn run(mut self, mut facts: mpsc::Receiver<Item>) {
-        while let Some(item) = facts.blocking_recv() {
-            match item {
-                Item::Fact(fact) => self.render(fact),
-                Item::Flushed(done) => drop(done.try_send(())),
+        let mut batch = Vec::with_capacity(BATCH);
+        while facts.blocking_recv_many(&mut batch, BATCH) > 0 {
+            for item in batch.drain(..) {
+                match item {
+                    Item::Fact(fact) => self.render(fact),
+                    Item::Flushed(done) => drop(done.try_send(())),
+                }
+            }
+            if facts.is_empty() {
+                std::thread::sleep(GATHER);
             }
         }
     }
