@@ -28,6 +28,8 @@ enum Command {
     Explain(app::explain::Explain),
     /// Shows a whole call through the border on this machine: a simulated trunk, a simulated UM, TLS and SRTP on both legs.
     Quickstart(app::quickstart::Quickstart),
+    /// Asks a running border how it does: exit status 0 if it does well.
+    Health(app::health::Health),
     /// Makes certificates.
     Certs {
         #[command(subcommand)]
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Check(check) => printed(|out| app::check::check(&check, out)),
         Command::Explain(explain) => printed(|out| app::explain::explain(&explain, out)),
         Command::Quickstart(quickstart) => app::quickstart::run(&quickstart),
+        Command::Health(health) => printed(|out| app::health::health(&health, out)),
         Command::Certs { command: CertsCommand::Init { folder, names, days, overwrite } } => {
             let validity = std::time::Duration::from_secs(u64::from(days) * 86_400);
             printed(|out| init(out, &folder, &app::certs::Init { names, validity, overwrite }))

@@ -5,5 +5,6 @@ pub mod certs;
 pub mod check;
 pub mod explain;
 pub mod handshakes;
+pub mod health;
 pub mod quickstart;
 pub mod run;
