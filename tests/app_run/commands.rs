@@ -1,0 +1,79 @@
+//! Exit statuses of the commands that open no socket: 0 done as asked, 1 findings or a refusal, 2 cannot be used.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use crate::process::{Set, portcullis, um};
+
+fn shipped(set: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("policies").join(set)
+}
+
+fn run<A: AsRef<std::ffi::OsStr>>(arguments: &[A]) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } = portcullis().args(arguments).output().unwrap();
+    (status.code(), format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)))
+}
+
+#[test]
+fn check_tells_sound_broken_and_missing_apart() {
+    for set in ["quickstart", "exchange-2016", "unsecured-lab"] {
+        let (status, text) = run(&["check".into(), shipped(set)]);
+        assert_eq!(status, Some(0), "{set}: {text}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("border.toml"), "version = 1\nlistener = 3\ndrian = \"5s\"\n").unwrap();
+    let (status, text) = run(&["check".into(), folder.path().to_owned()]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("border.toml:2:") && text.contains("border.toml:3:") && text.contains("drain"), "all problems at once, with their places: {text}");
+    assert_eq!(run(&["check".into(), folder.path().join("nowhere")]).0, Some(2));
+}
+
+#[test]
+fn explain_tells_admitted_refused_and_unusable_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let message = folder.path().join("invite.sip");
+    let text = "INVITE sip:5000@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.2:5060;branch=z9hG4bK1\r\nMax-Forwards: 70\r\nFrom: <sip:2001@127.0.0.2>;tag=1\r\n\
+                To: <sip:5000@127.0.0.1>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\nContact: <sip:2001@127.0.0.2:5060>\r\nContent-Type: application/sdp\r\nContent-Length: 106\r\n\r\n\
+                v=0\r\no=- 1 1 IN IP4 127.0.0.2\r\ns=-\r\nc=IN IP4 127.0.0.2\r\nt=0 0\r\nm=audio 9000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n";
+    let body = text.split("\r\n\r\n").nth(1).unwrap().len();
+    fs::write(&message, text.replace("Content-Length: 106", &format!("Content-Length: {body}"))).unwrap();
+    let explain = |from: &str, message: &Path| run(&["explain", shipped("unsecured-lab").to_str().unwrap(), message.to_str().unwrap(), "--from", from]);
+    let (status, told) = explain("127.0.0.2", &message);
+    assert_eq!(status, Some(0), "{told}");
+    assert!(told.contains("hunt_group"), "{told}");
+    let (status, told) = explain("192.0.2.7", &message);
+    assert_eq!(status, Some(1), "{told}");
+    assert!(told.contains("peer.stranger_address"), "{told}");
+    assert_eq!(explain("127.0.0.2", &folder.path().join("nothing")).0, Some(2));
+    assert_eq!(run(&["explain"]).0, Some(2));
+}
+
+#[tokio::test]
+async fn run_does_not_start_on_a_broken_set_or_a_taken_port() {
+    let um = um().await;
+    let set = Set::new(&um, "", "");
+    let taken = TcpListener::bind(("127.0.0.1", set.sip)).unwrap();
+    let (status, text) = run(&["run".into(), set.path().to_owned()]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains(&set.sip.to_string()), "the address is named: {text}");
+    drop(taken);
+    set.write("hunt_groups.toml", "version = 1\n[[hunt_group]]\nname = \"a\"\npeer = \"nobody\"\ndial_plan = \"nothing\"\n");
+    let (status, text) = run(&["run".into(), set.path().to_owned()]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("nobody") && text.contains("nothing"), "all problems at once: {text}");
+}
+
+#[test]
+fn certificates_are_made_once_and_their_keys_are_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let init = ["certs", "init", folder.path().to_str().unwrap(), "--name", "um.example.test"];
+    assert_eq!(run(&init).0, Some(0));
+    let key = folder.path().join("um.example.test.key");
+    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    let first = fs::read(&key).unwrap();
+    let (status, text) = run(&init);
+    assert_eq!((status, fs::read(&key).unwrap() == first), (Some(0), true), "{text}");
+}

@@ -1,0 +1,8 @@
+//! The program as it is run: real processes on loopback, a simulated trunk and UM beside them.
+
+mod calls;
+mod commands;
+mod process;
+mod quickstart;
+mod reload;
+mod stop;

@@ -1,0 +1,198 @@
+//! A `portcullis run` of its own for each test: own folder, own ports, a simulated UM behind two redirects, no encryption.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use portcullis::simulator::trunk::{self, Call, Failure};
+use portcullis::simulator::um::{self, Um};
+use tempfile::TempDir;
+
+pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const GREETING: f64 = 1000.0;
+pub const CALLER: f64 = 440.0;
+
+pub fn portcullis() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_portcullis"))
+}
+
+/// A port nobody had a moment ago. What binds it next is our own child.
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).map(|address| address.port()).expect("a free port")
+}
+
+/// A folder with a policy set; not running yet.
+pub struct Set {
+    pub folder: TempDir,
+    pub sip: u16,
+    pub admin: u16,
+}
+
+impl Set {
+    /// Trunk at 127.0.0.1, UM at 127.0.0.3 to 5 (call router, service, worker), all on TCP. `border` is put at the top of border.toml.
+    pub fn new(um: &Um, border: &str, tables: &str) -> Set {
+        let set = Set { folder: tempfile::tempdir().expect("a folder"), sip: free_port(), admin: free_port() };
+        let media = u32::from(set.sip) % 200 * 100 + 30_000;
+        set.write(
+            "border.toml",
+            &format!(
+                "version = 1\nname = \"test\"\n{border}\n[[listener]]\nname = \"tcp\"\ntransport = \"tcp\"\naddress = \"127.0.0.1:{}\"\n\
+                 [media]\ninside = \"127.0.0.1\"\noutside = \"127.0.0.1\"\nports = [{media}, {}]\n[admin]\nlisten = \"127.0.0.1:{}\"\n\
+                 [records]\nfile = \"records.jsonl\"\n{tables}\n",
+                set.sip,
+                media + 99,
+                set.admin
+            ),
+        );
+        let peer = |name: &str, kind: &str, host: &str, port: u16| {
+            format!("[[peer]]\nname = \"{name}\"\nkind = \"{kind}\"\nhosts = \"{host}\"\ntransport = \"tcp\"\nport = {port}\nmode = \"unsecured\"\n")
+        };
+        let um_peer = |name: &str, kind: &str, at: SocketAddr| peer(name, kind, &at.ip().to_string(), at.port());
+        let peers = [
+            peer("trunk", "trunk", "127.0.0.1", 5060),
+            um_peer("router", "um-router", um.router),
+            um_peer("service", "um-server", um.service),
+            um_peer("worker", "um-server", um.worker),
+        ];
+        set.write("peers.toml", &format!("version = 1\n{}", peers.join("\n")));
+        set.write("um_pools.toml", "version = 1\n[[um_pool]]\nname = \"um\"\nrouters = [\"router\"]\nservers = [\"service\", \"worker\"]\n");
+        set.write("dial_plans.toml", "version = 1\n[[dial_plan]]\nname = \"um\"\ndigits = 4\nmode = \"unsecured\"\num_pool = \"um\"\n");
+        set.pilot("5000");
+        set
+    }
+
+    pub fn pilot(&self, pilot: &str) {
+        let group = format!("version = 1\n[[hunt_group]]\nname = \"voicemail\"\npeer = \"trunk\"\npilot = \"{pilot}\"\ndial_plan = \"um\"\n");
+        self.write("hunt_groups.toml", &group);
+    }
+
+    pub fn write(&self, file: &str, text: &str) {
+        fs::write(self.folder.path().join(file), text).expect("a file");
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts the border and waits until it is ready.
+    pub fn run(self) -> Border {
+        let log = self.folder.path().join("log");
+        let output = || Stdio::from(fs::File::options().create(true).append(true).open(&log).expect("a log"));
+        let child = portcullis().arg("run").arg(self.folder.path()).stdin(Stdio::null()).stdout(output()).stderr(output()).spawn().expect("portcullis");
+        let mut border = Border { child, set: self, log };
+        let ready = |border: &mut Border| border.door("/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"));
+        border.until("ready", ready);
+        border
+    }
+}
+
+/// A running border, ended when dropped.
+pub struct Border {
+    child: Child,
+    pub set: Set,
+    log: PathBuf,
+}
+
+impl Drop for Border {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Border {
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until something holds of it.
+    pub fn until(&mut self, what: &str, holds: impl Fn(&mut Border) -> bool) {
+        let limit = Instant::now() + PATIENCE;
+        while !holds(self) {
+            assert!(Instant::now() < limit, "never {what}:\n{}", self.log());
+            assert!(self.child.try_wait().expect("a child").is_none(), "ended before it was {what}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("kill");
+        assert!(sent.success());
+    }
+
+    pub fn ended(&mut self) -> ExitStatus {
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < limit, "it does not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.set.sip))
+    }
+
+    /// The admin door's whole answer; `None` while nobody opens.
+    pub fn door(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.set.admin)).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: border\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    /// A metric's value by its name and, if any, labels as exposed.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let answer = self.door("/metrics")?;
+        answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    pub fn records(&self) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(self.set.path().join("records.jsonl")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("a record is a line of JSON")).collect()
+    }
+
+    /// The newest of `count` records.
+    pub fn record(&mut self, count: usize) -> serde_json::Value {
+        self.until("done with its records", |border| border.records().len() >= count);
+        self.records().swap_remove(count - 1)
+    }
+
+    pub async fn call(&self, called: &str) -> Result<Call, Failure> {
+        let settings = trunk::Settings {
+            border: self.address(),
+            border_name: String::new(),
+            identity: None,
+            media: Ipv4Addr::LOCALHOST.into(),
+            caller: "2001".into(),
+            called: called.into(),
+            diversion: None,
+            says: CALLER,
+            listens: GREETING,
+        };
+        tokio::time::timeout(PATIENCE, trunk::call(settings)).await.expect("the border says nothing")
+    }
+}
+
+/// A simulated UM without encryption, at three addresses, since over TCP nothing but the address tells peers apart.
+pub async fn um() -> Um {
+    let at = |last: u8| SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0));
+    let settings = um::Settings {
+        router: at(3),
+        service: at(4),
+        worker: at(5),
+        identities: None,
+        media: Ipv4Addr::LOCALHOST.into(),
+        greeting: GREETING,
+        listens: CALLER,
+        ring: Duration::from_millis(50),
+    };
+    Um::start(settings).await.expect("a UM")
+}
