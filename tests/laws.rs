@@ -369,7 +369,7 @@ fn impurities(tokens: &[Token<'_>], named: &[(Vec<String>, usize)], crates: &BTr
             found.push((format!("the crate {first} belongs to the rim"), *line));
         }
         let is_impure = |bad: &&str| is_within(path, bad) || (full.ends_with("::*") && bad.starts_with(full.trim_end_matches('*')));
-        if IMPURE_PATHS.iter().any(|bad| is_impure(&bad)) || path.first().is_some_and(|first| first == "Instant" || first == "SystemTime") {
+        if IMPURE_PATHS.iter().any(is_impure) || path.first().is_some_and(|first| first == "Instant" || first == "SystemTime") {
             found.push((full, *line));
         }
     }

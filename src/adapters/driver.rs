@@ -26,13 +26,7 @@ const BATCH: usize = 128;
 
 /// Runs until both channels are closed. `traffic` is bounded by its sender; `commands` carries everything that must not be lost: answers of DNS
 /// and of the media plane, reloads, the operator.
-pub async fn drive<T: Into<Input>>(
-    mut core: Core,
-    clock: Clock,
-    rim: impl Rim,
-    mut traffic: mpsc::Receiver<T>,
-    mut commands: mpsc::UnboundedReceiver<Input>,
-) {
+pub async fn drive<T: Into<Input>>(mut core: Core, clock: Clock, rim: impl Rim, mut traffic: mpsc::Receiver<T>, mut commands: mpsc::UnboundedReceiver<Input>) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut closed = false;
     while !closed {

@@ -1,6 +1,6 @@
 //! The composition root: settings become a running border. Everything is loaded and checked before the first socket opens.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -178,7 +178,7 @@ impl Border {
     }
 
     /// Takes a policy set and its certificates into force, all or nothing. Listeners stay as they are: what they would need a restart for is told.
-    pub fn reload(&mut self, folder: &PathBuf) -> Result<Vec<String>, StartError> {
+    pub fn reload(&mut self, folder: &Path) -> Result<Vec<String>, StartError> {
         let (settings, warnings) = config::load(folder).map_err(|problems| StartError(vec![problems.to_string()]))?;
         let credentials = Credentials::load(&settings.tls).map_err(|problems| StartError(problems.iter().map(ToString::to_string).collect()))?;
         self.loads += 1;
@@ -302,4 +302,3 @@ fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'stati
     }
     parts
 }
-

@@ -37,7 +37,11 @@ pub fn connect_back(flow: &Flow, port: u16, peer: &Peer) -> Connect {
 pub fn response(request: &Message, flow: &Flow, status: u16, to_tag: Option<&str>) -> Builder {
     let mut reply = Builder::response(status, phrase(status));
     for (index, value) in request.values(HeaderName::Via).enumerate() {
-        if index == 0 { reply.header("Via", stamped(value, request, flow)) } else { reply.header("Via", value) };
+        if index == 0 {
+            reply.header("Via", stamped(value, request, flow))
+        } else {
+            reply.header("Via", value)
+        };
     }
     if let Some(from) = request.first(HeaderName::From) {
         reply.header("From", from);

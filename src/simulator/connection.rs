@@ -37,9 +37,8 @@ impl Identity {
         }
         let roots = Arc::new(roots);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
-            .build()
-            .map_err(|error| broken("CA", &error))?;
+        let verifier =
+            rustls::server::WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build().map_err(|error| broken("CA", &error))?;
         let server = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| broken("TLS", &error))?
@@ -140,7 +139,11 @@ pub fn response(request: &Message, status: u16, tag: &str) -> Builder {
     for (name, header) in [("From", HeaderName::From), ("To", HeaderName::To), ("Call-ID", HeaderName::CallId), ("CSeq", HeaderName::CSeq)] {
         let value = request.first(header).unwrap_or_default();
         let untagged = header == HeaderName::To && status > 100 && request.to().is_ok_and(|to| to.tag().is_none());
-        if untagged { reply.header(name, [value, b";tag=", tag.as_bytes()].concat()) } else { reply.header(name, value) };
+        if untagged {
+            reply.header(name, [value, b";tag=", tag.as_bytes()].concat())
+        } else {
+            reply.header(name, value)
+        };
     }
     reply
 }

@@ -9,7 +9,6 @@ pub mod connection;
 pub mod description;
 pub mod g711;
 
-
-pub mod voice;
 pub mod trunk;
 pub mod um;
+pub mod voice;

@@ -87,8 +87,7 @@ impl Um {
     pub async fn start(settings: Settings) -> io::Result<Um> {
         let settings = Arc::new(settings);
         let (taken_in, taken) = watch::channel(Vec::new());
-        let listeners =
-            [TcpListener::bind(settings.router).await?, TcpListener::bind(settings.service).await?, TcpListener::bind(settings.worker).await?];
+        let listeners = [TcpListener::bind(settings.router).await?, TcpListener::bind(settings.service).await?, TcpListener::bind(settings.worker).await?];
         let [router, service, worker] = [listeners[0].local_addr()?, listeners[1].local_addr()?, listeners[2].local_addr()?];
         let roles = [Role::Redirects(service), Role::Redirects(worker), Role::Works];
         let identities: [Option<Identity>; 3] = match &settings.identities {

@@ -30,7 +30,11 @@ pub fn peers(written: &[written::Peer], listeners: &[Listener], findings: &Findi
         let (Some(name), Some(kind), Some(transport)) = (name, &entry.kind, &entry.transport) else { continue };
         if kind.value.is_um() && transport.value == Transport::Udp {
             // A warning only: other voicemail servers do speak UDP.
-            findings.warning(transport.at, format!("UM peer \"{name}\" on UDP: Exchange UM speaks TCP and TLS only"), "write transport = \"tls\" or \"tcp\" if it is Exchange");
+            findings.warning(
+                transport.at,
+                format!("UM peer \"{name}\" on UDP: Exchange UM speaks TCP and TLS only"),
+                "write transport = \"tls\" or \"tcp\" if it is Exchange",
+            );
         }
         let peer = Peer {
             name,
