@@ -38,6 +38,7 @@ fn peer(index: u32, kind: PeerKind) -> Arc<Peer> {
         suites: Suite::ALL.to_vec(),
         diversion_trusted: true,
         identity_trusted: true,
+        mutual: true,
         probe: None,
     })
 }

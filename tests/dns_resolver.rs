@@ -233,6 +233,7 @@ fn peer(name: &str, host: &str, port: Option<u16>, transport: Transport) -> Arc<
         suites: Vec::new(),
         diversion_trusted: false,
         identity_trusted: false,
+        mutual: true,
         probe: None,
     })
 }

@@ -98,6 +98,7 @@ fn peer(name: &str, kind: PeerKind, address: &str, transport: Transport, mode: S
         suites: Suite::ALL.to_vec(),
         diversion_trusted: false,
         identity_trusted: false,
+        mutual: true,
         probe: None,
     })
 }

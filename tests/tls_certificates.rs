@@ -11,6 +11,7 @@ use net_border::*;
 use portcullis::adapters::net::{Limits, NetEvent};
 use portcullis::adapters::tls::{self, Credentials, KeyPairFiles};
 use portcullis::app::certs::{Authority, Eku, Issued, Leaf, authority, authority_between, self_signed};
+use portcullis::policy::settings::{Peer, SecurityMode};
 use portcullis::policy::verdict::Reason;
 use portcullis::signaling::event::{Route, TransportError};
 use portcullis::sip::Transport::Tls;
@@ -199,6 +200,27 @@ async fn clients_prove_themselves_or_stay_outside() {
 }
 
 /// A server that shows this certificate, demands none, and answers one request. Returns what it has read.
+/// TLS without mutual: an unsecured peer may call in without a certificate, known by its address alone; one it shows must still be its own.
+#[tokio::test]
+async fn an_unsecured_peer_may_come_without_a_certificate() {
+    let lab = Laboratory::new();
+    let ca = lab.write("peer-ca.pem", lab.theirs.certificate());
+    let um = Peer { mutual: false, mode: SecurityMode::Unsecured, ..peer("um", Tls, V4, &[PEER]) };
+    let mut border = Border::with(&[(Tls, V4)], &[um], Limits::default(), tls_settings(lab.own(), &[("um", ca)])).await;
+    let both = [&rustls::version::TLS13, &rustls::version::TLS12];
+    let mut stream = client(&lab, border.address(0), None, &both).await.unwrap();
+    stream.write_all(&request(1)).await.unwrap();
+    match border.event().await {
+        NetEvent::Received { flow, .. } => {
+            let identity = flow.tls.as_ref().unwrap();
+            assert!(identity.names.is_empty() && identity.trusted_for.is_empty() && identity.version.starts_with("TLS"), "{identity:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let wrong = lab.theirs.issue(&Leaf::named("other.example.org")).unwrap();
+    assert_eq!(gets_in(&lab, &mut border, Some(&wrong), &both).await, Err(Some(Reason::StrangerCertificate)));
+}
+
 async fn serve_once(listener: &TcpListener, shows: &Issued) -> std::io::Result<Vec<u8>> {
     let (chain, key) = chain(shows);
     let config = rustls::ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();

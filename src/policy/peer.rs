@@ -193,7 +193,7 @@ pub fn recognise<'a>(table: &'a PeerTable, flow: &Flow) -> Result<&'a Arc<Peer>,
     }
     if flow.transport == Transport::Tls {
         let identity = flow.tls.as_deref();
-        candidates.retain(|peer| identity.is_some_and(|identity| proves(identity, peer)));
+        candidates.retain(|peer| identity.is_some_and(|identity| proves(identity, peer) || needs_no_proof(identity, peer)));
         if candidates.is_empty() {
             return Err(Reason::StrangerCertificate);
         }
@@ -210,6 +210,11 @@ pub fn recognise<'a>(table: &'a PeerTable, flow: &Flow) -> Result<&'a Arc<Peer>,
 /// one of the peer's names (exact, RFC 5922 §7.2: no wildcards).
 pub fn proves(identity: &TlsIdentity, peer: &Peer) -> bool {
     identity.trusted_for.contains(&peer.name) && identity.names.iter().any(|name| peer.tls_names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name)))
+}
+
+/// A peer that may call in without a certificate, and did. One that showed a certificate is held to it.
+fn needs_no_proof(identity: &TlsIdentity, peer: &Peer) -> bool {
+    !peer.mutual && identity.names.is_empty() && identity.trusted_for.is_empty()
 }
 
 /// The trusted peer behind a flow, or a stranger; with what was compared.

@@ -79,6 +79,8 @@ pub struct Peer {
     pub mode: SecurityMode,
     /// Names one of which the peer's certificate must carry (SAN), lower case. Never empty for TLS: `config` defaults it to the host names.
     pub tls_names: Vec<Arc<str>>,
+    /// The peer must show its certificate when it calls in over TLS. Only an unsecured peer may do without, and is then known by its address alone.
+    pub mutual: bool,
     /// The listener whose address and certificate we use towards this peer.
     pub listener: Option<Arc<str>>,
     pub latch: LatchPolicy,

@@ -166,6 +166,7 @@ fn peer(scene: &Scene, party: Party, kind: PeerKind) -> Arc<Peer> {
         suites: Suite::ALL.to_vec(),
         diversion_trusted: true,
         identity_trusted: true,
+        mutual: true,
         probe: None,
     })
 }

@@ -40,6 +40,7 @@ pub fn peer(name: &str, transport: Transport, host: IpAddr, tls_names: &[&str]) 
         suites: Vec::new(),
         diversion_trusted: false,
         identity_trusted: false,
+        mutual: true,
         probe: None,
     }
 }

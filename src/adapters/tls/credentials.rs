@@ -107,7 +107,7 @@ impl Credentials {
         trust::chains(&trusted.anchors, leaf, between, now, purpose, self.algorithms())
     }
 
-    /// For one inbound connection: mutual TLS in which one of `candidates` must prove itself. `None`: the listener has no certificate.
+    /// For one inbound connection: TLS in which one of `candidates` must prove itself, unless one of them may come without a certificate. `None`: the listener has no certificate.
     pub fn server(self: &Arc<Self>, listener: ListenerId, candidates: &[Arc<Peer>]) -> Option<Arc<ServerConfig>> {
         let special = match candidates {
             [only] => self.peers.get(&only.name).and_then(|trust| trust.own.as_ref()),

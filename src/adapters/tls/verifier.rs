@@ -1,5 +1,6 @@
 //! The two questions of a handshake: is this client one of the peers that live at its address, is this server the one we meant to reach
-//! (RFC 5922 §7, §8). Both always demand a certificate; neither can be told to accept less.
+//! (RFC 5922 §7, §8). A server must always show a certificate; a client too, unless an unsecured peer that lives at its address may do without.
+//! Whatever is shown must verify; neither can be told to accept less.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,6 +31,10 @@ impl ClientCertVerifier for ClientIsPeer {
     /// None: whom we trust is nobody's business, and clients send what they have.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.candidates.iter().all(|peer| peer.mutual)
     }
 
     fn verify_client_cert(&self, leaf: &CertificateDer<'_>, between: &[CertificateDer<'_>], now: UnixTime) -> Result<ClientCertVerified, Error> {

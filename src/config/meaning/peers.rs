@@ -49,6 +49,7 @@ pub fn peers(written: &[written::Peer], listeners: &[Listener], findings: &Findi
             latch: entry.latch.as_ref().map(|latch| latch.value).unwrap_or_default(),
             suites: suites(entry),
             diversion_trusted: entry.diversion.unwrap_or(false),
+            mutual: mutual(entry, findings),
             identity_trusted: entry.identity.unwrap_or(kind.value.is_um()),
             probe: entry.probe,
         };
@@ -72,6 +73,19 @@ fn check_mode(entry: &written::Peer, findings: &Findings) {
     let by_default = if entry.mode.is_none() { " (the default)" } else { "" };
     let what = format!("mode {}{by_default} on transport {}", mode_name(mode), transport.value.uri_token());
     findings.problem(place(entry.mode.as_ref(), transport.at), what, "write transport = \"tls\", or mode = \"unsecured\" if calls may travel in clear");
+}
+
+/// TLS without a certificate of the client proves nothing about it, so it is no more than unsecured.
+fn mutual(entry: &written::Peer, findings: &Findings) -> bool {
+    let Some(mutual) = &entry.mutual else { return true };
+    let is_tls = entry.transport.as_ref().is_none_or(|transport| transport.value == Transport::Tls);
+    let unsecured = entry.mode.as_ref().is_some_and(|mode| mode.value == SecurityMode::Unsecured);
+    if !mutual.value && !is_tls {
+        findings.problem(mutual.at, "mutual on a peer that is not TLS", "remove it, or write transport = \"tls\"");
+    } else if !mutual.value && !unsecured {
+        findings.problem(mutual.at, "mutual = false on a peer that is more than unsecured", "remove it, or write mode = \"unsecured\"");
+    }
+    mutual.value
 }
 
 fn tls_names(entry: &written::Peer, findings: &Findings) -> Vec<Arc<str>> {

@@ -43,6 +43,7 @@ pub struct Peer {
     pub suites: Option<Vec<Written<Suite>>>,
     pub diversion: Option<bool>,
     pub identity: Option<bool>,
+    pub mutual: Option<Written<bool>>,
     pub status: PeerStatus,
     pub probe: Option<Duration>,
 }
@@ -72,6 +73,7 @@ fn read_peer(table: Table<'_, '_>) -> Peer {
         suites: table.choices("suites", &SUITES),
         diversion: table.flag("diversion").map(|flag| flag.value),
         identity: table.flag("identity").map(|flag| flag.value),
+        mutual: table.flag("mutual"),
         status: table.choice("status", &STATUSES).map(|status| status.value).unwrap_or_default(),
         probe: table.duration("probe", Duration::from_secs(1), Duration::from_secs(3600)).map(|probe| probe.value),
     };
