@@ -248,12 +248,7 @@ impl Lab {
     }
 
     pub fn sdp_saying(&self, party: Party, port: u16, attributes: &str) -> String {
-        match self.mode {
-            SecurityMode::Secured => {
-                sdp_with(party, port, "RTP/SAVP", &format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{}\n{attributes}", key_of(party, port)))
-            }
-            _ => sdp_with(party, port, "RTP/AVP", attributes),
-        }
+        describe(self.mode, party, port, attributes)
     }
 
     /// Silence until everything has timed out: then every call has its record and nothing is held.
@@ -449,8 +444,12 @@ pub fn sdp(party: Party, port: u16) -> String {
     sdp_with(party, port, "RTP/AVP", "a=sendrecv\n")
 }
 
-pub fn srtp(party: Party, port: u16, key: &str) -> String {
-    sdp_with(party, port, "RTP/SAVP", &format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}\na=sendrecv\n"))
+/// A description as the mode wants it.
+pub fn describe(mode: SecurityMode, party: Party, port: u16, attributes: &str) -> String {
+    match mode {
+        SecurityMode::Secured => sdp_with(party, port, "RTP/SAVP", &format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{}\n{attributes}", key_of(party, port))),
+        SecurityMode::Unsecured | SecurityMode::SipSecured => sdp_with(party, port, "RTP/AVP", attributes),
+    }
 }
 
 pub fn sdp_with(party: Party, port: u16, profile: &str, attributes: &str) -> String {

@@ -1,11 +1,13 @@
 //! Call flows on the pure core with virtual time: RFC 3665, RFC 5359 and the border's own, as scripts between two parties.
 
+mod agent;
 mod basic;
 mod cancel;
 mod delayed_offer;
 mod failover;
 mod forking;
 mod lab;
+mod lossy;
 mod modify;
 mod redirect;
 mod release;
