@@ -69,6 +69,10 @@ pub struct Leg {
     pub was_up: bool,
     /// A BYE came or went.
     pub bye: bool,
+    /// A BYE came.
+    pub told: bool,
+    /// What our BYE was answered with; 0: nothing.
+    pub bye_status: u16,
     /// 2xx sent to INVITEs, and whether their ACK came.
     pub accepted: Vec<(u32, bool)>,
     cancelled: bool,
@@ -152,6 +156,8 @@ impl Agent {
             state: State::Early,
             was_up: false,
             bye: false,
+            told: false,
+            bye_status: 0,
             accepted: Vec::new(),
             cancelled: false,
             last_rseq: 0,
@@ -341,6 +347,9 @@ impl Agent {
             return self.invite_responded(now, index, leg, message);
         }
         self.clients[index].done |= status >= 200;
+        if cseq.method == Method::Bye {
+            self.legs[leg].bye_status = status;
+        }
     }
 
     fn invite_responded(&mut self, now: Time, index: usize, leg: usize, message: &Message) {
@@ -455,7 +464,8 @@ impl Agent {
                 }
             }
             (Some(leg), Method::Bye) => {
-                (self.legs[leg].state, self.legs[leg].bye) = (State::Ended, true);
+                let leg = &mut self.legs[leg];
+                (leg.state, leg.bye, leg.told) = (State::Ended, true, true);
                 self.reply(now, index, 200, "", "");
             }
             (Some(_), Method::Update) if !self.servers[index].request.body().is_empty() => {
@@ -480,6 +490,8 @@ impl Agent {
             state: State::Early,
             was_up: false,
             bye: false,
+            told: false,
+            bye_status: 0,
             accepted: Vec::new(),
             cancelled: false,
             last_rseq: 0,

@@ -111,6 +111,7 @@ impl World {
             for leg in agent.legs.iter().filter(|leg| leg.was_up) {
                 let story = || format!("seed {seed}: {:?} {leg:#?}\n{}", agent.party, self.lab.ladder());
                 assert!(leg.state == State::Ended && leg.bye, "a dialog is left: {}", story());
+                assert!(leg.told || leg.bye_status != 481, "the border had forgotten the dialog without a BYE: {}", story());
                 for (cseq, acked) in &leg.accepted {
                     assert!(*acked || leg.bye, "2xx to {cseq} INVITE was neither acknowledged nor ended: {}", story());
                 }
