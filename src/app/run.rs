@@ -76,7 +76,7 @@ async fn serve(mut border: Border, folder: PathBuf) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn reload(border: &mut Border, folder: &PathBuf) {
+fn reload(border: &mut Border, folder: &std::path::Path) {
     match border.reload(folder) {
         Ok(told) => {
             for line in told {

@@ -88,6 +88,20 @@ for transport in u1 t1; do
     check "200 calls ($transport): the records" records "$SET/records.jsonl" $COUNT "all([x.reason == 'call.normal' for x in newest[-200:]])"
     stop "$UM"
 done
+# What each side was sent, headers and bodies, tells nothing of the other.
+start um-seen lab timeout 60 sipp -sf "$HERE/sipp/um.xml" -i 127.0.0.3 -p 5062 -t t1 -key contact "127.0.0.3:5062;transport=tcp" -m 1 -nostdin \
+    -trace_msg -message_file "$WORK/um.messages"
+UM=$PID
+listening lab 5062
+check "a call, every message written down" caller call u1 -trace_msg -message_file "$WORK/caller.messages"
+check "its UM side" ended "$UM"
+stop "$UM"
+check "the caller was sent messages" grep -q "^Contact: .*127.0.0.1" "$WORK/caller.messages"
+check "the UM side too" grep -q "^Contact: .*127.0.0.1" "$WORK/um.messages"
+refuses "the caller never sees the UM side's address" grep -F 127.0.0.3 "$WORK/caller.messages"
+refuses "the UM side never sees the caller's address" grep -F 127.0.0.2 "$WORK/um.messages"
+refuses "nor the caller's Call-ID" grep -F "$(sed -n 's/^Call-ID: //p' "$WORK/caller.messages" | head -n 1 | tr -d '\r')" "$WORK/um.messages"
+
 stop "$BORDER"
 check "no panic" fails grep -q panicked "$WORK/border.log"
 verdict

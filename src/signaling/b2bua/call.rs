@@ -184,6 +184,8 @@ pub struct Candidate {
     pub address: Option<SocketAddr>,
 }
 
+// One in each call, and for most of its setup the large one: a box would only add an allocation.
+#[allow(clippy::large_enum_variant)]
 pub enum Attempt {
     Idle,
     Locating { id: LocateId, candidate: Candidate },
