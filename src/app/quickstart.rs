@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::app::border::Border;
 use crate::app::certs;
 use crate::config;
+use crate::signaling::fact::CallId;
 use crate::simulator::connection::Identity;
 use crate::simulator::trunk::{self, Failure};
 use crate::simulator::um::{self, Taken, Um};
@@ -240,11 +241,32 @@ async fn stay(folder: &Path, border: &Border) -> io::Result<()> {
     println!(
         "\nCall in with a softphone on this machine: to sip:{PILOT}@{LOOPBACK}:{TRUNK_PORT} over TLS with mandatory SRTP (SDES), showing the certificate\n\
          {} with its key beside it, trusting {}.\n\
-         Metrics: http://{}/metrics   Call records: {}\nCtrl-C ends it.",
+         Each call's ladder is printed when it ends. Metrics: http://{}/metrics   Call records: {}\nCtrl-C ends it.",
         certs.join("trunk.quickstart.test.pem").display(),
         certs.join("ca.pem").display(),
         border.admin().map(|address| address.to_string()).unwrap_or_default(),
         folder.join("records.jsonl").display()
     );
-    tokio::signal::ctrl_c().await
+    let mut shown = border.telemetry.ladders().last().copied();
+    let mut clock = tokio::time::interval(Duration::from_millis(250));
+    loop {
+        tokio::select! {
+            stopped = tokio::signal::ctrl_c() => return stopped,
+            _ = clock.tick() => shown = show_ended(border, shown),
+        }
+    }
+}
+
+/// Prints the ladders of calls that have ended since `shown`, in order; the last one printed.
+fn show_ended(border: &Border, shown: Option<CallId>) -> Option<CallId> {
+    let mut last = shown;
+    for call in border.telemetry.ladders().into_iter().filter(|call| Some(*call) > shown) {
+        match border.telemetry.ladder(call) {
+            Some(ladder) if ladder.contains("= ended by") => println!("\n{ladder}"),
+            // Still going on: it and those after it come later.
+            _ => break,
+        }
+        last = Some(call);
+    }
+    last
 }
