@@ -94,6 +94,7 @@ pub struct Lab {
     pub locates: Vec<(portcullis::signaling::event::LocateId, portcullis::signaling::event::LocateQuery)>,
     pub transport: Transport,
     pub mode: SecurityMode,
+    pub settings: Arc<Settings>,
     /// The media plane answers Close with a report at once.
     pub media_answers: bool,
     next_branch: u64,
@@ -229,7 +230,8 @@ impl Lab {
             retry_after: 30,
         });
         Lab {
-            core: Core::new(settings, set, table, [42; 32]),
+            core: Core::new(settings.clone(), set, table, [42; 32]),
+            settings,
             now: Time::from_millis(1_000_000),
             sent: VecDeque::new(),
             media: Vec::new(),

@@ -143,7 +143,9 @@ fn callee(dice: &mut Dice, party: Party, transport: Transport) -> Script {
 
 fn world(seed: u64, scene: Scene, weather: Weather) -> World {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    (0..8).for_each(|_| drop(dice.roll()));
+    for _ in 0..8 {
+        dice.roll();
+    }
     let (transport, mode) = (scene.transport, scene.mode);
     let caller = Script {
         reliable: dice.chance(50),

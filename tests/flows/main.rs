@@ -9,6 +9,7 @@ mod forking;
 mod lab;
 mod lossy;
 mod modify;
+mod random;
 mod redirect;
 mod release;
 mod reliable;
