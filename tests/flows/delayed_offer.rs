@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portcullis::policy::verdict::Reason;
-use portcullis::sip::{HeaderName, Method};
+use portcullis::sip::Method;
 
 use crate::lab::{Callee, Caller, Lab, Party, Scene, hang_up};
 

@@ -112,6 +112,8 @@ pub struct Scene {
     pub outcalls: bool,
     /// The routers are known by name, to be located.
     pub router_by_name: bool,
+    /// Media ports of ours.
+    pub ports: (u16, u16),
 }
 
 impl Default for Scene {
@@ -124,6 +126,7 @@ impl Default for Scene {
             admission: AdmissionLimits::default(),
             outcalls: true,
             router_by_name: false,
+            ports: (20_000, 20_999),
         }
     }
 }
@@ -220,7 +223,7 @@ impl Lab {
             media: MediaSettings {
                 outside: vec![[192, 0, 2, 1].into()],
                 inside: vec![[198, 51, 100, 1].into()],
-                ports: (20_000, 20_999),
+                ports: scene.ports,
                 silence: Some(Duration::from_secs(60)),
             },
             timers: Timers::default(),

@@ -99,8 +99,9 @@ fn salvaged(bytes: &[u8]) -> Option<Message> {
     const KEPT: [HeaderName; 5] = [HeaderName::Via, HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq];
     let head = bytes.get(..bytes.len().min(SALVAGE))?;
     let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).skip_while(|line| line.is_empty());
-    let start = lines.next()?;
-    let mut kept = [start, b"\r\n"].concat();
+    // Of the start line only the method counts for a response; the rest may be what is broken.
+    let method = lines.next()?.split(|byte| *byte == b' ').next().filter(|method| !method.starts_with(b"SIP/"))?;
+    let mut kept = [method, b" sip:salvaged.invalid SIP/2.0\r\n"].concat();
     for line in lines.take_while(|line| !line.is_empty()).take(64) {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
         if KEPT.contains(&HeaderName::from_bytes(name.trim_ascii())) && line.len() > name.len() {
@@ -115,7 +116,7 @@ fn salvaged(bytes: &[u8]) -> Option<Message> {
 }
 
 /// As much of a broken message as is looked at.
-const SALVAGE: usize = 8192;
+const SALVAGE: usize = 65_536;
 
 fn stateless(border: &mut Border, message: &Message, flow: &Flow, route: Route, status: u16) {
     let tag = border.mint.tag();

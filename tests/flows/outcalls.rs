@@ -1,0 +1,90 @@
+//! Calls from a UM server out to the trunk: message playback on a phone, find-me. The same chapters the other way round.
+
+use std::time::Duration;
+
+use portcullis::policy::verdict::Reason;
+use portcullis::sip::{HeaderName, Method};
+
+use crate::lab::{ALLOW, Callee, Caller, Lab, Party, Scene};
+
+fn dialled(lab: &mut Lab) -> (Caller, Callee) {
+    let mut caller = Caller::new(lab, Party::Server, "2001");
+    caller.from = "<sip:1000@198.51.100.30>".into();
+    let offer = lab.sdp(Party::Server, 6000);
+    caller.invite(lab, ALLOW, &offer);
+    lab.response_to(Party::Server, 100);
+    let invite = lab.request_to(Party::Trunk, Method::Invite);
+    (caller, Callee::new(Party::Trunk, invite, "phone"))
+}
+
+#[test]
+fn um_calls_a_phone_and_either_side_hangs_up() {
+    for scene in Scene::everywhere() {
+        for phone_hangs_up in [true, false] {
+            let mut lab = Lab::new(scene.clone());
+            let (mut caller, mut callee) = dialled(&mut lab);
+            assert!(callee.invite.message.request_uri().is_some_and(|uri| uri.starts_with("sip:2001@192.0.2.10")));
+            assert!(!callee.invite.text().contains("198.51.100"), "nothing of the inside is seen outside\n{}", callee.invite.text());
+            callee.answer(&mut lab, 180, "", "");
+            lab.response_to(Party::Server, 180);
+            let answer = lab.sdp(Party::Trunk, 4000);
+            callee.answer(&mut lab, 200, ALLOW, &answer);
+            lab.request_to(Party::Trunk, Method::Ack);
+            let accepted = lab.response_to(Party::Server, 200);
+            assert!(accepted.sdp().contains("198.51.100.1") && !accepted.sdp().contains("192.0.2"), "media inside is on the inside address");
+            caller.learn(&accepted);
+            caller.ack(&mut lab, "");
+            lab.nothing_sent();
+            let (from, to) = if phone_hangs_up { (Party::Trunk, Party::Server) } else { (Party::Server, Party::Trunk) };
+            if phone_hangs_up {
+                callee.next(&mut lab, "BYE", "", "")
+            } else {
+                caller.next(&mut lab, "BYE", "", "")
+            }
+            lab.response_to(from, 200);
+            let bye = lab.request_to(to, Method::Bye);
+            lab.answer(to, &bye, 200, "", "", "");
+            lab.finish();
+            assert_eq!((&*lab.records()[0].a.peer, lab.records()[0].reason), ("server", Reason::NormalClearing));
+        }
+    }
+}
+
+#[test]
+fn a_phone_may_ring_longer_than_a_um_server() {
+    let mut lab = Lab::new(Scene::default());
+    let (_, callee) = dialled(&mut lab);
+    lab.pass(Duration::from_secs(20));
+    lab.nothing_to(Party::Server);
+    lab.sent.clear();
+    callee.answer(&mut lab, 180, "", "");
+    lab.response_to(Party::Server, 180);
+    lab.pass(Duration::from_secs(100));
+    lab.nothing_sent();
+    callee.answer(&mut lab, 486, "", "");
+    lab.request_to(Party::Trunk, Method::Ack);
+    assert!(lab.response_to(Party::Server, 486).header(HeaderName::Reason).is_empty());
+    lab.finish();
+}
+
+#[test]
+fn without_a_gateway_there_is_no_way_out() {
+    let mut lab = Lab::new(Scene { outcalls: false, ..Scene::default() });
+    let mut caller = Caller::new(&mut lab, Party::Server, "2001");
+    let offer = lab.sdp(Party::Server, 6000);
+    caller.invite(&mut lab, "", &offer);
+    lab.response_to(Party::Server, 100);
+    lab.response_to(Party::Server, 404);
+    lab.finish();
+}
+
+#[test]
+fn a_call_router_places_no_calls() {
+    let mut lab = Lab::new(Scene::default());
+    let mut caller = Caller::new(&mut lab, Party::Router, "2001");
+    let offer = lab.sdp(Party::Router, 6000);
+    caller.invite(&mut lab, "", &offer);
+    lab.response_to(Party::Router, 100);
+    lab.response_to(Party::Router, 403);
+    lab.finish();
+}

@@ -1,0 +1,213 @@
+//! When something runs out, falls silent or is taken away: media ports and sockets, silence, budgets, the graceful stop, peers that move.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis::media::control::{self, Command as MediaCommand, StreamId};
+use portcullis::policy::settings::AdmissionLimits;
+use portcullis::policy::verdict::Reason;
+use portcullis::signaling::event::{Command, Event};
+use portcullis::signaling::fact::What;
+use portcullis::sip::{HeaderName, Method};
+
+use crate::lab::{Caller, Lab, Party, Scene, Sent, established, hang_up, invited, peer_table, policy_set};
+
+fn stream(lab: &Lab) -> StreamId {
+    lab.media.iter().find_map(|command| if let MediaCommand::Open { stream, .. } = command { Some(*stream) } else { None }).expect("a stream was opened")
+}
+
+#[test]
+fn media_sockets_that_cannot_be_opened() {
+    for scene in Scene::everywhere() {
+        let mut lab = Lab::new(scene);
+        let (_, callee) = invited(&mut lab, "");
+        callee.answer(&mut lab, 180, "", "");
+        lab.response_to(Party::Trunk, 180);
+        let stream = stream(&lab);
+        lab.handle(Event::Media(control::Event::OpenFailed { stream, error: "in use".into() }));
+        lab.request_to(Party::Router, Method::Cancel);
+        assert_eq!(lab.response_to(Party::Trunk, 503).header(HeaderName::RetryAfter), "30");
+        lab.finish();
+        assert_eq!(lab.records()[0].reason, Reason::MediaPorts);
+    }
+}
+
+#[test]
+fn no_media_ports_left_and_none_lost() {
+    let mut lab = Lab::new(Scene { ports: (20_000, 20_003), ..Scene::default() });
+    let (mut first, one) = established(&mut lab);
+    let (mut second, two) = established(&mut lab);
+    for _ in 0..5 {
+        let mut caller = Caller::new(&mut lab, Party::Trunk, "1000");
+        let offer = lab.sdp(Party::Trunk, 4000);
+        caller.invite(&mut lab, "", &offer);
+        lab.response_to(Party::Trunk, 100);
+        lab.response_to(Party::Trunk, 503);
+        lab.nothing_sent();
+    }
+    assert_eq!(lab.core.holdings().ports, 4);
+    second.next(&mut lab, "BYE", "", "");
+    lab.response_to(Party::Trunk, 200);
+    let bye = lab.request_to(two.party, Method::Bye);
+    lab.answer(two.party, &bye, 200, "", "", "");
+    hang_up(&mut lab, &mut first, &one);
+}
+
+#[test]
+fn a_silent_call_is_released_but_not_one_on_hold() {
+    for scene in Scene::everywhere() {
+        let mut lab = Lab::new(scene);
+        let (mut caller, callee) = established(&mut lab);
+        let stream = stream(&lab);
+        let hold = lab.sdp_saying(Party::Trunk, 4000, "a=sendonly\n");
+        caller.next(&mut lab, "UPDATE", "", &hold);
+        let carried = lab.request_to(Party::Router, Method::Update);
+        let answer = lab.sdp_saying(Party::Router, 6000, "a=recvonly\n");
+        lab.answer(Party::Router, &carried, 200, "", "", &answer);
+        lab.response_to(Party::Trunk, 200);
+        let since = lab.now;
+        lab.handle(Event::Media(control::Event::Silent { stream, since }));
+        lab.nothing_sent();
+        let resume = lab.sdp(Party::Trunk, 4000);
+        caller.next(&mut lab, "UPDATE", "", &resume);
+        let carried = lab.request_to(Party::Router, Method::Update);
+        let answer = lab.sdp(Party::Router, 6000);
+        lab.answer(Party::Router, &carried, 200, "", "", &answer);
+        lab.response_to(Party::Trunk, 200);
+        lab.handle(Event::Media(control::Event::Silent { stream, since }));
+        lab.request_to(Party::Trunk, Method::Bye);
+        lab.request_to(callee.party, Method::Bye);
+        lab.finish();
+        assert_eq!(lab.records()[0].reason, Reason::MediaSilent);
+    }
+}
+
+#[test]
+fn the_record_waits_for_the_media_planes_report() {
+    let mut lab = Lab::new(Scene::default());
+    lab.media_answers = false;
+    let (mut caller, _) = established(&mut lab);
+    let stream = stream(&lab);
+    caller.next(&mut lab, "BYE", "", "");
+    lab.response_to(Party::Trunk, 200);
+    let bye = lab.request_to(Party::Router, Method::Bye);
+    lab.answer(Party::Router, &bye, 200, "", "", "");
+    assert!(lab.records().is_empty());
+    assert_eq!(lab.core.holdings().ports, 2);
+    let report = control::Report { a: control::SideReport { received: 7, ..Default::default() }, ..Default::default() };
+    lab.handle(Event::Media(control::Event::Closed { stream, report: Box::new(report) }));
+    assert_eq!(lab.records()[0].media.as_ref().map(|report| report.a.received), Some(7));
+    lab.finish();
+}
+
+fn limited(limits: AdmissionLimits, reason: Reason) {
+    let mut lab = Lab::new(Scene { admission: limits, ..Scene::default() });
+    let (mut first, callee) = established(&mut lab);
+    let mut caller = Caller::new(&mut lab, Party::Trunk, "1000");
+    let offer = lab.sdp(Party::Trunk, 4000);
+    caller.invite(&mut lab, "", &offer);
+    lab.response_to(Party::Trunk, 100);
+    assert_eq!(lab.response_to(Party::Trunk, 503).header(HeaderName::RetryAfter), "30");
+    lab.nothing_sent();
+    hang_up(&mut lab, &mut first, &callee);
+    assert_eq!(lab.records()[0].reason, reason);
+    // There is room again.
+    let (mut third, callee) = established(&mut lab);
+    hang_up(&mut lab, &mut third, &callee);
+}
+
+#[test]
+fn budgets_of_calls_and_rate() {
+    limited(AdmissionLimits { calls: Some(1), ..Default::default() }, Reason::CallLimit);
+    limited(AdmissionLimits { calls_per_peer: Some(1), ..Default::default() }, Reason::PeerCallLimit);
+    limited(AdmissionLimits { rate: Some(1), ..Default::default() }, Reason::RateLimit);
+}
+
+#[test]
+fn a_graceful_stop_lets_calls_end_and_then_ends_them() {
+    for scene in Scene::everywhere() {
+        let mut lab = Lab::new(scene);
+        let (mut staying, _) = established(&mut lab);
+        let (mut leaving, callee) = established(&mut lab);
+        let (_, ringing) = invited(&mut lab, "");
+        lab.handle(Event::Command(Command::Drain));
+        let mut caller = Caller::new(&mut lab, Party::Trunk, "1000");
+        let offer = lab.sdp(Party::Trunk, 4000);
+        caller.invite(&mut lab, "", &offer);
+        lab.response_to(Party::Trunk, 100);
+        assert_eq!(lab.response_to(Party::Trunk, 503).header(HeaderName::RetryAfter), "30");
+        // What is up goes on: it may change, and it may end.
+        staying.next(&mut lab, "UPDATE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        ringing.answer(&mut lab, 180, "", "");
+        lab.response_to(Party::Trunk, 180);
+        leaving.next(&mut lab, "BYE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        let bye = lab.request_to(callee.party, Method::Bye);
+        lab.answer(callee.party, &bye, 200, "", "", "");
+        lab.sent.clear();
+        lab.pass(Duration::from_secs(29));
+        lab.sent.clear();
+        lab.pass(Duration::from_millis(1100));
+        let to_trunk: Vec<Sent> = lab.drain_to(Party::Trunk);
+        assert!(to_trunk.iter().any(|sent| sent.message.method() == Some(&Method::Bye)), "the call that stayed");
+        assert!(to_trunk.iter().any(|sent| sent.status() == 503), "the call that rang");
+        let to_router = lab.drain_to(Party::Router);
+        let said = |method: Method| to_router.iter().any(|sent| sent.message.method() == Some(&method));
+        assert!(said(Method::Bye) && said(Method::Cancel));
+        lab.finish();
+        assert_eq!(lab.facts.iter().filter(|fact| matches!(fact.what, What::Drained)).count(), 1);
+        assert_eq!(lab.records().iter().filter(|record| record.reason == Reason::Shutdown).count(), 2);
+    }
+}
+
+#[test]
+fn a_peer_that_moves_in_the_middle_of_a_call_is_followed_and_the_old_place_is_a_stranger() {
+    let mut lab = Lab::new(Scene::default());
+    let (mut caller, mut callee) = established(&mut lab);
+    let mut set = policy_set(&Scene::default());
+    for peer in &mut set.peers {
+        // The router is now where a stranger was.
+        if &*peer.name == "router" {
+            Arc::make_mut(peer).hosts = vec![portcullis::policy::settings::PeerHost::Address(Party::Stranger.address())];
+        }
+    }
+    lab.handle(Event::Peers(Arc::new(peer_table(2, &set))));
+    callee.next(&mut lab, "OPTIONS", "", "");
+    lab.nothing_sent();
+    callee.party = Party::Stranger;
+    callee.next(&mut lab, "OPTIONS", "", "");
+    lab.response_to(Party::Stranger, 200);
+    caller.next(&mut lab, "BYE", "", "");
+    lab.response_to(Party::Trunk, 200);
+    let bye = lab.request_to(Party::Stranger, Method::Bye);
+    lab.answer(Party::Stranger, &bye, 200, "", "", "");
+    lab.finish();
+}
+
+#[test]
+fn a_peer_taken_out_in_the_middle_of_a_call_is_not_heard_any_more() {
+    let mut lab = Lab::new(Scene::default());
+    let (mut caller, mut callee) = established(&mut lab);
+    let mut set = policy_set(&Scene::default());
+    set.peers.retain(|peer| &*peer.name != "router");
+    lab.handle(Event::Peers(Arc::new(peer_table(2, &set))));
+    callee.next(&mut lab, "BYE", "", "");
+    lab.nothing_sent();
+    caller.next(&mut lab, "BYE", "", "");
+    lab.response_to(Party::Trunk, 200);
+    lab.request_to(Party::Router, Method::Bye);
+    lab.finish();
+}
+
+#[test]
+fn every_call_released_at_once() {
+    let mut lab = Lab::new(Scene::default());
+    for _ in 0..3 {
+        established(&mut lab);
+    }
+    lab.handle(Event::Command(Command::ReleaseAll));
+    let byes = lab.sent.iter().filter(|sent| sent.message.method() == Some(&Method::Bye)).count();
+    assert_eq!(byes, 6);
+    lab.finish();
+}
