@@ -7,6 +7,7 @@
 pub mod finding;
 mod meaning;
 mod near_miss;
+#[allow(clippy::disallowed_methods)]
 pub mod source;
 mod table;
 mod written;
