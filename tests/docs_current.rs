@@ -1,0 +1,140 @@
+//! The documents say what the program is: `docs/reasons.md` is written from the code, and no key, metric or field of a record is left out of the others.
+//!
+//! `BLESS=1 cargo test --test docs_current` writes `docs/reasons.md` anew.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use portcullis::policy::verdict::{Fault, Reason};
+
+fn at(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(at(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn fault(fault: Fault) -> &'static str {
+    match fault {
+        Fault::None => "nobody",
+        Fault::Peer => "peer",
+        Fault::Policy => "policy",
+        Fault::Resource => "resource",
+        Fault::Us => "us",
+    }
+}
+
+fn reasons() -> String {
+    let mut page = String::from(
+        "# Reasons\n\n\
+         Every refused request and every ended call has one reason. Its code is stable: it stands in the log, in metrics (`reason`), in call records and in\n\
+         what `portcullis explain` prints. This page is written by `BLESS=1 cargo test --test docs_current` from `src/policy/verdict.rs`, and a test keeps it so.\n\n\
+         *Fault* says where to look. **peer**: the other side did it. **policy**: the policy set says so. **resource**: something ran out or could not be\n\
+         reached. **us**: the border itself is the cause, as when it is shut down. **nobody**: all is well.\n\n\
+         *Status* is what the peer that asked is told, a bare SIP status without our reason. Where a call that is already up ends, both sides get a BYE instead, and for\n\
+         a call the called side refused, that side's status is passed on, or the general one of its class where it is about our request only. \"none\" is silence: a stranger's datagram is dropped, a stranger's connection is closed.\n\n\
+         | code | fault | status | meaning |\n|---|---|---|---|\n",
+    );
+    let mut all = Reason::ALL.to_vec();
+    all.sort_by_key(|reason| reason.code());
+    for reason in all {
+        let status = reason.status().map_or("none".to_owned(), |status| status.to_string());
+        writeln!(page, "| `{}` | {} | {status} | {} |", reason.code(), fault(reason.fault()), reason.meaning()).unwrap();
+    }
+    page
+}
+
+#[test]
+fn reasons_are_current() {
+    let path = "docs/reasons.md";
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(at(path), reasons()).unwrap();
+    }
+    assert!(text(path) == reasons(), "{path} is not what the code says: run BLESS=1 cargo test --test docs_current and read what changed");
+}
+
+/// The quoted words that follow any of these in a source file.
+fn quoted_after(source: &str, openings: &[&str]) -> BTreeSet<String> {
+    let mut words = BTreeSet::new();
+    for opening in openings {
+        for (start, _) in source.match_indices(opening) {
+            let word: String = source[start + opening.len()..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            words.insert(word);
+        }
+    }
+    words
+}
+
+fn assert_named(page: &str, words: &BTreeSet<String>, least: usize) {
+    assert!(words.len() >= least, "only {words:?} were found in the code: has its form changed?");
+    let content = text(page);
+    let missing: Vec<&String> = words.iter().filter(|word| !content.contains(&format!("`{word}`"))).collect();
+    assert!(missing.is_empty(), "{page} does not name {missing:?}");
+}
+
+#[test]
+fn every_key_of_a_policy_set_is_documented() {
+    let mut keys = BTreeSet::new();
+    for file in ["border", "peers", "plans", "mod"] {
+        let source = text(&format!("src/config/written/{file}.rs"));
+        for method in ["text", "texts", "required_text", "required_texts", "some_texts", "choice", "choices", "required_choice"] {
+            keys.extend(quoted_after(&source, &[&format!("table.{method}(\""), &format!("root.{method}(\"")]));
+        }
+        for method in ["integer", "required_integer", "flag", "duration", "pair"] {
+            keys.extend(quoted_after(&source, &[&format!("table.{method}(\""), &format!("root.{method}(\"")]));
+        }
+        keys.extend(quoted_after(&source, &["budget(\""]));
+    }
+    assert_named("docs/configuration.md", &keys, 55);
+    let configuration = text("docs/configuration.md");
+    for table in ["listener", "media", "limits", "timers", "admin", "log", "records", "dns", "peer", "um_pool", "dial_plan", "hunt_group"] {
+        assert!(configuration.contains(&format!("[{table}]")), "docs/configuration.md has no [{table}]");
+    }
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let names = quoted_after(&text("src/adapters/telemetry/metrics.rs"), &["\"portcullis_"]);
+    let names = names.into_iter().map(|name| format!("portcullis_{name}")).collect();
+    assert_named("docs/operating.md", &names, 25);
+}
+
+#[test]
+fn every_field_of_a_call_record_is_documented() {
+    fn walk(value: &serde_json::Value, keys: &mut BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(object) => {
+                for (key, value) in object {
+                    keys.insert(key.clone());
+                    walk(value, keys);
+                }
+            }
+            serde_json::Value::Array(array) => array.iter().for_each(|value| walk(value, keys)),
+            _ => {}
+        }
+    }
+    let mut keys = BTreeSet::new();
+    walk(&serde_json::from_str(&text("tests/golden/record.json")).unwrap(), &mut keys);
+    assert_named("docs/operating.md", &keys, 40);
+}
+
+/// Files the documents name must be there.
+#[test]
+fn links_lead_somewhere() {
+    let mut pages = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned(), "CONTRIBUTING.md".to_owned(), "CHANGELOG.md".to_owned()];
+    pages.extend(fs::read_dir(at("docs")).unwrap().map(|entry| format!("docs/{}", entry.unwrap().file_name().to_string_lossy())));
+    for page in pages.iter().filter(|page| page.ends_with(".md")) {
+        let content = text(page);
+        let folder = at(page).parent().unwrap().to_path_buf();
+        for (start, _) in content.match_indices("](") {
+            let target: String = content[start + 2..].chars().take_while(|c| !matches!(c, ')' | '#' | ' ')).collect();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            assert!(folder.join(&target).exists(), "{page} links to {target}, which is not there");
+        }
+    }
+}
