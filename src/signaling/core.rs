@@ -18,7 +18,7 @@ use crate::signaling::border::{Border, Timer};
 use crate::signaling::event::{Action, Command, Event, LocateError, LocateId, Target, TransportError};
 use crate::signaling::fact::{CallId, What};
 use crate::signaling::settings::Settings;
-use crate::signaling::transaction::{ClientKey, Incoming, Output};
+use crate::signaling::transaction::{ClientKey, Incoming, Output, ServerKey};
 use crate::signaling::transport;
 use crate::sip::{Limits, Message, Method};
 use crate::time::Time;
@@ -167,6 +167,7 @@ impl Core {
             }
             Incoming::Cancel { cancel, invite } => {
                 note(&mut self.border, call, false);
+                let invite = invite.filter(|key| self.may_cancel(peer, *key));
                 let call = invite.and_then(|key| self.border.servers.get(&key).copied());
                 let status = if invite.is_some() { 200 } else { 481 };
                 // §9.2: with the tag of the INVITE's own answers.
@@ -357,6 +358,12 @@ impl Core {
         let to = message.to().ok()?;
         let (call, side) = *self.border.tags.get(to.tag()?)?;
         self.calls.get(&call)?.is_spoken_for_by(side, peer).then_some((call, side))
+    }
+
+    /// Whether a CANCEL for the INVITE of `invite` comes from a peer that has a part in its call.
+    fn may_cancel(&self, peer: &Peer, invite: ServerKey) -> bool {
+        let call = self.border.servers.get(&invite).and_then(|call| self.calls.get(call));
+        call.is_none_or(|call| call.is_spoken_for_by(control::Side::A, peer) || call.is_spoken_for_by(control::Side::B, peer))
     }
 
     /// Whether a response comes from whom the request went to. What is no longer known of is left to the transactions.

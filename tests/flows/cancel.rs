@@ -108,6 +108,20 @@ fn after_our_200_it_changes_nothing() {
 }
 
 #[test]
+fn by_somebody_else_it_is_not_known() {
+    let mut lab = Lab::new(Scene::default().with_routers(&["router"]));
+    let (caller, callee) = invited(&mut lab, "");
+    callee.answer(&mut lab, 180, "", "");
+    lab.response_to(Party::Trunk, 180);
+    let cancel = caller.text(&lab, "CANCEL", caller.cseq, "", "");
+    lab.receive(Party::Spare, &cancel);
+    lab.response_to(Party::Spare, 481);
+    lab.nothing_sent();
+    callee.answer(&mut lab, 486, "", "");
+    lab.finish();
+}
+
+#[test]
 fn of_an_unknown_invite_is_told_so() {
     let mut lab = Lab::new(Scene::default());
     let mut caller = Caller::new(&mut lab, Party::Trunk, "1000");
@@ -118,9 +132,7 @@ fn of_an_unknown_invite_is_told_so() {
 
 #[test]
 fn while_the_target_is_being_located() {
-    let mut scene = Scene::default();
-    scene.router_by_name = true;
-    let mut lab = Lab::new(scene);
+    let mut lab = Lab::new(Scene { router_by_name: true, ..Scene::default() });
     let mut caller = Caller::new(&mut lab, Party::Trunk, "1000");
     let offer = lab.sdp(Party::Trunk, 4000);
     caller.invite(&mut lab, "", &offer);

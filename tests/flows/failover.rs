@@ -133,6 +133,24 @@ fn the_given_up_target_answers_late_and_is_turned_away() {
     hang_up(&mut lab, &mut caller, &spare);
 }
 
+#[test]
+fn early_media_of_one_target_is_no_answer_of_the_next() {
+    for scene in Scene::everywhere() {
+        let mut lab = Lab::new(scene.with_routers(&["router", "spare"]));
+        let (_, callee) = invited(&mut lab, "");
+        let early = lab.sdp(Party::Router, 6000);
+        callee.answer(&mut lab, 183, "", &early);
+        lab.response_to(Party::Trunk, 183);
+        callee.answer(&mut lab, 503, "", "");
+        let invite = lab.request_to(Party::Spare, Method::Invite);
+        lab.answer(Party::Spare, &invite, 200, "um9", "", "");
+        lab.request_to(Party::Spare, Method::Ack);
+        lab.request_to(Party::Spare, Method::Bye);
+        lab.response_to(Party::Trunk, 488);
+        lab.finish();
+    }
+}
+
 fn by_name() -> (Lab, Caller) {
     let mut lab = Lab::new(Scene { router_by_name: true, ..Scene::secured() });
     let mut caller = Caller::new(&mut lab, Party::Trunk, "1000");

@@ -17,5 +17,6 @@ mod release;
 mod reliable;
 mod resources;
 mod rfc3665;
+mod script;
 mod security;
 mod session_timer;

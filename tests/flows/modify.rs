@@ -74,6 +74,36 @@ fn the_called_side_holds_and_resumes() {
 }
 
 #[test]
+fn a_consultation_one_call_on_hold_while_another_is_made() {
+    everywhere(|lab, caller, _| {
+        let say = |lab: &Lab, attributes: &str, version: &str| lab.sdp_saying(Party::Trunk, 4000, attributes).replace(" 71 1 ", &format!(" 71 {version} "));
+        let (offer, answer) = (say(lab, "a=sendonly\n", "2"), lab.sdp_saying(Party::Router, 6000, "a=recvonly\n"));
+        reinvite_from_caller(lab, caller, &offer, &answer);
+        let (mut second, other) = established(lab);
+        second.next(lab, "BYE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        let bye = lab.request_to(Party::Router, Method::Bye);
+        assert_eq!(bye.header(HeaderName::CallId), other.invite.header(HeaderName::CallId));
+        lab.answer(Party::Router, &bye, 200, "", "", "");
+        let (offer, answer) = (say(lab, "a=sendrecv\n", "3"), lab.sdp(Party::Router, 6000));
+        reinvite_from_caller(lab, caller, &offer, &answer);
+        assert_eq!(held(lab), [(Side::A, true), (Side::A, false)]);
+    });
+}
+
+#[test]
+fn info_without_end_is_not_carried_without_end() {
+    let mut lab = Lab::new(Scene::default());
+    let (mut caller, callee) = established(&mut lab);
+    for _ in 0..40 {
+        caller.next(&mut lab, "INFO", "", "");
+    }
+    assert_eq!(lab.drain_to(Party::Router).len(), 16);
+    assert_eq!(lab.drain_to(Party::Trunk).len(), 24);
+    hang_up(&mut lab, &mut caller, &callee);
+}
+
+#[test]
 fn hold_of_the_old_kind_with_no_address() {
     let mut lab = Lab::new(Scene::default());
     let (mut caller, callee) = established(&mut lab);

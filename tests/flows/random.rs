@@ -268,7 +268,7 @@ impl Chaos {
 
     /// A request in the dialog of something the border said, seen from the other end.
     fn inside(&mut self, which: usize, method: &str, cseq: u32, extra: &str, body: usize, from: usize) {
-        let request = which % 2 == 0;
+        let request = which.is_multiple_of(2);
         let Some(said) = self.said(which, request) else { return };
         let party = self.speaker(said.to, from);
         self.serial += 1;
@@ -277,7 +277,7 @@ impl Chaos {
         if !from_value.contains(";tag=") {
             from_value.push_str(";tag=a");
         }
-        let via = if matches!(method, "CANCEL" | "ACK") && !request && cseq % 2 == 0 {
+        let via = if matches!(method, "CANCEL" | "ACK") && !request && cseq.is_multiple_of(2) {
             format!("Via: {}\n", said.header(HeaderName::Via))
         } else {
             format!("Via: SIP/2.0/{} {}:5060;branch=z9hG4bKinside{}\n", self.scene.transport.via_token(), party.address(), self.serial)

@@ -229,7 +229,7 @@ fn responses_of_a_peer_that_was_not_asked_are_not_heard() {
         let accepted = lab.response_to(Party::Trunk, 200);
         caller.learn(&accepted);
         caller.ack(&mut lab, "");
-        assert_eq!(callee.invite.header(HeaderName::Contact).contains("192.0.2.1:5060"), true);
+        assert!(callee.invite.header(HeaderName::Contact).contains("192.0.2.1:5060"));
         hang_up(&mut lab, &mut caller, &callee);
     }
 }

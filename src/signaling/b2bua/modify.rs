@@ -147,9 +147,15 @@ pub fn agreed(border: &mut Border, now: Time, call: &mut Call) {
     }
 }
 
+/// Requests of one call under way from leg to leg; more at once is no conversation.
+const WAITING: usize = 16;
+
 /// INFO and the like: carried with their body, answered with the other side's status.
 fn relay(border: &mut Border, now: Time, call: &mut Call, side: Side, request: ServerRequest, method: Method) {
     let id = call.id;
+    if call.waiting.len() >= WAITING {
+        return refuse(border, now, &request, Reason::ServerBusy);
+    }
     let Some((_, other)) = call.legs(side) else { return refuse(border, now, &request, Reason::NoSuchDialog) };
     let owner = ClientOwner::Relayed { call: id, side: other.side, method: method.clone(), reply: request.key };
     let kind = request.message.content_type().map(str::to_owned);

@@ -172,7 +172,10 @@ fn answered(border: &mut Border, now: Time, call: &mut Call, key: ClientKey, flo
     let delayed = call.hunt().is_some_and(|hunt| hunt.offer.is_none());
     let sdp = if delayed { delayed_offer(border, now, call, message) } else { early_answer(border, now, call, message) };
     let repeated = call.hunt().and_then(|hunt| hunt.answer.take());
+    // What an earlier target answered is nothing to go by.
+    let unanswered = call.media.pending(Side::A);
     let sdp = match sdp {
+        Ok(_) if !delayed && unanswered => Err(Reason::MediaUnacceptable),
         // An answer given reliably stands, whichever fork brings the 2xx; an early one counts if no other comes (RFC 6337 §3.1.1).
         Ok(new) if !delayed && (new.is_none() || answer::is_given(&call.a)) => repeated.ok_or(Reason::MediaUnacceptable).map(Some),
         Ok(None) => Err(Reason::MediaUnacceptable),
