@@ -149,7 +149,7 @@ impl Core {
         }
         let Ok(via) = message.top_via() else { return };
         let route = transport::reply_route(flow, &via, peer);
-        let incoming = self.border.transactions.received_request(now, &message, flow, route);
+        let incoming = self.border.transactions.received_request(now, &message, &peer.name, flow, route);
         let dialog = self.dialog_of(&message, peer);
         let call = dialog.map(|(call, _)| call);
         let note = |border: &mut Border, call: Option<CallId>, retransmission: bool| {

@@ -57,9 +57,9 @@ impl Server {
 }
 
 impl Transactions {
-    /// `reply`: where answers go (§18.2.2, RFC 3581).
-    pub fn received_request(&mut self, now: Time, message: &Message, flow: &Arc<Flow>, reply: Route) -> Incoming {
-        let Some(identity) = self.matching.request(message) else { return Incoming::Malformed };
+    /// `peer`: whom the flow was found to be. `reply`: where answers go (§18.2.2, RFC 3581).
+    pub fn received_request(&mut self, now: Time, message: &Message, peer: &str, flow: &Arc<Flow>, reply: Route) -> Incoming {
+        let Some(identity) = self.matching.request(message, peer) else { return Incoming::Malformed };
         let known = self.by_request.get(&identity.transaction).map(|&key| ServerKey(key));
         match (identity.kind, known) {
             (Kind::Ack, Some(key)) => self.received_ack(now, key),

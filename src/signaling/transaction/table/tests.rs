@@ -39,6 +39,9 @@ fn remote() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 7], 5070))
 }
 
+/// Whose requests these are.
+const PEER: &str = "trunk";
+
 fn udp() -> Route {
     Route::Datagram { listener: ListenerId(0), remote: remote() }
 }
@@ -95,7 +98,7 @@ impl World {
 
     fn take(&mut self, now: u64, request: &str) -> Incoming {
         let flow = self.flow.clone();
-        self.table.received_request(ms(now), &parse(request), &flow, udp())
+        self.table.received_request(ms(now), &parse(request), PEER, &flow, udp())
     }
 
     fn take_new(&mut self, now: u64, request: &str) -> ServerKey {
@@ -195,7 +198,7 @@ fn timers_are_those_of_table_4() {
         world.hear(0, &answer(&options, 200, "x"));
         assert_eq!(times(&world.run(100_000), "client ended"), if reliable { none } else { &[5_000] });
         // G and H, then I, L and J.
-        let request = |world: &mut World, text: &str| match world.table.received_request(ms(0), &parse(text), &world.flow.clone(), route.clone()) {
+        let request = |world: &mut World, text: &str| match world.table.received_request(ms(0), &parse(text), PEER, &world.flow.clone(), route.clone()) {
             Incoming::New(key) => key,
             other => panic!("{other:?}"),
         };

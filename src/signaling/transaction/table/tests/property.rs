@@ -117,7 +117,7 @@ fn step(world: &mut World, watch: &mut Watch, now: &mut Time, step: Step) {
         Step::Abandon(client) if !watch.clients.is_empty() => world.table.abandon(*now, watch.clients[client % watch.clients.len()].0),
         Step::Incoming { which, method, branch } => {
             let message = parse(&their_request(which, method, branch));
-            match world.table.received_request(*now, &message, &world.flow.clone(), udp()) {
+            match world.table.received_request(*now, &message, PEER, &world.flow.clone(), udp()) {
                 Incoming::New(key) | Incoming::Merged(key) | Incoming::Cancel { cancel: key, .. } => assert!(watch.servers.insert(key), "a key twice"),
                 Incoming::Absorbed | Incoming::Ack | Incoming::Overload => {}
                 Incoming::Malformed => panic!("none of these is"),

@@ -231,9 +231,23 @@ fn answers_follow_the_newest_copy_of_the_request() {
     let mut world = World::new();
     let key = world.take_new(0, THEIR_INVITE);
     let flow = world.flow.clone();
-    world.table.received_request(ms(500), &parse(THEIR_INVITE), &flow, tcp());
+    world.table.received_request(ms(500), &parse(THEIR_INVITE), PEER, &flow, tcp());
     world.respond(600, key, 180);
     assert!(matches!(&world.outputs()[..], [Output::Transmit { route: Route::Connect(_), .. }]));
+}
+
+#[test]
+fn another_peer_neither_takes_nor_cancels_what_it_copies() {
+    let mut world = World::new();
+    let key = world.take_new(0, THEIR_INVITE);
+    let flow = world.flow.clone();
+    let mut other = |text: &str| world.table.received_request(ms(100), &parse(text), "another", &flow, tcp());
+    let cancel = THEIR_INVITE.replace("INVITE", "CANCEL");
+    assert!(matches!(other(&cancel), Incoming::Cancel { invite: None, .. }));
+    assert!(!matches!(other(THEIR_INVITE), Incoming::Absorbed), "its answers would go where the copy came from");
+    world.outputs();
+    world.respond(600, key, 180);
+    assert!(matches!(&world.outputs()[..], [Output::Transmit { route: Route::Datagram { .. }, .. }]));
 }
 
 #[test]
@@ -248,7 +262,7 @@ fn what_has_no_identity_is_malformed() {
         assert_ne!(text, OPTIONS);
         let Ok(message) = Message::parse(Bytes::from(text), &Limits::default()) else { continue };
         let flow = world.flow.clone();
-        assert_eq!(world.table.received_request(ms(0), &message, &flow, udp()), Incoming::Malformed);
+        assert_eq!(world.table.received_request(ms(0), &message, PEER, &flow, udp()), Incoming::Malformed);
     }
     assert_eq!(world.table.counts(), (0, 0));
 }
