@@ -1,8 +1,9 @@
 //! The composition root: settings become a running border. Everything is loaded and checked before the first socket opens.
 
+use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,13 +16,15 @@ use crate::adapters::driver::{self, Input};
 use crate::adapters::media::MediaPlane;
 use crate::adapters::net::{NetEvent, Network};
 use crate::adapters::telemetry::{Anchor, Metrics, Sink, Telemetry};
-use crate::adapters::tls::{CredentialStore, Credentials};
+use crate::adapters::tls::{self, CredentialStore, Credentials};
 use crate::app::handshakes::Handshakes;
+use crate::app::vitals;
 use crate::config;
 use crate::policy::flow::ListenerId;
 use crate::signaling::core::Core;
 use crate::signaling::event::{Action, Command, Event};
 use crate::signaling::fact::What;
+use crate::signaling::settings::{Listener, MediaSettings};
 
 /// Events of the network that may wait for the core; above it datagrams are dropped and streams made to wait.
 const TRAFFIC: usize = 8192;
@@ -50,22 +53,30 @@ pub struct Border {
     commands: mpsc::UnboundedSender<Input>,
     drained: watch::Receiver<bool>,
     driver: tokio::task::JoinHandle<()>,
+    /// Closed when the driver has ended, however it did.
+    alive: watch::Receiver<()>,
     admin: Option<Admin>,
     state: Arc<State>,
+    /// In force. Of the parts that a reload cannot change: as they run.
     settings: config::Settings,
     loads: u64,
 }
 
-/// What `/readyz` tells.
+/// What the admin door tells. It must not keep alive what `Border::stop` ends.
 struct State {
     draining: AtomicBool,
     metrics: Metrics,
     resolver: Arc<PeerResolver>,
+    network: Weak<Network>,
+    media: Weak<MediaPlane>,
+    credentials: Arc<CredentialStore>,
 }
 
 impl View for State {
     fn metrics(&self) -> String {
-        self.metrics.exposition()
+        let (network, media) = (self.network.upgrade(), self.media.upgrade());
+        let (counts, counters) = (network.map(|network| network.counts()), media.map(|media| media.counters()));
+        self.metrics.exposition() + &vitals::exposition(counts.as_ref(), counters.as_ref(), self.credentials.current().certificates())
     }
 
     fn ready(&self) -> Result<(), &'static str> {
@@ -125,7 +136,11 @@ impl Border {
     pub async fn start(settings: config::Settings) -> Result<Border, StartError> {
         let clock = Clock::start();
         let credentials = Credentials::load(&settings.tls).map_err(|problems| StartError(problems.iter().map(ToString::to_string).collect()))?;
+        for line in vitals::warnings(credentials.certificates()) {
+            tracing::warn!("{line}");
+        }
         let credentials = Arc::new(CredentialStore::new(credentials));
+        check_media_addresses(&settings.signaling.media)?;
         let anchor = Anchor { time: crate::time::Time::ZERO, wall: clock.began() };
         let (sink, telemetry) = Telemetry::start(settings.telemetry.clone(), anchor).map_err(|error| failed("call records", &error))?;
         let (commands, commands_in) = mpsc::unbounded_channel();
@@ -150,13 +165,25 @@ impl Border {
         let core = Core::new(Arc::new(signaling), settings.policy.clone(), table.load_full(), seed);
         let (drained_in, drained) = watch::channel(false);
         let rim = Rim { network: network.clone(), media: media.clone(), locator, sink, commands: commands.clone(), drained: drained_in };
-        let driver = tokio::spawn(driver::drive(core, clock, rim, traffic_in, commands_in));
+        let (alive_in, alive) = watch::channel(());
+        let driver = tokio::spawn(async move {
+            driver::drive(core, clock, rim, traffic_in, commands_in).await;
+            drop(alive_in);
+        });
 
         let telemetry = Arc::new(telemetry);
-        let state = Arc::new(State { draining: AtomicBool::new(false), metrics: telemetry.metrics(), resolver: resolver.clone() });
+        let state = State {
+            draining: AtomicBool::new(false),
+            metrics: telemetry.metrics(),
+            resolver: resolver.clone(),
+            network: Arc::downgrade(&network),
+            media: Arc::downgrade(&media),
+            credentials: credentials.clone(),
+        };
+        let state = Arc::new(state);
         let admin = Admin::start(settings.admin.clone(), state.clone()).await.map_err(|error| failed("admin listener", &error))?;
         let media = Some(media);
-        Ok(Border { clock, telemetry, network, media, resolver, credentials, commands, drained, driver, admin, state, settings, loads: 1 })
+        Ok(Border { clock, telemetry, network, media, resolver, credentials, commands, drained, driver, alive, admin, state, settings, loads: 1 })
     }
 
     pub fn settings(&self) -> &config::Settings {
@@ -177,24 +204,31 @@ impl Border {
         self.resolver.settled().await;
     }
 
+    /// Returns if the signalling core has ended by itself, which only a fault of ours can bring about: nothing works any more then.
+    pub async fn died(&self) {
+        // Nothing is ever sent: it closes, or waits.
+        let _ = self.alive.clone().changed().await;
+    }
+
     /// Takes a policy set and its certificates into force, all or nothing. Listeners stay as they are: what they would need a restart for is told.
     pub fn reload(&mut self, folder: &Path) -> Result<Vec<String>, StartError> {
-        let (settings, warnings) = config::load(folder).map_err(|problems| StartError(vec![problems.to_string()]))?;
+        let (mut settings, warnings) = config::load(folder).map_err(|problems| StartError(vec![problems.to_string()]))?;
+        settings.tls.listeners = certificates_of_running(&self.settings.signaling.listeners, &self.settings.tls, &settings.tls);
         let credentials = Credentials::load(&settings.tls).map_err(|problems| StartError(problems.iter().map(ToString::to_string).collect()))?;
+        check_media_addresses(&settings.signaling.media)?;
         self.loads += 1;
         let settings = settings.numbered(self.loads);
         let mut told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        told.extend(vitals::warnings(credentials.certificates()));
         told.extend(restart_needed(&self.settings, &settings).into_iter().map(|part| format!("{part} changed: takes effect at the next start")));
+        let settings = as_running(settings, &self.settings);
         self.credentials.swap(credentials);
         let mut signaling = settings.signaling.clone();
-        signaling.listeners = self.settings.signaling.listeners.clone();
         take_bound_addresses(&mut signaling, &self.network.bound());
         self.resolver.policies(settings.policy.clone());
         // The driver outlives every reload; were it gone, the border would be too.
         let _ = self.commands.send(Input::Event(Event::Policies(settings.policy.clone(), Arc::new(signaling))));
-        let kept = self.settings.signaling.listeners.clone();
         self.settings = settings;
-        self.settings.signaling.listeners = kept;
         self.telemetry.reopen();
         Ok(told)
     }
@@ -271,6 +305,42 @@ fn media_plane(settings: &config::Settings, clock: &Clock, commands: &mpsc::Unbo
     MediaPlane::start(settings.media.clone(), clock.anchor(), events).map_err(|error| failed("media plane", &error))
 }
 
+/// Certificates go by a listener's number, and the listeners in force keep theirs whatever order a new set writes them in: each gets what the set
+/// writes for its name, or, where that is no longer written, keeps what it has.
+fn certificates_of_running(running: &[Listener], now: &tls::Settings, written: &tls::Settings) -> Vec<tls::ListenerCertificate> {
+    let of = |listener: &Listener| {
+        let new = written.listeners.iter().find(|certificate| certificate.name == listener.name);
+        let certificate = new.or_else(|| now.listeners.iter().find(|certificate| certificate.listener == listener.id))?;
+        Some(tls::ListenerCertificate { listener: listener.id, ..certificate.clone() })
+    };
+    running.iter().filter_map(of).collect()
+}
+
+/// With the parts that a reload cannot change as they run, so that the next reload compares with what is in force.
+fn as_running(mut settings: config::Settings, running: &config::Settings) -> config::Settings {
+    settings.signaling.listeners = running.signaling.listeners.clone();
+    settings.net = running.net.clone();
+    settings.media = running.media.clone();
+    settings.telemetry = running.telemetry.clone();
+    settings.admin = running.admin.clone();
+    settings.dns = running.dns.clone();
+    settings
+}
+
+/// Whether this machine has the addresses at which callers will be told to send their media: each call would fail by itself otherwise.
+fn check_media_addresses(media: &MediaSettings) -> Result<(), StartError> {
+    let mut addresses: Vec<IpAddr> = media.inside.iter().chain(&media.outside).copied().collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let refused = |address: IpAddr| UdpSocket::bind((address, 0)).err().map(|error| (address, error));
+    let lines: Vec<String> = addresses
+        .into_iter()
+        .filter_map(refused)
+        .map(|(address, error)| format!("[media] {address}: {error}; write an address of this machine, or bring its interface up first"))
+        .collect();
+    if lines.is_empty() { Ok(()) } else { Err(StartError(lines)) }
+}
+
 /// A listener on port 0 gets a port from the system: that one is advertised.
 fn take_bound_addresses(signaling: &mut crate::signaling::settings::Settings, bound: &[(ListenerId, std::net::SocketAddr)]) {
     for listener in &mut signaling.listeners {
@@ -301,4 +371,70 @@ fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'stati
         parts.push("name servers");
     }
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::Transport;
+
+    /// A border with one TCP listener on a port of the system's choice, and its folder.
+    fn settings(media: &str) -> (tempfile::TempDir, config::Settings) {
+        let folder = tempfile::tempdir().unwrap();
+        let border = format!(
+            "version = 1\n[[listener]]\nname = \"tcp\"\ntransport = \"tcp\"\naddress = \"127.0.0.1:5060\"\n[media]\ninside = \"{media}\"\noutside = \"127.0.0.1\"\n\
+             [admin]\nlisten = \"127.0.0.1:9160\"\n"
+        );
+        std::fs::write(folder.path().join("border.toml"), border).unwrap();
+        let (mut settings, _) = config::load(folder.path()).unwrap();
+        settings.net.listeners[0].address.set_port(0);
+        settings.admin.address = None;
+        (folder, settings)
+    }
+
+    #[tokio::test]
+    async fn a_core_that_has_ended_is_noticed() {
+        let border = Border::start(settings("127.0.0.1").1).await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(50), border.died()).await.is_err(), "it lives");
+        border.driver.abort();
+        tokio::time::timeout(Duration::from_secs(5), border.died()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_media_address_that_is_not_ours_is_told_at_start() {
+        let error = Border::start(settings("192.0.2.77").1).await.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("192.0.2.77") && error.contains("address of this machine"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn every_reload_tells_what_still_waits_for_a_restart() {
+        let (folder, settings) = settings("127.0.0.1");
+        let mut border = Border::start(settings).await.unwrap();
+        for _ in 0..2 {
+            let told = border.reload(folder.path()).unwrap();
+            assert!(told.iter().any(|line| line.starts_with("listeners changed")), "{told:?}");
+        }
+        border.stop().await;
+    }
+
+    #[test]
+    fn running_listeners_keep_their_own_certificates_whatever_the_new_order() {
+        let listener = |id: u16, name: &str| Listener {
+            id: ListenerId(id),
+            name: name.into(),
+            transport: Transport::Tls,
+            bound: "127.0.0.1:5061".parse().unwrap(),
+            advertised: "127.0.0.1:5061".into(),
+        };
+        let certificate = |id: u16, name: &str, file: &str| tls::ListenerCertificate {
+            listener: ListenerId(id),
+            name: name.into(),
+            own: tls::KeyPairFiles { certificate: file.into(), key: file.into() },
+        };
+        let now = tls::Settings { listeners: vec![certificate(0, "outside", "outside-1"), certificate(1, "inside", "inside-1")], peers: Vec::new() };
+        // One put in front, one renewed, one gone.
+        let written = tls::Settings { listeners: vec![certificate(0, "new", "new"), certificate(1, "outside", "outside-2")], peers: Vec::new() };
+        let kept = certificates_of_running(&[listener(0, "outside"), listener(1, "inside")], &now, &written);
+        assert_eq!(kept, [certificate(0, "outside", "outside-2"), certificate(1, "inside", "inside-1")]);
+    }
 }

@@ -8,3 +8,4 @@ pub mod handshakes;
 pub mod health;
 pub mod quickstart;
 pub mod run;
+pub mod vitals;

@@ -80,7 +80,7 @@ async fn show(arguments: &Quickstart) -> io::Result<bool> {
     for warning in warnings {
         println!("note            {warning}");
     }
-    // The log would only repeat the ladder here.
+    // Every fact of the call is in the proof.
     settings.telemetry.queue = settings.telemetry.queue.max(4096);
     let border = Border::start(settings).await.map_err(|error| io::Error::other(error.to_string()))?;
     let um = Um::start(um_settings(folder)?).await?;

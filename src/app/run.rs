@@ -62,6 +62,7 @@ async fn serve(mut border: Border, folder: PathBuf) -> ExitCode {
             _ = hangup.recv() => reload(&mut border, &folder),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            () = border.died() => return failed(border).await,
         }
     }
     tracing::info!("draining: no new calls; a second signal ends at once");
@@ -70,10 +71,18 @@ async fn serve(mut border: Border, folder: PathBuf) -> ExitCode {
         () = border.drained() => {}
         _ = terminate.recv() => border.release_all().await,
         _ = interrupt.recv() => border.release_all().await,
+        () = border.died() => return failed(border).await,
     }
     border.stop().await;
     tracing::info!("stopped");
     ExitCode::SUCCESS
+}
+
+/// A border without its core answers nobody; whoever supervises the process starts another.
+async fn failed(border: Border) -> ExitCode {
+    tracing::error!("the signalling core has ended by a fault of its own, which stands in the lines before this one; calls are lost, stopping");
+    border.stop().await;
+    ExitCode::from(1)
 }
 
 fn reload(border: &mut Border, folder: &std::path::Path) {

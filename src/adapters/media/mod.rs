@@ -60,6 +60,19 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Every counter by its name but `streams`, which goes down as well.
+    pub fn each(&self) -> [(&'static str, u64); 7] {
+        [
+            ("received", self.received),
+            ("forwarded", self.forwarded),
+            ("dropped", self.dropped),
+            ("send_failed", self.send_failed),
+            ("receive_failed", self.receive_failed),
+            ("oversized", self.oversized),
+            ("wakes", self.wakes),
+        ]
+    }
+
     fn plus(self, other: Counters) -> Counters {
         Counters {
             streams: self.streams + other.streams,
