@@ -16,12 +16,19 @@ pub struct Health {
     pub url: String,
 }
 
-/// Prints the answer. Exit status: 0 well, 1 not; a border that cannot be asked is an error.
+/// Prints the answer. Exit status: 0 well, 1 not, or no answer. (Container engines keep 2 for themselves: only a broken command line ends with it.)
 pub fn health(health: &Health, out: &mut dyn Write) -> io::Result<u8> {
     let (address, path) = place(&health.url)?;
-    let (status, text) = ask(address, path).map_err(|error| io::Error::new(error.kind(), format!("{address} does not answer: {error}")))?;
-    writeln!(out, "{status} {}", text.trim())?;
-    Ok(u8::from(status != 200))
+    match ask(address, path) {
+        Ok((status, text)) => {
+            writeln!(out, "{status} {}", text.trim())?;
+            Ok(u8::from(status != 200))
+        }
+        Err(error) => {
+            writeln!(out, "{address} does not answer: {error}")?;
+            Ok(1)
+        }
+    }
 }
 
 /// Only addresses: the question is about this machine, and a name would ask DNS as well.
@@ -77,7 +84,9 @@ mod tests {
         assert_eq!((status.unwrap(), text.as_str()), (0, "200 ready\n"));
         let (status, text) = asked("HTTP/1.1 503 Service Unavailable\r\n\r\nnot ready: draining\n");
         assert_eq!((status.unwrap(), text.as_str()), (1, "503 not ready: draining\n"));
-        assert!(asked("SIP/2.0 200 OK\r\n\r\n").0.is_err());
+        let (status, text) = asked("SIP/2.0 200 OK\r\n\r\n");
+        assert!(status.unwrap() == 1 && text.ends_with("does not answer: not HTTP\n"), "{text}");
+        assert!(health(&Health { url: "http://border/".into() }, &mut Vec::new()).is_err());
     }
 
     #[test]
