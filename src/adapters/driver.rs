@@ -1,6 +1,8 @@
 //! Drives the signalling core: takes events from the rim one after another, carries out what the core wants done, wakes it when its deadline has
 //! come. One task owns the core, so nothing in the plane needs a lock.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 
 use crate::adapters::clock::Clock;
@@ -29,14 +31,21 @@ const BATCH: usize = 128;
 pub async fn drive<T: Into<Input>>(mut core: Core, clock: Clock, rim: impl Rim, mut traffic: mpsc::Receiver<T>, mut commands: mpsc::UnboundedReceiver<Input>) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut closed = false;
+    // Set too early, the timer costs one needless look at the core; set anew for every message, it costs system calls each time.
+    let timer = tokio::time::sleep(Duration::ZERO);
+    tokio::pin!(timer);
+    let mut armed = None;
     while !closed {
-        let deadline = core.deadline().map(|at| tokio::time::Instant::from_std(clock.instant(at)));
-        let due = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
+        // What is due is done even while there is always more traffic.
+        if core.deadline().is_some_and(|at| at <= clock.now()) {
+            take(&mut core, &clock, &rim, Input::Event(Event::Tick));
+        }
+        if let Some(at) = core.deadline().map(|at| tokio::time::Instant::from_std(clock.instant(at)))
+            && armed.is_none_or(|armed| at < armed)
+        {
+            timer.as_mut().reset(at);
+            armed = Some(at);
+        }
         tokio::select! {
             biased;
             command = commands.recv() => match command {
@@ -53,7 +62,10 @@ pub async fn drive<T: Into<Input>>(mut core: Core, clock: Clock, rim: impl Rim, 
                     closed = true;
                 }
             }
-            () = due => take(&mut core, &clock, &rim, Input::Event(Event::Tick)),
+            () = &mut timer, if armed.is_some() => {
+                armed = None;
+                take(&mut core, &clock, &rim, Input::Event(Event::Tick));
+            }
         }
     }
 }

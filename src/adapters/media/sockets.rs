@@ -59,8 +59,7 @@ impl Sockets {
 /// SO_REUSEADDR stays off: two streams on one port would take each other's packets. IPv6 sockets are IPv6 only, so that no IPv4 peer appears
 /// under a mapped address.
 fn bind(address: SocketAddr, settings: &Settings) -> io::Result<OwnedFd> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
     let class = u32::from(settings.dscp.min(63)) << 2;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
