@@ -199,7 +199,6 @@ async fn clients_prove_themselves_or_stay_outside() {
     }
 }
 
-/// A server that shows this certificate, demands none, and answers one request. Returns what it has read.
 /// TLS without mutual: an unsecured peer may call in without a certificate, known by its address alone; one it shows must still be its own.
 #[tokio::test]
 async fn an_unsecured_peer_may_come_without_a_certificate() {
@@ -221,6 +220,7 @@ async fn an_unsecured_peer_may_come_without_a_certificate() {
     assert_eq!(gets_in(&lab, &mut border, Some(&wrong), &both).await, Err(Some(Reason::StrangerCertificate)));
 }
 
+/// A server that shows this certificate, demands none, and answers one request. Returns what it has read.
 async fn serve_once(listener: &TcpListener, shows: &Issued) -> std::io::Result<Vec<u8>> {
     let (chain, key) = chain(shows);
     let config = rustls::ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
