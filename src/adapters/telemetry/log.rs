@@ -40,6 +40,14 @@ impl Default for Settings {
     }
 }
 
+/// Whether a filter says what it seems to: each of its parts a level, or `target=level`. A word that is neither would be taken for the name of a
+/// target, and all else would be silent.
+pub fn is_filter(text: &str) -> bool {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let says = |part: &str| part.contains('=') || LEVELS.iter().any(|level| level.eq_ignore_ascii_case(part));
+    text.split(',').map(str::trim).all(says) && EnvFilter::try_new(text).is_ok()
+}
+
 /// Makes this process's log go to standard error. Does nothing where one is installed already.
 pub fn install(settings: &Settings) {
     let _ = tracing::subscriber::set_global_default(subscriber(settings, std::io::stderr));

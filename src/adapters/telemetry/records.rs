@@ -211,6 +211,26 @@ impl RecordFile {
     }
 }
 
+/// Made for us and our group alone: records tell who called whom.
 fn append(path: &Path) -> io::Result<File> {
-    File::options().append(true).create(true).open(path)
+    let mut options = File::options();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
+    options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn others_may_not_read_who_called_whom() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.jsonl");
+        RecordFile::open(&path).unwrap().append("{}").unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o007, 0);
+    }
 }

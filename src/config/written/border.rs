@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::adapters::telemetry::log::Format;
+use crate::adapters::telemetry::log::{self, Format};
 use crate::adapters::{admin, dns, media, net, telemetry};
 use crate::config::finding::{At, Written};
 use crate::config::table::Table;
@@ -154,6 +154,10 @@ fn read_operator(root: &Table<'_, '_>, border: &mut Border) {
             border.telemetry.log.format = format.value;
         }
         if let Some(filter) = table.text("filter", "\"info\"") {
+            if !log::is_filter(&filter.value) {
+                let what = format!("\"{}\" is no log filter", filter.value);
+                table.findings().problem(filter.at, what, "write a level, such as \"info\" or \"debug\", or \"info,portcullis::adapters=debug\"");
+            }
             border.telemetry.log.filter = filter.value;
         }
         if let Some(lines) = table.integer("flood_lines", 0..=100_000) {
