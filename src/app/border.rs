@@ -32,6 +32,9 @@ const TRAFFIC: usize = 8192;
 /// How long calls get to end by BYE after the drain time.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
+/// How long the records of what is left then may take to be filed.
+const LAST_FILING: Duration = Duration::from_secs(1);
+
 /// Why a border did not start. Every line names the cause and the remedy.
 #[derive(Debug)]
 pub struct StartError(pub Vec<String>);
@@ -243,14 +246,25 @@ impl Border {
     pub async fn release_all(&self) {
         let _ = self.commands.send(Input::Event(Event::Command(Command::ReleaseAll)));
         let mut drained = self.drained.clone();
-        let _ = tokio::time::timeout(LAST_WORDS, drained.wait_for(|drained| *drained)).await;
+        if tokio::time::timeout(LAST_WORDS, drained.wait_for(|drained| *drained)).await.is_err() {
+            self.finish().await;
+        }
+    }
+
+    /// Calls whose other end answers no more are given up, their records filed.
+    async fn finish(&self) {
+        let _ = self.commands.send(Input::Event(Event::Command(Command::Finish)));
+        let mut drained = self.drained.clone();
+        let _ = tokio::time::timeout(LAST_FILING, drained.wait_for(|drained| *drained)).await;
     }
 
     /// Waits until no call is left after `drain`: at the latest a little after the drain time.
     pub async fn drained(&self) {
         let limit = self.settings.signaling.drain + LAST_WORDS;
         let mut drained = self.drained.clone();
-        let _ = tokio::time::timeout(limit, drained.wait_for(|drained| *drained)).await;
+        if tokio::time::timeout(limit, drained.wait_for(|drained| *drained)).await.is_err() {
+            self.finish().await;
+        }
     }
 
     /// Closes everything. Calls still up are lost, so `drain` first.

@@ -315,7 +315,7 @@ impl Core {
             }
             control::Event::Closed { stream, report } => {
                 if let Some(call) = self.border.stream_closed(now, stream) {
-                    self.with_call(now, call, |_, call| release::reported(call, *report));
+                    self.with_call(now, call, |border, call| release::reported(border, now, call, stream, *report));
                 }
             }
         }
@@ -342,6 +342,19 @@ impl Core {
                 self.border.fact(now, None, What::Draining { calls: self.border.load.calls() });
             }
             Command::ReleaseAll => self.release_all(now, Reason::Shutdown),
+            Command::Finish => self.finish(now),
+        }
+    }
+
+    /// The process ends: no call record may be lost to an answer that does not come.
+    fn finish(&mut self, now: Time) {
+        self.border.draining = true;
+        let mut all: Vec<CallId> = self.calls.keys().copied().collect();
+        all.sort_unstable();
+        for id in all {
+            if let Some(call) = self.calls.remove(&id) {
+                release::finish(&mut self.border, now, call);
+            }
         }
     }
 

@@ -51,6 +51,8 @@ pub enum Command {
     Drain,
     /// BYE every call now.
     ReleaseAll,
+    /// File every call record now, whatever is still awaited. The last thing asked of a core.
+    Finish,
 }
 
 #[derive(Clone, Debug)]

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use portcullis::policy::peer::PeerTable;
 use portcullis::policy::verdict::Reason;
 use portcullis::signaling::event::{Event, LocateError, Route, Target, TransportError};
 use portcullis::signaling::fact::What;
 use portcullis::sip::{HeaderName, Method, Transport};
 
-use crate::lab::{Callee, Caller, Lab, Party, Scene, hang_up, invited};
+use crate::lab::{Callee, Caller, Lab, Party, Scene, hang_up, invited, policy_set};
 
 /// The first router fails by `how`; the spare answers.
 fn fails_over(how: impl Fn(&mut Lab, &Callee), why: Reason) {
@@ -163,6 +164,7 @@ fn by_name() -> (Lab, Caller) {
 #[test]
 fn the_addresses_of_a_name_are_tried_in_their_order() {
     let (mut lab, _) = by_name();
+    two_addresses(&mut lab);
     let (id, query) = lab.locates.pop().expect("a name is located");
     assert_eq!((query.transport, &*query.host), (Some(Transport::Tls), "router.test"));
     let targets = [Party::Router, Party::Spare].map(|party| Target { transport: Transport::Tls, address: (party.address(), 5061).into() });
@@ -174,6 +176,27 @@ fn the_addresses_of_a_name_are_tried_in_their_order() {
     }
     lab.fails(&first, TransportError::Certificate);
     lab.request_to(Party::Spare, Method::Invite);
+    lab.finish();
+}
+
+/// The call router's name has two addresses, the second being also the spare's.
+fn two_addresses(lab: &mut Lab) {
+    let set = policy_set(&Scene { router_by_name: true, ..Scene::secured() });
+    let both = |name: &str| if name == "router.test" { vec![Party::Router.address(), Party::Spare.address()] } else { Vec::new() };
+    lab.handle(Event::Peers(std::sync::Arc::new(PeerTable::build(2, &set, &both))));
+}
+
+/// Whoever answers from an address the peer table does not know is a stranger: an INVITE there could only time out.
+#[test]
+fn a_name_located_elsewhere_than_the_peer_table_has_it_goes_where_the_table_says() {
+    let (mut lab, _) = by_name();
+    let (id, _) = lab.locates.pop().expect("a name is located");
+    let elsewhere = Target { transport: Transport::Tls, address: ([198, 51, 100, 99], 5061).into() };
+    lab.handle(Event::Located { id, targets: Ok(vec![elsewhere]) });
+    match lab.request_to(Party::Router, Method::Invite).route {
+        Route::Connect(connect) => assert_eq!(connect.remote, (Party::Router.address(), 5061).into()),
+        route => panic!("{route:?}"),
+    }
     lab.finish();
 }
 

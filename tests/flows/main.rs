@@ -7,6 +7,7 @@ mod delayed_offer;
 mod failover;
 mod forking;
 mod lab;
+mod last;
 mod lossy;
 mod modify;
 mod outcalls;

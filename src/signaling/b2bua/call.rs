@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::media::control::Side;
+use crate::media::control::{Side, StreamId};
 use crate::policy::flow::Flow;
 use crate::policy::redirection::Tried;
 use crate::policy::screening::Admitted;
@@ -52,8 +52,8 @@ pub enum Stage {
     Hunting(Box<Hunt>),
     /// Both legs are up.
     Up(Box<Leg>),
-    /// The legs are over; so many reports of the media plane are still to come.
-    Over { reports_due: usize },
+    /// The legs are over; of these streams the media plane's reports are still to come.
+    Over { reports_due: Vec<StreamId> },
 }
 
 /// One leg: our side of one dialog with one peer.
@@ -314,7 +314,7 @@ impl Call {
 
     /// Nothing is expected any more: the record can be filed.
     pub fn is_done(&self) -> bool {
-        matches!(self.stage, Stage::Over { reports_due: 0 }) && self.byes_due == 0 && !matches!(self.a.exchange, Exchange::Answered(_))
+        matches!(&self.stage, Stage::Over { reports_due } if reports_due.is_empty()) && self.byes_due == 0 && !matches!(self.a.exchange, Exchange::Answered(_))
     }
 
     /// Which sides face UM, A first.

@@ -1,8 +1,8 @@
 //! How a call ends: BYE from either side, CANCEL, refusal, timers, silence, the drain's end (RFC 3261 §15, §9). Whoever ends it, both legs end, the
 //! media plane lets go, and one record is filed.
 
-use crate::media::control::{Report, Side};
-use crate::policy::verdict::Reason;
+use crate::media::control::{Command, Report, Side, StreamId};
+use crate::policy::verdict::{Decision, Reason};
 use crate::signaling::b2bua::call::{Attempt, Call, ClientOwner, Exchange, Leg, ServerRequest, Stage, Waiting};
 use crate::signaling::b2bua::{answer, reinvite};
 use crate::signaling::border::{Border, Timer};
@@ -211,7 +211,8 @@ fn end(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reason: 
         }
     }
     let commands = call.media.close();
-    let reports_due = commands.iter().filter(|command| matches!(command, crate::media::control::Command::Close { .. })).count();
+    let closed = |command: &Command| if let Command::Close { stream } = command { Some(*stream) } else { None };
+    let reports_due = commands.iter().filter_map(closed).collect();
     border.media(call.id, commands);
     let b_peer = call.peer(Side::B).cloned();
     let b_tag = match std::mem::replace(&mut call.stage, Stage::Over { reports_due }) {
@@ -223,12 +224,28 @@ fn end(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reason: 
     call.b_peer = b_peer;
 }
 
-/// A stream of the call has been closed by the media plane.
-pub fn reported(call: &mut Call, report: Report) {
+/// A stream of the call has been closed by the media plane. One that was not asked to close is lost, and with it the call: it would go on
+/// without a sound.
+pub fn reported(border: &mut Border, now: Time, call: &mut Call, stream: StreamId, report: Report) {
     call.record.media(report);
-    if let Stage::Over { reports_due } = &mut call.stage {
-        *reports_due = reports_due.saturating_sub(1);
+    let lost = call.media.stream() == Some(stream);
+    match &mut call.stage {
+        Stage::Over { reports_due } => reports_due.retain(|due| *due != stream),
+        _ if lost => {
+            // What is gone need not be closed.
+            call.media.close();
+            let decision = Decision::refused("media", "the media plane gave the stream up", Reason::MediaPorts);
+            border.decided(now, call.id, decision);
+            by_border(border, now, call, Reason::MediaPorts);
+        }
+        _ => {}
     }
+}
+
+/// Ends a call without waiting for anything any more, and files its record.
+pub fn finish(border: &mut Border, now: Time, mut call: Box<Call>) {
+    by_border(border, now, &mut call, Reason::Shutdown);
+    file(border, now, *call);
 }
 
 /// The last thing done for a call.

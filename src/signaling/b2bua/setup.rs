@@ -1,9 +1,11 @@
 //! How a call begins: the caller's INVITE is screened, the session planned, and the search for the B leg started (RFC 3261 §13.3).
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::media::control::Side;
+use crate::policy::peer::PeerTable;
 use crate::policy::screening::{Admitted, Question, screen};
 use crate::policy::settings::{Peer, PeerHost};
 use crate::policy::topology_hiding;
@@ -61,7 +63,7 @@ pub fn located(border: &mut Border, now: Time, call: &mut Call, id: LocateId, ta
     };
     failover::stop_waiting(border, call);
     let Some(hunt) = call.hunt() else { return };
-    match targets {
+    match targets.map(|targets| known(&border.table, &candidate, targets)) {
         Ok(targets) if !targets.is_empty() => {
             for target in targets.into_iter().rev() {
                 let located = Candidate { address: Some(target.address), transport: target.transport, ..candidate.clone() };
@@ -75,6 +77,19 @@ pub fn located(border: &mut Border, now: Time, call: &mut Call, id: LocateId, ta
         }
     }
     failover::next(border, now, call);
+}
+
+/// Targets at addresses the peer table knows as the candidate's: whoever answers from another would be a stranger. DNS may have given the table
+/// another answer than this one (rotation, a change not seen yet); then what the table knows is tried.
+fn known(table: &PeerTable, candidate: &Candidate, mut targets: Vec<Target>) -> Vec<Target> {
+    let Some(port) = targets.first().map(|target| target.address.port()) else { return targets };
+    targets.retain(|target| table.at(target.address.ip()).iter().any(|peer| peer.name == candidate.peer.name));
+    if targets.is_empty() {
+        let named = table.addresses_of_name(&candidate.peer.name, &candidate.host);
+        let at = |address: &IpAddr| Target { transport: candidate.transport, address: SocketAddr::new(*address, port) };
+        targets.extend(named.iter().map(at));
+    }
+    targets
 }
 
 fn note_caller(border: &mut Border, now: Time, id: CallId, peer: &Peer, request: &ServerRequest) {
