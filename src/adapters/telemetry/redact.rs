@@ -34,8 +34,8 @@ pub fn clean(text: &str) -> String {
 }
 
 fn body_start(message: &[u8]) -> usize {
-    let crlf = message.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
-    let lf = message.windows(2).position(|two| two == b"\n\n").map(|at| at + 2);
+    let crlf = memchr::memmem::find(message, b"\r\n\r\n").map(|at| at + 4);
+    let lf = memchr::memmem::find(message, b"\n\n").map(|at| at + 2);
     [crlf, lf].into_iter().flatten().min().unwrap_or(message.len())
 }
 
@@ -63,10 +63,8 @@ fn headers(head: &mut [u8]) {
 }
 
 fn is_digit_body(head: &[u8]) -> bool {
-    head.split(|byte| *byte == b'\n').any(|line| {
-        let line = line.to_ascii_lowercase();
-        (line.starts_with(b"content-type") || line.starts_with(b"c:") || line.starts_with(b"c ")) && contains(&line, b"application/dtmf")
-    })
+    let names_the_type = |line: &[u8]| starts(line, b"content-type") || starts(line, b"c:") || starts(line, b"c ");
+    head.split(|byte| *byte == b'\n').any(|line| names_the_type(line) && contains(line, b"application/dtmf"))
 }
 
 fn body_lines(body: &mut [u8]) {
