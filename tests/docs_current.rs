@@ -138,3 +138,49 @@ fn links_lead_somewhere() {
         }
     }
 }
+
+/// All Rust sources of a folder, as one text.
+fn sources(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            all.push_str(&sources(&entry));
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            all.push_str(&fs::read_to_string(&entry).unwrap());
+        }
+    }
+    all
+}
+
+/// A function, type or file the architecture and the rules name must be there. Others' names (`Instant::now`, `mod tests`) are not written in these forms.
+#[test]
+fn what_the_pages_name_is_in_the_code() {
+    let code = sources(&at("src"));
+    let mut wrong = BTreeSet::new();
+    let mut seen = 0;
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let content = text(page);
+        for quoted in content.split("```").step_by(2).flat_map(|prose| prose.split('`').skip(1).step_by(2)) {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '/' | '.' | ':' | '-');
+            if !quoted.chars().all(plain) {
+                continue;
+            }
+            if let Some((_, last)) = quoted.rsplit_once("::") {
+                seen += 1;
+                let declared = ["fn", "struct", "enum", "trait", "mod", "const"].iter().any(|kind| code.contains(&format!("{kind} {last}")));
+                // A variant stands alone on its line, perhaps with its data.
+                let variant = [",", "(", " {"].iter().any(|end| code.contains(&format!("    {last}{end}")));
+                if !declared && !variant {
+                    wrong.insert(format!("{page}: {quoted}"));
+                }
+            } else if quoted.contains('/') && (quoted.ends_with(".rs") || quoted.ends_with('/')) || quoted.starts_with("src/") {
+                seen += 1;
+                if !["", "src", "src/signaling"].iter().any(|folder| at(folder).join(quoted).exists()) {
+                    wrong.insert(format!("{page}: {quoted}"));
+                }
+            }
+        }
+    }
+    assert!(seen > 60, "only {seen} names were found: has the form of the pages changed?");
+    assert!(wrong.is_empty(), "not in the code: {wrong:#?}");
+}
