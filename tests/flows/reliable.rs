@@ -200,6 +200,44 @@ fn a_prack_for_something_else_is_not_known() {
 }
 
 #[test]
+fn an_answer_given_reliably_stands_though_another_fork_answers() {
+    everywhere(|lab| {
+        let (mut caller, callee) = invited(lab, "Supported: 100rel\n");
+        let early = lab.sdp(Party::Router, 6000);
+        lab.answer(Party::Router, &callee.invite, 183, "um1", "", &early);
+        let progress = lab.response_to(Party::Trunk, 183);
+        prack(lab, &mut caller, &progress);
+        let other = lab.sdp(Party::Router, 6002).replace(" 8 0 101", " 0").replace("a=rtpmap:8 PCMA/8000\n", "");
+        lab.answer(Party::Router, &callee.invite, 183, "um2", "", &other);
+        let again = lab.response_to(Party::Trunk, 183);
+        assert!(again.sdp().is_empty(), "{}", again.text());
+        let callee = Callee::new(Party::Router, callee.invite, "um2");
+        callee.answer(lab, 200, "", &other);
+        lab.request_to(Party::Router, Method::Ack);
+        let accepted = lab.response_to(Party::Trunk, 200);
+        assert_eq!(accepted.sdp(), progress.sdp());
+        caller.ack(lab, "");
+        hang_up_after_prack(lab, &mut caller, &callee);
+    });
+}
+
+#[test]
+fn a_caller_that_can_be_told_nothing_is_not_held_for_ever() {
+    let mut lab = Lab::new(Scene::default());
+    let mut caller = Caller::new(&mut lab, Party::Trunk, "1000");
+    caller.invite(&mut lab, "Require: 100rel\n", "");
+    lab.response_to(Party::Trunk, 100);
+    let invite = lab.request_to(Party::Router, Method::Invite);
+    for _ in 0..4 {
+        lab.answer(Party::Router, &invite, 180, "um1", "", "");
+        lab.pass(Duration::from_secs(100));
+    }
+    lab.request_to(Party::Router, Method::Cancel);
+    assert_eq!(lab.records().len(), 1);
+    lab.finish();
+}
+
+#[test]
 fn with_a_delayed_offer_and_100rel_required_only_the_200_is_told() {
     let mut lab = Lab::new(Scene::default());
     let mut caller = Caller::new(&mut lab, Party::Trunk, "1000");

@@ -83,6 +83,26 @@ fn keys_differ_on_the_legs_and_reach_the_media_plane() {
 }
 
 #[test]
+fn the_first_offer_again_in_a_call_that_is_up_changes_neither_keys_nor_names() {
+    let mut lab = Lab::new(Scene::secured());
+    let (mut caller, callee) = established(&mut lab);
+    let line = |text: String, start: &str| text.lines().find(|line| line.starts_with(start)).map(|line| line.split(' ').take(3).last().map(String::from));
+    let id = |text: String| text.lines().find_map(|line| line.strip_prefix("o=- ")?.split(' ').next().map(String::from));
+    let offer = lab.sdp(Party::Trunk, 4000).replace(" 71 1 ", " 71 2 ");
+    caller.next(&mut lab, "INVITE", "", &offer);
+    lab.response_to(Party::Trunk, 100);
+    let carried = lab.request_to(Party::Router, Method::Invite);
+    assert_eq!(id(carried.sdp()), id(callee.invite.sdp()));
+    assert_eq!(line(carried.sdp(), "a=crypto:1"), line(callee.invite.sdp(), "a=crypto:1"));
+    let answer = lab.sdp(Party::Router, 6000);
+    lab.answer(Party::Router, &carried, 200, "", "", &answer);
+    lab.request_to(Party::Router, Method::Ack);
+    lab.response_to(Party::Trunk, 200);
+    caller.ack(&mut lab, "");
+    hang_up(&mut lab, &mut caller, &callee);
+}
+
+#[test]
 fn a_request_in_the_dialog_below_the_plan_is_refused() {
     let mut lab = Lab::new(Scene::secured());
     let (mut caller, callee) = established(&mut lab);
