@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::border::Border;
 use crate::app::certs;
@@ -95,11 +96,15 @@ async fn show(arguments: &Quickstart) -> io::Result<bool> {
             false
         }
     };
+    let mut interrupts = signal(SignalKind::interrupt())?;
     if !arguments.once {
-        stay(folder, &border).await?;
+        stay(folder, &border, &mut interrupts).await?;
     }
     border.drain();
-    border.drained().await;
+    tokio::select! {
+        () = border.drained() => {}
+        _ = interrupts.recv() => border.release_all().await,
+    }
     border.stop().await;
     Ok(held)
 }
@@ -236,12 +241,12 @@ fn print_ladders(border: &Border) {
 }
 
 /// Stays up for a softphone until Ctrl-C.
-async fn stay(folder: &Path, border: &Border) -> io::Result<()> {
+async fn stay(folder: &Path, border: &Border, interrupts: &mut Signal) -> io::Result<()> {
     let certs = folder.join("certs");
     println!(
         "\nCall in with a softphone on this machine: to sip:{PILOT}@{LOOPBACK}:{TRUNK_PORT} over TLS with mandatory SRTP (SDES), showing the certificate\n\
          {} with its key beside it, trusting {}.\n\
-         Each call's ladder is printed when it ends. Metrics: http://{}/metrics   Call records: {}\nCtrl-C ends it.",
+         Each call's ladder is printed when it ends. Metrics: http://{}/metrics   Call records: {}\nCtrl-C ends it once no call is up, a second one at once.",
         certs.join("trunk.quickstart.test.pem").display(),
         certs.join("ca.pem").display(),
         border.admin().map(|address| address.to_string()).unwrap_or_default(),
@@ -251,7 +256,8 @@ async fn stay(folder: &Path, border: &Border) -> io::Result<()> {
     let mut clock = tokio::time::interval(Duration::from_millis(250));
     loop {
         tokio::select! {
-            stopped = tokio::signal::ctrl_c() => return stopped,
+            _ = interrupts.recv() => return Ok(()),
+            () = border.died() => return Err(io::Error::other("the signalling core has ended by a fault of its own")),
             _ = clock.tick() => shown = show_ended(border, shown),
         }
     }
