@@ -138,7 +138,7 @@ impl Generator {
         }
     }
 
-    /// Runs the traffic for `seconds` and then for as long as stragglers may take.
+    /// Runs the traffic for `seconds` and then until nothing has come for 200 ms.
     pub fn run(&mut self, seconds: f64) -> Seen {
         let mut seen = Seen { delays: vec![0; 200_000], ..Seen::default() };
         let (mut out, mut inbound) = (Datagrams::new(), Datagrams::new());
@@ -155,9 +155,12 @@ impl Generator {
             }
             self.receive(&mut seen, &mut inbound);
         }
-        let end = wire::monotonic();
-        while wire::monotonic() - end < 200_000_000 {
+        let (mut last, mut received) = (wire::monotonic(), seen.received);
+        while wire::monotonic() - last < 200_000_000 {
             self.receive(&mut seen, &mut inbound);
+            if seen.received > received {
+                (last, received) = (wire::monotonic(), seen.received);
+            }
         }
         seen
     }

@@ -2,7 +2,8 @@
 //!
 //! `benches/relay/run` builds and starts this. The generator is pinned to core 0, the relay under test to core 1; both relays carry the same
 //! calls, set up the same way, with other keys on each leg. Options: `calls=N[,N…]`, `seconds=S`, `rounds=R`, `modes=rtp-rtp,srtp-rtp,srtp-srtp`,
-//! `relays=portcullis,rtpengine`, `capacity` (look for the highest load under 0.1 % loss instead), and `batch=N`, `workers=N`, `gather_us=N` for ours.
+//! `relays=portcullis,rtpengine`, and `batch=N`, `workers=N`, `gather_us=N` for ours. Instead of the comparison: `capacity` looks for the highest
+//! load under 0.1 % loss, `idle` sees what calls without packets cost.
 
 mod bencode;
 mod generator;
@@ -27,8 +28,15 @@ struct Options {
     rounds: usize,
     modes: Vec<Mode>,
     relays: Vec<Kind>,
-    capacity: bool,
+    task: Task,
     ours: Vec<String>,
+}
+
+#[derive(Clone, Copy)]
+enum Task {
+    Compare,
+    Capacity,
+    Idle,
 }
 
 /// One relay, one mode, one load, one round.
@@ -48,7 +56,11 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let result = match arguments.split_first() {
         Some((first, rest)) if first == "serve" => serve::run(rest),
-        _ => parse(&arguments).and_then(|options| if options.capacity { capacity(&options) } else { compare(&options) }),
+        _ => parse(&arguments).and_then(|options| match options.task {
+            Task::Compare => compare(&options),
+            Task::Capacity => capacity(&options),
+            Task::Idle => idle(&options),
+        }),
     };
     if let Err(error) = result {
         eprintln!("relay benchmark: {error}");
@@ -63,7 +75,7 @@ fn parse(arguments: &[String]) -> io::Result<Options> {
         rounds: 3,
         modes: Mode::ALL.to_vec(),
         relays: vec![Kind::Portcullis, Kind::Rtpengine],
-        capacity: false,
+        task: Task::Compare,
         ours: Vec::new(),
     };
     let bad = |argument: &str| io::Error::other(format!("cannot read the option {argument}"));
@@ -76,7 +88,8 @@ fn parse(arguments: &[String]) -> io::Result<Options> {
                 options.modes = Mode::ALL.into_iter().filter(|mode| list.split(',').any(|name| name.eq_ignore_ascii_case(mode.name()))).collect()
             }
             ("relays", list) => options.relays.retain(|kind| list.split(',').any(|name| name == kind.name())),
-            ("capacity", "") => options.capacity = true,
+            ("capacity", "") => options.task = Task::Capacity,
+            ("idle", "") => options.task = Task::Idle,
             ("batch" | "workers" | "gather_us", _) => options.ours.push(argument.clone()),
             _ => return Err(bad(argument)),
         }
@@ -159,6 +172,25 @@ fn capacity(options: &Options) -> io::Result<()> {
                 Some((calls, at)) => println!("| {} | {} | {calls} | {:.2} | {:.0} | {:.0} |", mode.name(), kind.name(), at.cpu_us, at.p50, at.p99),
                 None => println!("| {} | {} | under {calls} | - | - | - |", mode.name(), kind.name()),
             }
+        }
+    }
+    Ok(())
+}
+
+/// Calls that are up and say nothing.
+fn idle(options: &Options) -> io::Result<()> {
+    println!("| mode | relay | calls | CPU ms per second | kB/call |\n|---|---|---|---|---|");
+    for mode in &options.modes {
+        for (kind, calls) in options.relays.iter().flat_map(|kind| options.calls.iter().map(move |calls| (*kind, *calls))) {
+            let ours = if kind == Kind::Portcullis { options.ours.as_slice() } else { &[] };
+            let mut subject = Subject::start(kind, RELAY_CORE, ours)?;
+            let before = resident_kb(subject.pid())?;
+            let _generator = Generator::new(&mut subject, *mode, calls)?;
+            let cpu = process_us(subject.pid())?;
+            std::thread::sleep(Duration::from_secs_f64(options.seconds));
+            let cpu = process_us(subject.pid())? - cpu;
+            let memory = (resident_kb(subject.pid())? - before) / calls as f64;
+            println!("| {} | {} | {calls} | {:.2} | {memory:.1} |", mode.name(), kind.name(), cpu / 1000.0 / options.seconds);
         }
     }
     Ok(())

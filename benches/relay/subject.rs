@@ -82,7 +82,8 @@ enum Control {
 }
 
 const NG: u16 = 22_222;
-const FIRST_PORT: u16 = 24_000;
+/// Below the range Linux takes ephemeral ports from.
+const FIRST_PORT: u16 = 10_000;
 
 impl Subject {
     pub fn start(kind: Kind, core: usize, options: &[String]) -> io::Result<Subject> {
@@ -95,7 +96,7 @@ impl Subject {
             Kind::Rtpengine => {
                 let mut command = Command::new("rtpengine");
                 command.args(["--table=-1", "--foreground", "--log-stderr", "--log-level=2", "--interface=127.0.0.1", "--num-threads=4"]);
-                command.args([format!("--listen-ng=127.0.0.1:{NG}"), format!("--port-min={FIRST_PORT}"), "--port-max=60000".to_owned()]);
+                command.args([format!("--listen-ng=127.0.0.1:{NG}"), format!("--port-min={FIRST_PORT}"), "--port-max=32700".to_owned()]);
                 command.args(["--tos=184", "--timeout=600", "--silent-timeout=600"]).stdout(Stdio::null()).stderr(Stdio::null());
                 command
             }
