@@ -26,6 +26,11 @@ impl Place {
         self.0 as u64
     }
 
+    /// 0 to 3.
+    pub(super) const fn index(self) -> usize {
+        (self.0 & 3) as usize
+    }
+
     pub(super) const fn side(self) -> Side {
         if self.0 & 2 == 0 { Side::A } else { Side::B }
     }
@@ -52,7 +57,7 @@ impl Sockets {
 
     pub(super) fn at(&self, place: Place) -> BorrowedFd<'_> {
         // Two bits name four places, so the index is always inside.
-        self.0[usize::from(place.0 & 3)].as_fd()
+        self.0[place.index()].as_fd()
     }
 }
 

@@ -202,10 +202,31 @@ impl Batch {
         }
     }
 
-    /// Receives up to `limit` datagrams without waiting. `WouldBlock`: there was none.
+    /// Receives up to `limit` datagrams without waiting. `WouldBlock`: there was none. For one, `recvfrom` costs the kernel a tenth of the packet's
+    /// whole way less than `recvmmsg`, which copies headers and asks for a second one.
     pub(super) fn receive(&mut self, socket: BorrowedFd<'_>, limit: usize) -> io::Result<usize> {
-        let limit = limit.clamp(1, self.buffers.len());
         self.staged_count = 0;
+        match limit.clamp(1, self.buffers.len()) {
+            1 => self.receive_one(socket),
+            limit => self.receive_many(socket, limit),
+        }
+    }
+
+    fn receive_one(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        let Some(((buffer, from), header)) = self.buffers.first_mut().zip(self.from.first_mut()).zip(self.headers.first_mut()) else { return Ok(0) };
+        let mut length = ADDRESS;
+        let (into, flags) = (buffer.as_mut_ptr().cast(), libc::MSG_DONTWAIT | libc::MSG_TRUNC);
+        // SAFETY: `into` is a live slot borrowed mutably through the call, and `RECEIVE` is less than its size; `from` and `length` are live and
+        // `length` holds the size of `from`.
+        let len = unsafe { libc::recvfrom(socket.as_raw_fd(), into, RECEIVE, flags, std::ptr::from_mut(from).cast(), &mut length) };
+        // With MSG_TRUNC the length is the datagram's own, even beyond the slot.
+        let Ok(len) = usize::try_from(len) else { return Err(io::Error::last_os_error()) };
+        header.msg_len = len.min(RECEIVE) as libc::c_uint;
+        header.msg_hdr.msg_flags = if len > RECEIVE { libc::MSG_TRUNC } else { 0 };
+        Ok(1)
+    }
+
+    fn receive_many(&mut self, socket: BorrowedFd<'_>, limit: usize) -> io::Result<usize> {
         for (((buffer, from), part), header) in
             self.buffers.iter_mut().zip(self.from.iter_mut()).zip(self.parts.iter_mut()).zip(self.headers.iter_mut()).take(limit)
         {

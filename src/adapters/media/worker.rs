@@ -28,6 +28,12 @@ const READY: usize = 256;
 /// Commands carried out in one wake; each may cost tens of microseconds (four sockets, key derivation).
 const COMMANDS: usize = 32;
 
+/// The time between two packets of a stream of voice that is neither behind nor new: 10 to 40 ms of speech in each, with some jitter.
+const PACE: std::ops::Range<Duration> = Duration::from_millis(8)..Duration::from_millis(50);
+
+/// Sockets ready in one wake from which on waiting for more gains nothing.
+const ENOUGH: usize = 16;
+
 /// The bell's token; streams' tokens are slot and place, far below.
 const BELL: u64 = u64::MAX;
 
@@ -98,11 +104,20 @@ struct Open {
     planned: Option<Time>,
     /// The silence last told of, so that each is told of once.
     told: Option<Time>,
+    /// When each socket last had its turn, by [`Place`].
+    turns: [Time; 4],
     /// Datagrams longer than any we relay, per side; part of the report's `refused_malformed`.
     oversized: [u64; 2],
 }
 
 impl Open {
+    /// How many datagrams to ask a socket for. A stream on its pace has one; one that comes sooner or later than that may have more waiting.
+    fn expect(&mut self, now: Time, place: Place, batch: usize) -> usize {
+        let Some(turn) = self.turns.get_mut(place.index()) else { return 1 };
+        let since = now.since(std::mem::replace(turn, now));
+        if PACE.contains(&since) { 1 } else { batch }
+    }
+
     fn report(&self) -> Report {
         let mut report = self.stream.report();
         report.a.refused_malformed += self.oversized[0];
@@ -173,6 +188,9 @@ impl Worker {
             self.look(now);
             self.counters.wakes += 1;
             self.shared.tally.write(&self.counters);
+            if (1..ENOUGH).contains(&count) && !self.settings.gather.is_zero() {
+                std::thread::sleep(self.settings.gather);
+            }
         }
     }
 
@@ -196,7 +214,8 @@ impl Worker {
     fn serve(&mut self, now: Time, token: u64) {
         let place = Place::from_token(token);
         let Some(open) = usize::try_from(token >> 2).ok().and_then(|slot| self.table.get_mut(slot)).and_then(Option::as_deref_mut) else { return };
-        let count = match self.batch.receive(open.sockets.at(place), self.settings.batch) {
+        let limit = open.expect(now, place, self.settings.batch);
+        let count = match self.batch.receive(open.sockets.at(place), limit) {
             Ok(count) => count,
             Err(error) => {
                 // An ICMP error the kernel kept for us is cleared by being read: the socket is as good as before.
@@ -292,7 +311,16 @@ impl Worker {
             }
         }
         if let Some(cell) = self.table.get_mut(slot) {
-            *cell = Some(Box::new(Open { id, stream: Stream::new(id, silence, now), sockets, silence, planned: None, told: None, oversized: [0; 2] }));
+            *cell = Some(Box::new(Open {
+                id,
+                stream: Stream::new(id, silence, now),
+                sockets,
+                silence,
+                planned: None,
+                told: None,
+                turns: [Time::ZERO; 4],
+                oversized: [0; 2],
+            }));
         }
         self.slots.insert(id, slot);
         self.counters.streams += 1;
