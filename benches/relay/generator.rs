@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{SocketAddrV4, UdpSocket};
+use std::time::Duration;
 
 use portcullis::sdp::crypto::Suite;
 use rtc_srtp::context::Context;
@@ -153,7 +154,9 @@ impl Generator {
                 seen.behind = seen.behind.max(elapsed.saturating_sub((seen.sent as f64 * gap) as u64));
                 self.send(due, &mut seen, &mut out, &mut stamps);
             }
-            self.receive(&mut seen, &mut inbound);
+            if self.receive(&mut seen, &mut inbound) == 0 && due <= seen.sent {
+                std::thread::sleep(Duration::from_micros(5));
+            }
         }
         let (mut last, mut received) = (wire::monotonic(), seen.received);
         while wire::monotonic() - last < 200_000_000 {
@@ -205,9 +208,12 @@ impl Generator {
         if (group + 1) * 16 > flows { n } else { group * 16 + (within % 8) * 2 + within / 8 }
     }
 
-    fn receive(&mut self, seen: &mut Seen, inbound: &mut Datagrams) {
+    /// Checks what has arrived; says how many.
+    fn receive(&mut self, seen: &mut Seen, inbound: &mut Datagrams) -> usize {
+        let mut all = 0;
         for at_a in [true, false] {
             let count = inbound.receive(if at_a { &self.a } else { &self.b });
+            all += count;
             let by_port = if at_a { &self.at_a } else { &self.at_b };
             for i in 0..count {
                 let (port, arrival, bytes) = inbound.get(i);
@@ -218,6 +224,7 @@ impl Generator {
                 flow.check(arrival, bytes, seen);
             }
         }
+        all
     }
 }
 

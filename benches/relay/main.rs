@@ -2,7 +2,8 @@
 //!
 //! `benches/relay/run` builds and starts this. The generator is pinned to core 0, the relay under test to core 1; both relays carry the same
 //! calls, set up the same way, with other keys on each leg. Options: `calls=N[,N…]`, `seconds=S`, `rounds=R`, `modes=rtp-rtp,srtp-rtp,srtp-srtp`,
-//! `relays=portcullis,rtpengine`, and `batch=N`, `workers=N`, `gather_us=N` for ours. Instead of the comparison: `capacity` looks for the highest
+//! `relays=portcullis,rtpengine`, `realtime` (both before all other programs, for a machine that is
+//! not quiet; needs root), and `batch=N`, `workers=N`, `gather_us=N` for ours. Instead of the comparison: `capacity` looks for the highest
 //! load under 0.1 % loss, `idle` sees what calls without packets cost.
 
 mod bencode;
@@ -29,6 +30,7 @@ struct Options {
     modes: Vec<Mode>,
     relays: Vec<Kind>,
     task: Task,
+    realtime: bool,
     ours: Vec<String>,
 }
 
@@ -76,6 +78,7 @@ fn parse(arguments: &[String]) -> io::Result<Options> {
         modes: Mode::ALL.to_vec(),
         relays: vec![Kind::Portcullis, Kind::Rtpengine],
         task: Task::Compare,
+        realtime: false,
         ours: Vec::new(),
     };
     let bad = |argument: &str| io::Error::other(format!("cannot read the option {argument}"));
@@ -89,18 +92,22 @@ fn parse(arguments: &[String]) -> io::Result<Options> {
             }
             ("relays", list) => options.relays.retain(|kind| list.split(',').any(|name| name == kind.name())),
             ("capacity", "") => options.task = Task::Capacity,
+            ("realtime", "") => options.realtime = true,
             ("idle", "") => options.task = Task::Idle,
             ("batch" | "workers" | "gather_us", _) => options.ours.push(argument.clone()),
             _ => return Err(bad(argument)),
         }
     }
     wire::pin(GENERATOR_CORE)?;
+    if options.realtime {
+        wire::realtime()?;
+    }
     Ok(options)
 }
 
 fn measure(kind: Kind, mode: Mode, calls: u64, seconds: f64, options: &Options) -> io::Result<Measured> {
     let ours = if kind == Kind::Portcullis { options.ours.as_slice() } else { &[] };
-    let mut subject = Subject::start(kind, RELAY_CORE, ours)?;
+    let mut subject = Subject::start(kind, RELAY_CORE, options.realtime, ours)?;
     let before = resident_kb(subject.pid())?;
     let mut generator = Generator::new(&mut subject, mode, calls)?;
     // Endpoints are learnt, SSRCs seen and caches warm before anything counts; rtpengine learns for the first three seconds.
@@ -183,7 +190,7 @@ fn idle(options: &Options) -> io::Result<()> {
     for mode in &options.modes {
         for (kind, calls) in options.relays.iter().flat_map(|kind| options.calls.iter().map(move |calls| (*kind, *calls))) {
             let ours = if kind == Kind::Portcullis { options.ours.as_slice() } else { &[] };
-            let mut subject = Subject::start(kind, RELAY_CORE, ours)?;
+            let mut subject = Subject::start(kind, RELAY_CORE, options.realtime, ours)?;
             let before = resident_kb(subject.pid())?;
             let _generator = Generator::new(&mut subject, *mode, calls)?;
             let cpu = process_us(subject.pid())?;

@@ -86,7 +86,7 @@ const NG: u16 = 22_222;
 const FIRST_PORT: u16 = 10_000;
 
 impl Subject {
-    pub fn start(kind: Kind, core: usize, options: &[String]) -> io::Result<Subject> {
+    pub fn start(kind: Kind, core: usize, realtime: bool, options: &[String]) -> io::Result<Subject> {
         let mut command = match kind {
             Kind::Portcullis => {
                 let mut command = Command::new(std::env::current_exe()?);
@@ -101,8 +101,8 @@ impl Subject {
                 command
             }
         };
-        // SAFETY: between fork and exec only sched_setaffinity is called, which is async-signal-safe.
-        unsafe { command.pre_exec(move || wire::pin(core)) };
+        // SAFETY: between fork and exec only two plain system calls are made, which is async-signal-safe.
+        unsafe { command.pre_exec(move || wire::pin(core).and_then(|()| if realtime { wire::realtime() } else { Ok(()) })) };
         let mut child = command.spawn()?;
         let control = match kind {
             Kind::Portcullis => {

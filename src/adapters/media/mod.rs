@@ -32,13 +32,14 @@ pub struct Settings {
     pub receive_buffer: usize,
     /// Differentiated services code point of everything sent; 46 is Expedited Forwarding (RFC 3246).
     pub dscp: u8,
-    /// A worker that was woken with little to do waits this long for more before it works; zero: never. Trades delay for CPU.
+    /// A worker that is woken more often than this sleeps so long between wakes, so that several packets share one: at most so much delay, for up
+    /// to half of the CPU. Zero: never.
     pub gather: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { workers: 1, batch: 8, receive_buffer: 64 * 1024, dscp: 46, gather: Duration::ZERO }
+        Settings { workers: 1, batch: 8, receive_buffer: 64 * 1024, dscp: 46, gather: Duration::from_micros(100) }
     }
 }
 
