@@ -1,6 +1,7 @@
 #!/bin/bash
 # Calls by sipp on both sides through the policy set policies/unsecured-lab: the trunk over UDP, then over TCP, UM over TCP (it speaks nothing
-# weaker). Basic call, CANCEL, busy, a redirect followed inside, re-INVITE, BYE from the UM side; 200 calls at 50 a second.
+# weaker). Basic call, CANCEL, busy, a redirect followed inside, re-INVITE, BYE from the UM side, PRACK, an offer only in the
+# 200; 200 calls at 50 a second.
 . "$(dirname "$0")/lab.sh"
 command -v sipp >/dev/null || { echo "install sip-tester first" >&2; exit 2; }
 
@@ -65,6 +66,9 @@ for transport in u1 t1; do
     pair "CANCEL" call_cancelled um_ringing $transport "r.reason == 'call.cancelled'" "r.answered is None"
     pair "re-INVITE" call_changed um_changed $transport "r.status == 200 and r.released_by == 'caller'"
     pair "BYE from UM" call_ended um_ending $transport "r.status == 200 and r.released_by == 'called'"
+
+    pair "PRACK" call_reliable um_reliable $transport "r.status == 200 and r.reason == 'call.normal'"
+    pair "offer in the 200" call_delayed um_delayed $transport "r.status == 200 and r.reason == 'call.normal'"
 
     um um 127.0.0.4
     WORKER=$UM
