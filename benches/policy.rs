@@ -39,7 +39,6 @@ fn peer(index: u32, kind: PeerKind) -> Arc<Peer> {
         diversion_trusted: true,
         identity_trusted: true,
         mutual: true,
-        probe: None,
     })
 }
 

@@ -234,7 +234,6 @@ fn peer(name: &str, host: &str, port: Option<u16>, transport: Transport) -> Arc<
         diversion_trusted: false,
         identity_trusted: false,
         mutual: true,
-        probe: None,
     })
 }
 

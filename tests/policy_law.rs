@@ -99,7 +99,6 @@ fn peer(name: &str, kind: PeerKind, address: &str, transport: Transport, mode: S
         diversion_trusted: false,
         identity_trusted: false,
         mutual: true,
-        probe: None,
     })
 }
 

@@ -50,6 +50,13 @@ impl PortPool {
         }
     }
 
+    /// Whether the pool hands out the pairs of `first..=last`.
+    pub fn is_of(&self, first: u16, last: u16) -> bool {
+        let base = u32::from(first).next_multiple_of(2);
+        let pairs = (base.max(2)..u32::from(last)).step_by(2).len();
+        pairs == self.capacity() && (pairs == 0 || base.max(2) == u32::from(self.base))
+    }
+
     /// Pairs in use now.
     pub fn in_use(&self) -> usize {
         self.used.len() - self.free.len() - self.resting.len()
@@ -73,6 +80,16 @@ mod tests {
     use super::*;
 
     const T0: Time = Time::from_millis(1_000);
+
+    #[test]
+    fn a_pool_knows_its_range() {
+        for (first, last) in [(20_000, 20_999), (20_001, 20_999), (0, 9), (65_000, 65_535), (7, 7)] {
+            let pool = PortPool::new(first, last);
+            assert!(pool.is_of(first, last), "{first}-{last}");
+            assert!(!pool.is_of(first, last.saturating_add(40).min(65_535)) || last > 65_000 || first == last, "{first}-{last} is not longer");
+        }
+        assert!(!PortPool::new(20_000, 20_999).is_of(21_000, 21_999));
+    }
 
     #[test]
     fn only_whole_even_pairs_are_handed_out() {

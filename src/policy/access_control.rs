@@ -2,12 +2,10 @@
 //!
 //! | method | trunk, gateway, PBX | UM router | UM server |
 //! |---|---|---|---|
-//! | INVITE | new calls and inside | never (it only redirects) | new calls and inside |
-//! | ACK, BYE, CANCEL, PRACK, UPDATE, INFO | about a call | never | about a call |
-//! | REFER | inside, from a PBX only | never | inside |
-//! | NOTIFY | inside | never | also outside: message waiting |
+//! | INVITE | new calls and inside | inside (it makes no calls) | new calls and inside |
+//! | ACK, BYE, CANCEL, PRACK, UPDATE, INFO | about a call | about a call | about a call |
 //! | OPTIONS | always | always | always |
-//! | REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, unknown ones | never: 405 | never: 405 | never: 405 |
+//! | REFER, NOTIFY, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, unknown ones | never: 405 | never: 405 | never: 405 |
 //!
 //! We never challenge: trust is by address and certificate, and UM fails a call it is challenged on.
 
@@ -20,30 +18,19 @@ use crate::sip::Method;
 enum Permit {
     Always,
     InsideOnly,
-    /// Known to us, but not from this kind of peer: 403.
-    NotFromThisKind,
     /// Not spoken by this border: 405.
     Never,
 }
 
 fn permit(kind: PeerKind, method: &Method) -> Permit {
     use Permit::*;
-    let router = kind == PeerKind::UmRouter;
     match method {
         Method::Options => Always,
-        Method::Invite | Method::Ack | Method::Bye | Method::Cancel | Method::Prack | Method::Update | Method::Info | Method::Refer | Method::Notify
-            if router =>
-        {
-            NotFromThisKind
-        }
+        Method::Invite if kind == PeerKind::UmRouter => InsideOnly,
         Method::Invite => Always,
         // Whether the call or transaction they are about exists is the core's to say (481).
         Method::Ack | Method::Bye | Method::Cancel | Method::Prack | Method::Update | Method::Info => Always,
-        Method::Refer if kind == PeerKind::Pbx || kind == PeerKind::UmServer => InsideOnly,
-        Method::Refer => NotFromThisKind,
-        Method::Notify if kind == PeerKind::UmServer => Always,
-        Method::Notify => InsideOnly,
-        Method::Register | Method::Subscribe | Method::Publish | Method::Message | Method::Other(_) => Never,
+        Method::Refer | Method::Notify | Method::Register | Method::Subscribe | Method::Publish | Method::Message | Method::Other(_) => Never,
     }
 }
 
@@ -64,8 +51,7 @@ pub fn method(peer: &Peer, method: &Method, in_dialog: bool) -> Decision {
     match permit(peer.kind, method) {
         Permit::Always => Decision::passed("access_control", "method allowed from this kind of peer").comparing("peer kind", kind_name(peer.kind)),
         Permit::InsideOnly if in_dialog => Decision::passed("access_control", "method allowed inside a dialog").comparing("peer kind", kind_name(peer.kind)),
-        Permit::InsideOnly => refused("method allowed inside a dialog only", Reason::NotAllowedHere),
-        Permit::NotFromThisKind => refused("method not allowed from this kind of peer", Reason::NotAllowedHere),
+        Permit::InsideOnly => refused("from this kind of peer inside a dialog only", Reason::NotAllowedHere),
         Permit::Never => refused("method not spoken here", Reason::MethodNotAllowed),
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod access_control;
 pub mod admission;
+pub mod capability;
 pub mod dial_plan;
 pub mod diversion;
 pub mod flow;

@@ -90,8 +90,6 @@ pub struct Peer {
     pub diversion_trusted: bool,
     /// P-Asserted-Identity is believed from, and sent to, this peer (RFC 3325 trust domain).
     pub identity_trusted: bool,
-    /// OPTIONS interval; `None`: not probed.
-    pub probe: Option<Duration>,
 }
 
 /// What a user part must look like on the way to UM.

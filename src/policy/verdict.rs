@@ -79,6 +79,7 @@ reasons! {
     RedirectTooDeep,       "redirection.too_deep",          Peer,     502, "more redirects than allowed";
     RedirectEmpty,         "redirection.empty",             Peer,     502, "a redirect without a usable Contact";
     Rejected,              "call.rejected",                 Peer,     480, "the called side refused the call";
+    HeldTooLong,           "call.held_too_long",            Peer,     0,   "the call was on hold longer than a call may be";
     NoAnswer,              "call.no_answer",                Peer,     408, "it rang longer than allowed (timer C)";
     AckMissing,            "call.ack_missing",              Peer,     0,   "the 2xx was never acknowledged";
     SessionExpired,        "call.session_expired",          Peer,     0,   "the session was not refreshed in time (RFC 4028)";

@@ -47,6 +47,10 @@ pub enum Timer {
     NoResponse(CallId),
     /// RFC 4028.
     Session(CallId, Side),
+    /// The B leg was looked for too long, however often it rang.
+    Hunt(CallId),
+    /// The call was on hold too long.
+    Hold(CallId),
     /// The drain time is over.
     Drain,
     /// The ladder of a call that is over takes no more messages.
@@ -181,8 +185,13 @@ impl Border {
 
     /// Gives a pair back that no stream holds.
     pub fn release_ports(&mut self, now: Time, pair: &Addresses) {
-        if let Some(pool) = self.ports.get_mut(&pair.rtp.ip()) {
-            pool.release(now, pair.rtp.port());
+        let address = pair.rtp.ip();
+        let (first, last) = self.settings.media.ports;
+        let Some(pool) = self.ports.get_mut(&address) else { return };
+        pool.release(now, pair.rtp.port());
+        // A reload gave another range while calls held ports of the old one.
+        if pool.in_use() == 0 && !pool.is_of(first, last) {
+            self.ports.remove(&address);
         }
     }
 

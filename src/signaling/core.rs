@@ -303,9 +303,9 @@ impl Core {
 
     fn media(&mut self, now: Time, event: control::Event) {
         match event {
-            control::Event::OpenFailed { stream, .. } => {
+            control::Event::OpenFailed { stream, error } => {
                 if let Some(call) = self.border.streams.get(&stream).map(|(call, _)| *call) {
-                    self.with_call(now, call, |border, call| release::by_border(border, now, call, Reason::MediaPorts));
+                    self.with_call(now, call, |border, call| release::without_media(border, now, call, error));
                 }
             }
             control::Event::Silent { stream, .. } => {
@@ -329,6 +329,8 @@ impl Core {
             Timer::NoResponse(call) => self.with_call(now, call, |border, call| progress::no_sign_of_life(border, now, call)),
             Timer::Session(call, side) => self.with_call(now, call, |border, call| refresh::session_timer(border, now, call, side)),
             Timer::Drain => self.release_all(now, Reason::Shutdown),
+            Timer::Hunt(call) => self.with_call(now, call, |border, call| progress::rang_too_long(border, now, call)),
+            Timer::Hold(call) => self.with_call(now, call, |border, call| release::by_border(border, now, call, Reason::HeldTooLong)),
             Timer::Forget(call) => self.border.forget(call),
         }
     }

@@ -173,7 +173,6 @@ fn peer(scene: &Scene, party: Party, kind: PeerKind) -> Arc<Peer> {
         diversion_trusted: true,
         identity_trusted: true,
         mutual: true,
-        probe: None,
     })
 }
 

@@ -41,7 +41,6 @@ pub fn peer(name: &str, transport: Transport, host: IpAddr, tls_names: &[&str]) 
         diversion_trusted: false,
         identity_trusted: false,
         mutual: true,
-        probe: None,
     }
 }
 

@@ -51,7 +51,6 @@ pub fn peers(written: &[written::Peer], listeners: &[Listener], findings: &Findi
             diversion_trusted: entry.diversion.unwrap_or(false),
             mutual: mutual(entry, findings),
             identity_trusted: entry.identity.unwrap_or(kind.value.is_um()),
-            probe: entry.probe,
         };
         warn(&peer, entry, findings);
         places.push(entry.at);

@@ -1,7 +1,6 @@
 //! `peers.toml`: who may talk to the border, where they live, how they prove who they are.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -45,7 +44,6 @@ pub struct Peer {
     pub identity: Option<bool>,
     pub mutual: Option<Written<bool>>,
     pub status: PeerStatus,
-    pub probe: Option<Duration>,
 }
 
 pub type HostWritten = PeerHost;
@@ -75,7 +73,6 @@ fn read_peer(table: Table<'_, '_>) -> Peer {
         identity: table.flag("identity").map(|flag| flag.value),
         mutual: table.flag("mutual"),
         status: table.choice("status", &STATUSES).map(|status| status.value).unwrap_or_default(),
-        probe: table.duration("probe", Duration::from_secs(1), Duration::from_secs(3600)).map(|probe| probe.value),
     };
     table.finish();
     peer

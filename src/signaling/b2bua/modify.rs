@@ -1,14 +1,17 @@
 //! What happens inside a call that is up. Every request in a dialog comes through here (RFC 3261 §12.2.2) and goes on to its own chapter; ACKs,
 //! INFO and the like are dealt with at once.
 
+use std::time::Duration;
+
 use crate::media::control::Side;
 use crate::policy::settings::Peer;
 use crate::policy::verdict::Reason;
+use crate::policy::{access_control, capability};
 use crate::sdp::Description;
 use crate::signaling::b2bua::answer::{self, Acknowledged};
 use crate::signaling::b2bua::call::{Call, ClientOwner, Exchange, Hunt, ServerRequest, Stage, Waiting};
 use crate::signaling::b2bua::{progress, reinvite, release, standalone, update};
-use crate::signaling::border::Border;
+use crate::signaling::border::{Border, Timer};
 use crate::signaling::fact::What;
 use crate::signaling::transaction::ServerKey;
 use crate::sip::{Message, Method};
@@ -33,6 +36,9 @@ pub fn requested(border: &mut Border, now: Time, call: &mut Call, side: Side, pe
     let number = request.message.cseq().map(|cseq| cseq.number).unwrap_or(0);
     if leg.dialog.accept(number).is_err() {
         return border.reply(now, (&request.key, &request.message, &request.flow), 500, None, |_| {});
+    }
+    if let Some(reason) = request.message.method().and_then(|method| access_control::method(peer, method, true).refused) {
+        return refuse(border, now, &request, reason);
     }
     if peer.name == leg.peer.name {
         leg.flow = request.flow.clone();
@@ -145,23 +151,38 @@ pub fn agreed(border: &mut Border, now: Time, call: &mut Call) {
             border.fact(now, Some(call.id), What::Held { by: side, held });
         }
     }
+    // Nothing is heard of a call on hold, so nothing else would ever end one whose ends have died.
+    match call.held {
+        [false, false] => border.timers.cancel(Timer::Hold(call.id)),
+        _ => border.timers.set(Timer::Hold(call.id), now + LONGEST_HOLD),
+    };
 }
+
+/// A call may be on hold for so long, counted from the last change of its session.
+const LONGEST_HOLD: Duration = Duration::from_secs(4 * 3600);
 
 /// Requests of one call under way from leg to leg; more at once is no conversation.
 const WAITING: usize = 16;
 
-/// INFO and the like: carried with their body, answered with the other side's status.
+/// INFO: carried with a body that may cross, answered with the other side's status.
 fn relay(border: &mut Border, now: Time, call: &mut Call, side: Side, request: ServerRequest, method: Method) {
     let id = call.id;
     if call.waiting.len() >= WAITING {
         return refuse(border, now, &request, Reason::ServerBusy);
     }
+    let body = request.message.body();
+    let kind = request.message.content_type().and_then(|kind| capability::info_type(kind, body));
+    if kind.is_none() && !body.is_empty() {
+        let flow = &request.flow;
+        return border.reply(now, (&request.key, &request.message, flow), 415, None, |reply| {
+            reply.header("Accept", capability::INFO_ACCEPT);
+        });
+    }
     let Some((_, other)) = call.legs(side) else { return refuse(border, now, &request, Reason::NoSuchDialog) };
     let owner = ClientOwner::Relayed { call: id, side: other.side, method: method.clone(), reply: request.key };
-    let kind = request.message.content_type().map(str::to_owned);
     border.request(now, other, method, owner, |relayed| {
         if let Some(kind) = kind {
-            relayed.body(&kind, request.message.body());
+            relayed.body(kind, request.message.body());
         }
     });
     border.servers.insert(request.key, id);

@@ -187,6 +187,7 @@ fn answered(border: &mut Border, now: Time, call: &mut Call, key: ClientKey, flo
         let ack = border.acknowledge(&leg, seq, None);
         forking::acknowledged(border, key, &leg.dialog.remote_tag, ack);
     }
+    border.timers.cancel(Timer::Hunt(call.id));
     call.stage = Stage::Up(Box::new(leg));
     let sdp = match sdp {
         Ok(sdp) => sdp,

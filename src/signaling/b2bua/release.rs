@@ -52,6 +52,13 @@ fn given_up_by_caller(border: &mut Border, now: Time, call: &mut Call) {
     refuse_caller(border, now, call, 487, Reason::Cancelled, ReleasedBy::Caller);
 }
 
+/// The media plane could not open the call's stream, or not with these keys.
+pub fn without_media(border: &mut Border, now: Time, call: &mut Call, error: String) {
+    let decision = Decision::refused("media", "the stream's sockets and keys", Reason::MediaPorts).comparing("error", error);
+    border.decided(now, call.id, decision);
+    by_border(border, now, call, Reason::MediaPorts);
+}
+
 /// Nothing was heard from either side for the configured time. A call on hold is meant to be silent.
 pub fn silent(border: &mut Border, now: Time, call: &mut Call) {
     if !call.media.held(Side::A) && !call.media.held(Side::B) {
@@ -194,7 +201,14 @@ fn end(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reason: 
     }
     call.note_media();
     call.record.ended(now, by, reason);
-    for timer in [Timer::NoResponse(call.id), Timer::TimerC(call.id), Timer::Reliable(call.id), Timer::Answer(call.id, Side::B)] {
+    for timer in [
+        Timer::NoResponse(call.id),
+        Timer::TimerC(call.id),
+        Timer::Reliable(call.id),
+        Timer::Answer(call.id, Side::B),
+        Timer::Hunt(call.id),
+        Timer::Hold(call.id),
+    ] {
         border.timers.cancel(timer);
     }
     for side in [Side::A, Side::B] {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::media::control::Side;
 use crate::policy::peer::PeerTable;
@@ -14,7 +15,7 @@ use crate::sdp::Description;
 use crate::signaling::b2bua::call::{Asked, Attempt, Call, Candidate, Exchange, Hunt, Leg, ServerRequest, Stage};
 use crate::signaling::b2bua::record::{self, Draft};
 use crate::signaling::b2bua::{failover, lifetime, release, standalone};
-use crate::signaling::border::Border;
+use crate::signaling::border::{Border, Timer};
 use crate::signaling::dialog::Dialog;
 use crate::signaling::event::{LocateError, LocateId, Target};
 use crate::signaling::fact::{CallId, ReleasedBy, What};
@@ -22,6 +23,9 @@ use crate::signaling::session::offer_answer::{SessionMedia, Terms};
 use crate::signaling::session::session_timer::SessionExpiry;
 use crate::sip::{HeaderName, Message, Method, Via};
 use crate::time::Time;
+
+/// A B leg is looked for, and may ring, for so long in all; timer C alone begins again with every 1xx.
+const LONGEST_HUNT: Duration = Duration::from_secs(600);
 
 /// Reads the INVITE in the border's order of questions; a call comes out, or the caller has been refused.
 pub fn begin(border: &mut Border, now: Time, id: CallId, peer: &Arc<Peer>, request: ServerRequest) -> Option<Box<Call>> {
@@ -172,6 +176,7 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
     let b_terms = Terms { plan: admitted.b.clone(), transport: admitted.targets[0].transport, latch: admitted.targets[0].latch, peer: None };
     border.tags.insert(dialog.local_tag.clone(), (id, Side::A));
     border.load.admitted(now, &peer.name);
+    border.timers.set(Timer::Hunt(id), now + LONGEST_HUNT);
     let hunt = Hunt {
         queue: candidates(&admitted),
         attempt: Attempt::Idle,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::policy::access_control;
 use crate::policy::flow::Flow;
 use crate::policy::settings::Peer;
 use crate::policy::verdict::Reason;
@@ -168,6 +169,9 @@ pub fn refuse(border: &mut Border, now: Time, request: &ServerRequest, peer: &Ar
 
 /// A request outside any call: OPTIONS is answered, the rest is not ours.
 pub fn answer(border: &mut Border, now: Time, request: &ServerRequest, peer: &Arc<Peer>) {
+    if let Some(reason) = request.message.method().and_then(|method| access_control::method(peer, method, false).refused) {
+        return refuse(border, now, request, peer, reason);
+    }
     match request.message.method() {
         Some(Method::Options) => {}
         // About a dialog, but of none (RFC 3261 §15.1.2, RFC 3262 §3, RFC 3311 §5.2).
