@@ -32,8 +32,8 @@ pub struct Settings {
     pub receive_buffer: usize,
     /// Differentiated services code point of everything sent; 46 is Expedited Forwarding (RFC 3246).
     pub dscp: u8,
-    /// A worker that is woken more often than this sleeps so long between wakes, so that several packets share one: at most so much delay, for up
-    /// to half of the CPU. Zero: never.
+    /// A worker that is woken more often than this sleeps so long between wakes, so that several packets share one. It adds
+    /// about so much delay; it saves much on a core that other work wants too, and little on one that is the worker's alone. Zero: never.
     pub gather: Duration,
 }
 
