@@ -422,15 +422,12 @@ mod tests {
         assert!(matches!(uri("sip:plain@h").user_decoded(), Cow::Borrowed("plain")));
     }
 
+    /// Comparing each with each of them would take minutes here.
     #[test]
-    // Measures its own speed.
-    #[allow(clippy::disallowed_methods)]
-    fn thousands_of_parameters_are_compared_in_no_time() {
-        let many = format!("sip:h{}?{}", ";a=b".repeat(16_000), "c=d&".repeat(16_000));
-        let started = std::time::Instant::now();
+    fn a_hundred_thousand_parameters_are_compared() {
+        let many = format!("sip:h{}?{}", ";a=b".repeat(100_000), "c=d&".repeat(100_000));
         assert!(uri(&many).is_equivalent(&uri(&many)));
         assert!(!uri(&many).is_equivalent(&uri("sip:h")));
-        assert!(started.elapsed().as_millis() < 500);
     }
 
     /// The examples of RFC 3261 §19.1.4 and their kin.
