@@ -139,7 +139,7 @@ impl Core {
         match Message::parse(bytes.clone(), &self.limits) {
             Ok(message) if message.is_request() => self.request(now, flow, &peer, message),
             Ok(message) => self.response(now, flow, &peer, &message),
-            Err(error) => standalone::malformed(&mut self.border, now, flow, &peer, &bytes, &error),
+            Err(error) => standalone::malformed(&mut self.border, now, flow, &peer, bytes, &error),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::policy::access_control;
 use crate::policy::flow::Flow;
 use crate::policy::settings::Peer;
@@ -77,8 +79,11 @@ pub fn refuse_unusable(border: &mut Border, now: Time, flow: &Arc<Flow>, peer: &
     stateless(border, message, flow, route, status);
 }
 
+/// As much of a refused message as is looked at: what was too long for us must still be answered 513.
+const SALVAGED: Limits = Limits { header_bytes: Limits::HEADER_BYTES_MOST, body_bytes: 64 * 1024, fields: 1024 };
+
 /// What could not be parsed: a bare refusal if the source can be told where to send it, a count in any case.
-pub fn malformed(border: &mut Border, now: Time, flow: &Arc<Flow>, peer: &Arc<Peer>, bytes: &[u8], error: &ParseError) {
+pub fn malformed(border: &mut Border, now: Time, flow: &Arc<Flow>, peer: &Arc<Peer>, bytes: Bytes, error: &ParseError) {
     let reason = match error.status() {
         413 => Reason::BodyTooLarge,
         505 => Reason::UnsupportedVersion,
@@ -86,38 +91,15 @@ pub fn malformed(border: &mut Border, now: Time, flow: &Arc<Flow>, peer: &Arc<Pe
         _ => Reason::Malformed,
     };
     border.fact(now, None, What::Malformed { flow: flow.clone(), peer: peer.name.clone(), reason, detail: error.label() });
-    let Some(message) = salvaged(bytes) else { return };
-    if !message.is_request() || message.method() == Some(&Method::Ack) {
+    let Some(message) = Message::salvage(bytes, &SALVAGED) else { return };
+    let repeatable = message.from().is_ok() && message.to().is_ok() && message.call_id().is_ok() && message.cseq().is_ok();
+    if !repeatable || !message.is_request() || message.method() == Some(&Method::Ack) {
         return;
     }
     let (Some(status), Ok(via)) = (reason.status(), message.top_via()) else { return };
     let route = transport::reply_route(flow, &via, peer);
     stateless(border, &message, flow, route, status);
 }
-
-/// The lines of a broken message that a refusal must repeat, as a message of their own; none if even those cannot be read.
-fn salvaged(bytes: &[u8]) -> Option<Message> {
-    const KEPT: [HeaderName; 5] = [HeaderName::Via, HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq];
-    let head = bytes.get(..bytes.len().min(SALVAGE))?;
-    let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).skip_while(|line| line.is_empty());
-    // Of the start line only the method counts for a response; the rest may be what is broken.
-    let method = lines.next()?.split(|byte| *byte == b' ').next().filter(|method| !method.starts_with(b"SIP/"))?;
-    let mut kept = [method, b" sip:salvaged.invalid SIP/2.0\r\n"].concat();
-    for line in lines.take_while(|line| !line.is_empty()).take(64) {
-        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        if KEPT.contains(&HeaderName::from_bytes(name.trim_ascii())) && line.len() > name.len() {
-            kept.extend_from_slice(line);
-            kept.extend_from_slice(b"\r\n");
-        }
-    }
-    kept.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-    let message = Message::parse(kept.into(), &Limits::default()).ok()?;
-    let whole = message.top_via().is_ok() && message.from().is_ok() && message.to().is_ok() && message.call_id().is_ok() && message.cseq().is_ok();
-    whole.then_some(message)
-}
-
-/// As much of a broken message as is looked at.
-const SALVAGE: usize = 65_536;
 
 fn stateless(border: &mut Border, message: &Message, flow: &Flow, route: Route, status: u16) {
     let tag = border.mint.tag();
