@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use portcullis::media::control::LatchPolicy;
 use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
 use portcullis::policy::peer::{PeerTable, identify, recognise};
 use portcullis::policy::screening::{Load, Question, screen};
-use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, SecurityMode, UmPool, UriType};
+use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PolicySet, SecurityMode, UmPool, UriType};
 use portcullis::policy::topology_hiding::{Crossing, carry};
 use portcullis::sdp::Description;
-use portcullis::sdp::crypto::Suite;
 use portcullis::sip::{Limits, Message, Transport};
 
 const PEERS: u32 = 1_000;
@@ -27,18 +25,10 @@ fn peer(index: u32, kind: PeerKind) -> Arc<Peer> {
     Arc::new(Peer {
         hosts: vec![PeerHost::Address(IpAddr::V4(Ipv4Addr::from(u32::from(base) + index)))],
         tls_names: vec![format!("{}.example", name.to_lowercase()).into()],
-        name: name.into(),
-        kind,
-        status: PeerStatus::Enabled,
-        transport: Transport::Tls,
         port: Some(5061),
-        mode: SecurityMode::Secured,
-        listener: None,
-        latch: LatchPolicy::default(),
-        suites: Suite::ALL.to_vec(),
         diversion_trusted: true,
         identity_trusted: true,
-        mutual: true,
+        ..Peer::new(&name, kind, Transport::Tls, SecurityMode::Secured)
     })
 }
 

@@ -17,9 +17,8 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseI
 use hickory_server::store::in_memory::InMemoryZoneHandler;
 use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneHandler, ZoneType};
 use portcullis::adapters::dns::{Locator, PeerResolver, Settings};
-use portcullis::media::control::LatchPolicy;
 use portcullis::policy::peer::PeerTable;
-use portcullis::policy::settings::{AdmissionLimits, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, SecurityMode};
+use portcullis::policy::settings::{AdmissionLimits, Peer, PeerHost, PeerKind, PolicySet, SecurityMode};
 use portcullis::signaling::event::{LocateError, LocateQuery};
 use portcullis::signaling::fact::{NameState, What};
 use portcullis::sip::Transport;
@@ -219,22 +218,7 @@ fn peer(name: &str, host: &str, port: Option<u16>, transport: Transport) -> Arc<
         Ok(address) => PeerHost::Address(address),
         Err(_) => PeerHost::Name(format!("{host}.example.test").into()),
     };
-    Arc::new(Peer {
-        name: name.into(),
-        kind: PeerKind::Trunk,
-        status: PeerStatus::Enabled,
-        hosts: vec![host],
-        transport,
-        port,
-        mode: SecurityMode::Unsecured,
-        tls_names: Vec::new(),
-        listener: None,
-        latch: LatchPolicy::default(),
-        suites: Vec::new(),
-        diversion_trusted: false,
-        identity_trusted: false,
-        mutual: true,
-    })
+    Arc::new(Peer { hosts: vec![host], port, ..Peer::new(name, PeerKind::Trunk, transport, SecurityMode::Unsecured) })
 }
 
 fn set(peers: Vec<Arc<Peer>>) -> Arc<PolicySet> {

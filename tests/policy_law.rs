@@ -8,15 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portcullis::media::control::LatchPolicy;
 use portcullis::policy::flow::{Flow, FlowId, ListenerId};
 use portcullis::policy::peer::PeerTable;
 use portcullis::policy::screening::{Load, Question, screen};
 use portcullis::policy::security_mode::leg_plan;
-use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, SecurityMode, UmPool, UriType};
+use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PolicySet, SecurityMode, UmPool, UriType};
 use portcullis::policy::verdict::Reason;
 use portcullis::sdp::Description;
-use portcullis::sdp::crypto::Suite;
 use portcullis::sip::{Limits, Message, Transport};
 
 use SecurityMode::{Secured, SipSecured, Unsecured};
@@ -85,20 +83,9 @@ impl Offer {
 
 fn peer(name: &str, kind: PeerKind, address: &str, transport: Transport, mode: SecurityMode) -> Arc<Peer> {
     Arc::new(Peer {
-        name: name.into(),
-        kind,
-        status: PeerStatus::Enabled,
         hosts: vec![PeerHost::Address(address.parse().unwrap())],
-        transport,
-        port: None,
-        mode,
         tls_names: vec![format!("{name}.example").into()],
-        listener: None,
-        latch: LatchPolicy::default(),
-        suites: Suite::ALL.to_vec(),
-        diversion_trusted: false,
-        identity_trusted: false,
-        mutual: true,
+        ..Peer::new(name, kind, transport, mode)
     })
 }
 

@@ -92,6 +92,29 @@ pub struct Peer {
     pub identity_trusted: bool,
 }
 
+impl Peer {
+    /// An enabled peer with the safest value of everything else: no hosts yet, the strongest media suites, mutual proof, trusted in nothing it says
+    /// of others.
+    pub fn new(name: &str, kind: PeerKind, transport: Transport, mode: SecurityMode) -> Peer {
+        Peer {
+            name: name.into(),
+            kind,
+            status: PeerStatus::Enabled,
+            hosts: Vec::new(),
+            transport,
+            port: None,
+            mode,
+            tls_names: Vec::new(),
+            mutual: true,
+            listener: None,
+            latch: LatchPolicy::default(),
+            suites: Suite::ALL.to_vec(),
+            diversion_trusted: false,
+            identity_trusted: false,
+        }
+    }
+}
+
 /// What a user part must look like on the way to UM.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -10,8 +10,7 @@ use bytes::Bytes;
 use portcullis::media::control::{self, Command, Report, StreamId};
 use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
 use portcullis::policy::peer::PeerTable;
-use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, SecurityMode, UmPool, UriType};
-use portcullis::sdp::crypto::Suite;
+use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PolicySet, SecurityMode, UmPool, UriType};
 use portcullis::signaling::core::{Core, Holdings};
 use portcullis::signaling::event::{Action, Event, Route, TransportError};
 use portcullis::signaling::fact::{CallRecord, Fact, What};
@@ -155,24 +154,16 @@ impl Scene {
 
 fn peer(scene: &Scene, party: Party, kind: PeerKind) -> Arc<Peer> {
     Arc::new(Peer {
-        name: party.name().into(),
-        kind,
-        status: PeerStatus::Enabled,
         hosts: if scene.router_by_name && kind == PeerKind::UmRouter {
             vec![PeerHost::Name(format!("{}.test", party.name()).into())]
         } else {
             vec![PeerHost::Address(party.address())]
         },
-        transport: scene.transport,
         port: Some(if scene.transport == Transport::Tls { 5061 } else { 5060 }),
-        mode: scene.mode,
         tls_names: vec![format!("{}.test", party.name()).into()],
-        listener: None,
-        latch: control::LatchPolicy::default(),
-        suites: Suite::ALL.to_vec(),
         diversion_trusted: true,
         identity_trusted: true,
-        mutual: true,
+        ..Peer::new(party.name(), kind, scene.transport, scene.mode)
     })
 }
 

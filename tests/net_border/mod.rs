@@ -13,10 +13,9 @@ use portcullis::adapters::net::{Limits, ListenerSettings, NetEvent, Network, Set
 use portcullis::adapters::tls::{self, CredentialStore, Credentials, KeyPairFiles, ListenerCertificate, PeerCertificates};
 use portcullis::app::certs::{Issued, write_whole};
 use portcullis::app::handshakes::Handshakes;
-use portcullis::media::control::LatchPolicy;
 use portcullis::policy::flow::{Flow, ListenerId};
 use portcullis::policy::peer::PeerTable;
-use portcullis::policy::settings::{AdmissionLimits, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, SecurityMode};
+use portcullis::policy::settings::{AdmissionLimits, Peer, PeerHost, PeerKind, PolicySet, SecurityMode};
 use portcullis::signaling::event::{Connect, Route, TransmitId, TransportError};
 use portcullis::sip::Transport;
 use tokio::sync::mpsc;
@@ -26,21 +25,11 @@ pub const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn peer(name: &str, transport: Transport, host: IpAddr, tls_names: &[&str]) -> Peer {
+    let mode = if transport == Transport::Tls { SecurityMode::Secured } else { SecurityMode::Unsecured };
     Peer {
-        name: name.into(),
-        kind: PeerKind::Trunk,
-        status: PeerStatus::Enabled,
         hosts: vec![PeerHost::Address(host)],
-        transport,
-        port: None,
-        mode: if transport == Transport::Tls { SecurityMode::Secured } else { SecurityMode::Unsecured },
         tls_names: tls_names.iter().map(|name| Arc::from(*name)).collect(),
-        listener: None,
-        latch: LatchPolicy::SignalledAddress,
-        suites: Vec::new(),
-        diversion_trusted: false,
-        identity_trusted: false,
-        mutual: true,
+        ..Peer::new(name, PeerKind::Trunk, transport, mode)
     }
 }
 
