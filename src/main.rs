@@ -30,6 +30,14 @@ enum Command {
     Quickstart(app::quickstart::Quickstart),
     /// Asks a running border how it does: exit status 0 if it does well.
     Health(app::health::Health),
+    /// Shows what a running border knows.
+    Show {
+        #[command(subcommand)]
+        what: app::show::Show,
+    },
+    Ban(app::ask::Ban),
+    Unban(app::ask::Unban),
+    Reload(app::ask::Reload),
     /// Makes certificates.
     Certs {
         #[command(subcommand)]
@@ -62,6 +70,10 @@ fn main() -> ExitCode {
         Command::Explain(explain) => printed(|out| app::explain::explain(&explain, out)),
         Command::Quickstart(quickstart) => app::quickstart::run(&quickstart),
         Command::Health(health) => printed(|out| app::health::health(&health, out)),
+        Command::Show { what } => printed(|out| app::show::show(&what, out)),
+        Command::Ban(ban) => printed(|out| app::ask::ban(&ban, out)),
+        Command::Unban(unban) => printed(|out| app::ask::unban(&unban, out)),
+        Command::Reload(reload) => printed(|out| app::ask::reload(&reload, out)),
         Command::Certs { command: CertsCommand::Init { folder, names, days, overwrite } } => {
             let validity = std::time::Duration::from_secs(u64::from(days) * 86_400);
             printed(|out| init(out, &folder, &app::certs::Init { names, validity, overwrite }))

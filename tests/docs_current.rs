@@ -90,7 +90,7 @@ fn every_key_of_a_policy_set_is_documented() {
     }
     assert_named("docs/configuration.md", &keys, 55);
     let configuration = text("docs/configuration.md");
-    for table in ["listener", "media", "limits", "timers", "admin", "log", "records", "dns", "peer", "um_pool", "dial_plan", "hunt_group"] {
+    for table in ["listener", "media", "limits", "timers", "admin", "control", "log", "records", "dns", "peer", "um_pool", "dial_plan", "hunt_group"] {
         assert!(configuration.contains(&format!("[{table}]")), "docs/configuration.md has no [{table}]");
     }
 }

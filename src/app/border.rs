@@ -11,12 +11,14 @@ use tokio::sync::{mpsc, watch};
 
 use crate::adapters::admin::{Admin, View};
 use crate::adapters::clock::Clock;
+use crate::adapters::control::Control;
 use crate::adapters::dns::{Locator, PeerResolver};
 use crate::adapters::driver::{self, Input};
 use crate::adapters::media::MediaPlane;
 use crate::adapters::net::{NetEvent, Network};
 use crate::adapters::telemetry::{Anchor, Metrics, Sink, Telemetry};
 use crate::adapters::tls::{self, CredentialStore, Credentials};
+use crate::app::desk::{Desk, Order};
 use crate::app::handshakes::Handshakes;
 use crate::app::vitals;
 use crate::config;
@@ -59,6 +61,9 @@ pub struct Border {
     /// Closed when the driver has ended, however it did.
     alive: watch::Receiver<()>,
     admin: Option<Admin>,
+    control: Option<Control>,
+    /// What operators ask of the border as a whole, for whoever owns it to carry out.
+    orders: Option<mpsc::Receiver<Order>>,
     state: Arc<State>,
     /// In force. Of the parts that a reload cannot change: as they run.
     settings: config::Settings,
@@ -185,8 +190,27 @@ impl Border {
         };
         let state = Arc::new(state);
         let admin = Admin::start(settings.admin.clone(), state.clone()).await.map_err(|error| failed("admin listener", &error))?;
-        let media = Some(media);
-        Ok(Border { clock, telemetry, network, media, resolver, credentials, commands, drained, driver, alive, admin, state, settings, loads: 1 })
+        let (desk, orders) = Desk::new(resolver.clone(), credentials.clone());
+        let control = Control::start(&settings.control, Arc::new(desk)).map_err(|error| StartError(vec![error.to_string()]))?;
+        let (media, orders) = (Some(media), Some(orders));
+        Ok(Border {
+            clock,
+            telemetry,
+            network,
+            media,
+            resolver,
+            credentials,
+            commands,
+            drained,
+            driver,
+            alive,
+            admin,
+            control,
+            orders,
+            state,
+            settings,
+            loads: 1,
+        })
     }
 
     pub fn settings(&self) -> &config::Settings {
@@ -200,6 +224,16 @@ impl Border {
 
     pub fn admin(&self) -> Option<std::net::SocketAddr> {
         self.admin.as_ref().map(Admin::bound)
+    }
+
+    /// Where operators ask.
+    pub fn control(&self) -> Option<&Path> {
+        self.control.as_ref().map(Control::path)
+    }
+
+    /// Orders of operators, once: the owner is to carry them out, or drop what it got to refuse them.
+    pub fn orders(&mut self) -> Option<mpsc::Receiver<Order>> {
+        self.orders.take()
     }
 
     /// Returns once every peer's name was resolved, or failed, for the first time.
@@ -338,6 +372,7 @@ fn as_running(mut settings: config::Settings, running: &config::Settings) -> con
     settings.telemetry = running.telemetry.clone();
     settings.admin = running.admin.clone();
     settings.dns = running.dns.clone();
+    settings.control = running.control.clone();
     settings
 }
 
@@ -380,6 +415,9 @@ fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'stati
     }
     if old.admin != new.admin {
         parts.push("admin listener");
+    }
+    if old.control != new.control {
+        parts.push("control socket");
     }
     if old.dns != new.dns {
         parts.push("name servers");

@@ -1,11 +1,14 @@
 //! The composition root and the commands of the program, one file each. Everything may be imported here, and nobody imports this.
 
+pub mod ask;
 pub mod border;
 pub mod certs;
 pub mod check;
+pub mod desk;
 pub mod explain;
 pub mod handshakes;
 pub mod health;
 pub mod quickstart;
 pub mod run;
+pub mod show;
 pub mod vitals;

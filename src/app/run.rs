@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::adapters::telemetry::log;
 use crate::app::border::Border;
+use crate::app::desk::{Order, Task};
 use crate::config;
 
 /// Exit status: 0 stopped as asked, 1 the policy set has problems or something could not be opened.
@@ -51,6 +52,10 @@ async fn serve(mut border: Border, folder: PathBuf) -> ExitCode {
     if let Some(address) = border.admin() {
         tracing::info!(%address, "admin");
     }
+    if let Some(path) = border.control() {
+        tracing::info!(socket = %path.display(), "control");
+    }
+    let Some(mut orders) = border.orders() else { return ExitCode::from(1) };
     let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -59,12 +64,15 @@ async fn serve(mut border: Border, folder: PathBuf) -> ExitCode {
     };
     loop {
         tokio::select! {
-            _ = hangup.recv() => reload(&mut border, &folder),
+            _ = hangup.recv() => drop(reload(&mut border, &folder)),
+            Some(order) = orders.recv() => carry_out(&mut border, &folder, order),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = border.died() => return failed(border).await,
         }
     }
+    // Who still waits for an order is told that the border is stopping.
+    drop(orders);
     tracing::info!("draining: no new calls; a second signal ends at once");
     border.drain();
     tokio::select! {
@@ -85,15 +93,32 @@ async fn failed(border: Border) -> ExitCode {
     ExitCode::from(1)
 }
 
-fn reload(border: &mut Border, folder: &std::path::Path) {
+/// What changed and what did not, as told in the log.
+fn reload(border: &mut Border, folder: &std::path::Path) -> Result<Vec<String>, String> {
     match border.reload(folder) {
         Ok(told) => {
-            for line in told {
+            for line in &told {
                 tracing::warn!("{line}");
             }
             tracing::info!(folder = %folder.display(), "policy set reloaded");
+            Ok(told)
         }
         // The old set stays in force.
-        Err(error) => tracing::error!("reload refused, the old policy set stays in force: {error}"),
+        Err(error) => {
+            tracing::error!("reload refused, the old policy set stays in force: {error}");
+            Err(error.to_string())
+        }
     }
+}
+
+fn carry_out(border: &mut Border, folder: &std::path::Path, order: Order) {
+    let uid = order.operator.uid;
+    let outcome = match order.task {
+        Task::Reload => {
+            tracing::info!(uid, pid = order.operator.pid, "an operator asks for a reload");
+            reload(border, folder)
+        }
+    };
+    // Whoever asked may have left.
+    let _ = order.reply.send(outcome);
 }

@@ -15,13 +15,14 @@ mod written;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::adapters::{admin, dns, media, net, telemetry, tls};
+use crate::adapters::{admin, control, dns, media, net, telemetry, tls};
 use crate::policy::settings::PolicySet;
 use crate::signaling;
 
 use finding::{At, Findings};
 pub use finding::{Problem, Problems, Warning};
 use source::{Folder, Source};
+pub use table::duration;
 
 /// The files of a policy set, in the order in which their problems are listed.
 pub const FILES: [&str; 6] = ["border.toml", "peers.toml", "um_pools.toml", "dial_plans.toml", "hunt_groups.toml", "admission.toml"];
@@ -38,6 +39,7 @@ pub struct Settings {
     pub dns: dns::Settings,
     pub telemetry: telemetry::Settings,
     pub admin: admin::Settings,
+    pub control: control::Settings,
     pub media: media::Settings,
 }
 

@@ -2,6 +2,7 @@
 
 mod calls;
 mod commands;
+mod control;
 mod process;
 mod quickstart;
 mod reload;

@@ -11,6 +11,7 @@ use super::finding::{At, Findings, Written};
 use super::near_miss::nearest;
 use super::source::Source;
 use super::written::Set;
+use crate::adapters::control;
 use crate::policy::settings::PolicySet;
 
 /// `None` where too little is there to make settings of; a problem then says what.
@@ -32,6 +33,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
     let dns = border::dns(&set.border, findings);
     let mut telemetry = set.border.telemetry.clone();
     telemetry.records = set.border.records.as_ref().map(|file| super::written::path(source, file));
+    let control = control::Settings { socket: set.border.control_socket.as_ref().map(|socket| super::written::path(source, socket)) };
     Some(Settings {
         name: set.border.name.as_deref().unwrap_or("portcullis").into(),
         signaling: border::signaling(&set, &listeners, media?),
@@ -42,6 +44,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
         dns,
         telemetry,
         admin,
+        control,
     })
 }
 

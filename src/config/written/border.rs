@@ -32,6 +32,7 @@ pub struct Border {
     pub telemetry: telemetry::Settings,
     /// Relative to the set's folder.
     pub records: Option<String>,
+    pub control_socket: Option<String>,
     pub dns: dns::Settings,
     pub dns_servers: Vec<Written<String>>,
 }
@@ -147,6 +148,10 @@ fn read_operator(root: &Table<'_, '_>, border: &mut Border) {
     if let Some(table) = root.table("admin", "[admin]") {
         border.admin = table.text("listen", "\"127.0.0.1:9160\"");
         border.admin_beyond_loopback = table.flag("beyond_loopback").is_some_and(|flag| flag.value);
+        table.finish();
+    }
+    if let Some(table) = root.table("control", "[control]") {
+        border.control_socket = table.required_text("socket", "\"/run/portcullis/control.sock\"").map(|socket| socket.value);
         table.finish();
     }
     if let Some(table) = root.table("log", "[log]") {

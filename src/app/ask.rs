@@ -1,0 +1,107 @@
+//! The commands that ask a running border over its control socket: `show`, `ban`, `unban`, `reload`. Exit status: 0 done, 1 refused or no border
+//! answers, 2 the command line cannot be used.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::adapters::control::{self, Answer, network};
+use crate::config::duration;
+
+/// Where the border is asked.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Socket {
+    /// The border's control socket (`[control] socket` of its policy set).
+    #[arg(long, value_name = "PATH", default_value = control::DEFAULT)]
+    pub socket: PathBuf,
+    /// Print the border's answer as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Bans a source: everything it sends is dropped, until the ban ends. A trusted peer's address cannot be banned.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Ban {
+    /// An address (203.0.113.7) or a network (203.0.113.0/24).
+    pub source: String,
+    /// How long, such as 30m, 12h or 7d.
+    #[arg(long = "for", value_name = "TIME", default_value = "1h")]
+    pub time: String,
+    /// Why, for whoever looks at the list later.
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+/// Lifts a ban.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Unban {
+    /// The address or network as `show bans` lists it.
+    pub source: String,
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+/// Has a running border read its whole policy set anew, as SIGHUP does, and says what came of it.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Reload {
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+pub fn ban(ban: &Ban, out: &mut dyn Write) -> io::Result<u8> {
+    let wrong = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
+    let source = network(&ban.source).ok_or_else(|| wrong(format!("{} is neither an address nor a network", ban.source)))?;
+    let time = duration(&ban.time).filter(|time| *time >= Duration::from_secs(1));
+    let time = time.ok_or_else(|| wrong(format!("--for {}: write a time such as 30m, 12h or 7d", ban.time)))?;
+    let body = json!({ "source": source, "seconds": time.as_secs(), "reason": ban.reason });
+    ask(&ban.socket, "POST", "/v1/bans", Some(&body), out, |_| format!("{source} is banned for {}\n", ban.time))
+}
+
+pub fn unban(unban: &Unban, out: &mut dyn Write) -> io::Result<u8> {
+    let source = network(&unban.source).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{} is no address", unban.source)))?;
+    let path = format!("/v1/bans/{}/{}", source.addr(), source.prefix_len());
+    ask(&unban.socket, "DELETE", &path, None, out, |_| format!("{source} is banned no longer\n"))
+}
+
+pub fn reload(reload: &Reload, out: &mut dyn Write) -> io::Result<u8> {
+    ask(&reload.socket, "POST", "/v1/reload", None, out, |answer| {
+        let told = answer["told"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        told.map(|line| format!("{line}\n")).chain([String::from("the policy set is in force\n")]).collect()
+    })
+}
+
+/// Asks and prints: the answer as JSON, or what `text` makes of it. A refusal's detail goes where the answer would have gone.
+pub fn ask(socket: &Socket, method: &str, path: &str, body: Option<&Value>, out: &mut dyn Write, text: impl Fn(&Value) -> String) -> io::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(control::ask(&socket.socket, method, path, body)) {
+        Ok(Answer { status, body }) => {
+            let done = (200..300).contains(&status);
+            match (socket.json, done) {
+                (true, _) => writeln!(out, "{body:#}")?,
+                (false, true) => out.write_all(text(&body).as_bytes())?,
+                (false, false) => writeln!(out, "refused: {}", body["detail"].as_str().unwrap_or("the border does not say why"))?,
+            }
+            Ok(u8::from(!done))
+        }
+        Err(error) => {
+            eprintln!("{}", unanswered(socket, &error));
+            Ok(1)
+        }
+    }
+}
+
+fn unanswered(socket: &Socket, error: &io::Error) -> String {
+    let path = socket.socket.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("{path}: no such socket; start the border, or name the one written as [control] socket in its border.toml with --socket")
+        }
+        io::ErrorKind::ConnectionRefused => format!("{path}: nobody listens there any more; the border has ended without removing it"),
+        io::ErrorKind::PermissionDenied => format!("{path}: not for this user; run the command as root or as the border's user"),
+        _ => format!("{path}: {error}"),
+    }
+}

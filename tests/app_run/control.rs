@@ -1,0 +1,39 @@
+//! What an operator asks of a running border over its control socket.
+
+use std::path::PathBuf;
+
+use crate::process::{Border, Set, portcullis, um};
+
+const CONTROL: &str = "[control]\nsocket = \"control.sock\"";
+
+/// Exit status and standard output of a command that is told where the socket is.
+fn ask(border: &Border, arguments: &[&str]) -> (Option<i32>, String) {
+    let socket: PathBuf = border.set.path().join("control.sock");
+    let output = portcullis().args(arguments).arg("--socket").arg(socket).output().expect("portcullis");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_are_shown_and_a_reload_says_what_came_of_it() {
+    let um = um().await;
+    let mut border = Set::new(&um, "", CONTROL).run();
+    let (status, shown) = ask(&border, &["show", "peers"]);
+    assert!(status == Some(0) && shown.contains("router") && shown.contains("127.0.0.3"), "{shown}");
+    let (status, shown) = ask(&border, &["show", "peers", "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((status, shown["peers"].as_array().map(Vec::len)), (Some(0), Some(4)));
+
+    border.set.pilot("5111");
+    let (status, told) = ask(&border, &["reload"]);
+    assert!(status == Some(0) && told.contains("in force"), "{told}");
+    border.call("5111").await.unwrap().hang_up().await.unwrap();
+    border.set.write("peers.toml", "version = 1\n[[peer]]\nnmae = \"trunk\"\n");
+    let (status, told) = ask(&border, &["reload"]);
+    assert!(status == Some(1) && told.contains("peers.toml:3"), "{told}");
+    border.call("5111").await.unwrap().hang_up().await.unwrap();
+
+    border.signal("TERM");
+    assert!(border.ended().success());
+    let (status, told) = ask(&border, &["show", "peers"]);
+    assert!(status == Some(1) && told.contains("no such socket"), "{told}");
+}
