@@ -74,9 +74,9 @@ struct Told {
 
 fn explained(set: &str, message: &str, from: &str, change: impl Fn(&mut Explain)) -> Told {
     let mut arguments = Explain {
-        policy_set: at("policies").join(set),
-        message: at("tests/explain").join(message),
-        from: from.into(),
+        policy_set: at("policies").join(set).display().to_string(),
+        message: Some(at("tests/explain").join(message).display().to_string()),
+        from: Some(from.into()),
         tls_name: Vec::new(),
         transport: None,
         resolve: Vec::new(),
@@ -158,9 +158,9 @@ fn unsecured_lab_is_explained() {
 #[test]
 fn explain_says_what_it_cannot_use() {
     for change in [
-        &(|arguments: &mut Explain| arguments.from = "nobody.example".into()) as &dyn Fn(&mut Explain),
+        &(|arguments: &mut Explain| arguments.from = Some("nobody.example".into())) as &dyn Fn(&mut Explain),
         &|arguments: &mut Explain| arguments.transport = Some("sctp".into()),
-        &|arguments: &mut Explain| arguments.message = "no/such/file".into(),
+        &|arguments: &mut Explain| arguments.message = Some("no/such/file".into()),
         &|arguments: &mut Explain| arguments.policy_set = "no/such/set".into(),
         &|arguments: &mut Explain| arguments.resolve = vec!["x".into()],
     ] {
@@ -168,4 +168,32 @@ fn explain_says_what_it_cannot_use() {
         assert_eq!(told.status, 2, "{}", told.text);
         assert!(!told.text.is_empty());
     }
+}
+
+#[test]
+fn explain_takes_what_was_printed_and_a_bare_source() {
+    let set = || at("policies/quickstart").display().to_string();
+    let ask = |policy_set: String, message: Option<&str>, from: Option<&str>| {
+        let arguments = Explain {
+            policy_set,
+            message: message.map(String::from),
+            from: from.map(String::from),
+            tls_name: Vec::new(),
+            transport: None,
+            resolve: Vec::new(),
+            json: false,
+        };
+        let mut out = Vec::new();
+        let status = portcullis::app::explain::explain(&arguments, &mut out).unwrap();
+        (status, String::from_utf8(out).unwrap())
+    };
+    let (status, text) = ask("1175".into(), None, None);
+    assert!(status == 0 && text.contains("peer.ambiguous") && text.contains("nothing tells them apart"), "{text}");
+    let line = "INFO stranger from=203.0.113.9:5071 transport=UDP reason=\"peer.stranger_address\"";
+    let (status, text) = ask(set(), Some(line), None);
+    assert!(status == 1 && text.contains("203.0.113.9:5071") && text.contains("peer.stranger_address"), "{text}");
+    let (status, text) = ask(set(), None, Some("203.0.113.9"));
+    assert!(status == 1 && text.contains("no answer, nothing is parsed"), "{text}");
+    let (status, text) = ask(set(), None, None);
+    assert!(status == 2 && text.contains("--from"), "{text}");
 }

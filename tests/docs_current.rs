@@ -36,13 +36,16 @@ fn reasons() -> String {
          reached. **us**: the border itself is the cause, as when it is shut down. **nobody**: all is well.\n\n\
          *Status* is what the peer that asked is told, a bare SIP status without our reason. Where a call that is already up ends, both sides get a BYE instead, and for\n\
          a call the called side refused, that side's status is passed on, or the general one of its class where it is about our request only. \"none\" is silence: a stranger's datagram is dropped, a stranger's connection is closed.\n\n\
-         | code | fault | status | meaning |\n|---|---|---|---|\n",
+         *Exchange* gives the event number under which Unified Messaging tells of the same. `portcullis explain` takes a code, an event number or a whole line of the\n\
+         log and says the same as this page.\n\n\
+         | code | fault | status | meaning | Exchange |\n|---|---|---|---|---|\n",
     );
     let mut all = Reason::ALL.to_vec();
     all.sort_by_key(|reason| reason.code());
     for reason in all {
         let status = reason.status().map_or("none".to_owned(), |status| status.to_string());
-        writeln!(page, "| `{}` | {} | {status} | {} |", reason.code(), fault(reason.fault()), reason.meaning()).unwrap();
+        let events: Vec<String> = reason.exchange_events().iter().map(u16::to_string).collect();
+        writeln!(page, "| `{}` | {} | {status} | {} | {} |", reason.code(), fault(reason.fault()), reason.meaning(), events.join(", ")).unwrap();
     }
     page
 }

@@ -8,6 +8,7 @@ pub mod desk;
 pub mod explain;
 pub mod handshakes;
 pub mod health;
+pub mod printed;
 pub mod quickstart;
 pub mod run;
 pub mod show;

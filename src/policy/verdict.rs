@@ -43,7 +43,7 @@ reasons! {
     Cancelled,             "call.cancelled",                Peer,     487, "the caller gave up before an answer";
     StrangerAddress,       "peer.stranger_address",         Peer,     0,   "no enabled peer lives at this source address on this transport";
     StrangerCertificate,   "peer.stranger_certificate",     Peer,     0,   "the certificate names no peer of this source address, or did not verify";
-    PeerAmbiguous,         "peer.ambiguous",                Policy,   0,   "two peers live at this address and nothing tells them apart (Exchange event 1175)";
+    PeerAmbiguous,         "peer.ambiguous",                Policy,   0,   "two peers live at this address and nothing tells them apart";
     PeerDisabled,          "peer.disabled",                 Policy,   403, "the peer's status is disabled";
     PeerNoNewCalls,        "peer.no_new_calls",             Policy,   503, "the peer's status is no-new-calls";
     MethodNotAllowed,      "access.method",                 Peer,     405, "the method is not allowed from this peer";
@@ -54,7 +54,7 @@ reasons! {
     RateLimit,             "admission.rate",                Resource, 503, "calls come faster than allowed";
     Draining,              "admission.draining",            Us,       503, "the border is shutting down gracefully";
     NoHuntGroup,           "hunt_group.none",               Policy,   404, "no hunt group of this peer matches the called number (Exchange: UM IP gateway, dial plan or hunt group not located)";
-    PlanMismatch,          "dial_plan.uri",                 Peer,     404, "a URI does not fit the dial plan's URI type (Exchange event 1021)";
+    PlanMismatch,          "dial_plan.uri",                 Peer,     404, "a URI does not fit the dial plan's URI type";
     IntervalTooSmall,      "call.interval_too_small",       Peer,     422, "the session interval asked for is below our Min-SE (RFC 4028)";
     PrackMissing,          "call.prack_missing",            Peer,     504, "a reliable provisional response was never acknowledged (RFC 3262)";
     MediaType,             "media.type",                    Peer,     415, "the body is neither application/sdp nor holds such a part";
@@ -97,6 +97,21 @@ reasons! {
     Overload,              "load.overload",                 Resource, 503, "the border has more work than it can do in time";
     Shutdown,              "call.shutdown",                 Us,       503, "the border ended the call at the end of its drain time";
     Answered,              "request.answered",              None,     200, "the request was answered";
+}
+
+impl Reason {
+    pub fn of_code(code: &str) -> Option<Reason> {
+        Reason::ALL.iter().copied().find(|reason| reason.code() == code)
+    }
+
+    /// Event numbers under which Exchange's Unified Messaging tells of the same: what an administrator of Exchange may search for.
+    pub const fn exchange_events(self) -> &'static [u16] {
+        match self {
+            Reason::PeerAmbiguous => &[1175],
+            Reason::PlanMismatch => &[1021],
+            _ => &[],
+        }
+    }
 }
 
 impl std::fmt::Display for Reason {
