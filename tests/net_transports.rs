@@ -337,7 +337,7 @@ async fn a_handshake_that_never_comes_is_given_up() {
     // Without a name to verify, or a CA to verify by, there is no connection.
     border.send(3, Route::Connect(connect(Tls, remote, "um", &[])), &request(3));
     border.send(4, Route::Connect(connect(Tls, remote, "nobody", &["um"])), &request(4));
-    assert_eq!(border.failures(2).await, [(3, TransportError::Certificate), (4, TransportError::Certificate)]);
+    assert_eq!(border.refusals(2).await, [(3, Reason::TlsUnprepared), (4, Reason::TlsUnprepared)]);
     border.quiet().await;
 }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use net_border::*;
 use portcullis::adapters::net::{Limits, NetEvent};
-use portcullis::adapters::tls::{self, Credentials, KeyPairFiles};
+use portcullis::adapters::tls::{self, CredentialStore, Credentials, KeyPairFiles};
 use portcullis::app::certs::{Authority, Eku, Issued, Leaf, authority, authority_between, self_signed};
+use portcullis::policy::flow::{ListenerId, Proof};
 use portcullis::policy::settings::{Peer, SecurityMode};
 use portcullis::policy::verdict::Reason;
 use portcullis::signaling::event::{Route, TransportError};
@@ -58,8 +59,8 @@ impl Laboratory {
     }
 }
 
-/// Every way a peer's certificate can be, and whether it proves the peer as a client and as a server.
-fn specimens(lab: &Laboratory) -> Vec<(&'static str, Issued, bool, bool)> {
+/// Every way a peer's certificate can be, and why it does not prove the peer as a client and as a server, if it does not.
+fn specimens(lab: &Laboratory) -> Vec<(&'static str, Issued, Option<Reason>, Option<Reason>)> {
     let now = OffsetDateTime::now_utc();
     let good = Leaf::named(PEER);
     let issue = |leaf: Leaf| lab.theirs.issue(&leaf).unwrap();
@@ -76,27 +77,37 @@ fn specimens(lab: &Laboratory) -> Vec<(&'static str, Issued, bool, bool)> {
         key: intermediate.key.clone(),
     };
     vec![
-        ("good", issue(good.clone()), true, true),
-        ("good, another case", issue(names(&["UM.Example.ORG"], &[])), true, true),
-        ("good among others", issue(names(&["other.example.org", PEER], &[])), true, true),
-        ("SIP domain", issue(names(&[], &["sip:um.example.org"])), true, true),
-        ("through an intermediate", intermediate, true, true),
-        ("intermediate missing", without_intermediate, false, false),
-        ("expired", issue(Leaf { not_before: now - MONTH, not_after: now - Duration::from_secs(60), ..good.clone() }), false, false),
-        ("not yet valid", issue(Leaf { not_before: now + Duration::from_secs(600), ..good.clone() }), false, false),
-        ("wrong CA", lab.ours.issue(&good).unwrap(), false, false),
-        ("CA of the same name", stranger.issue(&good).unwrap(), false, false),
-        ("expired CA", expired.issue(&good).unwrap(), false, false),
-        ("wrong name", issue(names(&["um.example.com"], &[])), false, false),
-        ("name only as common name", issue(names(&[], &[])), false, false),
-        ("wildcard", issue(names(&["*.example.org"], &[])), false, false),
-        ("sips domain", issue(names(&[], &["sips:um.example.org"])), false, false),
-        ("SIP user", issue(names(&[], &["sip:um@um.example.org"])), false, false),
-        ("name with a suffix", issue(names(&["um.example.org.example.com"], &[])), false, false),
-        ("self-signed", self_signed(&good).unwrap(), false, false),
-        ("server only", issue(Leaf { ekus: vec![Eku::ServerAuth], ..good.clone() }), false, true),
-        ("client only", issue(Leaf { ekus: vec![Eku::ClientAuth], ..good.clone() }), true, false),
-        ("no usage stated", issue(Leaf { ekus: Vec::new(), ..good }), false, false),
+        ("good", issue(good.clone()), None, None),
+        ("good, another case", issue(names(&["UM.Example.ORG"], &[])), None, None),
+        ("good among others", issue(names(&["other.example.org", PEER], &[])), None, None),
+        ("SIP domain", issue(names(&[], &["sip:um.example.org"])), None, None),
+        ("through an intermediate", intermediate, None, None),
+        ("intermediate missing", without_intermediate, Some(Reason::TlsUnknownIssuer), Some(Reason::TlsUnknownIssuer)),
+        (
+            "expired",
+            issue(Leaf { not_before: now - MONTH, not_after: now - Duration::from_secs(60), ..good.clone() }),
+            Some(Reason::TlsExpired),
+            Some(Reason::TlsExpired),
+        ),
+        (
+            "not yet valid",
+            issue(Leaf { not_before: now + Duration::from_secs(600), ..good.clone() }),
+            Some(Reason::TlsNotYetValid),
+            Some(Reason::TlsNotYetValid),
+        ),
+        ("wrong CA", lab.ours.issue(&good).unwrap(), Some(Reason::TlsUnknownIssuer), Some(Reason::TlsUnknownIssuer)),
+        ("CA of the same name", stranger.issue(&good).unwrap(), Some(Reason::TlsBadCertificate), Some(Reason::TlsBadCertificate)),
+        ("expired CA", expired.issue(&good).unwrap(), Some(Reason::TlsUnknownIssuer), Some(Reason::TlsUnknownIssuer)),
+        ("wrong name", issue(names(&["um.example.com"], &[])), Some(Reason::TlsName), Some(Reason::TlsName)),
+        ("name only as common name", issue(names(&[], &[])), Some(Reason::TlsName), Some(Reason::TlsName)),
+        ("wildcard", issue(names(&["*.example.org"], &[])), Some(Reason::TlsName), Some(Reason::TlsName)),
+        ("sips domain", issue(names(&[], &["sips:um.example.org"])), Some(Reason::TlsName), Some(Reason::TlsName)),
+        ("SIP user", issue(names(&[], &["sip:um@um.example.org"])), Some(Reason::TlsName), Some(Reason::TlsName)),
+        ("name with a suffix", issue(names(&["um.example.org.example.com"], &[])), Some(Reason::TlsName), Some(Reason::TlsName)),
+        ("self-signed", self_signed(&good).unwrap(), Some(Reason::TlsUnknownIssuer), Some(Reason::TlsUnknownIssuer)),
+        ("server only", issue(Leaf { ekus: vec![Eku::ServerAuth], ..good.clone() }), Some(Reason::TlsUsage), None),
+        ("client only", issue(Leaf { ekus: vec![Eku::ClientAuth], ..good.clone() }), None, Some(Reason::TlsUsage)),
+        ("no usage stated", issue(Leaf { ekus: Vec::new(), ..good }), Some(Reason::TlsUsage), Some(Reason::TlsUsage)),
     ]
 }
 
@@ -192,10 +203,10 @@ async fn clients_prove_themselves_or_stay_outside() {
                 next_second().await;
             }
             let result = gets_in(&lab, &mut border, Some(issued), &[version]).await;
-            assert_eq!(result, if *as_client { Ok(()) } else { Err(Some(Reason::StrangerCertificate)) }, "{what}, {other}");
+            assert_eq!(result.err(), as_client.map(Some), "{what}, {other}");
         }
         next_second().await;
-        assert_eq!(gets_in(&lab, &mut border, None, &[version]).await, Err(Some(Reason::StrangerCertificate)), "no certificate, {other}");
+        assert_eq!(gets_in(&lab, &mut border, None, &[version]).await, Err(Some(Reason::TlsNoCertificate)), "no certificate, {other}");
     }
 }
 
@@ -217,7 +228,7 @@ async fn an_unsecured_peer_may_come_without_a_certificate() {
         other => panic!("{other:?}"),
     }
     let wrong = lab.theirs.issue(&Leaf::named("other.example.org")).unwrap();
-    assert_eq!(gets_in(&lab, &mut border, Some(&wrong), &both).await, Err(Some(Reason::StrangerCertificate)));
+    assert_eq!(gets_in(&lab, &mut border, Some(&wrong), &both).await, Err(Some(Reason::TlsName)));
 }
 
 /// A server that shows this certificate, demands none, and answers one request. Returns what it has read.
@@ -251,13 +262,13 @@ async fn servers_prove_themselves_or_are_sent_nothing() {
                     assert_eq!(flow.tls.as_ref().unwrap().trusted_for, ["um".into()], "{what}");
                     Ok(())
                 }
-                NetEvent::TransportFailed { id, error } => {
+                NetEvent::TransportFailed { id, error: TransportError::Certificate(refusal) } => {
                     assert_eq!(id.0, 1);
-                    Err(error)
+                    Err(refusal.reason)
                 }
                 other => panic!("{what}: {other:?}"),
             };
-            assert_eq!(outcome, if *as_server { Ok(()) } else { Err(TransportError::Certificate) }, "{what}");
+            assert_eq!(outcome.err(), *as_server, "{what}");
         };
         tokio::select! {
             biased;
@@ -288,10 +299,9 @@ async fn a_refused_certificate_of_ours_is_reported_as_such() {
         }
         let (stream, _) = listener.accept().await.unwrap();
         let accepting = tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(stream);
-        let (failures, refused) = tokio::join!(border.failures(5), accepting);
+        let (failures, refused) = tokio::join!(border.refusals(5), accepting);
         assert!(refused.is_err());
-        assert_eq!(failures.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
-        assert!(failures.iter().all(|(_, error)| *error == TransportError::Certificate), "{failures:?}");
+        assert_eq!(failures, [0, 1, 2, 3, 4].map(|id| (id, Reason::TlsOursRefused)));
     }
 }
 
@@ -358,7 +368,56 @@ async fn a_reload_changes_new_handshakes_and_leaves_open_connections_alone() {
     // The peer's CA is exchanged: its old certificate no longer opens a connection.
     lab.write("peer-ca.pem", authority("next", MONTH).unwrap().certificate());
     border.credentials.swap(Credentials::load(&settings).unwrap());
-    assert_eq!(gets_in(&lab, &mut border, Some(&issued), &[&rustls::version::TLS13]).await, Err(Some(Reason::StrangerCertificate)));
+    assert_eq!(gets_in(&lab, &mut border, Some(&issued), &[&rustls::version::TLS13]).await, Err(Some(Reason::TlsUnknownIssuer)));
+}
+
+#[tokio::test]
+async fn what_was_presented_can_be_asked_again_of_the_credentials_in_force() {
+    let lab = Laboratory::new();
+    let (ca, next) = (lab.write("peer-ca.pem", lab.theirs.certificate()), authority("next", MONTH).unwrap());
+    let settings = tls_settings(lab.own(), &[("um", ca.clone()), ("spare", ca)]);
+    let store = CredentialStore::new(Credentials::load(&settings).unwrap());
+    let candidates: Vec<Arc<Peer>> = [("um", PEER), ("spare", "spare.example.org")].map(|(name, tls_name)| Arc::new(peer(name, Tls, V4, &[tls_name]))).into();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let issued = lab.theirs.issue(&Leaf::named(PEER)).unwrap();
+    let versions = [&rustls::version::TLS13];
+    let accepting = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        store.accept(ListenerId(0), candidates.clone(), stream).await.map_err(|refusal| refusal.to_string()).unwrap()
+    };
+    let (secured, _client) = tokio::join!(accepting, client(&lab, listener.local_addr().unwrap(), Some(&issued), &versions));
+    // Of the two that share a CA it is known to be the one whose name it carries.
+    assert_eq!(secured.presented.proves, Proof::Client(vec![Arc::clone(&candidates[0])]));
+    assert_eq!(store.recheck(&secured.presented), Ok(()));
+    let reason = |store: &CredentialStore| store.recheck(&secured.presented).unwrap_err().reason;
+    // Old and new CA both trusted for a while; then the new one alone, though the spare still trusts the old one.
+    lab.write("peer-ca.pem", &(next.certificate().to_owned() + lab.theirs.certificate()));
+    store.swap(Credentials::load(&settings).unwrap());
+    assert_eq!(store.recheck(&secured.presented), Ok(()));
+    let old = lab.write("old-ca.pem", lab.theirs.certificate());
+    lab.write("peer-ca.pem", next.certificate());
+    let settings = tls_settings(lab.own(), &[("um", lab.path().join("peer-ca.pem")), ("spare", old)]);
+    store.swap(Credentials::load(&settings).unwrap());
+    assert_eq!(reason(&store), Reason::TlsUnknownIssuer);
+    store.swap(Credentials::load(&tls_settings(lab.own(), &[])).unwrap());
+    assert_eq!(reason(&store), Reason::TlsUnprepared);
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_was_compared() {
+    let lab = Laboratory::new();
+    let mut border = lab.border(lab.theirs.certificate()).await;
+    let now = OffsetDateTime::now_utc();
+    let old =
+        Leaf { not_before: now - MONTH, not_after: now - Duration::from_secs(3 * 86_400 + 60), common_name: "um\nlevel=error".into(), ..Leaf::named(PEER) };
+    let _ = client(&lab, border.address(0), Some(&lab.theirs.issue(&old).unwrap()), &[&rustls::version::TLS13]).await;
+    let NetEvent::Stranger { decision, .. } = border.event().await else { panic!("it was let in") };
+    let value = |wanted: &str| decision.compared.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.to_string()).expect(wanted);
+    assert_eq!(decision.refused, Some(Reason::TlsExpired));
+    assert!(value("handshake").starts_with("its certificate expired 3 days ago (20"), "{}", value("handshake"));
+    assert_eq!(value("certificate of"), "CN=um?level=error");
+    assert_eq!((value("certificate names"), value("issued by")), (PEER.to_owned(), "CN=theirs".to_owned()));
+    assert!(value("valid").ends_with('Z') && value("held against").ends_with("/peer-ca.pem"), "{decision:?}");
 }
 
 #[tokio::test]
@@ -410,11 +469,7 @@ fn every_problem_of_every_file_is_named_at_once() {
         pair(&good.key, &lab.write_key("swapped.key", &std::fs::read_to_string(&good.certificate).unwrap())),
         pair(&ca, &good.key),
     ];
-    let certificate = |(n, own): (usize, &KeyPairFiles)| tls::ListenerCertificate {
-        listener: portcullis::policy::flow::ListenerId(n as u16),
-        name: "tls".into(),
-        own: own.clone(),
-    };
+    let certificate = |(n, own): (usize, &KeyPairFiles)| tls::ListenerCertificate { listener: ListenerId(n as u16), name: "tls".into(), own: own.clone() };
     let foreign = lab.theirs.issue(&Leaf::named(PEER)).unwrap();
     let expired_ca = authority_between("expired", now - 2 * MONTH, now - MONTH).unwrap();
     let peers = [

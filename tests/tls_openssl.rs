@@ -11,7 +11,8 @@ use net_border::*;
 use portcullis::adapters::net::{Limits, NetEvent};
 use portcullis::adapters::tls::KeyPairFiles;
 use portcullis::app::certs::{Init, init};
-use portcullis::signaling::event::{Route, TransportError};
+use portcullis::policy::verdict::Reason;
+use portcullis::signaling::event::Route;
 use portcullis::sip::Transport::Tls;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
@@ -23,8 +24,16 @@ fn openssl(arguments: &[&str], folder: &Path) -> Child {
     command.spawn().expect("openssl is installed (Debian package openssl)")
 }
 
+fn stranger_of(event: NetEvent) -> Option<Reason> {
+    match event {
+        NetEvent::Stranger { decision, .. } => decision.refused,
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn border(folder: &Path) -> Border {
     init(folder, &Init::new(["sbc.example.org", "um.example.org"])).unwrap();
+    // A CA of the same name with another key.
     init(&folder.join("others"), &Init::new(["um.example.org"])).unwrap();
     let own = KeyPairFiles { certificate: folder.join("sbc.example.org.pem"), key: folder.join("sbc.example.org.key") };
     let settings = tls_settings(own, &[("um", folder.join("ca.pem"))]);
@@ -58,15 +67,15 @@ async fn s_client_comes_in_with_its_certificate_only() {
         assert_eq!(answer, response(1));
         client.kill().await.unwrap();
         assert!(matches!(border.event().await, NetEvent::FlowClosed { .. }));
-        for stranger in ["others", "none"] {
+        for (stranger, reason) in [("others", Reason::TlsBadCertificate), ("none", Reason::TlsNoCertificate)] {
             let mut client = openssl(&[&common[..], &shows(stranger)].concat(), folder.path());
             let _ = client.stdin.as_mut().unwrap().write_all(&request(2)).await;
-            assert!(matches!(border.event().await, NetEvent::Stranger { .. }), "{stranger} {version}");
+            assert_eq!(stranger_of(border.event().await), Some(reason), "{stranger} {version}");
             client.kill().await.unwrap();
         }
     }
     let old = openssl(&["s_client", "-connect", &address, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], folder.path());
-    assert!(matches!(border.event().await, NetEvent::Stranger { .. }), "TLS 1.1 is not spoken");
+    assert_eq!(stranger_of(border.event().await), Some(Reason::TlsNothingShared), "TLS 1.1 is not spoken");
     drop(old);
 }
 
@@ -79,7 +88,9 @@ fn free_port() -> u16 {
 async fn s_server_is_reached_with_our_certificate_if_its_own_is_right() {
     let folder = tempfile::tempdir().unwrap();
     let mut border = border(folder.path()).await;
-    for (certificate, right) in [("um.example.org", true), ("sbc.example.org", false), ("others/um.example.org", false)] {
+    for (certificate, wrong) in
+        [("um.example.org", None), ("sbc.example.org", Some(Reason::TlsName)), ("others/um.example.org", Some(Reason::TlsBadCertificate))]
+    {
         let port = free_port().to_string();
         let (pem, key) = (format!("{certificate}.pem"), format!("{certificate}.key"));
         let arguments =
@@ -93,7 +104,7 @@ async fn s_server_is_reached_with_our_certificate_if_its_own_is_right() {
         }
         let remote = format!("127.0.0.1:{port}").parse().unwrap();
         border.send(1, Route::Connect(connect(Tls, remote, "um", &["um.example.org"])), &request(1));
-        if right {
+        let Some(reason) = wrong else {
             let mut seen = Vec::new();
             while !seen.windows(5).any(|window| window == b"hello") {
                 let mut buffer = [0; 4_096];
@@ -107,10 +118,10 @@ async fn s_server_is_reached_with_our_certificate_if_its_own_is_right() {
             assert_eq!(border.received().await.1, response(1));
             server.kill().await.unwrap();
             assert!(matches!(border.event().await, NetEvent::FlowClosed { .. }));
-        } else {
-            assert_eq!(border.failures(1).await, [(1, TransportError::Certificate)], "{certificate}");
-            server.kill().await.unwrap();
-        }
+            continue;
+        };
+        assert_eq!(border.refusals(1).await, [(1, reason)], "{certificate}");
+        server.kill().await.unwrap();
     }
     assert!(timeout(Duration::from_millis(100), border.events.recv()).await.is_err());
 }

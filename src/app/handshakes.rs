@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::adapters::net;
-use crate::adapters::tls::CredentialStore;
-use crate::policy::flow::{ListenerId, TlsIdentity};
+use tokio::net::TcpStream;
+
+use crate::adapters::net::{self, Shaking};
+use crate::adapters::tls::{self, CredentialStore};
+use crate::policy::flow::{ListenerId, Presented, TlsRefusal};
 use crate::policy::settings::Peer;
 use crate::signaling::event::Connect;
 
@@ -12,19 +14,19 @@ use crate::signaling::event::Connect;
 pub struct Handshakes(pub Arc<CredentialStore>);
 
 impl net::Handshakes for Handshakes {
-    fn server(&self, listener: ListenerId, candidates: &[Arc<Peer>]) -> Option<Arc<rustls::ServerConfig>> {
-        self.0.current().server(listener, candidates)
+    fn accept(&self, listener: ListenerId, candidates: Vec<Arc<Peer>>, stream: TcpStream) -> Shaking<'_> {
+        Box::pin(async move { self.0.accept(listener, candidates, stream).await.map(secured) })
     }
 
-    fn client(&self, to: &Connect) -> Option<(Arc<rustls::ClientConfig>, rustls::pki_types::ServerName<'static>)> {
-        self.0.current().client(to)
+    fn connect<'a>(&'a self, to: &'a Connect, stream: TcpStream) -> Shaking<'a> {
+        Box::pin(async move { self.0.connect(to, stream).await.map(secured) })
     }
 
-    fn accepted(&self, candidates: &[Arc<Peer>], connection: &rustls::CommonState) -> TlsIdentity {
-        self.0.current().accepted(candidates, connection)
+    fn recheck(&self, presented: &Presented) -> Result<(), TlsRefusal> {
+        self.0.recheck(presented)
     }
+}
 
-    fn connected(&self, to: &Connect, connection: &rustls::CommonState) -> TlsIdentity {
-        self.0.current().connected(to, connection)
-    }
+fn secured(shaken: tls::Secured) -> net::Secured {
+    net::Secured { stream: Box::new(shaken.stream), identity: shaken.identity, presented: Arc::new(shaken.presented) }
 }

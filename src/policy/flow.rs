@@ -1,8 +1,13 @@
 //! Where bytes came from, as far as the border knows: addresses, transport, and who the certificate said it was (RFC 5922, RFC 5626's "flow").
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use crate::policy::settings::Peer;
+use crate::policy::verdict::Reason;
 use crate::sip::Transport;
 
 /// Index of a listener in `signaling::Settings::listeners`.
@@ -37,3 +42,50 @@ pub struct TlsIdentity {
     /// Peers (by name) to whose configured CA the certificate chained, with dates and EKU in order. Empty: unverified.
     pub trusted_for: Vec<Arc<str>>,
 }
+
+/// The certificates the other end of a TLS connection showed, and what they were to prove: enough to ask again later.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Presented {
+    /// DER, the end's own first. Empty where a client showed none.
+    pub chain: Vec<Bytes>,
+    pub proves: Proof,
+}
+
+/// What a certificate is to prove.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Proof {
+    /// That who called in is one of these.
+    Client(Vec<Arc<Peer>>),
+    /// That who was called is this peer, under one of these names.
+    Server { peer: Arc<str>, names: Vec<Arc<str>> },
+}
+
+/// Why there is no TLS with the other end.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct TlsRefusal {
+    /// One of section `tls.`.
+    pub reason: Reason,
+    /// One sentence for the operator, without the peer's name: `its certificate expired 3 days ago; …`. Free of line ends and other controls.
+    pub detail: String,
+    /// The values that were compared: name and value, likewise clean.
+    pub compared: Vec<(&'static str, Cow<'static, str>)>,
+}
+
+impl TlsRefusal {
+    pub fn new(reason: Reason, detail: impl Into<String>) -> TlsRefusal {
+        TlsRefusal { reason, detail: detail.into(), compared: Vec::new() }
+    }
+
+    pub fn comparing(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> TlsRefusal {
+        self.compared.push((name, value.into()));
+        self
+    }
+}
+
+impl std::fmt::Display for TlsRefusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.detail, self.reason)
+    }
+}
+
+impl std::error::Error for TlsRefusal {}

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::media::control;
-use crate::policy::flow::{Flow, FlowId, ListenerId};
+use crate::policy::flow::{Flow, FlowId, ListenerId, TlsRefusal};
 use crate::policy::peer::PeerTable;
 use crate::policy::settings::PolicySet;
+use crate::policy::verdict::Reason;
 use crate::signaling::fact::Fact;
 use crate::signaling::settings::Settings;
 use crate::sip::Transport;
@@ -105,21 +106,41 @@ pub struct Connect {
     pub names: Vec<Arc<str>>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum TransportError {
     /// Refused, reset, unreachable.
     Refused,
     /// No connection within the connect limit.
     TimedOut,
     /// The other end's certificate did not verify, or it refused ours.
-    Certificate,
+    Certificate(Arc<TlsRefusal>),
     /// TLS failed for another reason.
-    Handshake,
+    Handshake(Arc<TlsRefusal>),
     /// The connection closed before or while sending, or its queue is full.
     Closed,
     /// A datagram was too big or the socket refused it.
     Socket,
+}
+
+impl std::fmt::Display for TransportError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TransportError::Refused => f.write_str("the connection was refused, or the host is unreachable"),
+            TransportError::TimedOut => f.write_str("no connection in time"),
+            TransportError::Certificate(refusal) | TransportError::Handshake(refusal) => f.write_str(&refusal.detail),
+            TransportError::Closed => f.write_str("the connection closed, or its queue is full"),
+            TransportError::Socket => f.write_str("the system would not send it"),
+        }
+    }
+}
+
+impl From<TlsRefusal> for TransportError {
+    fn from(refusal: TlsRefusal) -> TransportError {
+        match refusal.reason {
+            Reason::TlsNothingShared | Reason::TlsTimeout | Reason::TlsBroken => TransportError::Handshake(Arc::new(refusal)),
+            _ => TransportError::Certificate(Arc::new(refusal)),
+        }
+    }
 }
 
 /// RFC 3263 §4: what is to be located.

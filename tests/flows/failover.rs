@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use portcullis::policy::peer::PeerTable;
-use portcullis::policy::verdict::Reason;
+use portcullis::policy::verdict::{Decision, Reason};
 use portcullis::signaling::event::{Event, LocateError, Route, Target, TransportError};
 use portcullis::signaling::fact::What;
 use portcullis::sip::{HeaderName, Method, Transport};
 
-use crate::lab::{Callee, Caller, Lab, Party, Scene, hang_up, invited, policy_set};
+use crate::lab::{Callee, Caller, Lab, Party, Scene, hang_up, invited, policy_set, refused_certificate, refused_handshake};
 
 /// The first router fails by `how`; the spare answers.
 fn fails_over(how: impl Fn(&mut Lab, &Callee), why: Reason) {
@@ -45,12 +45,28 @@ fn on_a_transport_failure() {
     for (error, reason) in [
         (TransportError::Refused, Reason::TargetUnreachable),
         (TransportError::TimedOut, Reason::TargetTimeout),
-        (TransportError::Certificate, Reason::TargetCertificate),
-        (TransportError::Handshake, Reason::TargetUnreachable),
+        (refused_certificate(), Reason::TargetCertificate),
+        (refused_handshake(), Reason::TargetUnreachable),
         (TransportError::Closed, Reason::TargetUnreachable),
     ] {
-        fails_over(|lab, callee| lab.fails(&callee.invite, error), reason);
+        fails_over(|lab, callee| lab.fails(&callee.invite, error.clone()), reason);
     }
+}
+
+#[test]
+fn an_operator_sees_what_was_wrong_with_the_certificate() {
+    let mut lab = Lab::new(Scene::secured().with_routers(&["router", "spare"]));
+    let (_, callee) = invited(&mut lab, "");
+    lab.fails(&callee.invite, refused_certificate());
+    let decisions: Vec<&Decision> =
+        lab.facts.iter().filter_map(|fact| if let What::Decided(made) = &fact.what { Some(made) } else { None }).flatten().collect();
+    let told = decisions.iter().find(|decision| decision.stage == "failover").expect("the failure is told");
+    assert_eq!(told.refused, Some(Reason::TargetCertificate));
+    for expected in [("connection", "its certificate expired 3 days ago"), ("tls", "tls.expired"), ("held against", "certs/ca.pem")] {
+        assert!(told.compared.iter().any(|(name, value)| (*name, &**value) == expected), "{expected:?} in {told:?}");
+    }
+    lab.request_to(Party::Spare, Method::Invite);
+    lab.finish();
 }
 
 #[test]
@@ -174,7 +190,7 @@ fn the_addresses_of_a_name_are_tried_in_their_order() {
         Route::Connect(connect) => assert_eq!(connect.names, [std::sync::Arc::from("router.test")]),
         route => panic!("{route:?}"),
     }
-    lab.fails(&first, TransportError::Certificate);
+    lab.fails(&first, refused_certificate());
     lab.request_to(Party::Spare, Method::Invite);
     lab.finish();
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis::media::control::{self, Command, Report, StreamId};
-use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
+use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity, TlsRefusal};
 use portcullis::policy::peer::PeerTable;
 use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PolicySet, SecurityMode, UmPool, UriType};
+use portcullis::policy::verdict::Reason;
 use portcullis::signaling::core::{Core, Holdings};
 use portcullis::signaling::event::{Action, Event, Route, TransportError};
 use portcullis::signaling::fact::{CallRecord, Fact, What};
@@ -406,4 +407,14 @@ impl Lab {
         let text = response_text(&request.message, party, self.transport, status, tag, extra, body);
         self.receive(party, &text);
     }
+}
+
+/// A target whose certificate did not verify.
+pub fn refused_certificate() -> TransportError {
+    TlsRefusal::new(Reason::TlsExpired, "its certificate expired 3 days ago").comparing("held against", "certs/ca.pem").into()
+}
+
+/// A target that speaks no TLS of ours.
+pub fn refused_handshake() -> TransportError {
+    TlsRefusal::new(Reason::TlsNothingShared, "it offers only cipher suites that we do not speak").into()
 }

@@ -10,7 +10,7 @@ use portcullis::signaling::event::{Command, Event, LocateError, Target, Transpor
 use portcullis::sip::{HeaderName, Method};
 use proptest::prelude::*;
 
-use crate::lab::{Caller, Lab, PARTIES, Party, Scene, Sent, describe, peer_table, policy_set, response_text, wire};
+use crate::lab::{Caller, Lab, PARTIES, Party, Scene, Sent, describe, peer_table, policy_set, refused_certificate, refused_handshake, response_text, wire};
 
 /// What happens next; the numbers choose among what is there at the time.
 #[derive(Clone, Debug)]
@@ -201,13 +201,13 @@ impl Chaos {
                 let errors = [
                     TransportError::Refused,
                     TransportError::TimedOut,
-                    TransportError::Certificate,
-                    TransportError::Handshake,
+                    refused_certificate(),
+                    refused_handshake(),
                     TransportError::Closed,
                     TransportError::Socket,
                 ];
                 let Some(sent) = self.said.iter().rev().nth(which % self.said.len().max(1)).cloned() else { return };
-                self.lab.fails(&sent, errors[error]);
+                self.lab.fails(&sent, errors[error].clone());
             }
             Step::Located { which, targets } => {
                 let Some((id, _)) = self.lab.locates.iter().rev().nth(which % self.lab.locates.len().max(1)).cloned() else { return };

@@ -16,6 +16,7 @@ use portcullis::app::handshakes::Handshakes;
 use portcullis::policy::flow::{Flow, ListenerId};
 use portcullis::policy::peer::PeerTable;
 use portcullis::policy::settings::{AdmissionLimits, Peer, PeerHost, PeerKind, PolicySet, SecurityMode};
+use portcullis::policy::verdict::Reason;
 use portcullis::signaling::event::{Connect, Route, TransmitId, TransportError};
 use portcullis::sip::Transport;
 use tokio::sync::mpsc;
@@ -102,6 +103,15 @@ impl Border {
         }
         failures.sort_by_key(|(id, _)| *id);
         failures
+    }
+
+    /// Ids and TLS reasons of the next `count` failures, each of which must be one of TLS's.
+    pub async fn refusals(&mut self, count: usize) -> Vec<(u64, Reason)> {
+        let reason = |error: &TransportError| match error {
+            TransportError::Certificate(refusal) | TransportError::Handshake(refusal) => refusal.reason,
+            other => panic!("not of TLS: {other:?}"),
+        };
+        self.failures(count).await.iter().map(|(id, error)| (*id, reason(error))).collect()
     }
 
     /// That nothing more happens for a while.

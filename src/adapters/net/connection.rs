@@ -14,7 +14,7 @@ use super::NetEvent;
 use super::counts::count;
 use super::outbox::{Outbox, Outgoing};
 use super::shared::{Life, Shared};
-use crate::policy::flow::Flow;
+use crate::policy::flow::{Flow, TlsRefusal};
 use crate::policy::peer::identify;
 use crate::signaling::event::TransportError;
 use crate::sip::{Frame, Framer};
@@ -200,27 +200,11 @@ impl Connection<'_> {
     }
 }
 
-/// What an I/O error means to the signalling plane. TLS errors travel inside them.
+/// What an I/O error means to the signalling plane. TLS's own travel inside them.
 pub fn fault(error: &io::Error) -> TransportError {
-    use rustls::{AlertDescription as Alert, Error};
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-    match (tls, error.kind()) {
-        (Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented | Error::InvalidCertRevocationList(_)), _) => TransportError::Certificate,
-        (
-            Some(Error::AlertReceived(
-                Alert::NoCertificate
-                | Alert::BadCertificate
-                | Alert::UnsupportedCertificate
-                | Alert::CertificateRevoked
-                | Alert::CertificateExpired
-                | Alert::CertificateUnknown
-                | Alert::UnknownCA
-                | Alert::AccessDenied
-                | Alert::CertificateRequired,
-            )),
-            _,
-        ) => TransportError::Certificate,
-        (Some(_), _) => TransportError::Handshake,
+    let refusal = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsRefusal>());
+    match (refusal, error.kind()) {
+        (Some(refusal), _) => refusal.clone().into(),
         (None, io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => TransportError::Refused,
         (None, io::ErrorKind::TimedOut) => TransportError::TimedOut,
         (None, io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => TransportError::Socket,

@@ -198,32 +198,30 @@ impl Flows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::net::{Handshakes, Limits};
-    use crate::policy::flow::TlsIdentity;
+    use crate::adapters::net::{Handshakes, Limits, Shaking};
+    use crate::policy::flow::{Presented, TlsRefusal};
     use crate::policy::peer::PeerTable;
     use crate::policy::settings::Peer;
+    use crate::policy::verdict::Reason;
     use crate::signaling::event::Connect;
     use arc_swap::ArcSwap;
     use std::time::Duration;
+    use tokio::net::TcpStream;
     use tokio::sync::mpsc;
 
     struct NoTls;
 
     impl Handshakes for NoTls {
-        fn server(&self, _: ListenerId, _: &[Arc<Peer>]) -> Option<Arc<rustls::ServerConfig>> {
-            None
+        fn accept(&self, _: ListenerId, _: Vec<Arc<Peer>>, _: TcpStream) -> Shaking<'_> {
+            Box::pin(async { Err(TlsRefusal::new(Reason::TlsUnprepared, "no TLS here")) })
         }
 
-        fn client(&self, _: &Connect) -> Option<(Arc<rustls::ClientConfig>, rustls::pki_types::ServerName<'static>)> {
-            None
+        fn connect<'a>(&'a self, _: &'a Connect, _: TcpStream) -> Shaking<'a> {
+            Box::pin(async { Err(TlsRefusal::new(Reason::TlsUnprepared, "no TLS here")) })
         }
 
-        fn accepted(&self, _: &[Arc<Peer>], _: &rustls::CommonState) -> TlsIdentity {
-            TlsIdentity::default()
-        }
-
-        fn connected(&self, _: &Connect, _: &rustls::CommonState) -> TlsIdentity {
-            TlsIdentity::default()
+        fn recheck(&self, _: &Presented) -> Result<(), TlsRefusal> {
+            Ok(())
         }
     }
 

@@ -2,7 +2,7 @@
 //! connections, IPv4 and IPv6.
 //!
 //! Strangers stop here, before the parser: a datagram from an address where no peer lives is dropped in silence, a connection from one is closed
-//! at accept. TLS configurations come from a [`Handshakes`] that `app` wires to the TLS adapter; this folder never sees a key.
+//! at accept. TLS comes from a [`Handshakes`] that `app` wires to the TLS adapter; this folder never sees a key.
 
 mod batch;
 mod connection;
@@ -16,12 +16,16 @@ mod shared;
 mod sockets;
 mod stream_listener;
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
-use crate::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
+use crate::policy::flow::{Flow, FlowId, ListenerId, Presented, TlsIdentity, TlsRefusal};
 use crate::policy::settings::Peer;
 use crate::policy::verdict::Decision;
 use crate::signaling::event::{Connect, TransmitId, TransportError};
@@ -44,20 +48,29 @@ pub enum NetEvent {
     Stranger { transport: Transport, remote: SocketAddr, decision: Decision },
 }
 
-/// Where TLS configurations and verified identities come from.
+/// Where TLS comes from: handshakes, verified identities, and whether they still hold. This folder knows nothing of the library behind it.
 pub trait Handshakes: Send + Sync + 'static {
-    /// For a connection from an address where `candidates` (TLS peers, never empty) live. `None`: this listener has no certificate.
-    fn server(&self, listener: ListenerId, candidates: &[Arc<Peer>]) -> Option<Arc<rustls::ServerConfig>>;
+    /// The server's side, towards an address where `candidates` (TLS peers, never empty) live. Limited in time by whoever awaits it.
+    fn accept(&self, listener: ListenerId, candidates: Vec<Arc<Peer>>, stream: TcpStream) -> Shaking<'_>;
 
-    /// `None`: no certificate for the listener, no CA for the peer, or no name to verify.
-    fn client(&self, to: &Connect) -> Option<(Arc<rustls::ClientConfig>, rustls::pki_types::ServerName<'static>)>;
+    /// The client's side.
+    fn connect<'a>(&'a self, to: &'a Connect, stream: TcpStream) -> Shaking<'a>;
 
-    /// Whom an inbound handshake showed. `trusted_for` is empty where the chain no longer verifies for any candidate.
-    fn accepted(&self, candidates: &[Arc<Peer>], connection: &rustls::CommonState) -> TlsIdentity;
-
-    /// Whom an outbound handshake showed.
-    fn connected(&self, to: &Connect, connection: &rustls::CommonState) -> TlsIdentity;
+    /// Whether what a connection presented would still prove the same by the certificates, CRLs and the time of now.
+    fn recheck(&self, presented: &Presented) -> Result<(), TlsRefusal>;
 }
+
+pub type Shaking<'a> = Pin<Box<dyn Future<Output = Result<Secured, TlsRefusal>> + Send + 'a>>;
+
+/// A connection that has come through its handshake. Errors of its stream that are TLS's own carry a `TlsRefusal` inside.
+pub struct Secured {
+    pub stream: Box<dyn Stream>,
+    pub identity: TlsIdentity,
+    pub presented: Arc<Presented>,
+}
+
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A listener that could not be opened.
 #[derive(Clone, Debug)]

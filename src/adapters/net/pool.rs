@@ -4,22 +4,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
-use super::NetEvent;
 use super::connection::{Direction, carry, fault};
 use super::counts::count;
 use super::outbox::{Outbox, Outgoing, Refusal};
 use super::shared::{Life, Place, Shared};
 use super::sockets;
+use super::{NetEvent, Stream};
 use crate::policy::flow::{Flow, FlowId};
 use crate::signaling::event::{Connect, TransmitId, TransportError};
 use crate::sip::Transport;
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// Sends on an open flow, else on a connection to `otherwise`.
 pub fn send_on_flow(shared: &Arc<Shared>, id: TransmitId, flow: FlowId, otherwise: Option<Connect>, bytes: Bytes) {
@@ -95,24 +90,20 @@ fn end(shared: &Shared, to: &Connect, flow: FlowId, outbox: &Outbox, error: Tran
             connections.pool.remove(to);
         }
     }
-    outbox.end().into_iter().for_each(|id| shared.fail(id, error));
+    outbox.end().into_iter().for_each(|id| shared.fail(id, error.clone()));
 }
 
 async fn establish(shared: &Shared, to: &Connect, id: FlowId) -> Result<(Box<dyn Stream>, Flow), TransportError> {
     let from = shared.addresses.get(&to.listener).map(|address| address.ip());
-    let secured = match to.transport {
-        Transport::Udp => return Err(TransportError::Socket),
-        Transport::Tcp => None,
-        Transport::Tls => Some(shared.handshakes.client(to).ok_or(TransportError::Certificate)?),
-    };
+    if to.transport == Transport::Udp {
+        return Err(TransportError::Socket);
+    }
     let stream = sockets::connect(from, to.remote).await.map_err(|error| fault(&error))?;
     let local = stream.local_addr().map_err(|error| fault(&error))?;
     let flow = Flow { id, transport: to.transport, listener: to.listener, local, remote: to.remote, tls: None };
-    let Some((config, name)) = secured else { return Ok((Box::new(stream), flow)) };
-    let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|error| match fault(&error) {
-        TransportError::Certificate => TransportError::Certificate,
-        _ => TransportError::Handshake,
-    })?;
-    let identity = shared.handshakes.connected(to, stream.get_ref().1);
-    Ok((Box::new(stream), Flow { tls: Some(Arc::new(identity)), ..flow }))
+    if to.transport == Transport::Tcp {
+        return Ok((Box::new(stream), flow));
+    }
+    let secured = shared.handshakes.connect(to, stream).await?;
+    Ok((secured.stream, Flow { tls: Some(Arc::new(secured.identity)), ..flow }))
 }

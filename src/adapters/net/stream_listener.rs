@@ -7,14 +7,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 use super::NetEvent;
 use super::connection::{Direction, carry};
 use super::counts::count;
 use super::shared::{Life, Place, Shared};
 use super::sockets;
-use crate::policy::flow::{Flow, ListenerId, TlsIdentity};
+use crate::policy::flow::{Flow, ListenerId, TlsRefusal};
 use crate::policy::peer::identify;
 use crate::policy::settings::Peer;
 use crate::policy::verdict::{Decision, Reason};
@@ -72,38 +71,39 @@ fn enter(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr, door: Door
 }
 
 async fn secure(shared: Arc<Shared>, stream: TcpStream, flow: Flow, candidates: Vec<Arc<Peer>>, place: Place) {
-    let Some(config) = shared.handshakes.server(flow.listener, &candidates) else {
-        return count(&shared.counters.handshakes_failed);
-    };
-    let shaking = timeout(shared.limits.handshake, TlsAcceptor::from(config).accept(stream));
+    let limit = shared.limits.handshake;
+    let shaking = timeout(limit, shared.handshakes.accept(flow.listener, candidates.clone(), stream));
     let shaken = tokio::select! {
         shaken = shaking => shaken,
         () = shared.reached(Life::Closing) => return,
     };
-    let stream = match shaken {
-        Ok(Ok(stream)) => stream,
-        failed => {
+    let secured = match shaken.unwrap_or_else(|_| Err(too_slow(limit))) {
+        Ok(secured) => secured,
+        Err(refusal) => {
             count(&shared.counters.handshakes_failed);
-            let why =
-                failed.map_or_else(|_| String::from("no TLS handshake in time"), |result| result.err().map(|error| error.to_string()).unwrap_or_default());
-            return shared.stranger(Transport::Tls, flow.remote, || refused(&flow, &candidates, why));
+            return shared.stranger(Transport::Tls, flow.remote, || refused(&flow, &candidates, refusal));
         }
     };
-    let identity: TlsIdentity = shared.handshakes.accepted(&candidates, stream.get_ref().1);
-    let flow = Flow { tls: Some(Arc::new(identity)), ..flow };
+    let flow = Flow { tls: Some(Arc::new(secured.identity)), ..flow };
     let (decision, peer) = identify(&shared.table.load(), &flow);
     match peer {
-        Some(_) => serve(shared, stream, flow, place).await,
+        Some(_) => serve(shared, secured.stream, flow, place).await,
         None => shared.stranger(Transport::Tls, flow.remote, || decision),
     }
 }
 
-fn refused(flow: &Flow, candidates: &[Arc<Peer>], why: String) -> Decision {
+fn too_slow(limit: Duration) -> TlsRefusal {
+    TlsRefusal::new(Reason::TlsTimeout, format!("its handshake was not finished within {} s: see whether it speaks TLS here at all", limit.as_secs_f32()))
+}
+
+fn refused(flow: &Flow, candidates: &[Arc<Peer>], refusal: TlsRefusal) -> Decision {
     let expected: Vec<&str> = candidates.iter().map(|peer| &*peer.name).collect();
-    Decision::refused("peer", "a TLS connection proves its peer by certificate", Reason::StrangerCertificate)
+    let mut decision = Decision::refused("peer", "a TLS connection proves its peer by certificate", refusal.reason)
         .comparing("source", flow.remote.to_string())
         .comparing("peers at this address", expected.join(", "))
-        .comparing("handshake", why)
+        .comparing("handshake", refusal.detail);
+    decision.compared.extend(refusal.compared);
+    decision
 }
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, stream: S, flow: Flow, place: Place) {
@@ -113,7 +113,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, stream: S
     count(&shared.counters.connections_accepted);
     let error = carry(&shared, stream, &flow, &outbox, Direction::Inbound).await;
     shared.connections().flows.remove(&flow.id);
-    outbox.end().into_iter().for_each(|id| shared.fail(id, error));
+    outbox.end().into_iter().for_each(|id| shared.fail(id, error.clone()));
     drop(place);
     let _ = shared.events.send(NetEvent::FlowClosed { flow: flow.id }).await;
 }

@@ -6,11 +6,18 @@ use std::time::Duration;
 use rustls::pki_types::UnixTime;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+/// Characters of a name or number of a stranger's making that are shown.
+const LEGIBLE: usize = 160;
+
 /// Read from DER by the parser, owned: nothing here is verified yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// As [`crate::policy::flow::TlsIdentity::names`] wants them.
     pub names: Vec<String>,
+    /// Distinguished names and serial number for people, without controls, cut at a fair length: nothing is decided by them.
+    pub subject: String,
+    pub issuer: String,
+    pub serial: String,
     pub is_ca: bool,
     /// Issuer and subject are one.
     pub self_issued: bool,
@@ -33,6 +40,9 @@ impl Certificate {
         let names = alternatives.map(|extension| extension.value.general_names.iter().filter_map(name).collect()).unwrap_or_default();
         Some(Certificate {
             names,
+            subject: legible(&x509.subject().to_string()),
+            issuer: legible(&x509.issuer().to_string()),
+            serial: legible(&x509.raw_serial_as_string()),
             is_ca,
             self_issued: x509.issuer().as_raw() == x509.subject().as_raw(),
             server_auth: usages.as_ref().is_some_and(|usage| usage.value.server_auth),
@@ -50,6 +60,16 @@ impl Certificate {
     pub fn carries_one_of<S: AsRef<str>>(&self, wanted: &[S]) -> bool {
         wanted.iter().any(|wanted| self.names.iter().any(|name| name.eq_ignore_ascii_case(wanted.as_ref().trim_end_matches('.'))))
     }
+}
+
+/// What a stranger wrote, fit for a log line.
+pub fn legible(text: &str) -> String {
+    let clean = |c: char| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') { '?' } else { c };
+    let mut legible: String = text.chars().take(LEGIBLE).map(clean).collect();
+    if text.chars().nth(LEGIBLE).is_some() {
+        legible.push('…');
+    }
+    legible
 }
 
 fn unix(seconds: i64) -> UnixTime {
@@ -102,6 +122,12 @@ mod tests {
             assert_eq!(host(name), None, "{name:?}");
         }
         assert_eq!(host("UM-1.Example.org.").as_deref(), Some("um-1.example.org"));
+    }
+
+    #[test]
+    fn a_strangers_name_can_write_no_line_of_a_log() {
+        assert_eq!(legible("CN=a\nlevel=error\u{202e}\u{1b}[2J"), "CN=a?level=error??[2J");
+        assert_eq!(legible(&"x".repeat(10_000)).chars().count(), LEGIBLE + 1);
     }
 
     #[test]

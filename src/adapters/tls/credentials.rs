@@ -14,15 +14,16 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, ClientConfig, CommonState, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, ServerConfig, SignatureScheme};
 
 use super::certificate::Certificate;
 use super::files::{self, OwnCertificate};
-use super::trust::{self, Anchors, Purpose};
-use super::verifier::{ClientIsPeer, ServerIsPeer};
+use super::trust::{self, Anchors, Purpose, Question};
+use super::verifier::Verifier;
 use super::{KeyPairFiles, Problem, Settings};
-use crate::policy::flow::{ListenerId, TlsIdentity};
+use crate::policy::flow::{ListenerId, Proof, TlsRefusal};
 use crate::policy::settings::Peer;
+use crate::policy::verdict::Reason;
 use crate::signaling::event::Connect;
 
 const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -94,74 +95,105 @@ impl Credentials {
         &self.provider.signature_verification_algorithms
     }
 
-    /// Whether the chain ends at what this peer is trusted by.
-    pub(super) fn chains_for(
-        &self,
-        peer: &str,
-        leaf: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
-        now: UnixTime,
-        purpose: Purpose,
-    ) -> Result<Certificate, CertificateError> {
-        let trusted = self.peers.get(peer).ok_or(CertificateError::UnknownIssuer)?;
-        trust::chains(&trusted.anchors, leaf, between, now, purpose, self.algorithms())
+    /// Whom the chain proves: the other end, as one of the peers that may be behind a connection, or as the one that was called.
+    pub(super) fn prove(&self, chain: &[CertificateDer<'_>], proof: &Proof, now: UnixTime) -> Result<Proven, TlsRefusal> {
+        let mut proven = Proven::default();
+        let mut failure: Option<TlsRefusal> = None;
+        let mut ask = |peer: &Arc<str>, names: &[Arc<str>], purpose: Purpose| {
+            let asked = self.chains_for(peer, &Question { chain, now, purpose, algorithms: self.algorithms() });
+            let refusal = match asked {
+                Ok(facts) => {
+                    proven.trusted_for.push(Arc::clone(peer));
+                    let carries = facts.carries_one_of(names);
+                    let refusal = (!carries).then(|| self.wrong_name(peer, names, &facts));
+                    proven.names = facts.names;
+                    refusal
+                }
+                Err(refusal) => Some(refusal),
+            };
+            match refusal {
+                None => proven.peers.push(Arc::clone(peer)),
+                // Of several peers' refusals: an unknown issuer says least.
+                Some(refusal) if failure.is_none() || refusal.reason != Reason::TlsUnknownIssuer => failure = Some(refusal),
+                Some(_) => {}
+            }
+        };
+        match proof {
+            Proof::Client(candidates) => candidates.iter().for_each(|peer| ask(&peer.name, &peer.tls_names, Purpose::Client)),
+            Proof::Server { peer, names } => ask(peer, names, Purpose::Server),
+        }
+        match failure {
+            Some(refusal) if proven.peers.is_empty() => Err(refusal),
+            None if proven.peers.is_empty() => Err(unprepared("no peer is expected here")),
+            _ => Ok(proven),
+        }
     }
 
-    /// For one inbound connection: TLS in which one of `candidates` must prove itself, unless one of them may come without a certificate. `None`: the listener has no certificate.
-    pub fn server(self: &Arc<Self>, listener: ListenerId, candidates: &[Arc<Peer>]) -> Option<Arc<ServerConfig>> {
+    fn chains_for(&self, peer: &str, question: &Question<'_>) -> Result<Certificate, TlsRefusal> {
+        let trusted = self.peers.get(peer).ok_or_else(|| unprepared("no CA is known to verify it by: the peer has left the policy set"))?;
+        trust::chains(&trusted.anchors, question)
+    }
+
+    fn wrong_name(&self, peer: &str, names: &[Arc<str>], facts: &Certificate) -> TlsRefusal {
+        let what = if facts.names.is_empty() {
+            "its certificate has no subjectAltName that could be compared (a common name and wildcards do not count): the other side needs one with its host name there"
+        } else {
+            "its certificate is for other names: correct tls_names, or give the other side a certificate for the name it is known by"
+        };
+        let files = self.peers.get(peer).map_or(&[][..], |trusted| &trusted.anchors);
+        trust::compared(TlsRefusal::new(Reason::TlsName, what).comparing("names wanted", names.join(", ")), facts, files)
+    }
+
+    /// For one inbound connection: TLS in which one of the verifier's candidates must prove itself, unless one of them may come without a certificate.
+    pub(super) fn server(&self, listener: ListenerId, candidates: &[Arc<Peer>], verifier: Arc<Verifier>) -> Result<Arc<ServerConfig>, TlsRefusal> {
         let special = match candidates {
             [only] => self.peers.get(&only.name).and_then(|trust| trust.own.as_ref()),
             _ => None,
         };
-        let own = special.or_else(|| self.listeners.get(&listener))?;
-        let verifier = Arc::new(ClientIsPeer { credentials: Arc::clone(self), candidates: candidates.to_vec() });
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider)).with_protocol_versions(VERSIONS).ok()?;
+        let own = special.or_else(|| self.listeners.get(&listener)).ok_or_else(|| unprepared("the listener has no certificate: give it one, and reload"))?;
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider)).with_protocol_versions(VERSIONS).map_err(|_| unprepared(VERSIONLESS))?;
         let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(Shows(Arc::clone(&own.key))));
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Some(Arc::new(config))
+        Ok(Arc::new(config))
     }
 
-    /// For one outbound connection. `None`: no certificate to show, nothing to verify the peer by, or no name to verify.
-    pub fn client(self: &Arc<Self>, to: &Connect) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
-        let trusted = self.peers.get(&to.peer)?;
-        if to.names.is_empty() || trusted.anchors.iter().all(|file| file.is_empty()) {
-            return None;
+    /// For one outbound connection.
+    pub(super) fn client(&self, to: &Connect, verifier: Arc<Verifier>) -> Result<(Arc<ClientConfig>, ServerName<'static>), TlsRefusal> {
+        let trusted = self.peers.get(&to.peer).ok_or_else(|| unprepared("we have no CA to verify it by: name one in the peer's ca"))?;
+        if to.names.is_empty() {
+            return Err(unprepared("we know no name that its certificate must carry: write tls_names"));
         }
-        let own = trusted.own.as_ref().or_else(|| self.listeners.get(&to.listener))?;
-        let verifier = Arc::new(ServerIsPeer { credentials: Arc::clone(self), peer: Arc::clone(&to.peer), names: to.names.clone() });
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider)).with_protocol_versions(VERSIONS).ok()?;
+        if trusted.anchors.iter().all(|file| file.is_empty()) {
+            return Err(unprepared("we have no CA to verify it by: its ca files are empty"));
+        }
+        let own = trusted.own.as_ref().or_else(|| self.listeners.get(&to.listener));
+        let own = own.ok_or_else(|| unprepared("we have no certificate to show: give the listener, or the peer, one"))?;
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider)).with_protocol_versions(VERSIONS).map_err(|_| unprepared(VERSIONLESS))?;
         let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_client_cert_resolver(Arc::new(Shows(Arc::clone(&own.key))));
         config.resumption = Resumption::disabled();
         // RFC 6066 §3: addresses are not sent as SNI.
         let host_name = |name: &Arc<str>| ServerName::try_from(String::from(&**name)).ok().filter(|name| matches!(name, ServerName::DnsName(_)));
         let server_name = to.names.iter().find_map(host_name).unwrap_or_else(|| ServerName::from(to.remote.ip()));
-        Some((Arc::new(config), server_name))
+        Ok((Arc::new(config), server_name))
     }
+}
 
-    /// Whom an inbound handshake showed: `trusted_for` holds those of `candidates` to whose CA it chains.
-    pub fn accepted(&self, candidates: &[Arc<Peer>], connection: &CommonState) -> TlsIdentity {
-        self.identity(candidates.iter().map(|peer| &peer.name), connection, Purpose::Client)
-    }
+/// Of a chain that verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Proven {
+    /// In the certificate.
+    pub names: Vec<String>,
+    /// To whose CA it chains …
+    pub trusted_for: Vec<Arc<str>>,
+    /// … and whose name it carries besides.
+    pub peers: Vec<Arc<str>>,
+}
 
-    /// Whom an outbound handshake showed.
-    pub fn connected(&self, to: &Connect, connection: &CommonState) -> TlsIdentity {
-        self.identity(std::iter::once(&to.peer), connection, Purpose::Server)
-    }
+const VERSIONLESS: &str = "the TLS library offers neither TLS 1.2 nor 1.3";
 
-    fn identity<'a>(&self, peers: impl Iterator<Item = &'a Arc<str>>, connection: &CommonState, purpose: Purpose) -> TlsIdentity {
-        let shown = connection.peer_certificates().unwrap_or_default();
-        let mut identity = TlsIdentity {
-            version: connection.protocol_version().and_then(|version| version.as_str()).unwrap_or("unknown").replace('_', "."),
-            cipher: connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown").to_owned(),
-            ..TlsIdentity::default()
-        };
-        let Some((leaf, between)) = shown.split_first() else { return identity };
-        let now = UnixTime::now();
-        identity.names = Certificate::read(leaf).map(|facts| facts.names).unwrap_or_default();
-        identity.trusted_for = peers.filter(|peer| self.chains_for(peer, leaf, between, now, purpose).is_ok()).cloned().collect();
-        identity
-    }
+pub(super) fn unprepared(what: &str) -> TlsRefusal {
+    TlsRefusal::new(Reason::TlsUnprepared, what)
 }
 
 fn describe(files: &KeyPairFiles, facts: &Certificate) -> LoadedCertificate {

@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
 use super::certificate::Certificate;
+use super::dates::span;
 use super::trust::Anchors;
 use super::{KeyPairFiles, Problem};
 
@@ -62,7 +63,7 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
 
 /// One `ca` file of a peer.
 pub fn anchors(file: &Path, now: UnixTime) -> Result<Anchors, Problem> {
-    let mut anchors = Anchors::default();
+    let mut anchors = Anchors::of(file);
     for der in certificates(file)? {
         if Certificate::read(&der).is_some_and(|facts| facts.not_after.as_secs() < now.as_secs()) {
             return Err(problem(file, "it holds a certificate that has expired", "replace it with the peer's current CA certificate, or take it out"));
@@ -113,14 +114,6 @@ fn misfit(file: &Path, facts: &Certificate, now: UnixTime) -> Option<Problem> {
     facts.is_ca.then(|| {
         problem(file, "the first certificate is a CA's", "put our own certificate first, then the intermediates; never the CA's own certificate as ours")
     })
-}
-
-fn span(seconds: u64) -> String {
-    match seconds {
-        0..=7_199 => format!("{} minutes", seconds / 60),
-        7_200..=172_799 => format!("{} hours", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
-    }
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Problem> {

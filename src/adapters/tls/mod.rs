@@ -3,7 +3,11 @@
 
 mod certificate;
 mod credentials;
+mod dates;
 mod files;
+mod handshake;
+mod refusal;
+mod stream;
 mod trust;
 mod verifier;
 
@@ -13,6 +17,8 @@ use std::sync::Arc;
 use crate::policy::flow::ListenerId;
 
 pub use credentials::{CredentialStore, Credentials, LoadedCertificate};
+pub use handshake::Secured;
+pub use stream::Encrypted;
 
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Settings {

@@ -1,12 +1,22 @@
 //! Whether a certificate chain ends at what one peer is trusted by (RFC 5280 §6): its CA certificates, or its own self-signed one, pinned.
 
-use rustls::CertificateError;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use std::sync::Arc;
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::certificate::Certificate;
+use super::dates::{from_now, written};
+use super::refusal;
+use crate::policy::flow::TlsRefusal;
+use crate::policy::verdict::Reason;
+
+/// Certificates of one chain. Real ones have two to four.
+const CHAIN_CERTIFICATES: usize = 10;
+/// Bytes of one chain.
+const CHAIN_BYTES: usize = 64 * 1024;
 
 /// What the certificate is shown for (RFC 5280 §4.2.1.12).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,6 +28,7 @@ pub enum Purpose {
 /// The content of one `ca` file.
 #[derive(Debug, Default)]
 pub struct Anchors {
+    file: PathBuf,
     authorities: Vec<TrustAnchor<'static>>,
     /// The authorities' own dates, same order: path validation does not look at an anchor's dates, we do.
     dates: Vec<Certificate>,
@@ -31,7 +42,24 @@ struct Pin {
     anchor: TrustAnchor<'static>,
 }
 
+/// What is asked of a chain.
+pub struct Question<'a> {
+    /// As it was shown, leaf first, never empty.
+    pub chain: &'a [CertificateDer<'a>],
+    pub now: UnixTime,
+    pub purpose: Purpose,
+    pub algorithms: &'a WebPkiSupportedAlgorithms,
+}
+
 impl Anchors {
+    pub fn of(file: &Path) -> Anchors {
+        Anchors { file: file.to_path_buf(), ..Anchors::default() }
+    }
+
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// `Err`: this certificate cannot be trusted by, and why.
     pub fn add(&mut self, der: CertificateDer<'static>) -> Result<(), String> {
         let facts = Certificate::read(&der).ok_or("it holds a certificate that cannot be read")?;
@@ -52,71 +80,88 @@ impl Anchors {
         self.authorities.is_empty() && self.pins.is_empty()
     }
 
-    fn check(
-        &self,
-        leaf: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
-        now: UnixTime,
-        purpose: Purpose,
-        algorithms: &WebPkiSupportedAlgorithms,
-    ) -> Result<(), CertificateError> {
-        let end_entity = EndEntityCert::try_from(leaf).map_err(explain)?;
+    fn check(&self, question: &Question<'_>) -> Result<(), TlsRefusal> {
+        let (Some(leaf), between) = (question.chain.first(), question.chain.get(1..).unwrap_or_default()) else { return Err(unreadable()) };
+        let told = |error: webpki::Error| refusal::of_path(&error, question.chain, question.now, question.purpose);
+        let end_entity = EndEntityCert::try_from(leaf).map_err(told)?;
+        let usage = match question.purpose {
+            Purpose::Server => KeyUsage::server_auth(),
+            Purpose::Client => KeyUsage::client_auth(),
+        };
         let verify = |anchors: &[TrustAnchor<'_>], between: &[CertificateDer<'_>]| {
-            let usage = match purpose {
-                Purpose::Server => KeyUsage::server_auth(),
-                Purpose::Client => KeyUsage::client_auth(),
-            };
-            end_entity.verify_for_usage(algorithms.all, anchors, between, now, usage, None, None).map(|_| ()).map_err(explain)
+            end_entity.verify_for_usage(question.algorithms.all, anchors, between, question.now, usage, None, None).map(|_| ())
         };
         if let Some(pin) = self.pins.iter().find(|pin| pin.certificate == *leaf) {
-            return verify(std::slice::from_ref(&pin.anchor), &[]);
+            return verify(std::slice::from_ref(&pin.anchor), &[]).map_err(told);
         }
-        if self.dates.iter().all(|facts| facts.in_date(now)) {
-            return verify(&self.authorities, between);
+        let (good, spent): (Vec<_>, Vec<_>) = self.authorities.iter().zip(&self.dates).partition(|(_, facts)| facts.in_date(question.now));
+        let anchors = |of: &[(&TrustAnchor<'static>, &Certificate)]| of.iter().map(|(anchor, _)| (*anchor).clone()).collect::<Vec<_>>();
+        let result = verify(&anchors(&good), between);
+        if matches!(result, Err(webpki::Error::UnknownIssuer)) {
+            // Trusted, were its CA's own certificate in date?
+            let culprit = spent.iter().find(|(anchor, _)| verify(std::slice::from_ref(*anchor), between).is_ok());
+            if let Some((_, facts)) = culprit {
+                return Err(spent_authority(facts, question.now));
+            }
         }
-        let in_date: Vec<TrustAnchor<'_>> =
-            self.authorities.iter().zip(&self.dates).filter(|(_, facts)| facts.in_date(now)).map(|(anchor, _)| anchor.clone()).collect();
-        verify(&in_date, between)
+        result.map_err(told)
     }
 }
 
-/// Checks that `leaf` chains to one of these files' certificates, that everything is in date, and that the leaf itself names its purpose: a
-/// certificate without extended key usages is refused, as Exchange does.
-pub fn chains(
-    files: &[Arc<Anchors>],
-    leaf: &CertificateDer<'_>,
-    between: &[CertificateDer<'_>],
-    now: UnixTime,
-    purpose: Purpose,
-    algorithms: &WebPkiSupportedAlgorithms,
-) -> Result<Certificate, CertificateError> {
-    let facts = Certificate::read(leaf).ok_or(CertificateError::BadEncoding)?;
-    let mut failure = CertificateError::UnknownIssuer;
+fn spent_authority(facts: &Certificate, now: UnixTime) -> TlsRefusal {
+    let subject = &facts.subject;
+    if facts.not_before.as_secs() > now.as_secs() {
+        let what = format!("the CA certificate {subject} becomes valid {} only: see that our clock is right", from_now(facts.not_before, now));
+        return TlsRefusal::new(Reason::TlsNotYetValid, what);
+    }
+    let (when, date) = (from_now(facts.not_after, now), written(facts.not_after));
+    TlsRefusal::new(Reason::TlsExpired, format!("the CA certificate {subject} expired {when} ({date}): put the CA's new one into the peer's ca file"))
+}
+
+fn unreadable() -> TlsRefusal {
+    TlsRefusal::new(Reason::TlsBadCertificate, "its certificate cannot be read: the other side needs one that is well-formed (RFC 5280)")
+}
+
+/// Checks that the chain ends at one of these files' certificates, that everything is in date, and that the leaf itself names its purpose: a
+/// certificate without extended key usages is refused, as Exchange does. A refusal carries what was compared.
+pub fn chains(files: &[Arc<Anchors>], question: &Question<'_>) -> Result<Certificate, TlsRefusal> {
+    let length = question.chain.iter().map(|der| der.len()).sum::<usize>();
+    if question.chain.len() > CHAIN_CERTIFICATES || length > CHAIN_BYTES {
+        let what = format!(
+            "its certificate chain has {} certificates and {length} bytes, at most {CHAIN_CERTIFICATES} and {CHAIN_BYTES} are read: \
+             the other side must send its own certificate and its intermediates only",
+            question.chain.len()
+        );
+        return Err(TlsRefusal::new(Reason::TlsChainLimit, what));
+    }
+    let facts = question.chain.first().and_then(|leaf| Certificate::read(leaf)).ok_or_else(unreadable)?;
+    let mut failure = refusal::of_path(&webpki::Error::UnknownIssuer, question.chain, question.now, question.purpose);
     for file in files {
-        match file.check(leaf, between, now, purpose, algorithms) {
+        match file.check(question) {
             Ok(()) => {
-                let stated = match purpose {
+                let stated = match question.purpose {
                     Purpose::Server => facts.server_auth,
                     Purpose::Client => facts.client_auth,
                 };
-                return if stated { Ok(facts) } else { Err(CertificateError::InvalidPurpose) };
+                return if stated { Ok(facts) } else { Err(compared(refusal::wrong_usage(question.purpose), &facts, files)) };
             }
             // An unknown issuer says least; keep what says more.
-            Err(CertificateError::UnknownIssuer) => {}
-            Err(error) => failure = error,
+            Err(refusal) if refusal.reason == Reason::TlsUnknownIssuer => {}
+            Err(refusal) => failure = refusal,
         }
     }
-    Err(failure)
+    Err(compared(failure, &facts, files))
 }
 
-fn explain(error: webpki::Error) -> CertificateError {
-    match error {
-        webpki::Error::BadDer | webpki::Error::BadDerTime | webpki::Error::TrailingData(_) => CertificateError::BadEncoding,
-        webpki::Error::CertExpired { .. } | webpki::Error::InvalidCertValidity => CertificateError::Expired,
-        webpki::Error::CertNotValidYet { .. } => CertificateError::NotValidYet,
-        webpki::Error::UnknownIssuer => CertificateError::UnknownIssuer,
-        webpki::Error::InvalidSignatureForPublicKey => CertificateError::BadSignature,
-        webpki::Error::RequiredEkuNotFoundContext(_) | webpki::Error::EmptyEkuExtension => CertificateError::InvalidPurpose,
-        other => CertificateError::Other(rustls::OtherError(Arc::new(other))),
-    }
+/// With what the certificate says of itself, and what it was held against.
+pub fn compared(refusal: TlsRefusal, facts: &Certificate, files: &[Arc<Anchors>]) -> TlsRefusal {
+    let names = if facts.names.is_empty() { String::from("none") } else { facts.names.join(", ") };
+    let files: Vec<String> = files.iter().map(|file| file.file().display().to_string()).collect();
+    refusal
+        .comparing("certificate of", facts.subject.clone())
+        .comparing("certificate names", names)
+        .comparing("issued by", facts.issuer.clone())
+        .comparing("serial", facts.serial.clone())
+        .comparing("valid", format!("{} to {}", written(facts.not_before), written(facts.not_after)))
+        .comparing("held against", files.join(", "))
 }

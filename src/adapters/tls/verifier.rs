@@ -3,80 +3,90 @@
 //! Whatever is shown must verify; neither can be told to accept less.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
-use super::credentials::Credentials;
-use super::trust::Purpose;
-use crate::policy::settings::Peer;
+use super::credentials::{Credentials, Proven};
+use super::refusal;
+use crate::policy::flow::{Proof, TlsRefusal};
 
-/// For one inbound connection: the peers that may be behind it.
-pub struct ClientIsPeer {
+/// For one connection. It keeps what it found, since the TLS library passes on less.
+pub struct Verifier {
     pub credentials: Arc<Credentials>,
-    pub candidates: Vec<Arc<Peer>>,
+    pub proof: Proof,
+    found: OnceLock<Result<Proven, TlsRefusal>>,
 }
 
-impl fmt::Debug for ClientIsPeer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.candidates.iter().map(|peer| &peer.name)).finish()
+impl Verifier {
+    pub fn new(credentials: Arc<Credentials>, proof: Proof) -> Arc<Verifier> {
+        Arc::new(Verifier { credentials, proof, found: OnceLock::new() })
+    }
+
+    /// What was proven in the handshake. `None`: nothing was shown.
+    pub fn proven(&self) -> Option<&Proven> {
+        self.found.get().and_then(|found| found.as_ref().ok())
+    }
+
+    pub fn refusal(&self) -> Option<&TlsRefusal> {
+        self.found.get().and_then(|found| found.as_ref().err())
+    }
+
+    fn verify(&self, leaf: &CertificateDer<'_>, between: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
+        let chain: Vec<CertificateDer<'_>> = std::iter::once(leaf).chain(between).map(|der| CertificateDer::from(&**der)).collect();
+        let found = self.credentials.prove(&chain, &self.proof, now);
+        let answer = found.as_ref().map(|_| ()).map_err(refusal::to_library);
+        // Asked once only: sessions are not resumed and TLS 1.2 does not renegotiate here.
+        let _ = self.found.set(found);
+        answer
+    }
+
+    fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        self.credentials.algorithms()
     }
 }
 
-impl ClientCertVerifier for ClientIsPeer {
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.proof)
+    }
+}
+
+impl ClientCertVerifier for Verifier {
     /// None: whom we trust is nobody's business, and clients send what they have.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.candidates.iter().all(|peer| peer.mutual)
+        match &self.proof {
+            Proof::Client(candidates) => candidates.iter().all(|peer| peer.mutual),
+            Proof::Server { .. } => true,
+        }
     }
 
     fn verify_client_cert(&self, leaf: &CertificateDer<'_>, between: &[CertificateDer<'_>], now: UnixTime) -> Result<ClientCertVerified, Error> {
-        let mut failure = CertificateError::UnknownIssuer;
-        for peer in &self.candidates {
-            match self.credentials.chains_for(&peer.name, leaf, between, now, Purpose::Client) {
-                Ok(facts) if facts.carries_one_of(&peer.tls_names) => return Ok(ClientCertVerified::assertion()),
-                Ok(_) => failure = CertificateError::NotValidForName,
-                Err(CertificateError::UnknownIssuer) => {}
-                Err(error) => failure = error,
-            }
-        }
-        Err(Error::InvalidCertificate(failure))
+        self.verify(leaf, between, now).map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, self.credentials.algorithms())
+        rustls::crypto::verify_tls12_signature(message, cert, dss, self.algorithms())
     }
 
     fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, self.credentials.algorithms())
+        rustls::crypto::verify_tls13_signature(message, cert, dss, self.algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        schemes(self.credentials.algorithms())
+        self.algorithms().supported_schemes()
     }
 }
 
-/// For one outbound connection: the peer it is for, and the names one of which its certificate must carry.
-pub struct ServerIsPeer {
-    pub credentials: Arc<Credentials>,
-    pub peer: Arc<str>,
-    pub names: Vec<Arc<str>>,
-}
-
-impl fmt::Debug for ServerIsPeer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} as {:?}", self.peer, self.names)
-    }
-}
-
-impl ServerCertVerifier for ServerIsPeer {
+impl ServerCertVerifier for Verifier {
     /// The name given by the library is the one sent as SNI, one of ours; we accept any of ours.
     fn verify_server_cert(
         &self,
@@ -86,26 +96,18 @@ impl ServerCertVerifier for ServerIsPeer {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.credentials.chains_for(&self.peer, leaf, between, now, Purpose::Server) {
-            Ok(facts) if facts.carries_one_of(&self.names) => Ok(ServerCertVerified::assertion()),
-            Ok(_) => Err(Error::InvalidCertificate(CertificateError::NotValidForName)),
-            Err(error) => Err(Error::InvalidCertificate(error)),
-        }
+        self.verify(leaf, between, now).map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, self.credentials.algorithms())
+        rustls::crypto::verify_tls12_signature(message, cert, dss, self.algorithms())
     }
 
     fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, self.credentials.algorithms())
+        rustls::crypto::verify_tls13_signature(message, cert, dss, self.algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        schemes(self.credentials.algorithms())
+        self.algorithms().supported_schemes()
     }
-}
-
-fn schemes(algorithms: &WebPkiSupportedAlgorithms) -> Vec<SignatureScheme> {
-    algorithms.supported_schemes()
 }

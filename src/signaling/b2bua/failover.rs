@@ -26,27 +26,37 @@ pub fn next(border: &mut Border, now: Time, call: &mut Call) {
         let Some(address) = candidate.address else { return locate(border, now, call, candidate) };
         match invite(border, now, call, &candidate, address) {
             Ok(()) => return,
-            Err(reason) => note_failure(border, now, call, &candidate, reason.status().unwrap_or(503), reason),
+            Err(reason) => note_failure(border, now, call, &candidate, reason.status().unwrap_or(503), reason, None),
         }
     }
 }
 
 /// The present target is given up for `reason`; `status` is what the caller gets should no other do better.
 pub fn failed(border: &mut Border, now: Time, call: &mut Call, status: u16, reason: Reason) {
+    given_up(border, now, call, status, reason, None);
+}
+
+/// The present target could not be reached; the decision says what was wrong with the connection.
+pub fn unreached(border: &mut Border, now: Time, call: &mut Call, error: &TransportError) {
+    let reason = unreachable(error);
+    given_up(border, now, call, reason.status().unwrap_or(503), reason, Some(error));
+}
+
+fn given_up(border: &mut Border, now: Time, call: &mut Call, status: u16, reason: Reason, error: Option<&TransportError>) {
     stop_waiting(border, call);
     let Some(hunt) = call.hunt() else { return };
     if let Attempt::Inviting { candidate, .. } = std::mem::replace(&mut hunt.attempt, Attempt::Idle) {
-        note_failure(border, now, call, &candidate, status, reason);
+        note_failure(border, now, call, &candidate, status, reason, error);
     }
     next(border, now, call);
 }
 
 /// How a transport's failure counts.
-pub const fn unreachable(error: TransportError) -> Reason {
+const fn unreachable(error: &TransportError) -> Reason {
     match error {
-        TransportError::Certificate => Reason::TargetCertificate,
+        TransportError::Certificate(_) => Reason::TargetCertificate,
         TransportError::TimedOut => Reason::TargetTimeout,
-        TransportError::Refused | TransportError::Handshake | TransportError::Closed | TransportError::Socket => Reason::TargetUnreachable,
+        TransportError::Refused | TransportError::Handshake(_) | TransportError::Closed | TransportError::Socket => Reason::TargetUnreachable,
     }
 }
 
@@ -56,11 +66,18 @@ pub fn stop_waiting(border: &mut Border, call: &Call) {
     border.timers.cancel(Timer::TimerC(call.id));
 }
 
-fn note_failure(border: &mut Border, now: Time, call: &mut Call, candidate: &Candidate, status: u16, reason: Reason) {
+fn note_failure(border: &mut Border, now: Time, call: &mut Call, candidate: &Candidate, status: u16, reason: Reason, error: Option<&TransportError>) {
     if let Some(hunt) = call.hunt() {
         hunt.failure = Some((status, reason));
     }
-    let decision = Decision::refused("failover", format!("peer \"{}\"", candidate.peer.name), reason).comparing("target", candidate.host.clone());
+    let mut decision = Decision::refused("failover", format!("peer \"{}\"", candidate.peer.name), reason).comparing("target", candidate.host.clone());
+    if let Some(error) = error {
+        decision = decision.comparing("connection", error.to_string());
+    }
+    if let Some(TransportError::Certificate(refusal) | TransportError::Handshake(refusal)) = error {
+        decision = decision.comparing("tls", refusal.reason.code());
+        decision.compared.extend(refusal.compared.iter().cloned());
+    }
     border.decided(now, call.id, decision);
     let another = call.hunt().is_some_and(|hunt| !hunt.queue.is_empty());
     if let (Some(target), true) = (candidate.address, another) {

@@ -60,8 +60,10 @@ pub fn late_answer(border: &mut Border, now: Time, key: ClientKey, flow: &Arc<Fl
 pub fn invite_failed(border: &mut Border, now: Time, call: &mut Call, key: ClientKey, error: Option<TransportError>) {
     let waited_for = matches!(&call.stage, Stage::Hunting(hunt) if matches!(hunt.attempt, Attempt::Inviting { client, .. } if client == key));
     if waited_for {
-        let reason = error.map_or(Reason::TargetTimeout, failover::unreachable);
-        failover::failed(border, now, call, reason.status().unwrap_or(503), reason);
+        match error {
+            Some(error) => failover::unreached(border, now, call, &error),
+            None => failover::failed(border, now, call, 408, Reason::TargetTimeout),
+        }
     }
 }
 
