@@ -38,28 +38,10 @@ enum Command {
     Ban(app::ask::Ban),
     Unban(app::ask::Unban),
     Reload(app::ask::Reload),
-    /// Makes certificates.
+    /// Makes, checks and rotates certificates.
     Certs {
         #[command(subcommand)]
-        command: CertsCommand,
-    },
-}
-
-#[derive(Subcommand)]
-enum CertsCommand {
-    /// A throw-away CA and certificates signed by it, for labs: never for a border that carriers can reach.
-    Init {
-        /// Where to put them.
-        folder: PathBuf,
-        /// A host name; becomes NAME.pem and NAME.key. May be given several times.
-        #[arg(long = "name", default_value = "sbc.example.test")]
-        names: Vec<String>,
-        /// Days the certificates are good for.
-        #[arg(long, default_value_t = 30)]
-        days: u32,
-        /// Make everything anew.
-        #[arg(long)]
-        overwrite: bool,
+        command: app::certs::Command,
     },
 }
 
@@ -74,22 +56,8 @@ fn main() -> ExitCode {
         Command::Ban(ban) => printed(|out| app::ask::ban(&ban, out)),
         Command::Unban(unban) => printed(|out| app::ask::unban(&unban, out)),
         Command::Reload(reload) => printed(|out| app::ask::reload(&reload, out)),
-        Command::Certs { command: CertsCommand::Init { folder, names, days, overwrite } } => {
-            let validity = std::time::Duration::from_secs(u64::from(days) * 86_400);
-            printed(|out| init(out, &folder, &app::certs::Init { names, validity, overwrite }))
-        }
+        Command::Certs { command } => printed(|out| app::certs::run(&command, out)),
     }
-}
-
-fn init(out: &mut dyn Write, folder: &std::path::Path, init: &app::certs::Init) -> std::io::Result<u8> {
-    let written = app::certs::init(folder, init)?;
-    for path in &written {
-        writeln!(out, "{}", path.display())?;
-    }
-    if written.is_empty() {
-        writeln!(out, "everything is there already")?;
-    }
-    Ok(0)
 }
 
 /// Runs a command that prints; one that could not print, or failed otherwise, ends with 2.
