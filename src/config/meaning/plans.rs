@@ -7,7 +7,7 @@ use crate::config::finding::{Findings, Written};
 use crate::config::written;
 use crate::policy::dial_plan;
 use crate::policy::security_mode::{between, interworks, leg_plan, mode_name};
-use crate::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, UmPool, pilot_key};
+use crate::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, SecurityMode, UmPool, pilot_key};
 
 /// Exchange's limit is 64, but a plan's default mailbox policy carries its name and " Default Policy".
 const PLAN_NAME_CHARACTERS: usize = 49;
@@ -91,6 +91,7 @@ pub fn plans(written: &[written::DialPlan], pools: &[Arc<UmPool>], known: &Known
         let plan = DialPlan { name, uri_type: entry.uri_type, digits, mode: entry.mode, um_pool: Arc::clone(pool), interwork, gateways };
         check_pool(&plan, entry, known.peers, findings);
         check_gateways(&plan, entry, known.peers, findings);
+        check_interwork(&plan, entry, known.peers, findings);
         plans.push(Arc::new(plan));
     }
     plans
@@ -129,10 +130,35 @@ fn check_gateways(plan: &DialPlan, entry: &written::DialPlan, peers: &[Arc<Peer>
             findings.problem(written.at, weaker(gateway, plan), interwork_instead(gateway, plan));
         }
     }
+}
+
+/// Each interwork is a hole somebody must want: it is told whenever the set is read, for the operator to accept.
+fn check_interwork(plan: &DialPlan, entry: &written::DialPlan, peers: &[Arc<Peer>], findings: &Findings) {
     for written in &entry.interwork {
-        if let Some(peer) = peers.iter().find(|peer| *peer.name == *written.value).filter(|peer| peer.mode >= plan.mode) {
+        let Some(peer) = peers.iter().find(|peer| *peer.name == *written.value) else { continue };
+        if peer.mode >= plan.mode {
             findings.warning(written.at, format!("peer \"{}\" is no weaker than dial plan \"{}\"", peer.name, plan.name), "remove it from interwork");
+            continue;
         }
+        let what = format!(
+            "dial plan \"{}\" is {}, yet serves peer \"{}\", which is {}: {}",
+            plan.name,
+            mode_name(plan.mode),
+            peer.name,
+            mode_name(peer.mode),
+            exposed(peer.mode)
+        );
+        let instead = format!("leave it in interwork to accept that, or write mode = \"{}\" for the peer and remove it from interwork", mode_name(plan.mode));
+        findings.warning(written.at, what, instead);
+    }
+}
+
+/// What a leg of this mode leaves open, whatever the other leg is.
+const fn exposed(mode: SecurityMode) -> &'static str {
+    match mode {
+        SecurityMode::Unsecured => "who is on that peer's way can read, change and place its calls, and hear them",
+        SecurityMode::SipSecured => "who is on that peer's way can hear its calls, since their RTP is not encrypted",
+        SecurityMode::Secured => "nothing is left open",
     }
 }
 
