@@ -119,6 +119,10 @@ fn check_pool(plan: &DialPlan, entry: &written::DialPlan, peers: &[Arc<Peer>], f
                 member.transport.uri_token()
             );
             findings.problem(at, what, "write transport = \"tls\" for that peer, or mode = \"unsecured\" for the plan if calls may travel in clear");
+        } else if plan.mode > SecurityMode::Unsecured && !member.mutual {
+            let what =
+                format!("dial plan \"{}\" is {}, but \"{}\" in its UM pool may call in without a certificate", plan.name, mode_name(plan.mode), member.name);
+            findings.problem(at, what, "remove mutual = false from that peer, or write mode = \"unsecured\" for the plan");
         }
     }
 }
