@@ -17,9 +17,10 @@ use crate::adapters::driver::{self, Input};
 use crate::adapters::media::MediaPlane;
 use crate::adapters::net::{NetEvent, Network};
 use crate::adapters::telemetry::{Anchor, Metrics, Sink, Telemetry};
-use crate::adapters::tls::{self, CredentialStore, Credentials};
+use crate::adapters::tls::{self, CredentialStore};
 use crate::app::desk::{Desk, Order};
 use crate::app::handshakes::Handshakes;
+use crate::app::rotation::{self, Rotation};
 use crate::app::vitals;
 use crate::config;
 use crate::policy::flow::ListenerId;
@@ -54,7 +55,7 @@ pub struct Border {
     network: Arc<Network>,
     media: Option<Arc<MediaPlane>>,
     resolver: Arc<PeerResolver>,
-    credentials: Arc<CredentialStore>,
+    rotation: Arc<Rotation>,
     commands: mpsc::UnboundedSender<Input>,
     drained: watch::Receiver<bool>,
     driver: tokio::task::JoinHandle<()>,
@@ -84,7 +85,7 @@ impl View for State {
     fn metrics(&self) -> String {
         let (network, media) = (self.network.upgrade(), self.media.upgrade());
         let (counts, counters) = (network.map(|network| network.counts()), media.map(|media| media.counters()));
-        self.metrics.exposition() + &vitals::exposition(counts.as_ref(), counters.as_ref(), self.credentials.current().certificates())
+        self.metrics.exposition() + &vitals::exposition(counts.as_ref(), counters.as_ref(), self.credentials.current().lifetimes())
     }
 
     fn ready(&self) -> Result<(), &'static str> {
@@ -143,22 +144,23 @@ impl Border {
     /// Within a tokio runtime. Everything runs when this returns.
     pub async fn start(settings: config::Settings) -> Result<Border, StartError> {
         let clock = Clock::start();
-        let credentials = Credentials::load(&settings.tls).map_err(|problems| StartError(problems.iter().map(ToString::to_string).collect()))?;
-        for line in vitals::warnings(credentials.certificates()) {
+        let certificates = rotation::Ready::load(&settings.tls)?;
+        for line in certificates.remarks(&settings.signaling.listeners) {
             tracing::warn!("{line}");
         }
-        let credentials = Arc::new(CredentialStore::new(credentials));
         check_media_addresses(&settings.signaling.media)?;
         let anchor = Anchor { time: crate::time::Time::ZERO, wall: clock.began() };
         let (sink, telemetry) = Telemetry::start(settings.telemetry.clone(), anchor).map_err(|error| failed("call records", &error))?;
         let (commands, commands_in) = mpsc::unbounded_channel();
+        let listeners = settings.signaling.listeners.clone();
+        let rotation = Rotation::start(clock, certificates, listeners, settings.certificates.clone(), commands.clone());
 
         let resolver = resolver(&settings, &commands)?;
         let table = Arc::new(ArcSwap::new(resolver.tables().borrow().clone()));
         follow_tables(&resolver, table.clone(), commands.clone());
 
         let (traffic, traffic_in) = mpsc::channel(TRAFFIC);
-        let handshakes = Arc::new(Handshakes(credentials.clone()));
+        let handshakes = Arc::new(Handshakes(rotation.store().clone()));
         let network = Network::bind(settings.net.clone(), handshakes, table.clone(), traffic)
             .await
             .map_err(|errors| StartError(errors.iter().map(ToString::to_string).collect()))?;
@@ -186,31 +188,14 @@ impl Border {
             resolver: resolver.clone(),
             network: Arc::downgrade(&network),
             media: Arc::downgrade(&media),
-            credentials: credentials.clone(),
+            credentials: rotation.store().clone(),
         };
         let state = Arc::new(state);
         let admin = Admin::start(settings.admin.clone(), state.clone()).await.map_err(|error| failed("admin listener", &error))?;
-        let (desk, orders) = Desk::new(resolver.clone(), credentials.clone());
+        let (desk, orders) = Desk::new(resolver.clone(), rotation.store().clone());
         let control = Control::start(&settings.control, Arc::new(desk)).map_err(|error| StartError(vec![error.to_string()]))?;
         let (media, orders) = (Some(media), Some(orders));
-        Ok(Border {
-            clock,
-            telemetry,
-            network,
-            media,
-            resolver,
-            credentials,
-            commands,
-            drained,
-            driver,
-            alive,
-            admin,
-            control,
-            orders,
-            state,
-            settings,
-            loads: 1,
-        })
+        Ok(Border { clock, telemetry, network, media, resolver, rotation, commands, drained, driver, alive, admin, control, orders, state, settings, loads: 1 })
     }
 
     pub fn settings(&self) -> &config::Settings {
@@ -251,15 +236,15 @@ impl Border {
     pub fn reload(&mut self, folder: &Path) -> Result<Vec<String>, StartError> {
         let (mut settings, warnings) = config::load(folder).map_err(|problems| StartError(vec![problems.to_string()]))?;
         settings.tls.listeners = certificates_of_running(&self.settings.signaling.listeners, &self.settings.tls, &settings.tls);
-        let credentials = Credentials::load(&settings.tls).map_err(|problems| StartError(problems.iter().map(ToString::to_string).collect()))?;
+        let certificates = rotation::Ready::load(&settings.tls)?;
         check_media_addresses(&settings.signaling.media)?;
         self.loads += 1;
         let settings = settings.numbered(self.loads);
         let mut told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-        told.extend(vitals::warnings(credentials.certificates()));
         told.extend(restart_needed(&self.settings, &settings).into_iter().map(|part| format!("{part} changed: takes effect at the next start")));
         let settings = as_running(settings, &self.settings);
-        self.credentials.swap(credentials);
+        told.extend(certificates.remarks(&settings.signaling.listeners));
+        self.rotation.reload(certificates, settings.signaling.listeners.clone(), settings.certificates.clone());
         let mut signaling = settings.signaling.clone();
         take_bound_addresses(&mut signaling, &self.network.bound());
         self.resolver.policies(settings.policy.clone());
@@ -268,6 +253,17 @@ impl Border {
         self.settings = settings;
         self.telemetry.reopen();
         Ok(told)
+    }
+
+    /// Takes new contents of the certificate files of the set in force, all or nothing, for every handshake from now on. Returns what is worth
+    /// knowing of them; the error names every file that cannot be used, and the remedy.
+    pub fn rotate(&mut self) -> Result<Vec<String>, StartError> {
+        self.rotation.rotate()
+    }
+
+    /// The certificates in force, and the number of their load.
+    pub fn certificates(&self) -> &Arc<CredentialStore> {
+        self.rotation.store()
     }
 
     /// No new calls from now on.

@@ -10,6 +10,7 @@ pub mod handshakes;
 pub mod health;
 pub mod printed;
 pub mod quickstart;
+pub mod rotation;
 pub mod run;
 pub mod show;
 pub mod vitals;

@@ -36,6 +36,7 @@ pub struct Settings {
     pub signaling: signaling::settings::Settings,
     pub net: net::Settings,
     pub tls: tls::Settings,
+    pub certificates: tls::Upkeep,
     pub dns: dns::Settings,
     pub telemetry: telemetry::Settings,
     pub admin: admin::Settings,

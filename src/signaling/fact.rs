@@ -108,6 +108,17 @@ pub enum What {
     PoliciesChanged {
         number: u64,
     },
+    /// New certificates, keys, CAs and revocation lists are in force for every handshake from now on. Numbers count up from 1, the start's.
+    CertificatesChanged {
+        generation: u64,
+    },
+    /// Watched certificate files have changed, and what they hold now cannot be used. Once for each content; the old ones stay in force.
+    CertificatesRefused {
+        /// Each with its file and its remedy.
+        problems: Vec<String>,
+    },
+    /// A threshold before the end of something of ours was crossed; at a load, the one that applies.
+    CertificateEnding(CertificateEnding),
     Draining {
         calls: u32,
     },
@@ -123,6 +134,31 @@ pub enum NameState {
     Kept { error: LocateError, grace: Duration },
     /// Without addresses: who comes from there is a stranger.
     Gone { error: LocateError },
+}
+
+/// What has an end among the files that trust rests on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateKind {
+    /// One of our own certificates, or an intermediate shown with it.
+    Own,
+    /// A certificate that a peer is trusted by.
+    Authority,
+    /// Its end is the time of the next update.
+    RevocationList,
+}
+
+/// How near the end of a certificate or revocation list is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateEnding {
+    pub kind: CertificateKind,
+    pub file: String,
+    /// Its subject, or a list's issuer.
+    pub name: String,
+    /// Days before the end; 0: it has ended.
+    pub threshold: u64,
+    /// Left of it.
+    pub left: Duration,
 }
 
 /// One 3xx followed.

@@ -6,4 +6,5 @@ mod control;
 mod process;
 mod quickstart;
 mod reload;
+mod rotation;
 mod stop;

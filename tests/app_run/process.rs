@@ -20,7 +20,7 @@ pub fn portcullis() -> Command {
 }
 
 /// A port nobody had a moment ago. What binds it next is our own child.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).map(|address| address.port()).expect("a free port")
 }
 

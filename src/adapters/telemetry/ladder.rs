@@ -151,6 +151,9 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         | What::PeersShareAddress { .. }
         | What::PeersChanged { .. }
         | What::PoliciesChanged { .. }
+        | What::CertificatesChanged { .. }
+        | What::CertificatesRefused { .. }
+        | What::CertificateEnding(_)
         | What::Draining { .. }
         | What::Drained => Vec::new(),
     }

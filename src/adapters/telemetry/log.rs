@@ -14,7 +14,7 @@ use super::redact::clean;
 use super::summary::Summary;
 use crate::media::control::Side;
 use crate::policy::verdict::{Decision, Fault};
-use crate::signaling::fact::{CallRecord, Fact, NameState, What};
+use crate::signaling::fact::{CallRecord, CertificateEnding, CertificateKind, Fact, NameState, What};
 use crate::time::Time;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -142,6 +142,15 @@ impl Log {
             }
             What::PeersChanged { number } => info!(number, "peer table in force"),
             What::PoliciesChanged { number } => info!(number, "policy set in force"),
+            What::CertificatesChanged { generation } => {
+                info!(generation, "certificates in force: every handshake from now on uses them; calls and open connections go on");
+            }
+            What::CertificatesRefused { problems } => {
+                for problem in problems {
+                    error!(problem = %clean(problem), "changed certificate files refused, the old ones stay in force; mend the file, it is then taken by itself");
+                }
+            }
+            What::CertificateEnding(ending) => certificate_ending(ending),
             What::Draining { calls } => info!(calls, "draining: new calls are refused"),
             What::Drained => info!("drained"),
         }
@@ -175,6 +184,23 @@ fn call_ended(record: &CallRecord) {
             let meaning = reason.meaning();
             warn!(call, %reason, ?fault, meaning, status = record.status, released_by, setup_ms, talk_ms, %peer_a, ?mode_a, peer_b, mode_b, "call ended");
         }
+    }
+}
+
+fn certificate_ending(ending: &CertificateEnding) {
+    let (file, name, days) = (clean(&ending.file), clean(&ending.name), ending.left.as_secs() / 86_400);
+    let (what, meaning) = match ending.kind {
+        CertificateKind::Own => ("our certificate", "then no peer takes a TLS connection of ours; renew it, put it in place, and reload"),
+        CertificateKind::Authority => {
+            ("a peer's CA certificate", "then nobody it vouches for gets in, nor is called; ask the peer for its next one and add it to the file")
+        }
+        CertificateKind::RevocationList => ("a revocation list", "then its stale_crl setting decides; fetch a newer one from the CA"),
+    };
+    match ending.threshold {
+        0 => error!(%file, %name, "{what} has ended: {}", meaning.strip_prefix("then ").unwrap_or(meaning)),
+        1..=7 => error!(%file, %name, days, "{what} ends in {days} days: {meaning}"),
+        8..=14 => warn!(%file, %name, days, "{what} ends in {days} days: {meaning}"),
+        _ => info!(%file, %name, days, "{what} ends in {days} days: {meaning}"),
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Metrics {
     peer_names: IntGaugeVec,
     peer_table: IntGauge,
     policy_set: IntGauge,
+    certificates: IntGauge,
+    certificates_refused: IntCounter,
     draining: IntGauge,
     lost: IntCounterVec,
     records: IntCounter,
@@ -80,6 +82,8 @@ impl Metrics {
             peer_names: gauges(r, "portcullis_peer_name_addresses", "Addresses a peer's host name has; kept: of an answer past its time", &["name", "state"]),
             peer_table: gauge(r, "portcullis_peer_table_number", "Number of the peer table in force"),
             policy_set: gauge(r, "portcullis_policy_set_number", "Number of the policy set in force"),
+            certificates: gauge(r, "portcullis_certificates_generation", "Number of the load of certificates in force, 1 at start"),
+            certificates_refused: counter(r, "portcullis_certificates_refused_total", "Changed certificate files that were refused, once for each content"),
             draining: gauge(r, "portcullis_draining", "1 while new calls are refused and old ones may end"),
             lost: counters(r, "portcullis_telemetry_lost_total", "Facts dropped because the queue was full", &["kind"]),
             records: counter(r, "portcullis_call_records_total", "Call records written"),
@@ -137,8 +141,16 @@ impl Metrics {
             What::PeerName { name, state } => self.peer_name(name, state),
             What::PeersChanged { number } => self.peer_table.set(i64::try_from(*number).unwrap_or(i64::MAX)),
             What::PoliciesChanged { number } => self.policy_set.set(i64::try_from(*number).unwrap_or(i64::MAX)),
+            What::CertificatesChanged { generation } => self.certificates.set(i64::try_from(*generation).unwrap_or(i64::MAX)),
+            What::CertificatesRefused { .. } => self.certificates_refused.inc(),
             What::Draining { .. } => self.draining.set(1),
-            What::Decided(_) | What::CallProgressed { .. } | What::CallAnswered | What::Held { .. } | What::PeersShareAddress { .. } | What::Drained => {}
+            What::Decided(_)
+            | What::CallProgressed { .. }
+            | What::CallAnswered
+            | What::Held { .. }
+            | What::PeersShareAddress { .. }
+            | What::CertificateEnding(_)
+            | What::Drained => {}
         }
     }
 

@@ -91,6 +91,9 @@ fn is_vital(what: &What) -> bool {
         | What::PeersShareAddress { .. }
         | What::PeersChanged { .. }
         | What::PoliciesChanged { .. }
+        | What::CertificatesChanged { .. }
+        | What::CertificatesRefused { .. }
+        | What::CertificateEnding(_)
         | What::Draining { .. }
         | What::Drained => true,
     }

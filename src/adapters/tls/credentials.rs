@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use rustls::client::{ResolvesClientCert, Resumption};
@@ -17,7 +18,9 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme};
 
 use super::certificate::Certificate;
+use super::chain;
 use super::files::{self, OwnCertificate};
+use super::lifetime::Lifetime;
 use super::trust::{self, Anchors, Purpose, Question};
 use super::verifier::Verifier;
 use super::{KeyPairFiles, Problem, Settings};
@@ -25,6 +28,7 @@ use crate::policy::flow::{ListenerId, Proof, TlsRefusal};
 use crate::policy::settings::Peer;
 use crate::policy::verdict::Reason;
 use crate::signaling::event::Connect;
+use crate::signaling::fact::CertificateKind;
 
 const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 
@@ -34,6 +38,8 @@ pub struct Credentials {
     listeners: HashMap<ListenerId, Arc<OwnCertificate>>,
     peers: HashMap<Arc<str>, PeerTrust>,
     loaded: Vec<LoadedCertificate>,
+    lifetimes: Vec<Lifetime>,
+    remarks: Vec<Problem>,
 }
 
 struct PeerTrust {
@@ -82,9 +88,29 @@ impl Credentials {
             let own = peer.own.as_ref().and_then(|files| load.own(files));
             peers.insert(Arc::clone(&peer.peer), PeerTrust { anchors, own });
         }
+        let remarks = load.chains();
+        let lifetimes = load.lifetimes();
         let mut loaded: Vec<LoadedCertificate> = load.owns.iter().filter_map(|(files, own)| own.as_ref().map(|own| describe(files, &own.facts))).collect();
         loaded.sort_by(|a, b| a.file.cmp(&b.file));
-        if load.problems.is_empty() { Ok(Credentials { provider: load.provider, listeners, peers, loaded }) } else { Err(load.problems) }
+        if !load.problems.is_empty() {
+            return Err(load.problems);
+        }
+        Ok(Credentials { provider: load.provider, listeners, peers, loaded, lifetimes, remarks })
+    }
+
+    /// Everything of this load that has an end, sorted by file.
+    pub fn lifetimes(&self) -> &[Lifetime] {
+        &self.lifetimes
+    }
+
+    /// What is no problem to us but may be one to a peer.
+    pub fn remarks(&self) -> &[Problem] {
+        &self.remarks
+    }
+
+    /// The names our certificate of this listener carries.
+    pub fn own_names(&self, listener: ListenerId) -> Option<&[String]> {
+        self.listeners.get(&listener).map(|own| own.facts.names.as_slice())
     }
 
     pub fn certificates(&self) -> &[LoadedCertificate] {
@@ -249,18 +275,63 @@ impl Load {
     }
 }
 
+impl Load {
+    /// Whether the chains we show are whole. Returns what is worth a remark only.
+    fn chains(&mut self) -> Vec<Problem> {
+        let known: Vec<Arc<Anchors>> = self.anchors.values().flatten().cloned().collect();
+        let algorithms = &self.provider.signature_verification_algorithms;
+        let mut remarks = Vec::new();
+        for (files, own) in &self.owns {
+            let Some(own) = own else { continue };
+            let found = chain::check(&files.certificate, &own.key.cert, &known, self.now, algorithms);
+            self.problems.extend(found.problems);
+            remarks.extend(found.remarks);
+        }
+        remarks.sort_by(|a, b| a.file.cmp(&b.file));
+        remarks
+    }
+
+    fn lifetimes(&self) -> Vec<Lifetime> {
+        let lifetime = |kind, file: &Path, facts: &Certificate| Lifetime {
+            kind,
+            file: file.to_path_buf(),
+            name: facts.subject.clone(),
+            not_before: facts.not_before.as_secs(),
+            not_after: facts.not_after.as_secs(),
+        };
+        let owns = self.owns.iter().filter_map(|(files, own)| Some((files, own.as_ref()?))).flat_map(|(files, own)| {
+            let between = own.key.cert.iter().skip(1).filter_map(|der| Certificate::read(der));
+            std::iter::once(own.facts.clone()).chain(between).map(|facts| lifetime(CertificateKind::Own, &files.certificate, &facts))
+        });
+        let authorities = self.anchors.iter().filter_map(|(file, anchors)| Some((file, anchors.as_ref()?)));
+        let authorities = authorities.flat_map(|(file, anchors)| anchors.facts().map(|facts| lifetime(CertificateKind::Authority, file, facts)));
+        let mut all: Vec<Lifetime> = owns.chain(authorities).collect();
+        all.sort_by(|a, b| (&a.file, a.not_after, &a.name).cmp(&(&b.file, b.not_after, &b.name)));
+        all.dedup();
+        all
+    }
+}
+
 /// The credentials in force. New handshakes use the newest; open connections go on with what they were opened by.
 pub struct CredentialStore {
     current: ArcSwap<Credentials>,
+    generation: AtomicU64,
 }
 
 impl CredentialStore {
     pub fn new(credentials: Credentials) -> CredentialStore {
-        CredentialStore { current: ArcSwap::from_pointee(credentials) }
+        CredentialStore { current: ArcSwap::from_pointee(credentials), generation: AtomicU64::new(1) }
     }
 
-    pub fn swap(&self, credentials: Credentials) {
+    /// Puts others in force for every handshake from now on, inbound and outbound alike. Returns their number.
+    pub fn swap(&self, credentials: Credentials) -> u64 {
         self.current.store(Arc::new(credentials));
+        self.generation.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// How many loads have been in force, the first included.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     pub fn current(&self) -> Arc<Credentials> {

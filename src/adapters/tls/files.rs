@@ -26,11 +26,11 @@ pub struct OwnCertificate {
     pub facts: Certificate,
 }
 
-fn problem(file: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Problem {
+pub fn problem(file: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Problem {
     Problem { file: file.to_path_buf(), what: what.into(), remedy: remedy.into() }
 }
 
-fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Problem> {
+pub fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => problem(file, "there is no such file", "put it there, or correct the path in the policy set"),
         io::ErrorKind::PermissionDenied => problem(file, "we may not read it", "give the user we run as read access to it and to its folder"),

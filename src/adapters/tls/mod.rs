@@ -2,22 +2,28 @@
 //! RFC 6125). Mutual in both directions; there is no switch to turn verification off.
 
 mod certificate;
+mod chain;
 mod credentials;
 mod dates;
 mod files;
+mod fingerprint;
 mod handshake;
+mod lifetime;
 mod refusal;
 mod stream;
 mod trust;
 mod verifier;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::policy::flow::ListenerId;
 
 pub use credentials::{CredentialStore, Credentials, LoadedCertificate};
+pub use fingerprint::{Fingerprint, fingerprint};
 pub use handshake::Secured;
+pub use lifetime::Lifetime;
 pub use stream::Encrypted;
 
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -26,6 +32,18 @@ pub struct Settings {
     pub listeners: Vec<ListenerCertificate>,
     /// One for each TLS peer.
     pub peers: Vec<PeerCertificates>,
+}
+
+impl Settings {
+    /// Every file named, once, in order.
+    pub fn files(&self) -> Vec<&Path> {
+        let listeners = self.listeners.iter().map(|listener| &listener.own);
+        let own = listeners.chain(self.peers.iter().filter_map(|peer| peer.own.as_ref())).flat_map(|own| [&own.certificate, &own.key]);
+        let mut files: Vec<&Path> = own.chain(self.peers.iter().flat_map(|peer| &peer.ca)).map(PathBuf::as_path).collect();
+        files.sort_unstable();
+        files.dedup();
+        files
+    }
 }
 
 /// The certificate we show on a listener, to those who connect to it and to those we connect to from it.
@@ -52,6 +70,21 @@ pub struct KeyPairFiles {
     pub certificate: PathBuf,
     /// PEM: PKCS#8, SEC1 or PKCS#1; readable by us only.
     pub key: PathBuf,
+}
+
+/// How certificates are looked after while the border runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upkeep {
+    /// How often the files are looked at, and how long a change must have rested before it is taken. `None`: not at all.
+    pub watch: Option<Duration>,
+    /// How often it is asked again whether open connections would still be let in.
+    pub recheck: Duration,
+}
+
+impl Default for Upkeep {
+    fn default() -> Upkeep {
+        Upkeep { watch: None, recheck: Duration::from_secs(60) }
+    }
 }
 
 /// What is wrong with a file, and what to do about it.

@@ -40,6 +40,7 @@ pub struct Anchors {
 struct Pin {
     certificate: CertificateDer<'static>,
     anchor: TrustAnchor<'static>,
+    facts: Certificate,
 }
 
 /// What is asked of a chain.
@@ -71,13 +72,23 @@ impl Anchors {
         } else if !facts.self_issued {
             return Err(String::from("it holds a certificate that is neither a CA's nor self-signed"));
         } else {
-            self.pins.push(Pin { certificate: der, anchor });
+            self.pins.push(Pin { certificate: der, anchor, facts });
         }
         Ok(())
     }
 
     pub fn is_empty(&self) -> bool {
         self.authorities.is_empty() && self.pins.is_empty()
+    }
+
+    /// What each of its certificates says.
+    pub fn facts(&self) -> impl Iterator<Item = &Certificate> {
+        self.dates.iter().chain(self.pins.iter().map(|pin| &pin.facts))
+    }
+
+    /// Its CA certificates of this subject (DER).
+    pub fn named(&self, subject: &[u8]) -> impl Iterator<Item = &TrustAnchor<'static>> {
+        self.authorities.iter().filter(move |anchor| anchor.subject.as_ref() == subject)
     }
 
     fn check(&self, question: &Question<'_>) -> Result<(), TlsRefusal> {

@@ -41,6 +41,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
         policy: Arc::new(policy),
         media: set.border.media_plane.clone(),
         tls,
+        certificates: set.border.certificates.clone(),
         dns,
         telemetry,
         admin,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::adapters::telemetry::log::{self, Format};
-use crate::adapters::{admin, dns, media, net, telemetry};
+use crate::adapters::{admin, dns, media, net, telemetry, tls};
 use crate::config::finding::{At, Written};
 use crate::config::table::Table;
 use crate::signaling::settings::{SessionTimer, Timers};
@@ -35,6 +35,7 @@ pub struct Border {
     pub control_socket: Option<String>,
     pub dns: dns::Settings,
     pub dns_servers: Vec<Written<String>>,
+    pub certificates: tls::Upkeep,
 }
 
 pub struct Listener {
@@ -68,6 +69,7 @@ pub fn read(root: &Table<'_, '_>) -> Border {
     read_timers(root, &mut border);
     read_operator(root, &mut border);
     read_dns(root, &mut border);
+    read_certificates(root, &mut border.certificates);
     border
 }
 
@@ -186,6 +188,19 @@ fn read_dns(root: &Table<'_, '_>, border: &mut Border) {
     set_duration(&mut border.dns.floor, table.duration("floor", SECOND, HOUR));
     set_duration(&mut border.dns.ceiling, table.duration("ceiling", SECOND, DAY));
     set_duration(&mut border.dns.grace, table.duration("grace", Duration::ZERO, Duration::from_secs(7 * 86_400)));
+    table.finish();
+}
+
+fn read_certificates(root: &Table<'_, '_>, upkeep: &mut tls::Upkeep) {
+    let Some(table) = root.table("certificates", "[certificates]") else { return };
+    if let Some(watch) = table.duration("watch", Duration::ZERO, DAY) {
+        if watch.value < SECOND && !watch.value.is_zero() {
+            let what = "watch below 1 s would take half-written files for whole ones";
+            table.findings().problem(watch.at, what, "write watch = \"10s\", or \"0s\" to switch it off");
+        }
+        upkeep.watch = Some(watch.value).filter(|period| !period.is_zero());
+    }
+    set_duration(&mut upkeep.recheck, table.duration("recheck", SECOND, DAY));
     table.finish();
 }
 

@@ -1,0 +1,16 @@
+//! Until when what trust rests on holds: our own certificates, peers' CAs, revocation lists.
+
+use std::path::PathBuf;
+
+use crate::signaling::fact::CertificateKind;
+
+/// One certificate or list of a load. Times are seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    pub kind: CertificateKind,
+    pub file: PathBuf,
+    /// Its subject, or a list's issuer.
+    pub name: String,
+    pub not_before: u64,
+    pub not_after: u64,
+}

@@ -1,0 +1,253 @@
+//! Certificates while the border runs: everything new is loaded and checked first, then put in force in one step, inbound and outbound alike.
+//! Calls and open connections go on. What cannot be used changes nothing.
+//!
+//! Three things lead here: the operator (a command, SIGHUP), the files themselves where they are watched, and a reload of the policy set. What
+//! blocks on the disk and is not asked for by the operator runs on a thread of its own.
+
+mod expiry;
+mod watch;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use self::expiry::Expiry;
+use self::watch::Watch;
+use crate::adapters::clock::Clock;
+use crate::adapters::driver::Input;
+use crate::adapters::tls::{self, CredentialStore, Credentials, Fingerprint, Upkeep};
+use crate::app::border::StartError;
+use crate::signaling::fact::What;
+use crate::signaling::settings::Listener;
+use crate::sip::Transport;
+
+/// How often the ends of certificates are looked at.
+const HOURLY: Duration = Duration::from_secs(3_600);
+
+/// Files that change while they are read are read again so often.
+const READINGS: u32 = 3;
+
+/// Certificates that have been loaded and checked, ready to be put in force.
+pub struct Ready {
+    settings: tls::Settings,
+    credentials: Credentials,
+    content: Fingerprint,
+}
+
+/// Certificates that cannot be used.
+struct Refused {
+    content: Fingerprint,
+    /// Each with its file and its remedy.
+    problems: Vec<String>,
+}
+
+impl From<Refused> for StartError {
+    fn from(refused: Refused) -> StartError {
+        StartError(refused.problems)
+    }
+}
+
+impl Ready {
+    /// All or nothing. What is read is of one moment: files that change meanwhile are read anew.
+    pub fn load(settings: &tls::Settings) -> Result<Ready, StartError> {
+        Ok(read(settings)?)
+    }
+
+    /// What an operator should know of them before a peer says it.
+    pub fn remarks(&self, listeners: &[Listener]) -> Vec<String> {
+        let mut lines: Vec<String> = self.credentials.remarks().iter().map(ToString::to_string).collect();
+        lines.extend(usages(&self.credentials));
+        lines.extend(listeners.iter().filter_map(|listener| misnamed(&self.credentials, listener)));
+        lines
+    }
+}
+
+fn read(settings: &tls::Settings) -> Result<Ready, Refused> {
+    let mut content = tls::fingerprint(settings);
+    let mut readings = 1;
+    loop {
+        let loaded = Credentials::load(settings);
+        let after = tls::fingerprint(settings);
+        if after == content || readings == READINGS {
+            return match loaded {
+                Ok(credentials) => Ok(Ready { settings: settings.clone(), credentials, content }),
+                Err(problems) => Err(Refused { content, problems: problems.iter().map(ToString::to_string).collect() }),
+            };
+        }
+        content = after;
+        readings += 1;
+    }
+}
+
+fn usages(credentials: &Credentials) -> Vec<String> {
+    let mut lines = Vec::new();
+    for certificate in credentials.certificates() {
+        for (has, usage, who) in [(certificate.server_auth, "serverAuth", "call us"), (certificate.client_auth, "clientAuth", "are called by us")] {
+            if !has {
+                let file = certificate.file.display();
+                lines.push(format!("{file}: our certificate has no {usage}: peers that {who} over TLS will refuse it; request it with both usages"));
+            }
+        }
+    }
+    lines
+}
+
+/// RFC 5922 §7.3: a peer compares the name it reaches us by, which is the advertised one, with those in our certificate.
+fn misnamed(credentials: &Credentials, listener: &Listener) -> Option<String> {
+    let names = credentials.own_names(listener.id).filter(|_| listener.transport == Transport::Tls)?;
+    let host = listener.host();
+    let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
+    let carried = names.iter().any(|name| name.eq_ignore_ascii_case(host));
+    (!carried).then(|| {
+        let carries = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        format!(
+            "listener \"{}\": its certificate does not carry \"{host}\", the name it advertises (it carries {carries}): peers that compare them will refuse us; \
+             advertise one of its names, or request it with this one",
+            listener.name
+        )
+    })
+}
+
+/// What is in force, and when it is looked at again.
+pub struct Rotation {
+    clock: Clock,
+    store: Arc<CredentialStore>,
+    facts: mpsc::UnboundedSender<Input>,
+    state: Mutex<State>,
+    upkeep: tokio::sync::watch::Sender<Upkeep>,
+}
+
+struct State {
+    settings: tls::Settings,
+    listeners: Vec<Listener>,
+    watch: Watch,
+    expiry: Expiry,
+}
+
+impl Rotation {
+    /// Puts the first load in force. `facts`: where to tell what happens.
+    pub fn start(clock: Clock, ready: Ready, listeners: Vec<Listener>, upkeep: Upkeep, facts: mpsc::UnboundedSender<Input>) -> Arc<Rotation> {
+        let Ready { settings, credentials, content } = ready;
+        let state = State { settings, listeners, watch: Watch::new(content), expiry: Expiry::default() };
+        let store = Arc::new(CredentialStore::new(credentials));
+        let rotation = Rotation { clock, store, facts, state: Mutex::new(state), upkeep: tokio::sync::watch::Sender::new(upkeep) };
+        rotation.tell(What::CertificatesChanged { generation: rotation.store.generation() });
+        rotation.tell_endings(&mut rotation.state());
+        let rotation = Arc::new(rotation);
+        tokio::spawn(tend(Arc::downgrade(&rotation), rotation.upkeep.subscribe()));
+        rotation
+    }
+
+    pub fn store(&self) -> &Arc<CredentialStore> {
+        &self.store
+    }
+
+    /// Loads every file of the set in force anew, and puts them in force all at once or not at all. Returns what is worth knowing of them.
+    pub fn rotate(&self) -> Result<Vec<String>, StartError> {
+        let settings = self.state().settings.clone();
+        match read(&settings) {
+            Ok(ready) => {
+                let mut state = self.state();
+                if state.settings != settings {
+                    return Err(StartError(vec!["the policy set was reloaded meanwhile, with its certificates: nothing else was changed".to_owned()]));
+                }
+                Ok(self.put(&mut state, ready))
+            }
+            Err(refused) => {
+                // Whoever asked is told; the watch need not say it again.
+                self.state().watch.refused(self.clock.now(), refused.content, &refused.problems);
+                Err(refused.into())
+            }
+        }
+    }
+
+    /// Puts the certificates of a reloaded set in force.
+    pub fn reload(&self, ready: Ready, listeners: Vec<Listener>, upkeep: Upkeep) {
+        let mut state = self.state();
+        state.listeners = listeners;
+        self.put(&mut state, ready);
+        self.upkeep.send_if_modified(|now| std::mem::replace(now, upkeep.clone()) != upkeep);
+    }
+
+    fn put(&self, state: &mut State, ready: Ready) -> Vec<String> {
+        let remarks = ready.remarks(&state.listeners);
+        let Ready { settings, credentials, content } = ready;
+        let generation = self.store.swap(credentials);
+        state.settings = settings;
+        state.watch.in_force(content);
+        self.tell(What::CertificatesChanged { generation });
+        self.tell_endings(state);
+        remarks
+    }
+
+    /// One look at the watched files, and what follows from it. Blocks on the disk.
+    fn look(&self, period: Duration) {
+        let settings = self.state().settings.clone();
+        let seen = tls::fingerprint(&settings);
+        let due = {
+            let mut state = self.state();
+            state.settings == settings && state.watch.look(self.clock.now(), period, seen)
+        };
+        if !due {
+            return;
+        }
+        let result = read(&settings);
+        let mut state = self.state();
+        match result {
+            // A reload came meanwhile: its files count.
+            _ if state.settings != settings => {}
+            Ok(Ready { content, .. }) | Err(Refused { content, .. }) if content != seen => state.watch.unsteady(self.clock.now(), content),
+            Ok(ready) => self.put(&mut state, ready).iter().for_each(|line| tracing::warn!("{line}")),
+            Err(Refused { content, problems }) => {
+                if state.watch.refused(self.clock.now(), content, &problems) {
+                    self.tell(What::CertificatesRefused { problems });
+                }
+            }
+        }
+    }
+
+    fn tell_endings(&self, state: &mut State) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        for ending in state.expiry.due(self.store.current().lifetimes(), now) {
+            self.tell(What::CertificateEnding(ending));
+        }
+    }
+
+    fn tell(&self, what: What) {
+        // The driver outlives this; were it gone, nobody would be left to tell.
+        let _ = self.facts.send(Input::Fact(what));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks after the certificates until they have gone.
+async fn tend(rotation: Weak<Rotation>, mut upkeep: tokio::sync::watch::Receiver<Upkeep>) {
+    let mut expiry = Instant::now() + HOURLY;
+    let mut look = None;
+    loop {
+        let period = upkeep.borrow_and_update().watch;
+        let next = period.map(|period| *look.get_or_insert(Instant::now() + period));
+        tokio::select! {
+            changed = upkeep.changed() => match changed {
+                Ok(()) => look = None,
+                Err(_) => return,
+            },
+            () = sleep_until(next.unwrap_or(expiry)), if next.is_some() => {
+                let (Some(rotation), Some(period)) = (rotation.upgrade(), period) else { return };
+                // Its own thread: the disk may be slow, a network file system may hang.
+                let _ = tokio::task::spawn_blocking(move || rotation.look(period)).await;
+                look = None;
+            }
+            () = sleep_until(expiry) => {
+                let Some(rotation) = rotation.upgrade() else { return };
+                rotation.tell_endings(&mut rotation.state());
+                expiry += HOURLY;
+            }
+        }
+    }
+}
