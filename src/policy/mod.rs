@@ -2,10 +2,12 @@
 
 pub mod access_control;
 pub mod admission;
+pub mod ban;
 pub mod capability;
 pub mod dial_plan;
 pub mod diversion;
 pub mod flow;
+pub mod ground;
 pub mod hunt_group;
 pub mod identity;
 pub mod peer;

@@ -126,6 +126,11 @@ impl PeerTable {
         self.homes.iter().map(|home| &home.peer)
     }
 
+    /// Every address and network somebody lives at, as a network; some may lie within others.
+    pub fn places(&self) -> impl Iterator<Item = IpNet> {
+        self.addresses.keys().map(|address| IpNet::from(*address)).chain(self.networks.keys().copied())
+    }
+
     /// Whether the same peers live at the same places, numbers apart.
     pub fn same_places(&self, other: &PeerTable) -> bool {
         self.homes == other.homes

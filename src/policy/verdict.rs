@@ -59,6 +59,13 @@ reasons! {
     TlsTimeout,            "tls.timeout",                   Peer,     0,   "the handshake was not finished in time";
     TlsBroken,             "tls.broken",                    Peer,     0,   "the connection ended in the handshake, or what came was not TLS";
     TlsUnprepared,         "tls.unprepared",                Us,       0,   "we have no certificate to show, no CA to verify by, or no name to expect";
+    FirewallStranger,      "firewall.stranger",             Peer,     0,   "the kernel dropped it: nobody lives at this source address, and it was for a SIP port of ours";
+    FirewallTransport,     "firewall.transport",            Peer,     0,   "the kernel dropped it: a peer lives at this source address, but speaks another transport";
+    FirewallBanned,        "firewall.banned",               Peer,     0,   "dropped, by the kernel or at the door: the source is banned";
+    FirewallMediaClosed,   "firewall.media_closed",         Peer,     0,   "the kernel dropped it: no call uses this media port";
+    BanTrusted,            "ban.trusted",                   Policy,   0,   "a ban was not made: a peer lives there, and no ban touches a trusted address";
+    BanFull,               "ban.full",                      Resource, 0,   "a ban was not made: as many are held as may be";
+    BanUnknown,            "ban.unknown",                   Policy,   0,   "a ban was not lifted: there is none of exactly this address or network";
     PeerDisabled,          "peer.disabled",                 Policy,   403, "the peer's status is disabled";
     PeerNoNewCalls,        "peer.no_new_calls",             Policy,   503, "the peer's status is no-new-calls";
     MethodNotAllowed,      "access.method",                 Peer,     405, "the method is not allowed from this peer";
