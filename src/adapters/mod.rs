@@ -6,5 +6,6 @@ pub mod dns;
 pub mod driver;
 pub mod media;
 pub mod net;
+pub mod nft;
 pub mod telemetry;
 pub mod tls;

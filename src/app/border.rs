@@ -16,14 +16,17 @@ use crate::adapters::dns::{Locator, PeerResolver};
 use crate::adapters::driver::{self, Input};
 use crate::adapters::media::MediaPlane;
 use crate::adapters::net::{NetEvent, Network};
+use crate::adapters::nft::Firewall;
 use crate::adapters::telemetry::{Anchor, Metrics, Sink, Telemetry};
 use crate::adapters::tls::{self, CredentialStore};
 use crate::app::desk::{Desk, Order};
+use crate::app::firewall::{Doors, follow_tables};
 use crate::app::handshakes::Handshakes;
 use crate::app::rotation::{self, Rotation};
 use crate::app::vitals;
 use crate::config;
 use crate::policy::flow::ListenerId;
+use crate::policy::peer::PeerTable;
 use crate::signaling::core::Core;
 use crate::signaling::event::{Action, Command, Event};
 use crate::signaling::fact::What;
@@ -53,6 +56,7 @@ pub struct Border {
     pub clock: Clock,
     pub telemetry: Arc<Telemetry>,
     network: Arc<Network>,
+    firewall: Firewall,
     media: Option<Arc<MediaPlane>>,
     resolver: Arc<PeerResolver>,
     rotation: Arc<Rotation>,
@@ -104,6 +108,8 @@ struct Rim {
     sink: Sink,
     commands: mpsc::UnboundedSender<Input>,
     drained: watch::Sender<bool>,
+    /// Number of the peer table the core goes by.
+    core_table: watch::Sender<u64>,
 }
 
 impl driver::Rim for Rim {
@@ -112,8 +118,10 @@ impl driver::Rim for Rim {
             Action::Transmit { id, route, bytes } => self.network.transmit(id, route, bytes),
             Action::Media(command) => self.media.command(command),
             Action::Fact(fact) => {
-                if matches!(fact.what, What::Drained) {
-                    self.drained.send_replace(true);
+                match fact.what {
+                    What::Drained => drop(self.drained.send_replace(true)),
+                    What::PeersChanged { number } => drop(self.core_table.send_replace(number)),
+                    _ => {}
                 }
                 self.sink.put(fact);
             }
@@ -157,7 +165,6 @@ impl Border {
 
         let resolver = resolver(&settings, &commands)?;
         let table = Arc::new(ArcSwap::new(resolver.tables().borrow().clone()));
-        follow_tables(&resolver, table.clone(), commands.clone());
 
         let (traffic, traffic_in) = mpsc::channel(TRAFFIC);
         let handshakes = Arc::new(Handshakes(rotation.store().clone()));
@@ -165,6 +172,10 @@ impl Border {
             .await
             .map_err(|errors| StartError(errors.iter().map(ToString::to_string).collect()))?;
         let network = Arc::new(network);
+        let firewall = firewall(&settings, clock, table.load_full(), &commands);
+        network.guarded_by(Arc::new(Doors(firewall.clone())));
+        let (core_table_in, core_table) = watch::channel(0);
+        follow_tables(&resolver, firewall.clone(), table.clone(), commands.clone(), core_table);
         let media = Arc::new(media_plane(&settings, &clock, &commands)?);
         let locator = Arc::new(Locator::new(settings.dns.clone()).map_err(|error| failed("name resolution", &error))?);
 
@@ -174,7 +185,8 @@ impl Border {
         getrandom::fill(&mut seed).map_err(|error| StartError(vec![format!("the system gives no randomness: {error}")]))?;
         let core = Core::new(Arc::new(signaling), settings.policy.clone(), table.load_full(), seed);
         let (drained_in, drained) = watch::channel(false);
-        let rim = Rim { network: network.clone(), media: media.clone(), locator, sink, commands: commands.clone(), drained: drained_in };
+        let rim =
+            Rim { network: network.clone(), media: media.clone(), locator, sink, commands: commands.clone(), drained: drained_in, core_table: core_table_in };
         let (alive_in, alive) = watch::channel(());
         let driver = tokio::spawn(async move {
             driver::drive(core, clock, rim, traffic_in, commands_in).await;
@@ -195,7 +207,25 @@ impl Border {
         let (desk, orders) = Desk::new(resolver.clone(), rotation.store().clone());
         let control = Control::start(&settings.control, Arc::new(desk)).map_err(|error| StartError(vec![error.to_string()]))?;
         let (media, orders) = (Some(media), Some(orders));
-        Ok(Border { clock, telemetry, network, media, resolver, rotation, commands, drained, driver, alive, admin, control, orders, state, settings, loads: 1 })
+        Ok(Border {
+            clock,
+            telemetry,
+            network,
+            firewall,
+            media,
+            resolver,
+            rotation,
+            commands,
+            drained,
+            driver,
+            alive,
+            admin,
+            control,
+            orders,
+            state,
+            settings,
+            loads: 1,
+        })
     }
 
     pub fn settings(&self) -> &config::Settings {
@@ -247,6 +277,7 @@ impl Border {
         self.rotation.reload(certificates, settings.signaling.listeners.clone(), settings.certificates.clone());
         let mut signaling = settings.signaling.clone();
         take_bound_addresses(&mut signaling, &self.network.bound());
+        self.firewall.reload(settings.firewall.clone());
         self.resolver.policies(settings.policy.clone());
         // The driver outlives every reload; were it gone, the border would be too.
         let _ = self.commands.send(Input::Event(Event::Policies(settings.policy.clone(), Arc::new(signaling))));
@@ -322,18 +353,11 @@ fn resolver(settings: &config::Settings, commands: &mpsc::UnboundedSender<Input>
     .map_err(|error| failed("name resolution", &error))
 }
 
-/// Every new table reaches the network's doorkeeper first, then the core.
-fn follow_tables(resolver: &PeerResolver, table: Arc<ArcSwap<crate::policy::peer::PeerTable>>, commands: mpsc::UnboundedSender<Input>) {
-    let mut tables = resolver.tables();
-    tokio::spawn(async move {
-        while tables.changed().await.is_ok() {
-            let next = tables.borrow_and_update().clone();
-            table.store(next.clone());
-            if commands.send(Input::Event(Event::Peers(next))).is_err() {
-                break;
-            }
-        }
-    });
+fn firewall(settings: &config::Settings, clock: Clock, table: Arc<PeerTable>, commands: &mpsc::UnboundedSender<Input>) -> Firewall {
+    let report = commands.clone();
+    Firewall::start(settings.firewall.clone(), clock, table, move |what| {
+        let _ = report.send(Input::Fact(what));
+    })
 }
 
 fn media_plane(settings: &config::Settings, clock: &Clock, commands: &mpsc::UnboundedSender<Input>) -> Result<MediaPlane, StartError> {

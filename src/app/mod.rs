@@ -6,6 +6,7 @@ pub mod certs;
 pub mod check;
 pub mod desk;
 pub mod explain;
+pub mod firewall;
 pub mod handshakes;
 pub mod health;
 pub mod printed;

@@ -15,7 +15,7 @@ mod written;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::adapters::{admin, control, dns, media, net, telemetry, tls};
+use crate::adapters::{admin, control, dns, media, net, nft, telemetry, tls};
 use crate::policy::settings::PolicySet;
 use crate::signaling;
 
@@ -38,6 +38,7 @@ pub struct Settings {
     pub tls: tls::Settings,
     pub certificates: tls::Upkeep,
     pub dns: dns::Settings,
+    pub firewall: nft::Settings,
     pub telemetry: telemetry::Settings,
     pub admin: admin::Settings,
     pub control: control::Settings,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use ipnet::IpNet;
 
 use crate::media::control::{Report, Side};
+use crate::policy::ban::Ban;
 use crate::policy::flow::{Flow, TlsIdentity};
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Decision, Reason};
@@ -101,6 +102,8 @@ pub enum What {
         peers: Vec<Arc<str>>,
         told_apart: bool,
     },
+    /// What became of the firewall in front of the border, and of bans.
+    Firewall(FirewallEvent),
     /// A new peer table is in force in the core.
     PeersChanged {
         number: u64,
@@ -123,6 +126,48 @@ pub enum What {
         calls: u32,
     },
     Drained,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum FirewallEvent {
+    /// The kernel holds our table, with so many elements in its sets.
+    InForce {
+        table: Arc<str>,
+        elements: usize,
+        took: Duration,
+    },
+    /// It does not: strangers reach our sockets, and are turned away there. `retry`: when it is tried again; `None`: only at the next start.
+    NotInForce {
+        why: String,
+        remedy: String,
+        retry: Option<Duration>,
+    },
+    /// Somebody else had removed the table or changed it. It is whole again.
+    Rebuilt {
+        table: Arc<str>,
+        missing: String,
+        took: Duration,
+    },
+    /// The kernel took a change too late to be waited for.
+    Late {
+        what: &'static str,
+        waited: Duration,
+    },
+    /// Kernel and core go by the same peer table: how long after it was published the kernel let its new addresses in, and all had agreed.
+    InStep {
+        number: u64,
+        admitted: Duration,
+        agreed: Duration,
+    },
+    Banned(Ban),
+    Unbanned {
+        ban: Ban,
+        why: String,
+    },
+    /// Our table was taken out of the kernel.
+    Removed {
+        table: Arc<str>,
+    },
 }
 
 /// How it stands with a peer's host name.

@@ -44,6 +44,8 @@ counters! {
     /// Connections closed at accept because no peer lives at their source.
     strangers_tcp,
     strangers_tls,
+    /// Datagrams and connections dropped because their source is banned; not among the strangers.
+    banned,
     /// Inbound TLS handshakes that failed, certificates refused included.
     handshakes_failed,
     /// Inbound connections closed at accept because a limit was reached.

@@ -17,7 +17,7 @@ mod sockets;
 mod stream_listener;
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::policy::flow::{Flow, FlowId, ListenerId, Presented, TlsIdentity, TlsRefusal};
+use crate::policy::peer::PeerTable;
 use crate::policy::settings::Peer;
 use crate::policy::verdict::Decision;
 use crate::signaling::event::{Connect, TransmitId, TransportError};
@@ -46,6 +47,13 @@ pub enum NetEvent {
     TransportFailed { id: TransmitId, error: TransportError },
     /// Somebody who is no peer knocked. A sample: at most a few a second; all are counted.
     Stranger { transport: Transport, remote: SocketAddr, decision: Decision },
+}
+
+/// Who keeps strangers out that are banned, and hears of all others, so that it may ban them.
+pub trait Guard: Send + Sync + 'static {
+    /// Somebody at this address was not let in at a door of this transport. True: it is banned, and nothing is told of it. `table` is the one it was
+    /// not found in; over TLS it may also be a peer's address with a certificate that is not the peer's.
+    fn turns_away(&self, table: &PeerTable, transport: Transport, address: IpAddr) -> bool;
 }
 
 /// Where TLS comes from: handshakes, verified identities, and whether they still hold. This folder knows nothing of the library behind it.

@@ -16,7 +16,7 @@ use super::counts::Counts;
 use super::datagram::Datagrams;
 use super::shared::{Ends, Life, Shared};
 use super::stream_listener::{Door, accept};
-use super::{BindError, Handshakes, ListenerSettings, NetEvent, Settings, pool, sockets};
+use super::{BindError, Guard, Handshakes, ListenerSettings, NetEvent, Settings, pool, sockets};
 use crate::policy::flow::ListenerId;
 use crate::policy::peer::PeerTable;
 use crate::signaling::event::{Route, TransmitId, TransportError};
@@ -85,6 +85,11 @@ impl Network {
             }
         });
         Ok(Network { shared, datagrams, bound, life, all_gone: Mutex::new(all_gone) })
+    }
+
+    /// Puts a guard at the doors, once.
+    pub fn guarded_by(&self, guard: Arc<dyn Guard>) {
+        let _ = self.shared.guard.set(guard);
     }
 
     /// Where each listener really listens.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::counts::{Counters, count};
 use super::outbox::Outbox;
-use super::{Handshakes, Limits, NetEvent};
+use super::{Guard, Handshakes, Limits, NetEvent};
 use crate::policy::flow::{FlowId, ListenerId};
 use crate::policy::peer::PeerTable;
 use crate::policy::verdict::Decision;
@@ -43,6 +43,8 @@ pub struct Shared {
     pub addresses: HashMap<ListenerId, SocketAddr>,
     /// Never full: at most one entry for each message handed to us.
     failures: mpsc::UnboundedSender<(TransmitId, TransportError)>,
+    /// `None`: nobody is banned.
+    pub guard: OnceLock<Arc<dyn Guard>>,
     next_flow: AtomicU64,
     connections: Mutex<Connections>,
     strangers: Mutex<(Option<Instant>, u32)>,
@@ -93,6 +95,7 @@ impl Shared {
             life: living,
             addresses,
             failures,
+            guard: OnceLock::new(),
             next_flow: AtomicU64::new(1),
             connections: Mutex::default(),
             strangers: Mutex::default(),
@@ -138,8 +141,11 @@ impl Shared {
         let _ = self.life.clone().wait_for(|life| *life >= stage).await;
     }
 
-    /// A stranger: counted always, told of now and then. The decision is only made where it is told.
+    /// A stranger: counted always, told of now and then, unless banned. The decision is only made where it is told.
     pub fn stranger(&self, transport: Transport, remote: SocketAddr, decide: impl FnOnce() -> Decision) {
+        if self.guard.get().is_some_and(|guard| guard.turns_away(&self.table.load(), transport, remote.ip())) {
+            return count(&self.counters.banned);
+        }
         count(match transport {
             Transport::Udp => &self.counters.strangers_udp,
             Transport::Tcp => &self.counters.strangers_tcp,

@@ -149,6 +149,7 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         | What::Stranger { .. }
         | What::PeerName { .. }
         | What::PeersShareAddress { .. }
+        | What::Firewall(_)
         | What::PeersChanged { .. }
         | What::PoliciesChanged { .. }
         | What::CertificatesChanged { .. }

@@ -4,6 +4,7 @@
 //! lines that others can cause at will (strangers, malformed messages, refusals) are limited per minute; what is left out is summed up.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
@@ -13,8 +14,9 @@ use super::flood::Flood;
 use super::redact::clean;
 use super::summary::Summary;
 use crate::media::control::Side;
+use crate::policy::ban::Cause;
 use crate::policy::verdict::{Decision, Fault};
-use crate::signaling::fact::{CallRecord, CertificateEnding, CertificateKind, Fact, NameState, What};
+use crate::signaling::fact::{CallRecord, CertificateEnding, CertificateKind, Fact, FirewallEvent, NameState, What};
 use crate::time::Time;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -71,17 +73,19 @@ pub(super) struct Log {
     strangers: Flood,
     malformed: Flood,
     refusals: Flood,
+    bans: Flood,
 }
 
 impl Log {
     pub fn new(settings: &Settings) -> Log {
         let flood = || Flood::new(settings.flood_lines);
-        Log { strangers: flood(), malformed: flood(), refusals: flood() }
+        Log { strangers: flood(), malformed: flood(), refusals: flood(), bans: flood() }
     }
 
     /// Sums up what was left out in a minute that is over.
     pub fn turn(&mut self, now: Time) {
-        for (kind, flood) in [("strangers", &mut self.strangers), ("malformed messages", &mut self.malformed), ("refusals", &mut self.refusals)] {
+        let Log { strangers, malformed, refusals, bans } = self;
+        for (kind, flood) in [("strangers", strangers), ("malformed messages", malformed), ("refusals", refusals), ("bans", bans)] {
             if let Some(lines) = flood.turn(now) {
                 info!(kind, lines, "lines left out");
             }
@@ -140,6 +144,7 @@ impl Log {
                 warn!(%place, %transport, peers = %peers.join(" "), event = 1175, "peers share an address and nothing tells them apart: each is a stranger there; \
                      give them addresses of their own, or TLS with certificate names of their own");
             }
+            What::Firewall(event) => self.firewall(event),
             What::PeersChanged { number } => info!(number, "peer table in force"),
             What::PoliciesChanged { number } => info!(number, "policy set in force"),
             What::CertificatesChanged { generation } => {
@@ -153,6 +158,42 @@ impl Log {
             What::CertificateEnding(ending) => certificate_ending(ending),
             What::Draining { calls } => info!(calls, "draining: new calls are refused"),
             What::Drained => info!("drained"),
+        }
+    }
+
+    fn firewall(&mut self, event: &FirewallEvent) {
+        match event {
+            FirewallEvent::InForce { table, elements, took } => {
+                info!(%table, elements, took_ms = millis(*took), "firewall in force: the kernel drops strangers' packets to our ports");
+            }
+            FirewallEvent::NotInForce { why, remedy, retry } => {
+                let retry_s = retry.map(|retry| retry.as_secs());
+                error!(why = %clean(why), remedy = %clean(remedy), retry_s, "firewall not in force in the kernel: strangers reach our sockets and are turned away there");
+            }
+            FirewallEvent::Rebuilt { table, missing, took } => {
+                warn!(%table, missing = %clean(missing), took_ms = millis(*took), event = "firewall.rebuilt", "firewall rebuilt: another program had changed or \
+                     removed our table; see who flushes the whole ruleset on this machine");
+            }
+            FirewallEvent::Late { what, waited } => {
+                warn!(
+                    what,
+                    waited_ms = millis(*waited),
+                    "firewall is late: the kernel has not taken the change yet, and we go on without waiting; \
+                     see what else changes rules on this machine"
+                );
+            }
+            FirewallEvent::InStep { number, admitted, agreed } => {
+                info!(number, admitted_ms = millis(*admitted), agreed_ms = millis(*agreed), "kernel and core go by the same peer table");
+            }
+            FirewallEvent::Banned(ban) => {
+                if self.bans.admits() {
+                    let why = if let Cause::Ordered(why) = &ban.cause { clean(why) } else { String::new() };
+                    let seconds = ban.until.map(|until| until.since(ban.since).as_secs());
+                    info!(net = %ban.net, cause = ban.cause.code(), by = %clean(&ban.owner.to_string()), why, seconds, "banned");
+                }
+            }
+            FirewallEvent::Unbanned { ban, why } => info!(net = %ban.net, cause = ban.cause.code(), why = %clean(why), "unbanned"),
+            FirewallEvent::Removed { table } => info!(%table, "firewall removed from the kernel"),
         }
     }
 
@@ -202,6 +243,10 @@ fn certificate_ending(ending: &CertificateEnding) {
         8..=14 => warn!(%file, %name, days, "{what} ends in {days} days: {meaning}"),
         _ => info!(%file, %name, days, "{what} ends in {days} days: {meaning}"),
     }
+}
+
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn side(side: Side) -> &'static str {

@@ -12,7 +12,7 @@ use super::summary::Summary;
 use crate::media::control::SideReport;
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Fault, Reason};
-use crate::signaling::fact::{CallRecord, Fact, NameState, ReleasedBy, What};
+use crate::signaling::fact::{CallRecord, Fact, FirewallEvent, NameState, ReleasedBy, What};
 use crate::sip::Transport;
 
 /// Distinct values one label with names from the policy set may have.
@@ -50,6 +50,9 @@ pub struct Metrics {
     policy_set: IntGauge,
     certificates: IntGauge,
     certificates_refused: IntCounter,
+    firewall_in_force: IntGauge,
+    firewall_rebuilt: IntCounter,
+    bans: IntCounterVec,
     draining: IntGauge,
     lost: IntCounterVec,
     records: IntCounter,
@@ -84,6 +87,9 @@ impl Metrics {
             policy_set: gauge(r, "portcullis_policy_set_number", "Number of the policy set in force"),
             certificates: gauge(r, "portcullis_certificates_generation", "Number of the load of certificates in force, 1 at start"),
             certificates_refused: counter(r, "portcullis_certificates_refused_total", "Changed certificate files that were refused, once for each content"),
+            firewall_in_force: gauge(r, "portcullis_firewall_in_force", "1 while the kernel holds our table"),
+            firewall_rebuilt: counter(r, "portcullis_firewall_rebuilt_total", "Times another program had changed or removed our table"),
+            bans: counters(r, "portcullis_bans_total", "Bans made by this process", &["cause"]),
             draining: gauge(r, "portcullis_draining", "1 while new calls are refused and old ones may end"),
             lost: counters(r, "portcullis_telemetry_lost_total", "Facts dropped because the queue was full", &["kind"]),
             records: counter(r, "portcullis_call_records_total", "Call records written"),
@@ -143,6 +149,7 @@ impl Metrics {
             What::PoliciesChanged { number } => self.policy_set.set(i64::try_from(*number).unwrap_or(i64::MAX)),
             What::CertificatesChanged { generation } => self.certificates.set(i64::try_from(*generation).unwrap_or(i64::MAX)),
             What::CertificatesRefused { .. } => self.certificates_refused.inc(),
+            What::Firewall(event) => self.firewall(event),
             What::Draining { .. } => self.draining.set(1),
             What::Decided(_)
             | What::CallProgressed { .. }
@@ -151,6 +158,19 @@ impl Metrics {
             | What::PeersShareAddress { .. }
             | What::CertificateEnding(_)
             | What::Drained => {}
+        }
+    }
+
+    fn firewall(&self, event: &FirewallEvent) {
+        match event {
+            FirewallEvent::InForce { .. } => self.firewall_in_force.set(1),
+            FirewallEvent::NotInForce { .. } | FirewallEvent::Removed { .. } => self.firewall_in_force.set(0),
+            FirewallEvent::Rebuilt { .. } => {
+                self.firewall_in_force.set(1);
+                self.firewall_rebuilt.inc();
+            }
+            FirewallEvent::Banned(ban) => self.bans.with_label_values(&[ban.cause.code()]).inc(),
+            FirewallEvent::Late { .. } | FirewallEvent::InStep { .. } | FirewallEvent::Unbanned { .. } => {}
         }
     }
 

@@ -30,7 +30,7 @@ use self::ladder::Ladders;
 use self::log::Log;
 use self::records::RecordFile;
 use self::summary::Summary;
-use crate::signaling::fact::{CallId, Fact, What};
+use crate::signaling::fact::{CallId, Fact, FirewallEvent, What};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -80,6 +80,8 @@ impl Sink {
 fn is_vital(what: &What) -> bool {
     match what {
         What::Received { .. } | What::Sent { .. } | What::Stranger { .. } | What::Malformed { .. } | What::Standalone { .. } | What::Decided(_) => false,
+        // Strangers make automation ban as often as they like.
+        What::Firewall(FirewallEvent::Banned(_)) => false,
         What::CallBegan { .. }
         | What::CallProgressed { .. }
         | What::CallAnswered
@@ -89,6 +91,7 @@ fn is_vital(what: &What) -> bool {
         | What::CallEnded(_)
         | What::PeerName { .. }
         | What::PeersShareAddress { .. }
+        | What::Firewall(_)
         | What::PeersChanged { .. }
         | What::PoliciesChanged { .. }
         | What::CertificatesChanged { .. }

@@ -46,6 +46,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
         telemetry,
         admin,
         control,
+        firewall: set.border.firewall.clone(),
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::adapters::telemetry::log::{self, Format};
-use crate::adapters::{admin, dns, media, net, telemetry, tls};
+use crate::adapters::{admin, dns, media, net, nft, telemetry, tls};
 use crate::config::finding::{At, Written};
 use crate::config::table::Table;
 use crate::signaling::settings::{SessionTimer, Timers};
@@ -36,6 +36,7 @@ pub struct Border {
     pub dns: dns::Settings,
     pub dns_servers: Vec<Written<String>>,
     pub certificates: tls::Upkeep,
+    pub firewall: nft::Settings,
 }
 
 pub struct Listener {
@@ -70,6 +71,7 @@ pub fn read(root: &Table<'_, '_>) -> Border {
     read_operator(root, &mut border);
     read_dns(root, &mut border);
     read_certificates(root, &mut border.certificates);
+    super::firewall::read(root, &mut border.firewall);
     border
 }
 

@@ -1,6 +1,7 @@
 //! What was written: each file as values with their places, types checked, nothing compared with anything else yet.
 
 mod border;
+mod firewall;
 mod peers;
 mod plans;
 
