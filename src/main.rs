@@ -38,6 +38,7 @@ enum Command {
     Ban(app::ask::Ban),
     Unban(app::ask::Unban),
     Reload(app::ask::Reload),
+    Rotate(app::ask::Rotate),
     /// Makes, checks and rotates certificates.
     Certs {
         #[command(subcommand)]
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Command::Ban(ban) => printed(|out| app::ask::ban(&ban, out)),
         Command::Unban(unban) => printed(|out| app::ask::unban(&unban, out)),
         Command::Reload(reload) => printed(|out| app::ask::reload(&reload, out)),
+        Command::Rotate(rotate) => printed(|out| app::ask::rotate(&rotate, out)),
         Command::Certs { command } => printed(|out| app::certs::run(&command, out)),
     }
 }

@@ -1,4 +1,4 @@
-//! The commands that ask a running border over its control socket: `show`, `ban`, `unban`, `reload`. Exit status: 0 done, 1 refused or no border
+//! The commands that ask a running border over its control socket: `show`, `ban`, `unban`, `reload`, `rotate`. Exit status: 0 done, 1 refused or no border
 //! answers, 2 the command line cannot be used.
 
 use std::io::{self, Write};
@@ -52,6 +52,13 @@ pub struct Reload {
     pub socket: Socket,
 }
 
+/// Has a running border load its certificates, keys, CAs and CRLs anew, all or nothing; calls and connections go on.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Rotate {
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
 pub fn ban(ban: &Ban, out: &mut dyn Write) -> io::Result<u8> {
     let wrong = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
     let source = network(&ban.source).ok_or_else(|| wrong(format!("{} is neither an address nor a network", ban.source)))?;
@@ -68,10 +75,16 @@ pub fn unban(unban: &Unban, out: &mut dyn Write) -> io::Result<u8> {
 }
 
 pub fn reload(reload: &Reload, out: &mut dyn Write) -> io::Result<u8> {
-    ask(&reload.socket, "POST", "/v1/reload", None, out, |answer| {
-        let told = answer["told"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        told.map(|line| format!("{line}\n")).chain([String::from("the policy set is in force\n")]).collect()
-    })
+    ask(&reload.socket, "POST", "/v1/reload", None, out, |answer| told(answer, "the policy set is in force"))
+}
+
+pub fn rotate(rotate: &Rotate, out: &mut dyn Write) -> io::Result<u8> {
+    ask(&rotate.socket, "POST", "/v1/certs/rotate", None, out, |answer| told(answer, "the certificates are in force"))
+}
+
+fn told(answer: &Value, done: &str) -> String {
+    let lines = answer["told"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    lines.chain([done]).map(|line| format!("{line}\n")).collect()
 }
 
 /// Asks and prints: the answer as JSON, or what `text` makes of it. A refusal's detail goes where the answer would have gone.

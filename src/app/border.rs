@@ -204,7 +204,7 @@ impl Border {
         };
         let state = Arc::new(state);
         let admin = Admin::start(settings.admin.clone(), state.clone()).await.map_err(|error| failed("admin listener", &error))?;
-        let (desk, orders) = Desk::new(resolver.clone(), rotation.store().clone());
+        let (desk, orders) = Desk::new(resolver.clone(), rotation.clone());
         let control = Control::start(&settings.control, Arc::new(desk)).map_err(|error| StartError(vec![error.to_string()]))?;
         let (media, orders) = (Some(media), Some(orders));
         Ok(Border {

@@ -2,13 +2,15 @@
 //! reload.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::adapters::control::{self, Done, Operator, Refused, Request, Show};
 use crate::adapters::dns::PeerResolver;
-use crate::adapters::tls::CredentialStore;
+use crate::adapters::tls::Lifetime;
+use crate::app::rotation::Rotation;
 use crate::policy::access_control::kind_name;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::mode_name;
@@ -32,14 +34,14 @@ pub enum Task {
 
 pub struct Desk {
     resolver: Arc<PeerResolver>,
-    credentials: Arc<CredentialStore>,
+    rotation: Arc<Rotation>,
     orders: mpsc::Sender<Order>,
 }
 
 impl Desk {
-    pub fn new(resolver: Arc<PeerResolver>, credentials: Arc<CredentialStore>) -> (Desk, mpsc::Receiver<Order>) {
+    pub fn new(resolver: Arc<PeerResolver>, rotation: Arc<Rotation>) -> (Desk, mpsc::Receiver<Order>) {
         let (orders, received) = mpsc::channel(ORDERS);
-        (Desk { resolver, credentials, orders }, received)
+        (Desk { resolver, rotation, orders }, received)
     }
 
     async fn order(&self, operator: Operator, task: Task) -> Result<Value, Refused> {
@@ -60,14 +62,36 @@ impl Desk {
     }
 
     fn certificates(&self) -> Value {
-        let credentials = self.credentials.current();
-        let own: Vec<Value> = credentials
-            .certificates()
-            .iter()
-            .map(|certificate| json!({ "file": certificate.file, "names": certificate.names, "not_after": certificate.not_after }))
-            .collect();
-        json!({ "own": own })
+        let store = self.rotation.store();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let held: Vec<Value> = store.current().lifetimes().iter().map(|held| certificate(held, now)).collect();
+        json!({ "generation": store.generation(), "held": held })
     }
+
+    /// Off the event loop: a disk may be slow.
+    async fn rotate(&self, operator: Operator) -> Result<Value, Refused> {
+        tracing::info!(uid = operator.uid, pid = operator.pid, "an operator asks for the certificates to be loaded anew");
+        let rotation = Arc::clone(&self.rotation);
+        let outcome = tokio::task::spawn_blocking(move || rotation.rotate()).await;
+        match outcome.map_err(|error| Refused { status: 500, detail: error.to_string() })? {
+            Ok(told) => Ok(json!({ "told": told, "generation": self.rotation.store().generation() })),
+            Err(error) => {
+                tracing::error!("certificates not loaded, the old ones stay in force: {error}");
+                Err(Refused { status: 409, detail: error.to_string() })
+            }
+        }
+    }
+}
+
+fn certificate(held: &Lifetime, now: u64) -> Value {
+    json!({
+        "kind": held.kind,
+        "file": held.file,
+        "name": held.name,
+        "not_before": held.not_before,
+        "not_after": held.not_after,
+        "days_left": (held.not_after as i64 - now as i64).div_euclid(86_400),
+    })
 }
 
 fn describe(table: &PeerTable, peer: &Peer) -> Value {
@@ -106,7 +130,8 @@ impl control::Desk for Desk {
         Box::pin(async move {
             match request {
                 Request::Reload => self.order(operator, Task::Reload).await,
-                Request::Rotate | Request::Ban { .. } | Request::Unban { .. } => Err(Refused { status: 501, detail: "not yet".into() }),
+                Request::Rotate => self.rotate(operator).await,
+                Request::Ban { .. } | Request::Unban { .. } => Err(Refused { status: 501, detail: "not yet".into() }),
             }
         })
     }

@@ -47,7 +47,17 @@ fn bans(answer: &Value) -> String {
 }
 
 fn certificates(answer: &Value) -> String {
-    format!("{answer:#}\n")
+    let mut table = Columns::new(&["FILE", "KIND", "NAME", "ENDS", "DAYS LEFT"]);
+    for held in list(answer, "held") {
+        table.row([text(&held["file"]), text(&held["kind"]), text(&held["name"]), date(&held["not_after"]), text(&held["days_left"])]);
+    }
+    format!("load {}\n{table}", text(&answer["generation"]))
+}
+
+/// Of seconds since 1970.
+fn date(value: &Value) -> String {
+    let moment = value.as_i64().and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok());
+    moment.map_or_else(|| String::from("-"), |moment| moment.date().to_string())
 }
 
 fn firewall(answer: &Value) -> String {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::process::{Border, Set, portcullis, um};
+use crate::process::{Border, Set, free_port, portcullis, um};
 
 const CONTROL: &str = "[control]\nsocket = \"control.sock\"";
 
@@ -36,4 +36,31 @@ async fn peers_are_shown_and_a_reload_says_what_came_of_it() {
     assert!(border.ended().success());
     let (status, told) = ask(&border, &["show", "peers"]);
     assert!(status == Some(1) && told.contains("no such socket"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_shown_and_loaded_anew_or_refused() {
+    let um = um().await;
+    let port = free_port();
+    let tables = format!(
+        "{CONTROL}\n[[listener]]\nname = \"tls\"\ntransport = \"tls\"\naddress = \"127.0.0.1:{port}\"\nadvertised = \"sbc.example.test\"\n\
+         certificate = \"certs/sbc.example.test.pem\"\nkey = \"certs/sbc.example.test.key\"\n"
+    );
+    let set = Set::new(&um, "", &tables);
+    let certs = set.path().join("certs");
+    let init = |more: &[&str]| portcullis().args(["certs", "init"]).arg(&certs).args(more).output().expect("portcullis").status.success();
+    assert!(init(&[]));
+    let border = set.run();
+    let (status, shown) = ask(&border, &["show", "certs"]);
+    assert!(status == Some(0) && shown.contains("sbc.example.test.pem") && shown.starts_with("load 1\n"), "{shown}");
+    assert!(init(&["--overwrite", "--days", "90"]));
+    let (status, told) = ask(&border, &["rotate"]);
+    assert!(status == Some(0) && told.contains("in force"), "{told}");
+    let (_, shown) = ask(&border, &["show", "certs"]);
+    assert!(shown.starts_with("load 2\n"), "{shown}");
+    std::fs::write(certs.join("sbc.example.test.pem"), "half a certif").unwrap();
+    let (status, told) = ask(&border, &["rotate"]);
+    assert!(status == Some(1) && told.contains("sbc.example.test.pem"), "{told}");
+    let (_, shown) = ask(&border, &["show", "certs"]);
+    assert!(shown.starts_with("load 2\n"), "{shown}");
 }
