@@ -63,8 +63,17 @@ pub enum PeerStatus {
 pub enum PeerHost {
     Address(IpAddr),
     Network(IpNet),
-    /// Lower case, resolved by DNS and kept fresh.
+    /// Lower case, resolved by DNS and kept fresh: a host's name, or the owner of SRV records (see [`domain_of`]).
     Name(Arc<str>),
+}
+
+/// The domain of a service's own name (RFC 2782): `example.com` of `_sips._tcp.example.com`. Such a name owns SRV records and has no addresses.
+/// `None`: it is a host's name.
+pub fn domain_of(name: &str) -> Option<&str> {
+    let (service, rest) = name.split_once('.')?;
+    let (protocol, domain) = rest.split_once('.')?;
+    let is_underscored = |label: &str| label.len() > 1 && label.starts_with('_');
+    (is_underscored(service) && is_underscored(protocol) && !domain.is_empty()).then_some(domain)
 }
 
 #[derive(Clone, PartialEq, Debug)]

@@ -15,7 +15,7 @@
 
 use std::net::IpAddr;
 
-use crate::policy::settings::{DialPlan, Peer, PeerHost, UriType};
+use crate::policy::settings::{DialPlan, Peer, PeerHost, UriType, domain_of};
 use crate::policy::verdict::Decision;
 use crate::policy::{dial_plan, diversion, identity};
 use crate::sip::{HeaderName, Message, Method, NameAddr, Params, Scheme, Transport, Uri};
@@ -117,7 +117,7 @@ pub fn uri(crossing: &Crossing<'_>, uri: &Uri<'_>) -> Option<String> {
 
 fn keeps_domain(crossing: &Crossing<'_>, uri: &Uri<'_>) -> bool {
     let sip_uri_plan = crossing.plan.is_some_and(|plan| plan.uri_type == UriType::SipUri);
-    let is_peers = |host: &PeerHost| matches!(host, PeerHost::Name(name) if name.eq_ignore_ascii_case(uri.host));
+    let is_peers = |host: &PeerHost| matches!(host, PeerHost::Name(name) if domain_of(name).unwrap_or(name).eq_ignore_ascii_case(uri.host));
     let names_peer = crossing.from.hosts.iter().any(is_peers) || crossing.from.tls_names.iter().any(|name| name.eq_ignore_ascii_case(uri.host));
     sip_uri_plan && crossing.to.kind.is_um() && uri.host_addr().is_none() && !names_peer
 }
@@ -148,11 +148,11 @@ pub fn escaped(user: &str) -> String {
     text
 }
 
-/// An IPv6 address gets its brackets.
+/// An IPv6 address gets its brackets; for a service's own name stands its domain, which is what a URI names (RFC 3263 §4.1).
 fn reference(host: &str) -> String {
     match host.parse::<IpAddr>() {
         Ok(IpAddr::V6(address)) => format!("[{address}]"),
-        _ => String::from(host),
+        _ => String::from(domain_of(host).unwrap_or(host)),
     }
 }
 

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::policy::settings::domain_of;
 use crate::signaling::event::{LocateError, LocateQuery, Target};
 use crate::sip::Transport;
 
@@ -109,10 +110,10 @@ struct Service {
 enum Stage {
     /// RFC 3263 §4.1: which transports does the domain offer?
     Naptr,
-    /// RFC 3263 §4.2: which hosts and ports? Without any: the addresses of the domain itself, by `otherwise`.
+    /// RFC 3263 §4.2: which hosts and ports? Without any: the addresses of the domain itself, by `otherwise`; none where a service was named.
     Srv {
         services: Vec<Service>,
-        otherwise: Transport,
+        otherwise: Option<Transport>,
     },
     Addresses {
         hosts: Vec<Host>,
@@ -136,13 +137,20 @@ impl Locating {
     pub fn new(query: LocateQuery, seed: u64) -> Locating {
         let query = LocateQuery { host: normal(&query.host), ..query };
         let mut machine = Locating { query, random: seed, stage: Stage::Naptr, open: Vec::new(), answers: HashMap::new(), complete: true };
+        if domain_of(&machine.query.host).is_some() {
+            match machine.query.transport.or_else(|| by_default(&machine.query.allowed)) {
+                Some(transport) => machine.ask_services(vec![Service { name: machine.query.host.clone(), transport }], None),
+                None => machine.done(Err(LocateError::NotFound)),
+            }
+            return machine;
+        }
         match (machine.query.transport, machine.query.port) {
             (Some(transport), Some(port)) => machine.ask_domain(transport, port),
             (None, Some(port)) => match by_default(&machine.query.allowed) {
                 Some(transport) => machine.ask_domain(transport, port),
                 None => machine.done(Err(LocateError::NotFound)),
             },
-            (Some(transport), None) => machine.ask_services(vec![machine.query_service(transport)], transport),
+            (Some(transport), None) => machine.ask_services(vec![machine.query_service(transport)], Some(transport)),
             (None, None) if machine.query.allowed.is_empty() => machine.done(Err(LocateError::NotFound)),
             (None, None) => machine.open = vec![Question { name: machine.query.host.clone(), kind: RecordKind::Naptr }],
         }
@@ -165,8 +173,8 @@ impl Locating {
             (_, kept @ (Answer::None | Answer::Failed)) => kept,
             (RecordKind::Naptr, kept @ Answer::Naptr(_)) => kept,
             (RecordKind::Srv, kept @ Answer::Srv(_)) => kept,
-            (RecordKind::Ipv6, Answer::Addresses(all)) => Answer::Addresses(all.into_iter().filter(IpAddr::is_ipv6).take(ADDRESSES).collect()),
-            (RecordKind::Ipv4, Answer::Addresses(all)) => Answer::Addresses(all.into_iter().filter(IpAddr::is_ipv4).take(ADDRESSES).collect()),
+            (RecordKind::Ipv6, Answer::Addresses(all)) => Answer::Addresses(few(all, IpAddr::is_ipv6)),
+            (RecordKind::Ipv4, Answer::Addresses(all)) => Answer::Addresses(few(all, IpAddr::is_ipv4)),
             (_, Answer::Naptr(_) | Answer::Srv(_) | Answer::Addresses(_)) => Answer::Failed,
         };
         self.complete &= answer != Answer::Failed;
@@ -202,18 +210,18 @@ impl Locating {
             }
         }
         if let Some(first) = services.first() {
-            let otherwise = first.transport;
+            let otherwise = Some(first.transport);
             return self.ask_services(services, otherwise);
         }
         let services = self.query.allowed.iter().map(|transport| self.query_service(*transport)).collect();
         match by_default(&self.query.allowed) {
-            Some(otherwise) => self.ask_services(services, otherwise),
+            Some(otherwise) => self.ask_services(services, Some(otherwise)),
             None => self.done(Err(LocateError::NotFound)),
         }
     }
 
     /// RFC 3263 §4.2 and RFC 2782.
-    fn srv_answered(&mut self, services: &[Service], otherwise: Transport) {
+    fn srv_answered(&mut self, services: &[Service], otherwise: Option<Transport>) {
         let mut hosts: Vec<Host> = Vec::new();
         let (mut failed, mut denied) = (false, false);
         for service in services {
@@ -221,10 +229,12 @@ impl Locating {
                 Some(Answer::Srv(records)) => {
                     // RFC 2782: a single "." means the service is decidedly not available at this domain.
                     denied |= records.len() == 1 && records.iter().all(|record| normal(&record.target).is_empty());
+                    // A port that was asked for with a service's own name stands above the record's.
+                    let port = self.query.port;
                     hosts.extend(self.in_order(records).into_iter().map(|record| Host {
                         name: normal(&record.target),
                         transport: service.transport,
-                        port: record.port,
+                        port: port.unwrap_or(record.port),
                     }));
                 }
                 Some(Answer::Failed) => failed = true,
@@ -232,12 +242,12 @@ impl Locating {
             }
         }
         hosts.truncate(HOSTS);
-        match (hosts.is_empty(), failed, denied) {
+        match (hosts.is_empty(), failed, otherwise.filter(|_| !denied)) {
             (false, _, _) => self.ask_hosts(hosts),
             // Not known whether there are SRV records: the domain's own address may be quite another machine.
             (true, true, _) => self.done(Err(LocateError::Failed)),
-            (true, false, true) => self.done(Err(LocateError::NotFound)),
-            (true, false, false) => self.ask_domain(otherwise, otherwise.default_port()),
+            (true, false, None) => self.done(Err(LocateError::NotFound)),
+            (true, false, Some(otherwise)) => self.ask_domain(otherwise, otherwise.default_port()),
         }
     }
 
@@ -277,7 +287,7 @@ impl Locating {
         Service { name: service_name(&self.query.host, transport), transport }
     }
 
-    fn ask_services(&mut self, services: Vec<Service>, otherwise: Transport) {
+    fn ask_services(&mut self, services: Vec<Service>, otherwise: Option<Transport>) {
         self.open.clear();
         for service in &services {
             self.open_question(&service.name, RecordKind::Srv);
@@ -319,7 +329,8 @@ impl Locating {
     /// RFC 2782, page 3: by priority; within one, each next is drawn with a probability in proportion to its weight.
     fn in_order(&mut self, mut records: Vec<Srv>) -> Vec<Srv> {
         records.retain(|record| record.port != 0 && !normal(&record.target).is_empty());
-        records.sort_by_key(|record| (record.priority, std::cmp::Reverse(record.weight)));
+        // Servers rotate their records: the target breaks ties, so that it is always the same ones that are left out.
+        records.sort_by(|a, b| (a.priority, b.weight, &a.target, a.port).cmp(&(b.priority, a.weight, &b.target, b.port)));
         records.truncate(SRV_RECORDS);
         // Those of weight 0 stand first in their priority, so that they are drawn seldom but not never.
         records.sort_by_key(|record| (record.priority, record.weight));
@@ -347,6 +358,17 @@ impl Locating {
         // `most` is at most 32 * 65535, so the remainder's bias is below one in 2^42.
         (z ^ (z >> 31)) % (most + 1)
     }
+}
+
+/// Addresses of one family, in the order of the answer. Of more than are taken always the same ones, whatever order the server gives them in.
+fn few(mut all: Vec<IpAddr>, of_family: fn(&IpAddr) -> bool) -> Vec<IpAddr> {
+    all.retain(of_family);
+    if all.len() > ADDRESSES {
+        all.sort_unstable();
+        all.dedup();
+        all.truncate(ADDRESSES);
+    }
+    all
 }
 
 /// RFC 3263 §4.1 and §4.2: where the domain does not say, a SIP URI goes by UDP; by the next that policy allows where it forbids that.

@@ -10,7 +10,7 @@ use crate::config::written::{self, is_host_name};
 use crate::media::control::LatchPolicy;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::mode_name;
-use crate::policy::settings::{Peer, PeerHost, PolicySet, SecurityMode};
+use crate::policy::settings::{Peer, PeerHost, PolicySet, SecurityMode, domain_of};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
 
@@ -99,7 +99,8 @@ fn tls_names(entry: &written::Peer, findings: &Findings) -> Vec<Arc<str>> {
         }
     }
     let from_hosts = entry.hosts.iter().filter_map(|host| match &host.value {
-        PeerHost::Name(name) => Some(Arc::clone(name)),
+        // RFC 5922 §4: who is reached by SRV records proves the domain that was asked for.
+        PeerHost::Name(name) => Some(domain_of(name).map_or_else(|| Arc::clone(name), Arc::from)),
         PeerHost::Address(_) | PeerHost::Network(_) => None,
     });
     let names: Vec<Arc<str>> = match &entry.tls_names {

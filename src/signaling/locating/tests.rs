@@ -62,6 +62,47 @@ fn a_port_and_a_transport_leave_only_addresses_to_ask_for() {
 }
 
 #[test]
+fn a_services_own_name_leads_to_its_hosts_and_to_nothing_else() {
+    let name = "_sipinternaltls._tcp.corp.example";
+    let zone = [
+        (name, RecordKind::Srv, Answer::Srv(vec![srv(1, 1, 5061, "a.corp.example."), srv(2, 1, 5063, "b.corp.example.")])),
+        ("a.corp.example", RecordKind::Ipv4, addresses(&["10.0.0.1"])),
+        ("b.corp.example", RecordKind::Ipv4, addresses(&["10.0.0.2"])),
+    ];
+    let (located, asked) = run(query(name, None, Some(Transport::Tls), &ALL), &zone);
+    assert_eq!(asked[0], format!("Srv {name}"), "not _sips._tcp of it");
+    assert_eq!(targets(&located), ["TLS 10.0.0.1:5061", "TLS 10.0.0.2:5063"]);
+    assert_eq!(targets(&run(query(name, Some(5071), Some(Transport::Tls), &ALL), &zone).0), ["TLS 10.0.0.1:5071", "TLS 10.0.0.2:5071"]);
+    let addresses_only = [(name, RecordKind::Ipv4, addresses(&["10.0.0.9"])), ("corp.example", RecordKind::Ipv4, addresses(&["10.0.0.9"]))];
+    let (located, asked) = run(query(name, None, Some(Transport::Tls), &ALL), &addresses_only);
+    assert_eq!((located.targets, asked.len()), (Err(LocateError::NotFound), 1), "the domain's own address is not the service's");
+}
+
+#[test]
+fn of_too_many_records_always_the_same_are_taken_whatever_their_order() {
+    let many = |from: u8| (0..60u8).map(|n| IpAddr::from([192, 0, 2, (from + n) % 60])).collect::<Vec<_>>();
+    let hosts = |from: usize| (0..100).map(|n| srv(1, 1, 5060, &format!("h{:02}.example.", (from + n) % 100))).collect::<Vec<_>>();
+    let outcome = |from: u8| {
+        let mut zone: Vec<(String, RecordKind, Answer)> =
+            (0..100).map(|n| (format!("h{n:02}.example"), RecordKind::Ipv4, Answer::Addresses(vec![IpAddr::from([198, 51, 100, n])]))).collect();
+        zone.push(("many.example".into(), RecordKind::Ipv4, Answer::Addresses(many(from))));
+        zone.push(("_sip._udp.pool.example".into(), RecordKind::Srv, Answer::Srv(hosts(from.into()))));
+        let zone: Vec<(&str, RecordKind, Answer)> = zone.iter().map(|(name, kind, answer)| (name.as_str(), *kind, answer.clone())).collect();
+        let of = |host, port| {
+            let mut all = targets(&run(query(host, port, Some(Transport::Udp), &ALL), &zone).0);
+            all.sort();
+            all
+        };
+        (of("many.example", Some(5060)), of("pool.example", None))
+    };
+    let first = outcome(0);
+    assert_eq!((first.0.len(), first.1.len()), (ADDRESSES, SRV_RECORDS));
+    for from in [1, 17, 59] {
+        assert_eq!(outcome(from), first, "rotated by {from}");
+    }
+}
+
+#[test]
 fn a_port_without_a_transport_goes_by_udp_or_the_next_policy_allows() {
     let zone = [("h.example", RecordKind::Ipv4, addresses(&["192.0.2.1"]))];
     for (allowed, expected) in
