@@ -1,132 +1,21 @@
 //! Locating and peer tables against a real name server on loopback: NAPTR, SRV, both address families, CNAME, TTL, absence, silence.
 
+mod name_server;
+
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::str::FromStr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_server::net::runtime::Time as ServerTime;
-use hickory_server::proto::op::{Header, HeaderCounts, MessageType, Metadata, OpCode};
-use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, NAPTR, SOA, SRV};
-use hickory_server::proto::rr::{Name, RData, Record, RecordSet, RecordType, RrKey};
-use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo, Server};
-use hickory_server::store::in_memory::InMemoryZoneHandler;
-use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneHandler, ZoneType};
-use portcullis::adapters::dns::{Locator, PeerResolver, Settings};
-use portcullis::policy::peer::PeerTable;
-use portcullis::policy::settings::{AdmissionLimits, Peer, PeerHost, PeerKind, PolicySet, SecurityMode};
+use hickory_server::proto::op::ResponseCode;
+use hickory_server::proto::rr::rdata::CNAME;
+use hickory_server::proto::rr::{RData, RecordType};
+use name_server::script::{self, Script};
+use name_server::{NameServer, a, aaaa, full, ip, names_told, naptr, peer, resolver, set, srv, table};
+use portcullis::adapters::dns::{Locator, NameStateWord, Settings};
 use portcullis::signaling::event::{LocateError, LocateQuery};
-use portcullis::signaling::fact::{NameState, What};
+use portcullis::signaling::fact::{NameError, NameState, What};
 use portcullis::sip::Transport;
-use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::watch;
-
-/// A name server for example.test that can be made deaf to some names.
-struct NameServer {
-    address: SocketAddr,
-    zone: Arc<InMemoryZoneHandler>,
-    deaf_to: Arc<Mutex<Vec<String>>>,
-    asked: Arc<Mutex<Vec<String>>>,
-    _server: Server<Gate>,
-}
-
-struct Gate {
-    catalog: Catalog,
-    deaf_to: Arc<Mutex<Vec<String>>>,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl RequestHandler for Gate {
-    fn handle_request<'a, 'b, 't, R, T>(&'a self, request: &'b Request, response: R) -> Pin<Box<dyn Future<Output = ResponseInfo> + Send + 't>>
-    where
-        'a: 't,
-        'b: 't,
-        R: ResponseHandler + 't,
-        T: ServerTime + 't,
-    {
-        let query = request.request_info().map(|info| format!("{} {}", info.query.query_type(), info.query.name())).unwrap_or_default();
-        let deaf = self.deaf_to.lock().unwrap().iter().any(|name| query.contains(name.as_str()));
-        self.asked.lock().unwrap().push(query);
-        if deaf {
-            let metadata = Metadata::new(0, MessageType::Response, OpCode::Query);
-            return Box::pin(async move { ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() }) });
-        }
-        self.catalog.handle_request::<R, T>(request, response)
-    }
-}
-
-impl NameServer {
-    async fn start() -> NameServer {
-        let origin = Name::from_str("example.test.").unwrap();
-        let soa = SOA::new(Name::from_str("ns.example.test.").unwrap(), Name::from_str("root.example.test.").unwrap(), 1, 60, 60, 60, 1);
-        let mut records = BTreeMap::new();
-        let mut set = RecordSet::new(origin.clone(), RecordType::SOA, 1);
-        set.insert(Record::from_rdata(origin.clone(), 60, RData::SOA(soa)), 1);
-        records.insert(RrKey::new(origin.clone().into(), RecordType::SOA), set);
-        let zone = Arc::new(InMemoryZoneHandler::new(origin.clone(), records, ZoneType::Primary, AxfrPolicy::Deny).unwrap());
-        let mut catalog = Catalog::new();
-        catalog.upsert(origin.into(), vec![Arc::clone(&zone) as Arc<dyn ZoneHandler>]);
-        let (deaf_to, asked) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<Mutex<Vec<String>>>::default());
-        let mut server = Server::new(Gate { catalog, deaf_to: Arc::clone(&deaf_to), asked: Arc::clone(&asked) });
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = udp.local_addr().unwrap();
-        server.register_socket(udp);
-        server.register_listener(TcpListener::bind(address).await.unwrap(), Duration::from_secs(2), 64);
-        NameServer { address, zone, deaf_to, asked, _server: server }
-    }
-
-    async fn add(&self, name: &str, ttl: u32, data: RData) {
-        assert!(self.zone.upsert(Record::from_rdata(full(name), ttl, data), 0).await, "{name}");
-    }
-
-    async fn remove(&self, name: &str, kind: RecordType) {
-        self.zone.records_mut().await.remove(&RrKey::new(full(name).into(), kind)).expect("nothing to remove");
-    }
-
-    fn deafen(&self, names: &[&str]) {
-        *self.deaf_to.lock().unwrap() = names.iter().map(|name| (*name).to_owned()).collect();
-    }
-
-    fn asked(&self, text: &str) -> usize {
-        self.asked.lock().unwrap().iter().filter(|query| query.contains(text)).count()
-    }
-
-    fn settings(&self) -> Settings {
-        Settings {
-            servers: vec![self.address],
-            hosts_file: None,
-            timeout: Duration::from_millis(250),
-            limit: Duration::from_millis(700),
-            floor: Duration::from_millis(50),
-            ceiling: Duration::from_secs(3600),
-            grace: Duration::from_secs(2),
-        }
-    }
-}
-
-fn full(name: &str) -> Name {
-    Name::from_str(&format!("{name}.example.test.")).unwrap()
-}
-
-fn a(address: &str) -> RData {
-    RData::A(A(address.parse().unwrap()))
-}
-
-fn aaaa(address: &str) -> RData {
-    RData::AAAA(AAAA(address.parse().unwrap()))
-}
-
-fn srv(priority: u16, weight: u16, port: u16, target: &str) -> RData {
-    RData::SRV(SRV::new(priority, weight, port, full(target)))
-}
-
-fn naptr(order: u16, service: &str, replacement: &str) -> RData {
-    RData::NAPTR(NAPTR::new(order, 1, Box::from(&b"s"[..]), Box::from(service.as_bytes()), Box::from(&b""[..]), full(replacement)))
-}
 
 fn query(host: &str, port: Option<u16>, transport: Option<Transport>) -> LocateQuery {
     LocateQuery { host: format!("{host}.example.test").into(), port, transport, allowed: vec![Transport::Tls, Transport::Tcp, Transport::Udp] }
@@ -213,46 +102,6 @@ async fn names_in_the_hosts_file_are_answered_from_it_alone() {
     assert_eq!(located(&locator, query("lab", None, Some(Transport::Tls))).await, ["TLS 192.0.2.9:5099"]);
 }
 
-fn peer(name: &str, host: &str, port: Option<u16>, transport: Transport) -> Arc<Peer> {
-    let host = match host.parse() {
-        Ok(address) => PeerHost::Address(address),
-        Err(_) => PeerHost::Name(format!("{host}.example.test").into()),
-    };
-    Arc::new(Peer { hosts: vec![host], port, ..Peer::new(name, PeerKind::Trunk, transport, SecurityMode::Unsecured) })
-}
-
-fn set(peers: Vec<Arc<Peer>>) -> Arc<PolicySet> {
-    let admission = AdmissionLimits::default();
-    Arc::new(PolicySet { number: 1, peers, um_pools: Vec::new(), dial_plans: Vec::new(), hunt_groups: Vec::new().into(), admission })
-}
-
-type Told = Arc<Mutex<Vec<What>>>;
-
-fn resolver(settings: Settings, set: Arc<PolicySet>) -> (PeerResolver, watch::Receiver<Arc<PeerTable>>, Told) {
-    let told = Told::default();
-    let report = {
-        let told = Arc::clone(&told);
-        move |what| told.lock().unwrap().push(what)
-    };
-    let resolver = PeerResolver::start(settings, set, report).unwrap();
-    let tables = resolver.tables();
-    (resolver, tables, told)
-}
-
-/// The first table for which `wanted` holds, within `limit`.
-async fn table(tables: &mut watch::Receiver<Arc<PeerTable>>, limit: Duration, wanted: impl FnMut(&Arc<PeerTable>) -> bool) -> Arc<PeerTable> {
-    let found = tokio::time::timeout(limit, tables.wait_for(wanted)).await;
-    found.expect("no such table in time").expect("the resolver has gone").clone()
-}
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-fn names_told(told: &Told) -> Vec<NameState> {
-    told.lock().unwrap().iter().filter_map(|what| if let What::PeerName { state, .. } = what { Some(state.clone()) } else { None }).collect()
-}
-
 const SOON: Duration = Duration::from_secs(5);
 
 #[tokio::test]
@@ -271,8 +120,9 @@ async fn literal_addresses_are_there_at_once_and_names_as_they_are_answered() {
     let (resolver, mut tables, told) = resolver(server.settings(), set(peers));
     assert_eq!(tables.borrow().addresses("fixed"), [ip("198.51.100.1")]);
     tokio::time::timeout(SOON, resolver.settled()).await.unwrap();
-    let now = table(&mut tables, SOON, |table| table.addresses("carrier").len() == 3).await;
-    assert_eq!(now.addresses("carrier"), [ip("203.0.113.80"), ip("192.0.2.1"), ip("2001:db8::2")]);
+    let now = table(&mut tables, SOON, |table| table.addresses("carrier").len() == 2 && !table.addresses("pbx").is_empty()).await;
+    assert_eq!(now.addresses("carrier"), [ip("192.0.2.1"), ip("2001:db8::2")]);
+    assert_eq!(now.addresses("pbx"), [ip("203.0.113.80")], "each peer lives where its own way of asking leads");
     assert!(now.number > 1);
     assert_eq!(names_told(&told).len(), 2);
 }
@@ -304,15 +154,10 @@ async fn when_servers_fall_silent_the_last_good_answer_is_kept_and_then_gone() {
     let fell_silent = std::time::Instant::now();
     table(&mut tables, SOON, |table| table.addresses("fading").is_empty()).await;
     assert!(fell_silent.elapsed() >= Duration::from_millis(1900), "kept for {:?} of 2 s", fell_silent.elapsed());
-    let failed = LocateError::Failed;
-    assert_eq!(
-        names_told(&told),
-        [
-            NameState::Fresh { addresses: vec![ip("192.0.2.1")] },
-            NameState::Kept { error: failed, grace: Duration::from_secs(2) },
-            NameState::Gone { error: failed }
-        ]
-    );
+    let all = names_told(&told);
+    assert_eq!(all[0], NameState::Fresh { addresses: vec![ip("192.0.2.1")] });
+    assert!(matches!(all[1], NameState::Stale { error: NameError::Timeout, grace, .. } if grace == Duration::from_secs(2)), "{all:?}");
+    assert_eq!(all[2..], [NameState::Unresolved { error: NameError::Timeout }]);
     // And it comes back.
     server.deafen(&[]);
     table(&mut tables, SOON, |table| !table.addresses("fading").is_empty()).await;
@@ -327,20 +172,103 @@ async fn a_name_that_ceases_to_exist_goes_long_before_the_grace_is_over() {
     table(&mut tables, SOON, |table| !table.addresses("leaving").is_empty()).await;
     server.remove("leaving", RecordType::A).await;
     table(&mut tables, SOON, |table| table.addresses("leaving").is_empty()).await;
-    assert_eq!(names_told(&told).last(), Some(&NameState::Gone { error: LocateError::NotFound }));
+    assert_eq!(names_told(&told).last(), Some(&NameState::Unresolved { error: NameError::Absent }));
 }
 
+/// More of them than are asked for at the same time.
 #[tokio::test]
 async fn one_silent_name_delays_no_other() {
     let server = NameServer::start().await;
     server.add("lively", 60, a("192.0.2.1")).await;
     server.deafen(&["mute"]);
-    let settings = Settings { timeout: Duration::from_secs(3), limit: Duration::from_secs(4), ..server.settings() };
-    let mut peers: Vec<_> = (0..50).map(|n| peer(&format!("mute{n}"), &format!("mute{n}"), Some(5060), Transport::Udp)).collect();
+    let settings = Settings { timeout: Duration::from_secs(20), limit: Duration::from_secs(30), ..server.settings() };
+    let mut peers: Vec<_> = (0..600).map(|n| peer(&format!("mute{n}"), &format!("mute{n}"), Some(5060), Transport::Udp)).collect();
     peers.push(peer("lively", "lively", Some(5060), Transport::Udp));
     let (resolver, mut tables, _) = resolver(settings, set(peers));
-    table(&mut tables, Duration::from_millis(1500), |table| !table.addresses("lively").is_empty()).await;
+    table(&mut tables, Duration::from_secs(10), |table| !table.addresses("lively").is_empty()).await;
     assert!(!resolver.is_settled(), "the silent ones are still being asked for");
+}
+
+#[tokio::test]
+async fn a_services_own_name_stands_for_all_its_hosts() {
+    let server = NameServer::start().await;
+    server.add("_sipinternaltls._tcp.um", 60, srv(1, 1, 5061, "mbx1")).await;
+    server.add("_sipinternaltls._tcp.um", 60, srv(1, 1, 5061, "mbx2")).await;
+    server.add("mbx1", 30, a("192.0.2.1")).await;
+    server.add("mbx2", 90, a("192.0.2.2")).await;
+    let owner = "_sipinternaltls._tcp.um";
+    let peers = vec![peer("um", owner, None, Transport::Tls), peer("um-5071", owner, Some(5071), Transport::Tls)];
+    let (resolver, mut tables, _) = resolver(server.settings(), set(peers));
+    let now = table(&mut tables, SOON, |table| table.addresses("um").len() == 2 && table.addresses("um-5071").len() == 2).await;
+    assert_eq!(now.at(ip("192.0.2.2")).len(), 2);
+    let left: Vec<u64> = resolver.names()[0].addresses.iter().filter_map(|one| one.ttl_left_seconds).collect();
+    assert!(left.contains(&29) && left.contains(&59), "each address for as long as all that led to it: {left:?}");
+    let locator = Locator::new(server.settings()).unwrap();
+    let mut all = located(&locator, query(owner, None, Some(Transport::Tls))).await;
+    all.sort();
+    assert_eq!(all, ["TLS 192.0.2.1:5061", "TLS 192.0.2.2:5061"]);
+}
+
+#[tokio::test]
+async fn the_snapshot_tells_how_it_stands_with_each_name() {
+    let server = NameServer::start().await;
+    server.add("good", 300, a("192.0.2.1")).await;
+    server.add("fading", 0, a("192.0.2.2")).await;
+    let peers = vec![
+        peer("one", "good", Some(5060), Transport::Udp),
+        peer("two", "good", Some(5070), Transport::Udp),
+        peer("three", "fading", None, Transport::Udp),
+        peer("four", "nobody", None, Transport::Tcp),
+    ];
+    let settings = Settings { floor: Duration::from_secs(1), grace: Duration::from_secs(60), ..server.settings() };
+    let (resolver, mut tables, _) = resolver(settings, set(peers));
+    table(&mut tables, SOON, |table| !table.addresses("three").is_empty()).await;
+    tokio::time::timeout(SOON, resolver.settled()).await.unwrap();
+    server.deafen(&["fading"]);
+    tokio::time::timeout(SOON, async {
+        while resolver.names()[0].state != NameStateWord::Stale {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let all = resolver.names();
+    let [fading, good, nobody] = &all[..] else { panic!("{all:#?}") };
+    assert_eq!((&*fading.name, fading.service, fading.peers.len()), ("fading.example.test", Some("udp"), 1));
+    assert!(fading.last_error.as_deref().is_some_and(|error| error.starts_with("timeout: ")) && fading.grace_left_seconds.is_some(), "{fading:?}");
+    assert_eq!(fading.addresses[0].ttl_left_seconds, Some(0));
+    assert_eq!((good.state, good.service, &good.peers[..]), (NameStateWord::Fresh, None, &["one".into(), "two".into()][..]));
+    assert!(good.addresses[0].ttl_left_seconds.is_some_and(|left| (290..=300).contains(&left)), "{good:?}");
+    assert!(good.next_question_in_seconds.is_some_and(|wait| (200..=270).contains(&wait)), "{good:?}");
+    assert_eq!((nobody.state, nobody.addresses.len(), nobody.age_seconds), (NameStateWord::Unresolved, 0, None));
+    assert!(nobody.last_error.as_deref().is_some_and(|error| error.starts_with("absent: ")), "{nobody:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_or_is_dead_is_passed_over_for_one_that_answers() {
+    let server = NameServer::start().await;
+    server.add("um", 60, a("192.0.2.1")).await;
+    let lame = Script::start(|query, _| script::bytes(&script::code(query, ResponseCode::Refused))).await;
+    for first in [lame.address, "127.0.0.1:9".parse().unwrap()] {
+        let settings = Settings { servers: vec![first, server.address], ..server.settings() };
+        let (_resolver, mut tables, told) = resolver(settings, set(vec![peer("um", "um", Some(5060), Transport::Udp)]));
+        table(&mut tables, SOON, |table| !table.addresses("um").is_empty()).await;
+        assert_eq!(names_told(&told), [NameState::Fresh { addresses: vec![ip("192.0.2.1")] }]);
+    }
+    assert!(lame.asked("um") > 0, "the lame one was asked first");
+}
+
+#[tokio::test]
+async fn records_that_do_not_exist_are_asked_for_no_sooner_than_the_zone_says() {
+    let server = NameServer::start().await;
+    // The zone's SOA record says one second for what does not exist.
+    server.add("v4only", 0, a("192.0.2.1")).await;
+    let settings = Settings { floor: Duration::from_millis(100), ..server.settings() };
+    let (_resolver, mut tables, _) = resolver(settings, set(vec![peer("p", "v4only", Some(5060), Transport::Udp)]));
+    table(&mut tables, SOON, |table| !table.addresses("p").is_empty()).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let (v4, v6) = (server.asked("A v4only") - server.asked("AAAA v4only"), server.asked("AAAA v4only"));
+    assert!(v4 >= 10 && (2..=4).contains(&v6), "{v4} questions for A, {v6} for AAAA");
 }
 
 #[tokio::test]

@@ -12,8 +12,7 @@ use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
 use portcullis::policy::settings::SecurityMode;
 use portcullis::policy::verdict::{Decision, Reason};
 use portcullis::sdp::crypto::Suite;
-use portcullis::signaling::event::LocateError;
-use portcullis::signaling::fact::{CallId, CallRecord, Fact, Hop, LegRecord, NameState, ReleasedBy, What};
+use portcullis::signaling::fact::{CallId, CallRecord, Fact, Hop, LegRecord, NameError, NameState, ReleasedBy, What};
 use portcullis::sip::Transport;
 use portcullis::time::Time;
 
@@ -301,7 +300,7 @@ fn the_metrics_of_a_call_a_stranger_and_a_refusal() {
     sink.put(Fact {
         at: Time::ZERO,
         call: None,
-        what: What::PeerName { name: "um.test".into(), state: NameState::Kept { error: LocateError::Failed, grace: SOON } },
+        what: What::PeerName { name: "um.test".into(), state: NameState::Stale { error: NameError::Timeout, age: SOON, grace: SOON } },
     });
     sink.put(Fact { at: Time::ZERO, call: None, what: What::PeersChanged { number: 4 } });
     assert!(telemetry.flush(SOON));
@@ -327,7 +326,7 @@ fn the_metrics_of_a_call_a_stranger_and_a_refusal() {
         ("portcullis_media_packets_total{direction=\"received\",leg=\"a\"}", 399.0),
         ("portcullis_media_lost_total{leg=\"a\"}", 1.0),
         ("portcullis_media_refused_total{cause=\"replay\",leg=\"b\"}", 2.0),
-        ("portcullis_peer_name_addresses{name=\"um.test\",state=\"kept\"}", 1.0),
+        ("portcullis_peer_name_addresses{name=\"um.test\",state=\"stale\"}", 1.0),
         ("portcullis_peer_name_addresses{name=\"um.test\",state=\"fresh\"}", 0.0),
         ("portcullis_peer_table_number", 4.0),
         ("portcullis_telemetry_lost_total{kind=\"calls\"}", 0.0),

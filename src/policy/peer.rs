@@ -53,8 +53,13 @@ struct Home {
 }
 
 impl PeerTable {
-    /// `resolved`: the addresses DNS gave for each host name of the set, best first.
+    /// `resolved`: the addresses DNS gave for each host name of the set, best first, whichever peer has it.
     pub fn build(number: u64, set: &PolicySet, resolved: &dyn Fn(&str) -> Vec<IpAddr>) -> PeerTable {
+        PeerTable::build_with(number, set, &|_, name| resolved(name))
+    }
+
+    /// `resolved`: the addresses DNS gave for a host name of this peer, best first.
+    pub fn build_with(number: u64, set: &PolicySet, resolved: &dyn Fn(&Peer, &Arc<str>) -> Vec<IpAddr>) -> PeerTable {
         let mut table = PeerTable { number, ..PeerTable::default() };
         for (index, peer) in set.peers.iter().enumerate() {
             table.settle(index as u32, peer, resolved);
@@ -67,7 +72,7 @@ impl PeerTable {
         table
     }
 
-    fn settle(&mut self, index: u32, peer: &Arc<Peer>, resolved: &dyn Fn(&str) -> Vec<IpAddr>) {
+    fn settle(&mut self, index: u32, peer: &Arc<Peer>, resolved: &dyn Fn(&Peer, &Arc<str>) -> Vec<IpAddr>) {
         let mut home = Home { peer: Arc::clone(peer), addresses: Vec::new(), names: Vec::new() };
         for host in &peer.hosts {
             match host {
@@ -79,7 +84,7 @@ impl PeerTable {
                     }
                 }
                 PeerHost::Name(name) => {
-                    let addresses: Vec<IpAddr> = resolved(name).into_iter().map(|address| address.to_canonical()).collect();
+                    let addresses: Vec<IpAddr> = resolved(peer, name).into_iter().map(|address| address.to_canonical()).collect();
                     home.addresses.extend_from_slice(&addresses);
                     home.names.push((Arc::clone(name), addresses));
                 }

@@ -1,6 +1,6 @@
 //! What happened, as values: everything observable (logs, metrics, call records, ladders, audit) is rendered in `adapters` from this one stream.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::policy::flow::{Flow, TlsIdentity};
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::crypto::Suite;
-use crate::signaling::event::LocateError;
+pub use crate::signaling::peer_name::{NameError, NameOddity, NameState};
 use crate::sip::Transport;
 use crate::time::Time;
 
@@ -95,6 +95,11 @@ pub enum What {
         name: Arc<str>,
         state: NameState,
     },
+    /// An answer of DNS about a peer's host name is odd. Told once for as long as it stays so.
+    PeerNameOdd {
+        name: Arc<str>,
+        oddity: NameOddity,
+    },
     /// Several enabled peers live at one place (Exchange's event 1175). Over TLS their certificates may tell them apart; else each is a stranger.
     PeersShareAddress {
         place: IpNet,
@@ -168,17 +173,6 @@ pub enum FirewallEvent {
     Removed {
         table: Arc<str>,
     },
-}
-
-/// How it stands with a peer's host name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NameState {
-    /// Answered; the addresses differ from the last ones.
-    Fresh { addresses: Vec<IpAddr> },
-    /// Not answered: the last good addresses are kept for at most `grace` from now.
-    Kept { error: LocateError, grace: Duration },
-    /// Without addresses: who comes from there is a stranger.
-    Gone { error: LocateError },
 }
 
 /// What has an end among the files that trust rests on.

@@ -9,6 +9,7 @@ pub mod fact;
 pub mod identifiers;
 pub mod load;
 pub mod locating;
+pub mod peer_name;
 pub mod session;
 pub mod settings;
 pub mod timers;

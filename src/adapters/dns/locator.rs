@@ -33,6 +33,6 @@ impl Locator {
         let deadline = Instant::now() + self.limit;
         let Ok(Ok(_place)) = tokio::time::timeout_at(deadline, self.places.acquire()).await else { return Err(LocateError::Failed) };
         let seed = getrandom::u64().unwrap_or_default();
-        lookup::locate(&self.lookup, query, seed, deadline).await.0.targets
+        lookup::locate(&self.lookup, query, seed, deadline).await.located.targets
     }
 }

@@ -1,111 +1,179 @@
 //! One question of the locating machine, put to the hosts file or to DNS (RFC 1035, 2782, 3403), and the machine run to its end.
-//!
-//! A name the hosts file knows is answered from there alone: it has addresses, and neither NAPTR nor SRV records.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::op::{Query, ResponseCode};
+use hickory_resolver::proto::rr::rdata::CNAME;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use hickory_resolver::system_conf::read_system_conf;
-use hickory_resolver::{Hosts, TokioResolver};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Settings;
+use super::hosts_file::HostsFile;
+use super::records;
+use super::servers::{Said, Servers};
 use crate::signaling::event::LocateQuery;
-use crate::signaling::locating::{Answer, Located, Locating, Naptr, Question, RecordKind, Srv, Step};
+use crate::signaling::fact::NameError;
+use crate::signaling::locating::{Answer, Located, Locating, Question, RecordKind, Step};
 
 /// Questions of one location asked at the same time.
 const AT_ONCE: usize = 16;
-/// Records of one answer that are looked at at all; the machine takes fewer.
-const RECORDS: usize = 256;
+/// CNAME records followed to find out whether they lead in a circle.
+const CHAIN: usize = 16;
+/// Absent records remembered.
+const ABSENT: usize = 16_384;
 
 /// Lines of the hosts file have no TTL; a change is seen within this.
 const HOSTS_TTL: Duration = Duration::from_secs(60);
 
 /// An answer and how long it holds: records by their TTL, absence by the SOA's (RFC 2308). Failures hold for no time.
-pub(super) struct Found {
-    pub answer: Answer,
+struct Found {
+    answer: Answer,
+    ttl: Option<Duration>,
+    /// Why the answer is [`Answer::Failed`].
+    error: Option<NameError>,
+    /// Records given and kept, where that is fewer.
+    too_many: Option<(usize, usize)>,
+    unasked: usize,
+}
+
+impl Found {
+    fn new(answer: Answer, ttl: Option<Duration>) -> Found {
+        Found { answer, ttl, error: None, too_many: None, unasked: 0 }
+    }
+
+    fn failed(error: NameError) -> Found {
+        Found { error: Some(error), ..Found::new(Answer::Failed, None) }
+    }
+}
+
+/// What a location came to, with what the machine does not need to know.
+pub(super) struct Outcome {
+    pub located: Located,
+    /// The shortest TTL of all records it rests on.
     pub ttl: Option<Duration>,
+    /// The shortest time for which something does not exist.
+    pub absent: Option<Duration>,
+    /// Of each address, with what led to it.
+    pub ttls: HashMap<IpAddr, Duration>,
+    /// What tells most, where a question failed.
+    pub error: Option<NameError>,
+    pub too_many: Option<(usize, usize)>,
+    pub unasked: usize,
 }
 
 pub(super) struct Lookup {
-    resolver: TokioResolver,
+    servers: Servers,
     hosts: Option<HostsFile>,
+    /// Records that do not exist, until when (RFC 2308): a name without AAAA records need not be asked for them each time its A record ends.
+    absent: Option<Mutex<HashMap<Question, Instant>>>,
+    ceiling: Duration,
 }
 
 impl Lookup {
-    /// `cache`: answers kept for their TTL, within the settings' ceiling. Without servers in the settings and in /etc/resolv.conf every question
-    /// fails that the hosts file does not answer: a border whose peers are addresses needs no name server.
+    /// `cache`: answers are kept for their TTL, within the settings' ceiling; else only what does not exist beside what does. A border whose peers
+    /// are addresses needs no name server: without any, every question fails that the hosts file does not answer.
     pub fn new(settings: &Settings, cache: bool) -> io::Result<Lookup> {
-        let (config, options) = match settings.servers.is_empty() {
-            false => (servers(settings), ResolverOpts::default()),
-            true => read_system_conf().unwrap_or_else(|_| (ResolverConfig::from_name_servers(Vec::new()), ResolverOpts::default())),
-        };
-        Lookup::with(config, options, settings, cache)
+        Ok(Lookup::with(Servers::new(settings, cache)?, settings, cache))
     }
 
-    fn with(config: ResolverConfig, mut options: ResolverOpts, settings: &Settings, cache: bool) -> io::Result<Lookup> {
-        options.timeout = settings.timeout;
-        options.attempts = 1;
-        options.use_hosts_file = ResolveHosts::Never;
-        options.edns0 = true;
-        // CNAME records stay in the answer: their TTLs count.
-        options.preserve_intermediates = true;
-        options.cache_size = if cache { 4096 } else { 0 };
-        options.positive_max_ttl = Some(settings.ceiling);
-        options.negative_max_ttl = Some(settings.floor);
-        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        *builder.options_mut() = options;
-        let resolver = builder.build().map_err(io::Error::other)?;
-        Ok(Lookup { resolver, hosts: settings.hosts_file.clone().map(HostsFile::new) })
+    fn with(servers: Servers, settings: &Settings, cache: bool) -> Lookup {
+        let absent = (!cache).then(Mutex::default);
+        Lookup { servers, hosts: settings.hosts_file.clone().map(HostsFile::new), absent, ceiling: settings.ceiling }
     }
 
-    pub async fn ask(&self, question: &Question) -> Found {
-        let Some(name) = query_name(&question.name) else { return Found { answer: Answer::None, ttl: None } };
-        if let Some(answer) = self.hosts.as_ref().and_then(|file| file.answer(&name, question.kind)) {
-            return Found { answer, ttl: Some(HOSTS_TTL) };
+    /// What does not exist is asked for again.
+    pub fn forget(&self) {
+        if let Some(absent) = &self.absent {
+            absent.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
-        let kind = match question.kind {
+    }
+
+    async fn ask(&self, question: &Question) -> Found {
+        let Some(name) = query_name(&question.name) else { return Found::new(Answer::None, None) };
+        if let Some(answer) = self.hosts.as_ref().and_then(|file| file.answer(&name, question.kind)) {
+            return Found::new(answer, Some(HOSTS_TTL));
+        }
+        if self.is_absent(question) {
+            return Found::new(Answer::None, None);
+        }
+        let mut absent = Found::new(Answer::None, None);
+        for name in self.servers.complete(&name) {
+            let found = self.ask_servers(&name, question.kind).await;
+            if found.answer != Answer::None {
+                return found;
+            }
+            absent.ttl = [absent.ttl, found.ttl].into_iter().flatten().min();
+        }
+        absent
+    }
+
+    async fn ask_servers(&self, name: &Name, kind: RecordKind) -> Found {
+        let record_type = match kind {
             RecordKind::Naptr => RecordType::NAPTR,
             RecordKind::Srv => RecordType::SRV,
             RecordKind::Ipv6 => RecordType::AAAA,
             RecordKind::Ipv4 => RecordType::A,
         };
-        match self.resolver.lookup(name, kind).await {
-            Ok(lookup) => {
-                let records = lookup.answers();
-                let ttl = records.iter().map(|record| record.ttl).min().map(|seconds| Duration::from_secs(seconds.into()));
-                Found { answer: answer(question.kind, records.iter().take(RECORDS).map(|record| &record.data)), ttl }
+        match self.servers.ask(name, record_type).await {
+            Ok(Said::Records(lookup)) => {
+                let Some(read) = records::read(name, kind, lookup.answers()) else { return Found::failed(NameError::Loop) };
+                let too_many = (read.given > read.kept).then_some((read.given, read.kept));
+                Found { too_many, unasked: read.unasked, ..Found::new(read.answer, read.ttl) }
             }
-            Err(NetError::Dns(DnsError::NoRecordsFound(none))) if matches!(none.response_code, ResponseCode::NXDomain | ResponseCode::NoError) => {
-                Found { answer: Answer::None, ttl: none.negative_ttl.map(|seconds| Duration::from_secs(seconds.into())) }
-            }
+            Ok(Said::Nothing { vouched: false, whole_name: false, .. }) if self.is_circle(name).await => Found::failed(NameError::Loop),
+            Ok(Said::Nothing { ttl, .. }) => Found::new(Answer::None, ttl),
             // A server that does not know the type has none of them.
-            Err(NetError::Dns(DnsError::ResponseCode(ResponseCode::NotImp | ResponseCode::FormErr)))
-                if matches!(question.kind, RecordKind::Naptr | RecordKind::Srv) =>
-            {
-                Found { answer: Answer::None, ttl: None }
-            }
-            Err(_) => Found { answer: Answer::Failed, ttl: None },
+            Err(NameError::NotUnderstood) if matches!(kind, RecordKind::Naptr | RecordKind::Srv) => Found::new(Answer::None, None),
+            Err(error) => Found::failed(error),
         }
+    }
+
+    /// Whether the CNAME records of a name lead nowhere: in a circle, or on and on.
+    async fn is_circle(&self, name: &Name) -> bool {
+        let mut at = name.clone();
+        for _ in 0..CHAIN {
+            let Ok(Said::Records(lookup)) = self.servers.ask(&at, RecordType::CNAME).await else { return false };
+            let next = lookup.answers().iter().find_map(|record| match &record.data {
+                RData::CNAME(CNAME(target)) if record.name == at => Some(target.clone()),
+                _ => None,
+            });
+            let Some(next) = next else { return false };
+            if next == *name {
+                return true;
+            }
+            at = next;
+        }
+        true
+    }
+
+    fn is_absent(&self, question: &Question) -> bool {
+        let until = self.absent.as_ref().and_then(|absent| absent.lock().unwrap_or_else(PoisonError::into_inner).get(question).copied());
+        until.is_some_and(|until| until > Instant::now())
+    }
+
+    fn remember_absent(&self, questions: Vec<(Question, Duration)>) {
+        let Some(absent) = &self.absent else { return };
+        let mut absent = absent.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if absent.len() + questions.len() > ABSENT {
+            absent.retain(|_, until| *until > now);
+        }
+        let room = ABSENT.saturating_sub(absent.len());
+        absent.extend(questions.into_iter().take(room).map(|(question, ttl)| (question, now + ttl.min(self.ceiling))));
     }
 }
 
-/// Runs the machine to its end, by `deadline` at the latest: what is not answered then has failed. The shortest TTL of all answers comes along.
-pub(super) async fn locate(lookup: &Arc<Lookup>, query: LocateQuery, seed: u64, deadline: Instant) -> (Located, Option<Duration>) {
+/// Runs the machine to its end, by `deadline` at the latest: what is not answered then has failed.
+pub(super) async fn locate(lookup: &Arc<Lookup>, query: LocateQuery, seed: u64, deadline: Instant) -> Outcome {
     let mut machine = Locating::new(query, seed);
-    let mut shortest: Option<Duration> = None;
+    let mut notes = Notes::default();
     loop {
         let questions = match machine.step() {
-            Step::Done(located) => return (located, shortest),
+            Step::Done(located) => return notes.outcome(lookup, located),
             Step::Ask(questions) => questions,
         };
         for some in questions.chunks(AT_ONCE) {
@@ -114,12 +182,12 @@ pub(super) async fn locate(lookup: &Arc<Lookup>, query: LocateQuery, seed: u64, 
                 let lookup = Arc::clone(lookup);
                 asked.spawn(async move {
                     let found = tokio::time::timeout_at(deadline, lookup.ask(&question)).await;
-                    (question, found.unwrap_or(Found { answer: Answer::Failed, ttl: None }))
+                    (question, found.unwrap_or_else(|_| Found::failed(NameError::Timeout)))
                 });
             }
             while let Some(done) = asked.join_next().await {
                 if let Ok((question, found)) = done {
-                    shortest = [shortest, found.ttl].into_iter().flatten().min();
+                    notes.note(&question, &found);
                     machine.answer(&question, found.answer);
                 }
             }
@@ -131,15 +199,51 @@ pub(super) async fn locate(lookup: &Arc<Lookup>, query: LocateQuery, seed: u64, 
     }
 }
 
-fn servers(settings: &Settings) -> ResolverConfig {
-    let servers = settings.servers.iter().map(|server| {
-        let mut udp = ConnectionConfig::udp();
-        udp.port = server.port();
-        let mut tcp = ConnectionConfig::tcp();
-        tcp.port = server.port();
-        NameServerConfig::new(server.ip(), true, vec![udp, tcp])
-    });
-    ResolverConfig::from_parts(None, Vec::new(), servers.collect())
+/// Gathered while the machine runs.
+#[derive(Default)]
+struct Notes {
+    ttl: Option<Duration>,
+    /// Of the records that led to the hosts.
+    way: Option<Duration>,
+    ttls: HashMap<IpAddr, Duration>,
+    absent: Vec<(Question, Duration)>,
+    error: Option<NameError>,
+    too_many: Option<(usize, usize)>,
+    unasked: usize,
+}
+
+impl Notes {
+    fn note(&mut self, question: &Question, found: &Found) {
+        let least = |a: Option<Duration>, b: Option<Duration>| [a, b].into_iter().flatten().min();
+        self.error = [self.error, found.error].into_iter().flatten().min();
+        self.too_many = self.too_many.max(found.too_many);
+        self.unasked += found.unasked;
+        match &found.answer {
+            Answer::None => self.absent.extend(found.ttl.map(|ttl| (question.clone(), ttl))),
+            Answer::Failed => {}
+            Answer::Naptr(_) | Answer::Srv(_) => {
+                self.ttl = least(self.ttl, found.ttl);
+                self.way = least(self.way, found.ttl);
+            }
+            Answer::Addresses(all) => {
+                self.ttl = least(self.ttl, found.ttl);
+                if let Some(ttl) = least(found.ttl, self.way) {
+                    for address in all {
+                        self.ttls.entry(*address).and_modify(|known| *known = (*known).min(ttl)).or_insert(ttl);
+                    }
+                }
+            }
+        }
+    }
+
+    fn outcome(self, lookup: &Lookup, located: Located) -> Outcome {
+        let absent = self.absent.iter().map(|(_, ttl)| *ttl).min();
+        // Only beside what does exist: the word that all of it is gone is asked for twice.
+        if located.targets.is_ok() {
+            lookup.remember_absent(self.absent);
+        }
+        Outcome { located, ttl: self.ttl, absent, ttls: self.ttls, error: self.error, too_many: self.too_many, unasked: self.unasked }
+    }
 }
 
 /// A name with a dot in it is complete; only a single label is looked for in the domains of /etc/resolv.conf. `None`: no DNS name at all.
@@ -150,90 +254,10 @@ fn query_name(host: &str) -> Option<Name> {
     Some(name)
 }
 
-fn answer<'a>(kind: RecordKind, records: impl Iterator<Item = &'a RData>) -> Answer {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    match kind {
-        RecordKind::Naptr => Answer::Naptr(
-            records
-                .filter_map(|data| match data {
-                    RData::NAPTR(record) => Some(Naptr {
-                        order: record.order,
-                        preference: record.preference,
-                        flags: text(&record.flags),
-                        services: text(&record.services),
-                        regexp: text(&record.regexp),
-                        replacement: record.replacement.to_ascii(),
-                    }),
-                    _ => None,
-                })
-                .collect(),
-        ),
-        RecordKind::Srv => Answer::Srv(
-            records
-                .filter_map(|data| match data {
-                    RData::SRV(record) => Some(Srv { priority: record.priority, weight: record.weight, port: record.port, target: record.target.to_ascii() }),
-                    _ => None,
-                })
-                .collect(),
-        ),
-        RecordKind::Ipv6 | RecordKind::Ipv4 => Answer::Addresses(records.filter_map(RData::ip_addr).collect()),
-    }
-}
-
-/// The hosts file, read again when it has changed.
-struct HostsFile {
-    path: PathBuf,
-    read: Mutex<(Option<SystemTime>, Arc<Hosts>)>,
-}
-
-impl HostsFile {
-    fn new(path: PathBuf) -> HostsFile {
-        HostsFile { path, read: Mutex::new((None, Arc::new(Hosts::default()))) }
-    }
-
-    /// `None`: the file does not know the name.
-    fn answer(&self, name: &Name, kind: RecordKind) -> Option<Answer> {
-        let hosts = self.hosts();
-        let host = match kind {
-            RecordKind::Srv => {
-                let service = name.iter().take_while(|label| label.starts_with(b"_")).count();
-                Name::from_labels(name.iter().skip(service)).ok()?
-            }
-            RecordKind::Naptr | RecordKind::Ipv6 | RecordKind::Ipv4 => name.clone(),
-        };
-        let addresses = |kind| -> Vec<IpAddr> {
-            let found = hosts.lookup_static_host(&Query::query(host.to_lowercase(), kind));
-            found.map_or_else(Vec::new, |lookup| lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect())
-        };
-        let (v6, v4) = (addresses(RecordType::AAAA), addresses(RecordType::A));
-        if v6.is_empty() && v4.is_empty() {
-            return None;
-        }
-        let wanted = match kind {
-            RecordKind::Ipv6 => v6,
-            RecordKind::Ipv4 => v4,
-            RecordKind::Naptr | RecordKind::Srv => Vec::new(),
-        };
-        Some(if wanted.is_empty() { Answer::None } else { Answer::Addresses(wanted) })
-    }
-
-    fn hosts(&self) -> Arc<Hosts> {
-        let changed = std::fs::metadata(&self.path).and_then(|data| data.modified()).ok();
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if read.0 != changed {
-            let mut hosts = Hosts::default();
-            if let Ok(file) = std::fs::File::open(&self.path) {
-                // A broken line is passed over; a broken file leaves what was read so far.
-                let _ = hosts.read_hosts_conf(file);
-            }
-            *read = (changed, Arc::new(hosts));
-        }
-        Arc::clone(&read.1)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use hickory_resolver::config::{ResolverConfig, ResolverOpts};
+
     use super::*;
 
     async fn ask(lookup: &Lookup, name: &str, kind: RecordKind) -> Answer {
@@ -246,7 +270,8 @@ mod tests {
         let path = folder.path().join("hosts");
         std::fs::write(&path, "127.0.0.9 um.test # lab\nrubbish\n999.1.1.1 x\n").unwrap();
         let settings = Settings { hosts_file: Some(path), ..Settings::default() };
-        let lookup = Lookup::with(ResolverConfig::from_name_servers(Vec::new()), ResolverOpts::default(), &settings, false).unwrap();
+        let lookup =
+            Lookup::with(Servers::with(ResolverConfig::from_name_servers(Vec::new()), ResolverOpts::default(), &settings, false).unwrap(), &settings, false);
         let began = Instant::now();
         assert_eq!(ask(&lookup, "um.test", RecordKind::Ipv4).await, Answer::Addresses(vec!["127.0.0.9".parse().unwrap()]));
         assert_eq!(ask(&lookup, "um.test", RecordKind::Ipv6).await, Answer::None);

@@ -2,10 +2,16 @@
 //!
 //! [`Locator`] answers `Action::Locate`; [`PeerResolver`] keeps the numbered `PeerTable` in step with DNS.
 
+mod asking;
 mod freshness;
+mod hosts_file;
 mod locator;
 mod lookup;
+mod names;
 mod peer_resolver;
+mod records;
+mod servers;
+mod status;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,6 +19,7 @@ use std::time::Duration;
 
 pub use locator::Locator;
 pub use peer_resolver::PeerResolver;
+pub use status::{AddressStatus, NameStateWord, NameStatus};
 
 /// How names are resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +38,8 @@ pub struct Settings {
     pub ceiling: Duration,
     /// How long the last good answer is kept when no server answers.
     pub grace: Duration,
+    /// Percent of an answer's life over which the next question is drawn, so that names of one TTL are not asked for at the same moment. 0 to 50.
+    pub jitter: u8,
 }
 
 impl Default for Settings {
@@ -43,6 +52,7 @@ impl Default for Settings {
             floor: Duration::from_secs(10),
             ceiling: Duration::from_secs(3600),
             grace: Duration::from_secs(3600),
+            jitter: 20,
         }
     }
 }

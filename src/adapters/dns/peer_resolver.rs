@@ -4,41 +4,42 @@
 //! no other. A peer without a port lives wherever its SRV records lead, one with a port at the addresses of its name. Nothing a caller sends
 //! makes a question.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::Settings;
-use super::freshness::{Answered, Freshness};
-use super::lookup::{self, Lookup};
+use super::asking;
+use super::freshness::{Address, Answered, Change};
+use super::lookup::{self, Lookup, Outcome};
+use super::names::{Entry, Key, Names};
+use super::status::NameStatus;
 use crate::policy::peer::{PeerTable, Shared};
-use crate::policy::settings::{Peer, PeerHost, PolicySet};
+use crate::policy::settings::PolicySet;
 use crate::signaling::event::{LocateError, LocateQuery};
-use crate::signaling::fact::What;
+use crate::signaling::fact::{NameError, NameOddity, What};
 use crate::sip::Transport;
 use crate::time::Time;
 
-/// Names asked for at the same time; more wait their turn.
+/// Names asked for at the same time, of those that answer in time; more wait their turn.
 const AT_ONCE: usize = 256;
-
-/// What is asked for. Several peers may share one.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Key {
-    name: Arc<str>,
-    /// The service whose SRV records are looked for; `None`: the peer has a port, so only addresses are.
-    service: Option<Transport>,
-}
+/// Names beside these that keep us waiting, or did the last time: they take no place of one that answers.
+const SLOW: usize = 1024;
+/// After so long a name is slow.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Dropping it stops the refreshing; the last table stays with its holders.
 pub struct PeerResolver {
     tables: watch::Receiver<Arc<PeerTable>>,
     policies: watch::Sender<Arc<PolicySet>>,
     settled: watch::Receiver<bool>,
+    names: Arc<Mutex<Names>>,
+    began: Instant,
     task: AbortHandle,
 }
 
@@ -51,12 +52,15 @@ impl PeerResolver {
         let (tables_in, tables) = watch::channel(Arc::new(first));
         let (settled_in, settled) = watch::channel(false);
         let (policies, policies_out) = watch::channel(set);
+        let seed = getrandom::u64().map_err(|error| io::Error::other(format!("the system gives no randomness: {error}")))?;
+        let (names, began) = (Arc::<Mutex<Names>>::default(), Instant::now());
         let rounds = Rounds {
             settings,
             lookup,
-            places: Arc::new(Semaphore::new(AT_ONCE)),
-            began: Instant::now(),
-            names: HashMap::new(),
+            places: Places { quick: Arc::new(Semaphore::new(AT_ONCE)), slow: Arc::new(Semaphore::new(SLOW)) },
+            began,
+            seed,
+            names: Arc::clone(&names),
             asked: JoinSet::new(),
             policies: policies_out,
             tables: tables_in,
@@ -65,7 +69,7 @@ impl PeerResolver {
             report: Box::new(report),
         };
         let task = tokio::spawn(rounds.run()).abort_handle();
-        Ok(PeerResolver { tables, policies, settled, task })
+        Ok(PeerResolver { tables, policies, settled, names, began, task })
     }
 
     /// The table in force, and a way to await the next: every change of an address or of the policy set makes one, with the next number.
@@ -73,7 +77,7 @@ impl PeerResolver {
         self.tables.clone()
     }
 
-    /// A reload: names that stay keep their addresses, others are asked for. The next table has the new set.
+    /// A reload: names that stay keep their addresses; others, and those that have no good ones, are asked for. The next table has the new set.
     pub fn policies(&self, set: Arc<PolicySet>) {
         self.policies.send_replace(set);
     }
@@ -87,6 +91,11 @@ impl PeerResolver {
     pub fn is_settled(&self) -> bool {
         *self.settled.borrow()
     }
+
+    /// How it stands with each name of the set, by name: a snapshot, cheap enough for once a second with thousands of names.
+    pub fn names(&self) -> Vec<NameStatus> {
+        locked(&self.names).statuses(since(self.began))
+    }
 }
 
 impl Drop for PeerResolver {
@@ -95,14 +104,22 @@ impl Drop for PeerResolver {
     }
 }
 
+/// Who may ask at the same time.
+#[derive(Clone)]
+struct Places {
+    quick: Arc<Semaphore>,
+    slow: Arc<Semaphore>,
+}
+
 /// The task's own.
 struct Rounds {
     settings: Settings,
     lookup: Arc<Lookup>,
-    places: Arc<Semaphore>,
+    places: Places,
     began: Instant,
-    names: HashMap<Key, Freshness>,
-    asked: JoinSet<(Key, Answered)>,
+    seed: u64,
+    names: Arc<Mutex<Names>>,
+    asked: JoinSet<(u64, Outcome)>,
     policies: watch::Receiver<Arc<PolicySet>>,
     tables: watch::Sender<Arc<PeerTable>>,
     settled: watch::Sender<bool>,
@@ -117,13 +134,16 @@ impl Rounds {
         self.publish();
         loop {
             self.ask_due();
-            if self.names.values().all(Freshness::is_settled) {
+            let (deadline, settled) = {
+                let names = locked(&self.names);
+                (names.deadline(), names.are_settled())
+            };
+            if settled {
                 self.settled.send_if_modified(|settled| !std::mem::replace(settled, true));
             }
-            let deadline = self.names.values().filter_map(Freshness::deadline).min().map(|at| self.began + at.since(Time::ZERO));
             let asleep = async {
                 match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    Some(deadline) => tokio::time::sleep_until(self.began + deadline.since(Time::ZERO)).await,
                     None => std::future::pending().await,
                 }
             };
@@ -142,6 +162,7 @@ impl Rounds {
                     if changed.is_err() {
                         return;
                     }
+                    self.lookup.forget();
                     self.take_policies();
                     self.publish();
                 }
@@ -155,98 +176,76 @@ impl Rounds {
     }
 
     fn now(&self) -> Time {
-        Time::from_nanos(u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        since(self.began)
     }
 
     fn take_policies(&mut self) {
         let set = Arc::clone(&self.policies.borrow_and_update());
-        let now = self.now();
-        let wanted: Vec<Key> = keys(&set).collect();
-        self.names.retain(|key, _| wanted.contains(key));
-        for key in wanted {
-            self.names.entry(key).or_insert_with(|| Freshness::new(now));
-        }
+        self.seed = asking::next_seed(self.seed);
+        locked(&self.names).take(&set, self.now(), self.seed);
     }
 
     fn ask_due(&mut self) {
         let now = self.now();
-        for (key, name) in &mut self.names {
-            if !name.take_due(now) {
-                continue;
+        let mut names = locked(&self.names);
+        for number in names.due(now) {
+            let due = |entry: &mut Entry| entry.freshness.take_due(now).then(|| (entry.key.clone(), entry.freshness.is_failing()));
+            if let Some(Some((key, failing))) = names.change(number, due) {
+                let asking = ask(key, failing, self.places.clone(), Arc::clone(&self.lookup), self.settings.limit);
+                self.asked.spawn(async move { (number, asking.await) });
             }
-            let query = LocateQuery {
-                host: Arc::clone(&key.name),
-                // Any port will do: where the peer has one, only addresses are asked for.
-                port: key.service.is_none().then_some(Transport::Udp.default_port()),
-                transport: Some(key.service.unwrap_or(Transport::Udp)),
-                allowed: Vec::new(),
-            };
-            let (key, lookup, places, limit) = (key.clone(), Arc::clone(&self.lookup), Arc::clone(&self.places), self.settings.limit);
-            self.asked.spawn(async move {
-                let Ok(_place) = places.acquire().await else { return (key, FAILED) };
-                // Always the same seed: the order among equals must not look like a change.
-                let (located, ttl) = lookup::locate(&lookup, query, 0, Instant::now() + limit).await;
-                let addresses = located.targets.map(|targets| {
-                    let mut addresses: Vec<IpAddr> = Vec::with_capacity(targets.len());
-                    for target in targets {
-                        let address = target.address.ip();
-                        if !addresses.contains(&address) {
-                            addresses.push(address);
-                        }
-                    }
-                    addresses
-                });
-                (key, Answered { addresses, complete: located.complete, ttl })
-            });
         }
     }
 
     /// Whether any address changed.
-    fn answered(&mut self, done: Result<(Key, Answered), tokio::task::JoinError>) -> bool {
+    fn answered(&mut self, done: Result<(u64, Outcome), tokio::task::JoinError>) -> bool {
         let now = self.now();
-        // A task that died took its key with it; it cannot: it has nothing to panic on.
-        let Ok((key, answered)) = done else { return false };
+        // A task that died took its number with it; it cannot: it has nothing to panic on.
+        let Ok((number, outcome)) = done else { return false };
+        let odd = oddities(&outcome, &self.settings);
+        let answered = answered(outcome);
+        let settings = &self.settings;
+        let took = locked(&self.names).change(number, |entry| {
+            let news: Vec<NameOddity> = odd.iter().filter(|one| !entry.oddities.contains(one)).cloned().collect();
+            entry.oddities = odd;
+            (Arc::clone(&entry.key.name), news, entry.freshness.answered(now, answered, settings))
+        });
         // The name may have left the set meanwhile.
-        let Some(name) = self.names.get_mut(&key) else { return false };
-        let before = name.addresses().to_vec();
-        let told = name.answered(now, answered, &self.settings);
-        let changed = name.addresses() != before;
-        if let Some(state) = told {
-            (self.report)(What::PeerName { name: key.name, state });
+        let Some((name, news, change)) = took else { return false };
+        for oddity in news {
+            (self.report)(What::PeerNameOdd { name: Arc::clone(&name), oddity });
         }
-        changed
+        self.tell(name, change)
+    }
+
+    /// Whether any address changed.
+    fn tell(&self, name: Arc<str>, change: Change) -> bool {
+        if let Some(state) = change.told {
+            (self.report)(What::PeerName { name, state });
+        }
+        change.addresses
     }
 
     fn expire(&mut self) -> bool {
         let now = self.now();
+        let numbers = locked(&self.names).due(now);
         let mut changed = false;
-        for (key, name) in &mut self.names {
-            let before = name.addresses().len();
-            if let Some(state) = name.expire(now) {
-                (self.report)(What::PeerName { name: Arc::clone(&key.name), state });
+        for number in numbers {
+            let expired = locked(&self.names).change(number, |entry| (Arc::clone(&entry.key.name), entry.freshness.expire(now)));
+            if let Some((name, change)) = expired {
+                changed |= self.tell(name, change);
             }
-            changed |= name.addresses().len() != before;
         }
         changed
     }
 
     fn publish(&mut self) {
         let set = Arc::clone(&self.policies.borrow());
-        let resolved = |name: &str| {
-            let mut all: Vec<IpAddr> = Vec::new();
-            // Several services of one name: in a fixed order.
-            for service in [None, Some(Transport::Tls), Some(Transport::Tcp), Some(Transport::Udp)] {
-                let key = Key { name: name.into(), service };
-                for address in self.names.get(&key).map_or(&[][..], Freshness::addresses) {
-                    if !all.contains(address) {
-                        all.push(*address);
-                    }
-                }
-            }
-            all
-        };
         let number = self.tables.borrow().number + 1;
-        let table = PeerTable::build(number, &set, &resolved);
+        let table = {
+            let names = locked(&self.names);
+            PeerTable::build_with(number, &set, &|peer, name| names.addresses(peer, name))
+        };
         self.report_shared(&table);
         self.tables.send_replace(Arc::new(table));
     }
@@ -266,18 +265,63 @@ impl Rounds {
     }
 }
 
-const FAILED: Answered = Answered { addresses: Err(LocateError::Failed), complete: false, ttl: None };
+fn locked(names: &Mutex<Names>) -> MutexGuard<'_, Names> {
+    names.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-fn keys(set: &PolicySet) -> impl Iterator<Item = Key> {
-    let of_peer = |peer: &Arc<Peer>| -> Vec<Key> {
-        let service = if peer.port.is_some() { None } else { Some(peer.transport) };
-        peer.hosts
-            .iter()
-            .filter_map(|host| match host {
-                PeerHost::Name(name) => Some(Key { name: Arc::clone(name), service }),
-                PeerHost::Address(_) | PeerHost::Network(_) => None,
-            })
-            .collect()
+fn since(began: Instant) -> Time {
+    Time::from_nanos(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Asks for one name. Nobody waits for a slow one: it moves out of the way, and if it was slow the last time it begins there.
+async fn ask(key: Key, failing: bool, places: Places, lookup: Arc<Lookup>, limit: Duration) -> Outcome {
+    let place: Option<OwnedSemaphorePermit> = Arc::clone(if failing { &places.slow } else { &places.quick }).acquire_owned().await.ok();
+    let query = LocateQuery {
+        host: key.name,
+        // Any port will do: where the peer has one, only addresses are asked for.
+        port: key.service.is_none().then_some(Transport::Udp.default_port()),
+        transport: Some(key.service.unwrap_or(Transport::Udp)),
+        allowed: Vec::new(),
     };
-    set.peers.iter().flat_map(of_peer)
+    // Always the same seed: the order among equals must not look like a change.
+    let located = lookup::locate(&lookup, query, 0, Instant::now() + limit);
+    tokio::pin!(located);
+    if let Ok(outcome) = tokio::time::timeout(PATIENCE, &mut located).await {
+        return outcome;
+    }
+    // Where even the slow ones have no place left, it keeps its own.
+    let _place = Arc::clone(&places.slow).try_acquire_owned().ok().or(place);
+    located.await
+}
+
+fn answered(outcome: Outcome) -> Answered {
+    let error = outcome.error.unwrap_or(NameError::Timeout);
+    match outcome.located.targets {
+        Ok(targets) => {
+            let mut addresses: Vec<Address> = Vec::with_capacity(targets.len());
+            for target in targets {
+                let ip: IpAddr = target.address.ip();
+                if !addresses.iter().any(|known| known.ip == ip) {
+                    addresses.push(Address { ip, ttl: outcome.ttls.get(&ip).copied() });
+                }
+            }
+            if outcome.located.complete { Answered::Whole { addresses, ttl: outcome.ttl } } else { Answered::Half { addresses, error } }
+        }
+        Err(LocateError::NotFound) => Answered::Absent { ttl: outcome.absent },
+        Err(LocateError::Failed) => Answered::Failed(error),
+    }
+}
+
+fn oddities(outcome: &Outcome, settings: &Settings) -> Vec<NameOddity> {
+    let mut odd = Vec::new();
+    if let Some((given, kept)) = outcome.too_many {
+        odd.push(NameOddity::TooMany { given, kept });
+    }
+    if outcome.unasked > 0 {
+        odd.push(NameOddity::Unasked { given: outcome.unasked });
+    }
+    if outcome.ttl.is_some_and(|ttl| ttl.is_zero()) && outcome.located.targets.is_ok() {
+        odd.push(NameOddity::ZeroTtl { floor: asking::floor(settings) });
+    }
+    odd
 }

@@ -148,6 +148,7 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         What::CallProgressed { .. }
         | What::Stranger { .. }
         | What::PeerName { .. }
+        | What::PeerNameOdd { .. }
         | What::PeersShareAddress { .. }
         | What::Firewall(_)
         | What::PeersChanged { .. }

@@ -16,7 +16,7 @@ use super::summary::Summary;
 use crate::media::control::Side;
 use crate::policy::ban::Cause;
 use crate::policy::verdict::{Decision, Fault};
-use crate::signaling::fact::{CallRecord, CertificateEnding, CertificateKind, Fact, FirewallEvent, NameState, What};
+use crate::signaling::fact::{CallRecord, CertificateEnding, CertificateKind, Fact, FirewallEvent, NameOddity, NameState, What};
 use crate::time::Time;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -132,11 +132,15 @@ impl Log {
             }
             What::PeerName { name, state } => match state {
                 NameState::Fresh { addresses } => info!(%name, ?addresses, "peer name resolved"),
-                NameState::Kept { error, grace } => {
-                    warn!(%name, ?error, grace_s = grace.as_secs(), "peer name not answered: the last good addresses are kept; check the DNS servers");
+                NameState::Stale { error, age, grace } => {
+                    let (age_s, grace_s) = (age.as_secs(), grace.as_secs());
+                    warn!(%name, %error, meaning = error.meaning(), age_s, grace_s, "peer name stale: its last good addresses hold for the grace");
                 }
-                NameState::Gone { error } => error!(%name, ?error, "peer name has no addresses: who comes from there is a stranger"),
+                NameState::Unresolved { error } => {
+                    error!(%name, %error, meaning = error.meaning(), "peer name unresolved: who comes from there is a stranger");
+                }
             },
+            What::PeerNameOdd { name, oddity } => oddly_named(name, oddity),
             What::PeersShareAddress { place, transport, peers, told_apart: true } => {
                 info!(%place, %transport, peers = %peers.join(" "), "peers share an address; their certificates tell them apart");
             }
@@ -206,6 +210,20 @@ impl Log {
                     info!(call, stage = decision.stage, rule, %reason, meaning = reason.meaning(), compared = %compared(decision), "refused");
                 }
             }
+        }
+    }
+}
+
+fn oddly_named(name: &str, oddity: &NameOddity) {
+    match oddity {
+        NameOddity::TooMany { given, kept } => {
+            warn!(name, given, kept, "peer name has more records than are used: always the same ones are; name the hosts in peers.toml one by one");
+        }
+        NameOddity::ZeroTtl { floor } => {
+            warn!(name, floor_s = floor.as_secs(), "peer name has TTL 0: it is asked for again after [dns] floor; give its records a TTL");
+        }
+        NameOddity::Unasked { given } => {
+            warn!(name, given, "answer for peer name held records of other names, which are not used: look at the name server");
         }
     }
 }

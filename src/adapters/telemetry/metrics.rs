@@ -12,7 +12,7 @@ use super::summary::Summary;
 use crate::media::control::SideReport;
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Fault, Reason};
-use crate::signaling::fact::{CallRecord, Fact, FirewallEvent, NameState, ReleasedBy, What};
+use crate::signaling::fact::{CallRecord, Fact, FirewallEvent, NameOddity, NameState, ReleasedBy, What};
 use crate::sip::Transport;
 
 /// Distinct values one label with names from the policy set may have.
@@ -46,6 +46,7 @@ pub struct Metrics {
     media_lost: IntCounterVec,
     media_refused: IntCounterVec,
     peer_names: IntGaugeVec,
+    name_oddities: IntCounterVec,
     peer_table: IntGauge,
     policy_set: IntGauge,
     certificates: IntGauge,
@@ -82,7 +83,13 @@ impl Metrics {
             media_packets: counters(r, "portcullis_media_packets_total", "RTP packets of ended calls", &["leg", "direction"]),
             media_lost: counters(r, "portcullis_media_lost_total", "RTP packets of ended calls that never came", &["leg"]),
             media_refused: counters(r, "portcullis_media_refused_total", "Media packets of ended calls refused", &["leg", "cause"]),
-            peer_names: gauges(r, "portcullis_peer_name_addresses", "Addresses a peer's host name has; kept: of an answer past its time", &["name", "state"]),
+            peer_names: gauges(r, "portcullis_peer_name_addresses", "Addresses a peer's host name has; stale: of an answer past its time", &["name", "state"]),
+            name_oddities: counters(
+                r,
+                "portcullis_peer_name_oddities_total",
+                "Odd answers of DNS about peers' names, once for as long as they last",
+                &["kind"],
+            ),
             peer_table: gauge(r, "portcullis_peer_table_number", "Number of the peer table in force"),
             policy_set: gauge(r, "portcullis_policy_set_number", "Number of the policy set in force"),
             certificates: gauge(r, "portcullis_certificates_generation", "Number of the load of certificates in force, 1 at start"),
@@ -151,6 +158,7 @@ impl Metrics {
             What::CertificatesRefused { .. } => self.certificates_refused.inc(),
             What::Firewall(event) => self.firewall(event),
             What::Draining { .. } => self.draining.set(1),
+            What::PeerNameOdd { oddity, .. } => self.name_oddities.with_label_values(&[odd(oddity)]).inc(),
             What::Decided(_)
             | What::CallProgressed { .. }
             | What::CallAnswered
@@ -225,19 +233,19 @@ impl Metrics {
     fn peer_name(&self, name: &Arc<str>, state: &NameState) {
         let name = self.name(name);
         let fresh = self.peer_names.with_label_values(&[name.as_ref(), "fresh"]);
-        let kept = self.peer_names.with_label_values(&[name.as_ref(), "kept"]);
+        let stale = self.peer_names.with_label_values(&[name.as_ref(), "stale"]);
         match state {
             NameState::Fresh { addresses } => {
                 fresh.set(i64::try_from(addresses.len()).unwrap_or(i64::MAX));
-                kept.set(0);
+                stale.set(0);
             }
-            NameState::Kept { .. } => {
-                kept.set(fresh.get().max(kept.get()));
+            NameState::Stale { .. } => {
+                stale.set(fresh.get().max(stale.get()));
                 fresh.set(0);
             }
-            NameState::Gone { .. } => {
+            NameState::Unresolved { .. } => {
                 fresh.set(0);
-                kept.set(0);
+                stale.set(0);
             }
         }
     }
@@ -292,6 +300,14 @@ fn class_of(status: u16) -> &'static str {
         500..600 => "5xx",
         600..700 => "6xx",
         _ => "other",
+    }
+}
+
+fn odd(oddity: &NameOddity) -> &'static str {
+    match oddity {
+        NameOddity::TooMany { .. } => "too_many",
+        NameOddity::ZeroTtl { .. } => "zero_ttl",
+        NameOddity::Unasked { .. } => "unasked",
     }
 }
 

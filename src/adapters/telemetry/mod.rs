@@ -90,6 +90,7 @@ fn is_vital(what: &What) -> bool {
         | What::Held { .. }
         | What::CallEnded(_)
         | What::PeerName { .. }
+        | What::PeerNameOdd { .. }
         | What::PeersShareAddress { .. }
         | What::Firewall(_)
         | What::PeersChanged { .. }

@@ -190,6 +190,9 @@ fn read_dns(root: &Table<'_, '_>, border: &mut Border) {
     set_duration(&mut border.dns.floor, table.duration("floor", SECOND, HOUR));
     set_duration(&mut border.dns.ceiling, table.duration("ceiling", SECOND, DAY));
     set_duration(&mut border.dns.grace, table.duration("grace", Duration::ZERO, Duration::from_secs(7 * 86_400)));
+    if let Some(jitter) = table.integer("jitter", 0..=50) {
+        border.dns.jitter = jitter.value as u8;
+    }
     table.finish();
 }
 

@@ -1,0 +1,189 @@
+//! The name servers there are, asked one after the other until one has an answer, or word that there is none (RFC 1034 §5.3.3).
+//!
+//! A server that refuses, fails, or refers us elsewhere has not answered: the next is asked. One that has been silent several times in a row is
+//! asked last for a while, so that a dead first server does not cost every question its timeout.
+
+use std::io;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup::Lookup;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError, NoRecords};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
+use tokio::time::Instant;
+
+use super::Settings;
+use crate::signaling::fact::NameError;
+
+/// Silences in a row after which a server is asked last.
+const SILENCES: u32 = 3;
+/// For how long.
+const ASIDE: Duration = Duration::from_secs(30);
+/// Answers kept of servers whose answers are kept at all.
+const CACHE: u64 = 4096;
+/// Questions at the same time on one TCP connection.
+const AT_ONCE: usize = 256;
+
+/// What a server said.
+#[derive(Debug)]
+pub(super) enum Said {
+    Records(Lookup),
+    /// There are none, for so long (RFC 2308). `whole_name`: no record of any kind.
+    Nothing {
+        ttl: Option<Duration>,
+        whole_name: bool,
+        /// Without an SOA record nobody vouches for it: it may be the end of a CNAME chain that was not followed to its end.
+        vouched: bool,
+    },
+}
+
+pub(super) struct Servers {
+    all: Vec<Server>,
+    /// Where single labels are looked for.
+    domains: Vec<Name>,
+    began: Instant,
+}
+
+struct Server {
+    resolver: TokioResolver,
+    silences: AtomicU32,
+    /// Asked last until then. Unit: ms since `began`.
+    aside_until: AtomicU64,
+}
+
+impl Servers {
+    /// Without servers in the settings those of /etc/resolv.conf; without that, none. `cache`: answers kept for their TTL, within the ceiling.
+    pub fn new(settings: &Settings, cache: bool) -> io::Result<Servers> {
+        let (config, options) = match settings.servers.is_empty() {
+            false => (written(settings), ResolverOpts::default()),
+            true => read_system_conf().unwrap_or_else(|_| (ResolverConfig::from_name_servers(Vec::new()), ResolverOpts::default())),
+        };
+        Servers::with(config, options, settings, cache)
+    }
+
+    pub fn with(config: ResolverConfig, mut options: ResolverOpts, settings: &Settings, cache: bool) -> io::Result<Servers> {
+        options.timeout = settings.timeout;
+        // A question is sent again within its timeout; whom to ask then is decided here.
+        options.attempts = 0;
+        options.use_hosts_file = ResolveHosts::Never;
+        options.edns0 = true;
+        options.max_active_requests = AT_ONCE;
+        // CNAME records stay in the answer: their TTLs count, and so does where they lead.
+        options.preserve_intermediates = true;
+        options.cache_size = if cache { CACHE } else { 0 };
+        if cache {
+            options.positive_max_ttl = Some(settings.ceiling);
+            options.negative_max_ttl = Some(settings.floor);
+        }
+        let (domain, search, servers) = config.into_parts();
+        let server = |one: NameServerConfig| {
+            let mut builder = TokioResolver::builder_with_config(ResolverConfig::from_name_servers(vec![one]), TokioRuntimeProvider::default());
+            *builder.options_mut() = options.clone();
+            let resolver = builder.build().map_err(io::Error::other)?;
+            Ok(Server { resolver, silences: AtomicU32::new(0), aside_until: AtomicU64::new(0) })
+        };
+        let all = servers.into_iter().map(server).collect::<io::Result<Vec<Server>>>()?;
+        Ok(Servers { all, domains: domain.into_iter().chain(search).collect(), began: Instant::now() })
+    }
+
+    /// The names to ask for in turn where the machine's domains are searched: `name` itself where it is complete.
+    pub fn complete(&self, name: &Name) -> Vec<Name> {
+        let mut names: Vec<Name> = Vec::new();
+        if !name.is_fqdn() {
+            names.extend(self.domains.iter().filter_map(|domain| name.clone().append_domain(domain).ok()));
+        }
+        let mut itself = name.clone();
+        itself.set_fqdn(true);
+        names.push(itself);
+        names
+    }
+
+    /// The first server's word that is one; without any, what tells most of why not. `name` is complete.
+    pub async fn ask(&self, name: &Name, kind: RecordType) -> Result<Said, NameError> {
+        let mut error = NameError::Unreachable;
+        for server in self.in_order() {
+            match said(server.resolver.lookup(name.clone(), kind).await) {
+                Ok(said) => {
+                    server.silences.store(0, Ordering::Relaxed);
+                    server.aside_until.store(0, Ordering::Relaxed);
+                    return Ok(said);
+                }
+                Err(why) => {
+                    error = error.min(why);
+                    self.note(server, why);
+                }
+            }
+        }
+        Err(error)
+    }
+
+    fn in_order(&self) -> Vec<&Server> {
+        let now = self.now();
+        let mut all: Vec<&Server> = self.all.iter().collect();
+        all.sort_by_key(|server| server.aside_until.load(Ordering::Relaxed) > now);
+        all
+    }
+
+    /// What a server says of one name says nothing about it; that it says nothing several times in a row does.
+    fn note(&self, server: &Server, why: NameError) {
+        if !matches!(why, NameError::Timeout | NameError::Unreachable) {
+            server.silences.store(0, Ordering::Relaxed);
+        } else if server.silences.fetch_add(1, Ordering::Relaxed) + 1 >= SILENCES {
+            server.aside_until.store(self.now().saturating_add(ASIDE.as_millis() as u64), Ordering::Relaxed);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+fn written(settings: &Settings) -> ResolverConfig {
+    let servers = settings.servers.iter().map(|server| {
+        let mut udp = ConnectionConfig::udp();
+        udp.port = server.port();
+        let mut tcp = ConnectionConfig::tcp();
+        tcp.port = server.port();
+        NameServerConfig::new(server.ip(), true, vec![udp, tcp])
+    });
+    ResolverConfig::from_parts(None, Vec::new(), servers.collect())
+}
+
+fn said(outcome: Result<Lookup, NetError>) -> Result<Said, NameError> {
+    match outcome {
+        Ok(lookup) => Ok(Said::Records(lookup)),
+        Err(NetError::Dns(DnsError::NoRecordsFound(none))) => nothing(&none),
+        Err(NetError::Dns(DnsError::ResponseCode(code))) => Err(of_code(code)),
+        Err(NetError::Timeout) => Err(NameError::Timeout),
+        Err(NetError::Truncated) => Err(NameError::Truncated),
+        Err(NetError::Proto(_) | NetError::ForeignClassRecord { .. }) => Err(NameError::Unreadable),
+        Err(NetError::NoConnections | NetError::Io(_) | NetError::Busy) => Err(NameError::Unreachable),
+        Err(_) => Err(NameError::ServerFailed),
+    }
+}
+
+fn nothing(none: &NoRecords) -> Result<Said, NameError> {
+    // RFC 2308 §3: the lesser of the SOA record's own TTL and its minimum.
+    let ttl = none.soa.as_ref().map(|soa| Duration::from_secs(soa.ttl.min(soa.data.minimum).into()));
+    let vouched = none.soa.is_some();
+    match none.response_code {
+        ResponseCode::NXDomain => Ok(Said::Nothing { ttl, whole_name: true, vouched }),
+        // RFC 2308 §2.2: other servers' names instead of an SOA record are a referral, not word that there is nothing.
+        ResponseCode::NoError if none.ns.is_some() && !vouched => Err(NameError::Referral),
+        ResponseCode::NoError => Ok(Said::Nothing { ttl, whole_name: false, vouched }),
+        code => Err(of_code(code)),
+    }
+}
+
+fn of_code(code: ResponseCode) -> NameError {
+    match code {
+        ResponseCode::Refused | ResponseCode::NotAuth => NameError::Refused,
+        ResponseCode::FormErr | ResponseCode::NotImp => NameError::NotUnderstood,
+        _ => NameError::ServerFailed,
+    }
+}
