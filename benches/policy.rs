@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
+use portcullis::policy::liveness::Board;
 use portcullis::policy::peer::{PeerTable, identify, recognise};
 use portcullis::policy::screening::{Load, Question, screen};
 use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PolicySet, SecurityMode, UmPool, UriType};
@@ -90,7 +91,16 @@ fn verdicts(criterion: &mut Criterion) {
     };
     let Ok(invite) = Message::parse(Bytes::from_static(INVITE.as_bytes()), &Limits::default()) else { return };
     let offer = Description::parse(OFFER).ok();
-    let question = Question { set: &set, table: &table, load: Load::default(), flow: &flow, peer: &caller, invite: &invite, offer: offer.as_ref() };
+    let question = Question {
+        set: &set,
+        table: &table,
+        liveness: &Board::default(),
+        load: Load::default(),
+        flow: &flow,
+        peer: &caller,
+        invite: &invite,
+        offer: offer.as_ref(),
+    };
     assert!(screen(question).outcome.is_ok(), "the benchmark measures a call that is let in");
 
     criterion.bench_function("recognise a flow", |bench| bench.iter(|| recognise(std::hint::black_box(&table), &flow).is_ok()));

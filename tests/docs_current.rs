@@ -30,7 +30,7 @@ fn fault(fault: Fault) -> &'static str {
 fn reasons() -> String {
     let mut page = String::from(
         "# Reasons\n\n\
-         Every refused request and every ended call has one reason. Its code is stable: it stands in the log, in metrics (`reason`), in call records and in\n\
+         Every refused request, every ended call and every state of a watched peer has one reason. Its code is stable: it stands in the log, in metrics (`reason`), in call records and in\n\
          what `portcullis explain` prints. This page is written by `BLESS=1 cargo test --test docs_current` from `src/policy/verdict.rs`, and a test keeps it so.\n\n\
          *Fault* says where to look. **peer**: the other side did it. **policy**: the policy set says so. **resource**: something ran out or could not be\n\
          reached. **us**: the border itself is the cause, as when it is shut down. **nobody**: all is well.\n\n\

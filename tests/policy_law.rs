@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis::policy::flow::{Flow, FlowId, ListenerId};
+use portcullis::policy::liveness::Board;
 use portcullis::policy::peer::PeerTable;
 use portcullis::policy::screening::{Load, Question, screen};
 use portcullis::policy::security_mode::leg_plan;
@@ -131,7 +132,17 @@ impl Case {
         let invite = "INVITE sip:5000@x SIP/2.0\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:5000@x>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n";
         let invite = Message::parse(Bytes::from(invite), &Limits::default()).unwrap();
         let offer = self.offer.map(Offer::description);
-        screen(Question { set: &set, table: &table, load: Load::default(), flow: &flow, peer: caller, invite: &invite, offer: offer.as_ref() }).outcome
+        screen(Question {
+            set: &set,
+            table: &table,
+            liveness: &Board::default(),
+            load: Load::default(),
+            flow: &flow,
+            peer: caller,
+            invite: &invite,
+            offer: offer.as_ref(),
+        })
+        .outcome
     }
 
     /// The caller's leg and the other one, each as (mode, transport).

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use portcullis::adapters::telemetry::{Anchor, Settings, Sink, Telemetry, ladder, log, records, redact};
 use portcullis::media::control::{Report, Side, SideReport};
 use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
+use portcullis::policy::liveness::Liveness;
 use portcullis::policy::settings::SecurityMode;
 use portcullis::policy::verdict::{Decision, Reason};
 use portcullis::sdp::crypto::Suite;
@@ -303,6 +304,18 @@ fn the_metrics_of_a_call_a_stranger_and_a_refusal() {
         what: What::PeerName { name: "um.test".into(), state: NameState::Stale { error: NameError::Timeout, age: SOON, grace: SOON } },
     });
     sink.put(Fact { at: Time::ZERO, call: None, what: What::PeersChanged { number: 4 } });
+    let down = Liveness::Down { since: Time::ZERO, why: Reason::LivenessTimeout };
+    for (peer, last, state) in [
+        ("um", 1, Liveness::Up { since: Time::ZERO }),
+        ("um", 2, down),
+        ("gone", 3, down),
+        ("gone", 3, Liveness::Unwatched),
+        ("um", 2, Liveness::Draining { since: Time::ZERO, until: Time::ZERO }),
+    ] {
+        let address = std::net::SocketAddr::from(([192, 0, 2, last], 5060));
+        sink.put(at(0, What::PeerLiveness { peer: peer.into(), address, state, why: state.why() }));
+        sink.put(at(0, What::Probed { peer: peer.into(), address, answer: Ok(200), took: Duration::from_millis(250) }));
+    }
     assert!(telemetry.flush(SOON));
     let text = telemetry.metrics().exposition();
     no_secret(&text);
@@ -329,10 +342,16 @@ fn the_metrics_of_a_call_a_stranger_and_a_refusal() {
         ("portcullis_peer_name_addresses{name=\"um.test\",state=\"stale\"}", 1.0),
         ("portcullis_peer_name_addresses{name=\"um.test\",state=\"fresh\"}", 0.0),
         ("portcullis_peer_table_number", 4.0),
+        ("portcullis_peer_up{peer=\"um\"}", 1.0),
+        ("portcullis_peer_addresses{peer=\"um\",state=\"up\"}", 1.0),
+        ("portcullis_peer_addresses{peer=\"um\",state=\"down\"}", 0.0),
+        ("portcullis_peer_addresses{peer=\"um\",state=\"draining\"}", 1.0),
+        ("portcullis_peer_answer_seconds{peer=\"um\"}", 0.25),
         ("portcullis_telemetry_lost_total{kind=\"calls\"}", 0.0),
     ] {
         assert_eq!(value(&all, name), expected, "{name}\n{text}");
     }
+    assert!(!text.contains("gone"), "who is watched no more is shown no more\n{text}");
     assert!(all.iter().any(|(name, one)| name.starts_with("portcullis_build_info{version=") && *one == 1.0), "{text}");
 }
 

@@ -18,6 +18,7 @@ use crate::app::printed;
 use crate::config::{self, Settings};
 use crate::policy::access_control;
 use crate::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
+use crate::policy::liveness::Board;
 use crate::policy::peer::{PeerTable, identify};
 use crate::policy::screening::{Admitted, Load, Question, screen};
 use crate::policy::security_mode::{MediaPlan, mode_name};
@@ -276,7 +277,16 @@ fn new_call(case: &Case, peer: &Arc<Peer>, invite: &Message, explanation: &mut E
             return Verdict::Refused(reason);
         }
     };
-    let question = Question { set: &case.settings.policy, table: &case.table, load: Load::default(), flow: &case.flow, peer, invite, offer: offer.as_ref() };
+    let question = Question {
+        set: &case.settings.policy,
+        table: &case.table,
+        liveness: &Board::default(),
+        load: Load::default(),
+        flow: &case.flow,
+        peer,
+        invite,
+        offer: offer.as_ref(),
+    };
     let screening = screen(question);
     explanation.trail.extend(screening.trail);
     match screening.outcome {

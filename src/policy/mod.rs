@@ -10,6 +10,7 @@ pub mod flow;
 pub mod ground;
 pub mod hunt_group;
 pub mod identity;
+pub mod liveness;
 pub mod peer;
 pub mod redirection;
 pub mod routing;

@@ -1,28 +1,36 @@
 //! Where a call goes: from the trunk side to the routers of the plan's UM pool, from the UM side to the plan's gateways.
+//!
+//! Targets of which no address is known to take calls come last, in the order of [`liveness::Rank`](crate::policy::liveness::Rank): they are tried
+//! when nothing else is left, never left out. Among equals the order is the configured one.
 
 use std::sync::Arc;
 
+use crate::policy::liveness::Board;
 use crate::policy::peer::PeerTable;
 use crate::policy::settings::{DialPlan, Peer, PeerStatus};
 use crate::policy::verdict::{Decision, Reason};
 
 /// The UM pool's routers that take new calls, in the pool's order.
-pub fn towards_um(table: &PeerTable, plan: &DialPlan) -> (Decision, Vec<Arc<Peer>>) {
-    choose(table, &plan.um_pool.routers, || format!("UM pool \"{}\"", plan.um_pool.name))
+pub fn towards_um(table: &PeerTable, liveness: &Board, plan: &DialPlan) -> (Decision, Vec<Arc<Peer>>) {
+    choose(table, liveness, &plan.um_pool.routers, || format!("UM pool \"{}\"", plan.um_pool.name))
 }
 
 /// The plan's gateways that take new calls, in the plan's order.
-pub fn towards_gateways(table: &PeerTable, plan: &DialPlan) -> (Decision, Vec<Arc<Peer>>) {
-    choose(table, &plan.gateways, || format!("gateways of dial plan \"{}\"", plan.name))
+pub fn towards_gateways(table: &PeerTable, liveness: &Board, plan: &DialPlan) -> (Decision, Vec<Arc<Peer>>) {
+    choose(table, liveness, &plan.gateways, || format!("gateways of dial plan \"{}\"", plan.name))
 }
 
 /// A peer that is disabled or takes no new calls gets none from us either.
-fn choose(table: &PeerTable, names: &[Arc<str>], rule: impl Fn() -> String) -> (Decision, Vec<Arc<Peer>>) {
-    let targets: Vec<Arc<Peer>> = names.iter().filter_map(|name| table.peer(name)).filter(|peer| peer.status == PeerStatus::Enabled).map(Arc::clone).collect();
+fn choose(table: &PeerTable, liveness: &Board, names: &[Arc<str>], rule: impl Fn() -> String) -> (Decision, Vec<Arc<Peer>>) {
+    let enabled = names.iter().filter_map(|name| table.peer(name)).filter(|peer| peer.status == PeerStatus::Enabled);
+    let mut targets: Vec<Arc<Peer>> = enabled.map(Arc::clone).collect();
     if targets.is_empty() {
         let decision = Decision::refused("routing", rule(), Reason::NoRoute).comparing("configured", names.join(", ")).comparing("enabled", "none");
         return (decision, targets);
     }
+    targets.sort_by_key(|peer| liveness.of(&peer.name).rank());
     let list: Vec<&str> = targets.iter().map(|peer| &*peer.name).collect();
-    (Decision::passed("routing", rule()).comparing("targets", list.join(", ")), targets)
+    let decision = Decision::passed("routing", rule()).comparing("targets", list.join(", "));
+    let states = liveness.compared(list);
+    (if states.is_empty() { decision } else { decision.comparing("liveness", states) }, targets)
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub use crate::policy::admission::Load;
 use crate::policy::flow::Flow;
 use crate::policy::hunt_group::Dialled;
+use crate::policy::liveness::Board;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::{self, MediaPlan, mode_name};
 use crate::policy::settings::{DialPlan, HuntGroup, Peer, PolicySet, SecurityMode, UmPool, number_of, pilot_key};
@@ -21,6 +22,8 @@ use crate::sip::{Message, Method, Scheme, Uri};
 pub struct Question<'a> {
     pub set: &'a PolicySet,
     pub table: &'a PeerTable,
+    /// How it stands with the addresses of those that may be called.
+    pub liveness: &'a Board,
     pub load: Load,
     pub flow: &'a Flow,
     /// Whom `peer::identify` found behind the flow.
@@ -99,7 +102,7 @@ fn deliberate(question: &Question<'_>, trail: &mut Trail) -> Result<Admitted, Re
     let a = security_mode::leg_plan(a_mode, peer);
     trail.record(this_leg(question, &a))?;
     let (floor, pool, called, targets) = if peer.kind.is_um() {
-        let (decision, targets) = routing::towards_gateways(question.table, plan);
+        let (decision, targets) = routing::towards_gateways(question.table, question.liveness, plan);
         trail.record(decision)?;
         // A gateway's leg has the gateway's own mode, which `permitted` compares with the plan's.
         (SecurityMode::Unsecured, None, governed.called, targets)
@@ -107,7 +110,7 @@ fn deliberate(question: &Question<'_>, trail: &mut Trail) -> Result<Admitted, Re
         trail.record(interwork(plan, peer))?;
         let (decision, called) = dial_plan::called(plan, &governed.called);
         trail.record(decision)?;
-        let (decision, targets) = routing::towards_um(question.table, plan);
+        let (decision, targets) = routing::towards_um(question.table, question.liveness, plan);
         trail.record(decision)?;
         (plan.mode, Some(Arc::clone(&plan.um_pool)), called.unwrap_or_default(), targets)
     };

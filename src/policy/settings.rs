@@ -99,6 +99,8 @@ pub struct Peer {
     pub diversion_trusted: bool,
     /// P-Asserted-Identity is believed from, and sent to, this peer (RFC 3325 trust domain).
     pub identity_trusted: bool,
+    /// Its addresses are asked for signs of life at this interval, 5 s or more.
+    pub probe: Option<Duration>,
 }
 
 impl Peer {
@@ -120,6 +122,7 @@ impl Peer {
             suites: Suite::ALL.to_vec(),
             diversion_trusted: false,
             identity_trusted: false,
+            probe: None,
         }
     }
 }

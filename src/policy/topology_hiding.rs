@@ -90,6 +90,12 @@ pub fn to_value(called: &str, host: &str) -> String {
     format!("<sip:{}@{}>", escaped(called), reference(host))
 }
 
+/// A peer itself, without a user: for questions outside calls. `host` as for [`request_uri`].
+pub fn peer_uri(host: &str, port: Option<u16>, transport: Transport) -> String {
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    format!("sip:{}{port};transport={}", reference(host), transport.uri_token())
+}
+
 /// The Request-URI towards a target. `called` is not escaped; `host` is a name or an address, with or without brackets.
 pub fn request_uri(called: &str, host: &str, port: Option<u16>, transport: Transport) -> String {
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();

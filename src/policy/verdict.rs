@@ -95,6 +95,15 @@ reasons! {
     TargetUnreachable,     "failover.unreachable",          Peer,     503, "the target could not be reached";
     TargetCertificate,     "failover.certificate",          Peer,     503, "the target's certificate did not verify";
     TargetUnavailable,     "failover.unavailable",          Peer,     503, "the target answered 503";
+    LivenessUp,            "liveness.up",                   None,     0,   "the address answers";
+    LivenessUnknown,       "liveness.unknown",              None,     0,   "the address is watched from now on and has not answered yet";
+    LivenessRecovering,    "liveness.recovering",           None,     0,   "the address answers again, and is up when it has done so twice";
+    LivenessDamped,        "liveness.damped",               Peer,     0,   "the address went up and down so often that it must answer longer before it is up";
+    LivenessTimeout,       "liveness.timeout",              Peer,     0,   "no answer to OPTIONS in time (Exchange events 1088 and 1400)";
+    LivenessUnreachable,   "liveness.unreachable",          Peer,     0,   "OPTIONS could not be sent: the connection was refused or lost, or there is no way there (Exchange events 1088 and 1400)";
+    LivenessStatus,        "liveness.status",               Peer,     0,   "OPTIONS was answered with 408 or a 5xx that shows no life";
+    LivenessDraining,      "liveness.draining",             Peer,     0,   "OPTIONS was answered with 503: the peer takes no new calls";
+    LivenessUnwatched,     "liveness.unwatched",            None,     0,   "the address is watched no more: it left the peer table, or its peer has no probe now";
     RedirectUntrusted,     "redirection.untrusted",         Peer,     502, "a redirect led to a host that is no trusted UM server of the pool";
     RedirectDowngrade,     "redirection.downgrade",         Peer,     502, "a redirect led to a weaker transport";
     RedirectLoop,          "redirection.loop",              Peer,     502, "a redirect led to a target already tried";

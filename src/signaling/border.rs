@@ -15,6 +15,7 @@ use crate::signaling::b2bua::call::{ClientOwner, Leg};
 use crate::signaling::event::{Action, LocateId, Route};
 use crate::signaling::fact::{CallId, Fact, What};
 use crate::signaling::identifiers::Mint;
+use crate::signaling::liveness::{Watch, WatchId};
 use crate::signaling::load::LoadCount;
 use crate::signaling::session::offer_answer::Supply;
 use crate::signaling::session::session_timer::SessionExpiry;
@@ -55,6 +56,10 @@ pub enum Timer {
     Drain,
     /// The ladder of a call that is over takes no more messages.
     Forget(CallId),
+    /// The border has just begun: peers are to be watched.
+    Follow,
+    /// A watched address is to be asked, or has not answered.
+    Watch(WatchId),
 }
 
 pub struct Border {
@@ -75,6 +80,7 @@ pub struct Border {
     pub streams: HashMap<StreamId, (CallId, [Addresses; 2])>,
     pub closed_flows: ClosedFlows,
     pub load: LoadCount,
+    pub watch: Watch,
     pub draining: bool,
     /// Call-IDs of calls that are over, until `Timer::Forget`.
     past: HashMap<CallId, Vec<String>>,
@@ -128,6 +134,7 @@ impl Border {
             streams: HashMap::new(),
             closed_flows: ClosedFlows::default(),
             load: LoadCount::default(),
+            watch: Watch::default(),
             draining: false,
             past: HashMap::new(),
             ports: HashMap::new(),
@@ -210,9 +217,14 @@ impl Border {
     }
 
     pub fn new_locate(&mut self, call: CallId) -> LocateId {
+        let id = self.new_locate_id();
+        self.locates.insert(id, call);
+        id
+    }
+
+    pub fn new_locate_id(&mut self) -> LocateId {
         let id = LocateId(self.next_locate);
         self.next_locate += 1;
-        self.locates.insert(id, call);
         id
     }
 

@@ -17,6 +17,7 @@ use crate::signaling::b2bua::{modify, progress, refresh, reinvite, release, setu
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::event::{Action, Command, Event, LocateError, LocateId, Target, TransportError};
 use crate::signaling::fact::{CallId, What};
+use crate::signaling::liveness;
 use crate::signaling::settings::Settings;
 use crate::signaling::transaction::{ClientKey, Incoming, Output, ServerKey};
 use crate::signaling::transport;
@@ -49,12 +50,19 @@ pub struct Holdings {
     pub streams: usize,
     /// Pairs lent out.
     pub ports: usize,
+    /// Addresses asked for signs of life.
+    pub watched: usize,
 }
 
 impl Core {
     /// `seed`: 32 bytes of randomness; from it come all names and keys the core invents.
     pub fn new(settings: Arc<Settings>, set: Arc<PolicySet>, table: Arc<PeerTable>, seed: [u8; 32]) -> Core {
-        Core { border: Border::new(settings, set, table, seed), calls: HashMap::new(), limits: Limits::default(), drained: false }
+        let watches = table.peers().any(|peer| peer.probe.is_some());
+        let mut border = Border::new(settings, set, table, seed);
+        if watches {
+            border.timers.set(Timer::Follow, Time::ZERO);
+        }
+        Core { border, calls: HashMap::new(), limits: Limits::default(), drained: false }
     }
 
     /// Takes one event. Afterwards `poll` until it is empty, then wait for `deadline`.
@@ -68,6 +76,7 @@ impl Core {
             Event::Peers(table) => {
                 self.border.fact(now, None, What::PeersChanged { number: table.number });
                 self.border.table = table;
+                liveness::follow(&mut self.border, now);
             }
             Event::Policies(set, settings) => {
                 self.border.fact(now, None, What::PoliciesChanged { number: set.number });
@@ -107,9 +116,10 @@ impl Core {
             client_transactions,
             server_transactions,
             timers: border.timers.len(),
-            locates: border.locates.len(),
+            locates: border.locates.len() + border.watch.locates(),
             streams: border.streams.len(),
             ports: border.ports_in_use(),
+            watched: border.watch.len(),
         }
     }
 
@@ -246,6 +256,7 @@ impl Core {
                 self.with_call(now, call, |border, call| modify::relayed_answered(border, now, call, reply, message));
             }
             ClientOwner::Bye { call } if message.status().is_some_and(|status| status >= 200) => self.with_call(now, call, |_, call| release::bye_done(call)),
+            ClientOwner::Probe { watch, .. } => liveness::answered(&mut self.border, now, watch, key, message),
             ClientOwner::Bye { .. } | ClientOwner::Prack { .. } | ClientOwner::Forgotten => {}
         }
     }
@@ -291,11 +302,15 @@ impl Core {
             ClientOwner::Update { call, side, reply } => self.with_call(now, call, |border, call| update::failed(border, now, call, side, reply)),
             ClientOwner::Relayed { call, reply, .. } => self.with_call(now, call, |border, call| modify::relayed_failed(border, now, call, reply)),
             ClientOwner::Bye { call } => self.with_call(now, call, |_, call| release::bye_done(call)),
+            ClientOwner::Probe { watch, .. } => liveness::failed(&mut self.border, now, watch, key, error),
             ClientOwner::Prack { .. } | ClientOwner::Forgotten => {}
         }
     }
 
     fn located(&mut self, now: Time, id: LocateId, targets: Result<Vec<Target>, LocateError>) {
+        if liveness::located(&mut self.border, now, id, &targets) {
+            return;
+        }
         if let Some(call) = self.border.locates.remove(&id) {
             self.with_call(now, call, |border, call| setup::located(border, now, call, id, targets));
         }
@@ -332,6 +347,8 @@ impl Core {
             Timer::Hunt(call) => self.with_call(now, call, |border, call| progress::rang_too_long(border, now, call)),
             Timer::Hold(call) => self.with_call(now, call, |border, call| release::by_border(border, now, call, Reason::HeldTooLong)),
             Timer::Forget(call) => self.border.forget(call),
+            Timer::Follow => liveness::follow(&mut self.border, now),
+            Timer::Watch(id) => liveness::due(&mut self.border, now, id),
         }
     }
 
@@ -385,11 +402,12 @@ impl Core {
     fn was_asked(&self, peer: &Peer, message: &Message) -> bool {
         let owner = self.border.transactions.awaiting(message).and_then(|key| self.border.clients.get(&key));
         let asked = match owner {
-            Some(ClientOwner::Invite(invite)) => Some(&invite.peer),
-            Some(owner) => owner.leg().and_then(|(call, side)| self.calls.get(&call)?.peer(side)),
+            Some(ClientOwner::Invite(invite)) => Some(&invite.peer.name),
+            Some(ClientOwner::Probe { peer, .. }) => Some(peer),
+            Some(owner) => owner.leg().and_then(|(call, side)| self.calls.get(&call)?.peer(side)).map(|peer| &peer.name),
             None => None,
         };
-        asked.is_none_or(|asked| asked.name == peer.name)
+        asked.is_none_or(|asked| *asked == peer.name)
     }
 
     /// Lends a call to a chapter and puts it back, or files its record when it is over.

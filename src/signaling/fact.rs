@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use crate::media::control::{Report, Side};
 use crate::policy::ban::Ban;
 use crate::policy::flow::{Flow, TlsIdentity};
+use crate::policy::liveness::Liveness;
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::crypto::Suite;
@@ -99,6 +100,20 @@ pub enum What {
     PeerNameOdd {
         name: Arc<str>,
         oddity: NameOddity,
+    },
+    /// How it stands with a watched address is another than before. `Unwatched`: it is watched no more (Exchange's events 1088 and 1400 where it is down).
+    PeerLiveness {
+        peer: Arc<str>,
+        address: SocketAddr,
+        state: Liveness,
+        why: Reason,
+    },
+    /// A watched address was asked: the status it answered with, or why it did not, and how long that took.
+    Probed {
+        peer: Arc<str>,
+        address: SocketAddr,
+        answer: Result<u16, Reason>,
+        took: Duration,
     },
     /// Several enabled peers live at one place (Exchange's event 1175). Over TLS their certificates may tell them apart; else each is a stranger.
     PeersShareAddress {

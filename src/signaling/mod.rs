@@ -7,6 +7,7 @@ pub mod dialog;
 pub mod event;
 pub mod fact;
 pub mod identifiers;
+pub mod liveness;
 pub mod load;
 pub mod locating;
 pub mod peer_name;

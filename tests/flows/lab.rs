@@ -116,6 +116,8 @@ pub struct Scene {
     pub router_by_name: bool,
     /// Media ports of ours.
     pub ports: (u16, u16),
+    /// The routers and the trunk are asked for signs of life at this interval.
+    pub probe: Option<Duration>,
 }
 
 impl Default for Scene {
@@ -129,6 +131,7 @@ impl Default for Scene {
             outcalls: true,
             router_by_name: false,
             ports: (20_000, 20_999),
+            probe: None,
         }
     }
 }
@@ -164,6 +167,7 @@ fn peer(scene: &Scene, party: Party, kind: PeerKind) -> Arc<Peer> {
         tls_names: vec![format!("{}.test", party.name()).into()],
         diversion_trusted: true,
         identity_trusted: true,
+        probe: scene.probe.filter(|_| kind != PeerKind::UmServer),
         ..Peer::new(party.name(), kind, scene.transport, scene.mode)
     })
 }
@@ -381,6 +385,12 @@ impl Lab {
         let sent = self.next_to(party);
         assert_eq!(sent.message.method(), Some(&method), "to {party:?}:\n{}\n{}", sent.text(), self.ladder());
         sent
+    }
+
+    /// The first request of this method to `party`, whatever else went there before.
+    pub fn request_to_skipping(&mut self, party: Party, method: Method) -> Sent {
+        let index = self.sent.iter().position(|sent| sent.to == party && sent.message.method() == Some(&method));
+        index.and_then(|index| self.sent.remove(index)).unwrap_or_else(|| panic!("no {method:?} was sent to {party:?}\n{}", self.ladder()))
     }
 
     pub fn response_to(&mut self, party: Party, status: u16) -> Sent {

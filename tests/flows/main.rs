@@ -8,6 +8,7 @@ mod failover;
 mod forking;
 mod lab;
 mod last;
+mod liveness;
 mod lossy;
 mod modify;
 mod outcalls;

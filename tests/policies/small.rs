@@ -1,13 +1,17 @@
-//! `access_control.rs`, `admission.rs`, `dial_plan.rs`: the questions with a few facts each.
+//! `access_control.rs`, `admission.rs`, `dial_plan.rs`, `routing.rs` with `liveness.rs`: the questions with a few facts each.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use portcullis::policy::admission::{Load, admission};
-use portcullis::policy::settings::{AdmissionLimits, DialPlan, PeerKind, PeerStatus, UriType};
-use portcullis::policy::{access_control, dial_plan};
+use portcullis::policy::liveness::{Board, Doubt, Liveness};
+use portcullis::policy::settings::{AdmissionLimits, DialPlan, PeerKind, PeerStatus, UmPool, UriType};
+use portcullis::policy::verdict::Reason;
+use portcullis::policy::{access_control, dial_plan, routing};
 use portcullis::sip::Method;
+use portcullis::time::Time;
 
-use super::{Failures, cases, code, peer, set};
+use super::{Failures, cases, code, peer, set, table};
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -76,5 +80,52 @@ fn dial_plan_cases() {
         let plan = DialPlan { uri_type: case.uri_type, ..DialPlan::clone(&Arc::clone(&set().dial_plans[0])) };
         let (decision, becomes) = dial_plan::called(&plan, &case.called);
         failures.expect(&format!("{:?} {}", case.uri_type, case.called), (decision.refused.is_some(), becomes), (case.becomes.is_none(), case.becomes));
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoutingCase {
+    name: String,
+    /// Of each address of a peer.
+    states: HashMap<String, Vec<String>>,
+    targets: Vec<String>,
+    /// What the decision says of the targets' liveness; absent: nothing.
+    compared: Option<String>,
+}
+
+fn liveness(word: &str) -> Liveness {
+    let (since, why) = (Time::ZERO, Reason::LivenessTimeout);
+    match word {
+        "up" => Liveness::Up { since },
+        "down" => Liveness::Down { since, why },
+        "draining" => Liveness::Draining { since, until: since },
+        "unknown" => Liveness::Probing(Doubt::NotKnown { failures: 2 }),
+        "doubted" => Liveness::Probing(Doubt::Doubted { since, failures: 2, why }),
+        "recovering" => Liveness::Probing(Doubt::Recovering { since, answers: 1, damped: None }),
+        other => panic!("no such state: {other}"),
+    }
+}
+
+/// The same for the routers of a pool and the gateways of a plan.
+#[test]
+fn routing_cases() {
+    let names = || ["router", "mbx1", "mbx2", "elsewhere"].map(Into::into).to_vec();
+    let plan = &set().dial_plans[0];
+    let pool = Arc::new(UmPool { routers: names(), ..UmPool::clone(&plan.um_pool) });
+    let plan = DialPlan { um_pool: pool, gateways: names(), ..DialPlan::clone(plan) };
+    let mut failures = Failures::default();
+    for case in cases::<RoutingCase>("routing.toml") {
+        let mut board = Board::default();
+        for (peer, states) in &case.states {
+            for (index, state) in states.iter().enumerate() {
+                board.set(&peer.as_str().into(), ([10, 0, 0, index as u8], 5061).into(), liveness(state));
+            }
+        }
+        for (decision, targets) in [routing::towards_um(&table(), &board, &plan), routing::towards_gateways(&table(), &board, &plan)] {
+            let compared = decision.compared.iter().find(|(name, _)| *name == "liveness").map(|(_, value)| value.to_string());
+            let targets: Vec<String> = targets.iter().map(|peer| peer.name.to_string()).collect();
+            failures.expect(&case.name, (targets, compared), (case.targets.clone(), case.compared.clone()));
+        }
     }
 }

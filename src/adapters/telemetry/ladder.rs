@@ -149,6 +149,8 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         | What::Stranger { .. }
         | What::PeerName { .. }
         | What::PeerNameOdd { .. }
+        | What::PeerLiveness { .. }
+        | What::Probed { .. }
         | What::PeersShareAddress { .. }
         | What::Firewall(_)
         | What::PeersChanged { .. }

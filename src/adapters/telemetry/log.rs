@@ -4,6 +4,7 @@
 //! lines that others can cause at will (strangers, malformed messages, refusals) are limited per minute; what is left out is summed up.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
@@ -15,7 +16,8 @@ use super::redact::clean;
 use super::summary::Summary;
 use crate::media::control::Side;
 use crate::policy::ban::Cause;
-use crate::policy::verdict::{Decision, Fault};
+use crate::policy::liveness::{Doubt, Liveness};
+use crate::policy::verdict::{Decision, Fault, Reason};
 use crate::signaling::fact::{CallRecord, CertificateEnding, CertificateKind, Fact, FirewallEvent, NameOddity, NameState, What};
 use crate::time::Time;
 
@@ -141,6 +143,8 @@ impl Log {
                 }
             },
             What::PeerNameOdd { name, oddity } => oddly_named(name, oddity),
+            What::PeerLiveness { peer, address, state, why } => liveness(peer, *address, *state, *why),
+            What::Probed { peer, address, answer, took } => debug!(%peer, %address, ?answer, took_ms = took.as_millis() as u64, "peer asked"),
             What::PeersShareAddress { place, transport, peers, told_apart: true } => {
                 info!(%place, %transport, peers = %peers.join(" "), "peers share an address; their certificates tell them apart");
             }
@@ -265,6 +269,29 @@ fn certificate_ending(ending: &CertificateEnding) {
 
 fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Exchange's numbers for a gateway that does not answer OPTIONS: 1088 by its older documentation, 1400 by the newer.
+const UNANSWERED: &str = "1088 1400";
+
+fn liveness(peer: &str, address: SocketAddr, state: Liveness, why: Reason) {
+    let (to, meaning) = (state.word(), why.meaning());
+    match state {
+        Liveness::Down { .. } => warn!(%peer, %address, state = to, reason = %why, meaning, event = UNANSWERED, "peer is down: calls go there only if nothing \
+             else is left; see that it runs, knows this border, and that nothing on the way drops SIP"),
+        Liveness::Draining { .. } => warn!(%peer, %address, state = to, reason = %why, meaning, "peer drains: calls go there only if nothing else is left"),
+        Liveness::Probing(Doubt::Recovering { damped: Some(_), .. }) => {
+            warn!(%peer, %address, state = to, reason = %why, meaning, "peer answers again, but came and went too often: it is held back until it is steady");
+        }
+        Liveness::Probing(Doubt::Recovering { damped: None, .. }) => info!(%peer, %address, state = to, reason = %why, "peer answers again"),
+        Liveness::Probing(Doubt::Doubted { .. }) => {
+            info!(%peer, %address, state = to, reason = %why, meaning, "peer missed an answer: it is asked again soon, calls still go there");
+        }
+        Liveness::Up { .. } => info!(%peer, %address, state = to, "peer is up"),
+        Liveness::Probing(Doubt::NotKnown { .. }) | Liveness::Disabled | Liveness::Unwatched => {
+            debug!(%peer, %address, state = to, reason = %why, meaning, "peer's liveness");
+        }
+    }
 }
 
 fn side(side: Side) -> &'static str {

@@ -6,9 +6,10 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::summary::Summary;
+use super::watched::Watched;
 use crate::media::control::SideReport;
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Fault, Reason};
@@ -47,6 +48,7 @@ pub struct Metrics {
     media_refused: IntCounterVec,
     peer_names: IntGaugeVec,
     name_oddities: IntCounterVec,
+    watched: Arc<Mutex<Watched>>,
     peer_table: IntGauge,
     policy_set: IntGauge,
     certificates: IntGauge,
@@ -90,6 +92,11 @@ impl Metrics {
                 "Odd answers of DNS about peers' names, once for as long as they last",
                 &["kind"],
             ),
+            watched: Arc::new(Mutex::new(Watched::new(
+                gauges(r, "portcullis_peer_up", "Addresses of a watched peer that take calls in their order; 0: none", &["peer"]),
+                gauges(r, "portcullis_peer_addresses", "Addresses of a watched peer, by their state", &["peer", "state"]),
+                seconds(r, "portcullis_peer_answer_seconds", "How long a watched peer's last answer to OPTIONS took", &["peer"]),
+            ))),
             peer_table: gauge(r, "portcullis_peer_table_number", "Number of the peer table in force"),
             policy_set: gauge(r, "portcullis_policy_set_number", "Number of the policy set in force"),
             certificates: gauge(r, "portcullis_certificates_generation", "Number of the load of certificates in force, 1 at start"),
@@ -152,6 +159,15 @@ impl Metrics {
                 }
             }
             What::PeerName { name, state } => self.peer_name(name, state),
+            What::PeerLiveness { peer, address, state, .. } => {
+                let label = self.name(peer);
+                self.watched.lock().unwrap_or_else(PoisonError::into_inner).changed(&label, peer, *address, *state);
+            }
+            What::Probed { peer, answer: Ok(_), took, .. } => {
+                let label = self.name(peer);
+                self.watched.lock().unwrap_or_else(PoisonError::into_inner).answered(&label, *took);
+            }
+            What::Probed { answer: Err(_), .. } => {}
             What::PeersChanged { number } => self.peer_table.set(i64::try_from(*number).unwrap_or(i64::MAX)),
             What::PoliciesChanged { number } => self.policy_set.set(i64::try_from(*number).unwrap_or(i64::MAX)),
             What::CertificatesChanged { generation } => self.certificates.set(i64::try_from(*generation).unwrap_or(i64::MAX)),
@@ -366,6 +382,12 @@ fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGa
     let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect("a metric of this file");
     registered(registry, gauges.clone());
     gauges
+}
+
+fn seconds(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+    let seconds = GaugeVec::new(Opts::new(name, help), labels).expect("a metric of this file");
+    registered(registry, seconds.clone());
+    seconds
 }
 
 fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {

@@ -12,6 +12,7 @@ pub mod records;
 mod redact;
 mod summary;
 mod wall;
+mod watched;
 
 use std::io;
 use std::path::PathBuf;
@@ -82,6 +83,7 @@ fn is_vital(what: &What) -> bool {
         What::Received { .. } | What::Sent { .. } | What::Stranger { .. } | What::Malformed { .. } | What::Standalone { .. } | What::Decided(_) => false,
         // Strangers make automation ban as often as they like.
         What::Firewall(FirewallEvent::Banned(_)) => false,
+        What::Probed { .. } => false,
         What::CallBegan { .. }
         | What::CallProgressed { .. }
         | What::CallAnswered
@@ -91,6 +93,7 @@ fn is_vital(what: &What) -> bool {
         | What::CallEnded(_)
         | What::PeerName { .. }
         | What::PeerNameOdd { .. }
+        | What::PeerLiveness { .. }
         | What::PeersShareAddress { .. }
         | What::Firewall(_)
         | What::PeersChanged { .. }

@@ -51,6 +51,7 @@ pub fn peers(written: &[written::Peer], listeners: &[Listener], findings: &Findi
             diversion_trusted: entry.diversion.unwrap_or(false),
             mutual: mutual(entry, findings),
             identity_trusted: entry.identity.unwrap_or(kind.value.is_um()),
+            probe: entry.probe.as_ref().map(|probe| probe.value),
         };
         warn(&peer, entry, findings);
         places.push(entry.at);
@@ -177,6 +178,10 @@ fn warn(peer: &Peer, entry: &written::Peer, findings: &Findings) {
     if peer.latch == LatchPolicy::Nat && peer.mode != SecurityMode::Secured {
         let what = format!("peer \"{}\": latch = \"nat\" without SRTP lets the first packet from anywhere take the stream", peer.name);
         findings.warning(place(entry.latch.as_ref(), entry.at), what, "write latch = \"signalled-address\" unless the peer is behind a NAT");
+    }
+    if let Some(probe) = entry.probe.as_ref().filter(|_| peer.hosts.iter().all(|host| matches!(host, PeerHost::Network(_)))) {
+        let what = format!("peer \"{}\" has probe, but no address to ask: a network says from where it may come, not where it is", peer.name);
+        findings.warning(probe.at, what, "add its addresses or host names to hosts, or remove probe");
     }
     if let Some(network) = entry.hosts.iter().find(|host| matches!(&host.value, PeerHost::Network(net) if net.prefix_len() == 0)) {
         findings.warning(network.at, format!("peer \"{}\" lives everywhere: nobody is a stranger", peer.name), "write the networks that are meant");

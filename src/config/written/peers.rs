@@ -1,6 +1,7 @@
 //! `peers.toml`: who may talk to the border, where they live, how they prove who they are.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -25,6 +26,9 @@ const LATCHES: [(&str, LatchPolicy); 3] = [("signalled-address", LatchPolicy::Si
 const SUITES: [(&str, Suite); 2] =
     [(Suite::AesCm128HmacSha1_80.name(), Suite::AesCm128HmacSha1_80), (Suite::AesCm128HmacSha1_32.name(), Suite::AesCm128HmacSha1_32)];
 
+/// Between questions for signs of life: no burden, and soon enough to be of use.
+const PROBE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));
+
 pub struct Peer {
     pub at: At,
     pub name: Option<Written<String>>,
@@ -43,6 +47,7 @@ pub struct Peer {
     pub diversion: Option<bool>,
     pub identity: Option<bool>,
     pub mutual: Option<Written<bool>>,
+    pub probe: Option<Written<Duration>>,
     pub status: PeerStatus,
 }
 
@@ -72,6 +77,7 @@ fn read_peer(table: Table<'_, '_>) -> Peer {
         diversion: table.flag("diversion").map(|flag| flag.value),
         identity: table.flag("identity").map(|flag| flag.value),
         mutual: table.flag("mutual"),
+        probe: table.duration("probe", PROBE.0, PROBE.1),
         status: table.choice("status", &STATUSES).map(|status| status.value).unwrap_or_default(),
     };
     table.finish();

@@ -20,6 +20,7 @@ use crate::signaling::b2bua::record::Draft;
 use crate::signaling::dialog::Dialog;
 use crate::signaling::event::{LocateId, Route};
 use crate::signaling::fact::CallId;
+use crate::signaling::liveness::WatchId;
 use crate::signaling::session::answer::UnacknowledgedAnswer;
 use crate::signaling::session::offer_answer::SessionMedia;
 use crate::signaling::session::reliability::{ReliableClient, ReliableServer};
@@ -184,6 +185,13 @@ pub struct Candidate {
     pub address: Option<SocketAddr>,
 }
 
+impl Candidate {
+    /// For decisions: the address, or the name while that is not known.
+    pub fn place(&self) -> String {
+        self.address.map_or_else(|| self.host.clone(), |address| address.to_string())
+    }
+}
+
 // One in each call, and for most of its setup the large one: a box would only add an allocation.
 #[allow(clippy::large_enum_variant)]
 pub enum Attempt {
@@ -227,6 +235,11 @@ pub enum ClientOwner {
     Bye {
         call: CallId,
     },
+    /// OPTIONS of ours to a watched address.
+    Probe {
+        watch: WatchId,
+        peer: Arc<str>,
+    },
     /// Its answer changes nothing.
     Forgotten,
 }
@@ -247,7 +260,7 @@ impl ClientOwner {
     pub fn leg(&self) -> Option<(CallId, Side)> {
         match self {
             ClientOwner::Reinvite { call, side, .. } | ClientOwner::Update { call, side, .. } | ClientOwner::Relayed { call, side, .. } => Some((*call, *side)),
-            ClientOwner::Invite(_) | ClientOwner::Prack { .. } | ClientOwner::Bye { .. } | ClientOwner::Forgotten => None,
+            ClientOwner::Invite(_) | ClientOwner::Prack { .. } | ClientOwner::Bye { .. } | ClientOwner::Probe { .. } | ClientOwner::Forgotten => None,
         }
     }
 }

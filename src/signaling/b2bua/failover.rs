@@ -11,6 +11,7 @@ use crate::signaling::b2bua::{lifetime, record, setup, standalone};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::event::{Action, LocateQuery, TransportError};
 use crate::signaling::fact::What;
+use crate::signaling::liveness;
 use crate::signaling::session::offer_answer::Terms;
 use crate::signaling::settings::Listener;
 use crate::signaling::transport;
@@ -22,13 +23,35 @@ pub fn next(border: &mut Border, now: Time, call: &mut Call) {
     loop {
         let Some(hunt) = call.hunt() else { return };
         hunt.forks.clear();
-        let Some(candidate) = hunt.queue.pop_front() else { return setup::given_up(border, now, call) };
+        let Some(candidate) = likeliest(border, now, call) else { return setup::given_up(border, now, call) };
         let Some(address) = candidate.address else { return locate(border, now, call, candidate) };
         match invite(border, now, call, &candidate, address) {
             Ok(()) => return,
             Err(reason) => note_failure(border, now, call, &candidate, reason.status().unwrap_or(503), reason, None),
         }
     }
+}
+
+/// The first of those left that is known to be no worse than any other.
+fn likeliest(border: &mut Border, now: Time, call: &mut Call) -> Option<Candidate> {
+    let id = call.id;
+    let queue = &mut call.hunt()?.queue;
+    let state = |candidate: &Candidate| match candidate.address {
+        Some(address) => border.watch.board.at(&candidate.peer.name, address),
+        None => border.watch.board.of(&candidate.peer.name),
+    };
+    let (index, best) = queue.iter().map(state).enumerate().min_by_key(|(_, state)| state.rank())?;
+    let passed_over: Vec<String> = queue.iter().take(index).map(|candidate| format!("{} {}", candidate.place(), state(candidate))).collect();
+    let candidate = queue.remove(index)?;
+    let decision = if !best.is_usable() {
+        Decision::passed("liveness", "nothing better is left").comparing("target", format!("{} {best}", candidate.place()))
+    } else if !passed_over.is_empty() {
+        Decision::passed("liveness", "others are tried first").comparing("put off", passed_over.join(", "))
+    } else {
+        return Some(candidate);
+    };
+    border.decided(now, id, decision);
+    Some(candidate)
 }
 
 /// The present target is given up for `reason`; `status` is what the caller gets should no other do better.
@@ -47,6 +70,9 @@ fn given_up(border: &mut Border, now: Time, call: &mut Call, status: u16, reason
     let Some(hunt) = call.hunt() else { return };
     if let Attempt::Inviting { candidate, .. } = std::mem::replace(&mut hunt.attempt, Attempt::Idle) {
         note_failure(border, now, call, &candidate, status, reason, error);
+        if let Some(address) = candidate.address {
+            liveness::suspected(border, now, &candidate.peer.name, address);
+        }
     }
     next(border, now, call);
 }

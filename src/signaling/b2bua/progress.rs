@@ -13,6 +13,7 @@ use crate::signaling::border::{Border, Timer};
 use crate::signaling::dialog::Dialog;
 use crate::signaling::event::{LocateError, TransportError};
 use crate::signaling::fact::{ReleasedBy, What};
+use crate::signaling::liveness;
 use crate::signaling::session::reliability::{ReliableClient, ReliableProvisional};
 use crate::signaling::transaction::ClientKey;
 use crate::signaling::transport;
@@ -31,6 +32,7 @@ pub fn invite_answered(border: &mut Border, now: Time, call: &mut Call, key: Cli
     }
     border.timers.cancel(Timer::NoResponse(call.id));
     call.record.seen_on(Side::B, flow);
+    note_life(border, now, call, status);
     match status {
         ..=100 => {}
         101..=199 => ringing(border, now, call, status, flow, message),
@@ -39,6 +41,16 @@ pub fn invite_answered(border: &mut Border, now: Time, call: &mut Call, key: Cli
         400..=499 if status == 422 => retry_interval(border, now, call, message),
         503 | 408 => failover::failed(border, now, call, status, if status == 503 { Reason::TargetUnavailable } else { Reason::TargetTimeout }),
         _ => refused(border, now, call, status),
+    }
+}
+
+/// A final answer that is no sign of trouble says of the address what an answer to OPTIONS would.
+fn note_life(border: &mut Border, now: Time, call: &mut Call, status: u16) {
+    if status >= 200
+        && liveness::shows_life(status)
+        && let Some(Attempt::Inviting { candidate: Candidate { peer, address: Some(address), .. }, .. }) = call.hunt().map(|hunt| &hunt.attempt)
+    {
+        liveness::alive(border, now, &peer.name, *address);
     }
 }
 

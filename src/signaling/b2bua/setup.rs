@@ -40,7 +40,8 @@ pub fn begin(border: &mut Border, now: Time, id: CallId, peer: &Arc<Peer>, reque
     };
     let load = border.load.seen_by(now, &peer.name, border.draining);
     let (set, table) = (border.set.clone(), border.table.clone());
-    let question = Question { set: &set, table: &table, load, flow: &request.flow, peer, invite: &request.message, offer: offer.as_ref() };
+    let liveness = &border.watch.board;
+    let question = Question { set: &set, table: &table, liveness, load, flow: &request.flow, peer, invite: &request.message, offer: offer.as_ref() };
     let screening = screen(question);
     border.fact(now, Some(id), What::Decided(screening.trail));
     let admitted = match screening.outcome {

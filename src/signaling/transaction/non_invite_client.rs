@@ -80,10 +80,10 @@ impl NonInviteClient {
         }
     }
 
-    /// The core has given up on it: no more retransmissions.
+    /// The core has given up on it: an answer that still comes is nobody's.
     pub fn abandon(&mut self) {
-        if let NonInviteClient::Trying { e, .. } | NonInviteClient::Proceeding { e, .. } = self {
-            *e = None;
+        if let NonInviteClient::Trying { .. } | NonInviteClient::Proceeding { .. } = self {
+            *self = NonInviteClient::Terminated;
         }
     }
 
@@ -246,9 +246,13 @@ mod tests {
     }
 
     #[test]
-    fn abandoned_it_is_quiet_until_timer_f() {
-        let mut machine = trying();
+    fn abandoned_it_is_over_and_still_absorbs_what_was_answered() {
+        for mut machine in [trying(), proceeding()] {
+            machine.abandon();
+            assert_eq!(machine, NonInviteClient::Terminated);
+        }
+        let mut machine = completed();
         machine.abandon();
-        assert_eq!(machine.deadline(), Some(ms(32_000)));
+        assert_eq!(machine, NonInviteClient::Completed { k: ms(5_100) });
     }
 }

@@ -93,7 +93,7 @@ impl Transactions {
     }
 
     /// The core gives up waiting (timer C, failover): no more retransmissions, and nothing more is reported but a late 2xx to an INVITE (to be
-    /// acknowledged, then ended by BYE) and `ClientEnded`. An INVITE is cancelled as by `cancel`.
+    /// acknowledged, then ended by BYE) and `ClientEnded`. An INVITE is cancelled as by `cancel`; any other request is over at once.
     pub fn abandon(&mut self, now: Time, key: ClientKey) {
         let Some(client) = self.clients.get_mut(key.0) else { return };
         client.report = Report::LateSuccess;
