@@ -15,7 +15,7 @@ use crate::adapters::control::Control;
 use crate::adapters::dns::{Locator, PeerResolver};
 use crate::adapters::driver::{self, Input};
 use crate::adapters::media::MediaPlane;
-use crate::adapters::net::{NetEvent, Network};
+use crate::adapters::net::{NetEvent, Network, Parting};
 use crate::adapters::nft::Firewall;
 use crate::adapters::telemetry::{Anchor, Metrics, Sink, Telemetry};
 use crate::adapters::tls::{self, CredentialStore};
@@ -144,6 +144,10 @@ impl From<NetEvent> for Input {
             NetEvent::FlowClosed { flow } => Input::Event(Event::FlowClosed { flow }),
             NetEvent::TransportFailed { id, error } => Input::Event(Event::TransportFailed { id, error }),
             NetEvent::Stranger { transport, remote, decision } => Input::Fact(What::Stranger { transport, remote, decision }),
+            NetEvent::Untrusted { party: Parting { flow, peer, outbound, age }, decision } => {
+                Input::Fact(What::ConnectionUntrusted { flow, peer, outbound, age, decision })
+            }
+            NetEvent::Parted { party: Parting { flow, peer, outbound, age } } => Input::Fact(What::ConnectionParted { flow, peer, outbound, age }),
         }
     }
 }
@@ -164,7 +168,8 @@ impl Border {
         let rotation = Rotation::start(clock, certificates, listeners, settings.certificates.clone(), commands.clone());
 
         let resolver = resolver(&settings, &commands)?;
-        let table = Arc::new(ArcSwap::new(resolver.tables().borrow().clone()));
+        let mut tables = resolver.tables();
+        let table = Arc::new(ArcSwap::new(tables.borrow_and_update().clone()));
 
         let (traffic, traffic_in) = mpsc::channel(TRAFFIC);
         let handshakes = Arc::new(Handshakes(rotation.store().clone()));
@@ -175,7 +180,9 @@ impl Border {
         let firewall = firewall(&settings, clock, table.load_full(), &commands);
         network.guarded_by(Arc::new(Doors(firewall.clone())));
         let (core_table_in, core_table) = watch::channel(0);
-        follow_tables(&resolver, firewall.clone(), table.clone(), commands.clone(), core_table);
+        rotation.attach(&network);
+        let held = rotation.clone();
+        follow_tables(tables, firewall.clone(), table.clone(), commands.clone(), core_table, move || held.recheck());
         let media = Arc::new(media_plane(&settings, &clock, &commands)?);
         let locator = Arc::new(Locator::new(settings.dns.clone()).map_err(|error| failed("name resolution", &error))?);
 

@@ -155,6 +155,8 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         | What::Firewall(_)
         | What::PeersChanged { .. }
         | What::PoliciesChanged { .. }
+        | What::ConnectionUntrusted { .. }
+        | What::ConnectionParted { .. }
         | What::CertificatesChanged { .. }
         | What::CertificatesRefused { .. }
         | What::CertificateEnding(_)

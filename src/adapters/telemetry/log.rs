@@ -110,6 +110,13 @@ impl Log {
                     info!(from = %remote, %transport, reason = reason(decision), rule = %clean(&decision.rule), compared = %compared(decision), "stranger");
                 }
             }
+            What::ConnectionUntrusted { flow, peer, outbound, age, decision } => {
+                warn!(%peer, remote = %flow.remote, transport = %flow.transport, outbound, age_s = age.as_secs(), reason = reason(decision),
+                    compared = %compared(decision), "connection no longer trusted: it takes nothing new, and is closed when what is under way has ended");
+            }
+            What::ConnectionParted { flow, peer, outbound, age } => {
+                info!(%peer, remote = %flow.remote, transport = %flow.transport, outbound, age_s = age.as_secs(), "connection no longer trusted closed");
+            }
             What::Malformed { flow, peer, reason, detail } => {
                 if self.malformed.admits() {
                     warn!(call, %peer, from = %flow.remote, transport = %flow.transport, %reason, detail, "malformed message");

@@ -98,6 +98,8 @@ fn is_vital(what: &What) -> bool {
         | What::Firewall(_)
         | What::PeersChanged { .. }
         | What::PoliciesChanged { .. }
+        | What::ConnectionUntrusted { .. }
+        | What::ConnectionParted { .. }
         | What::CertificatesChanged { .. }
         | What::CertificatesRefused { .. }
         | What::CertificateEnding(_)
