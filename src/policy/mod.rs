@@ -1,6 +1,7 @@
 //! Part II, the border: decisions only. Facts in, a verdict out, with the rule that decided and the values compared.
 
 pub mod access_control;
+pub mod address_scope;
 pub mod admission;
 pub mod ban;
 pub mod capability;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::media::control::LatchPolicy;
+use crate::policy::address_scope::AddressScope;
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
 
@@ -82,6 +83,8 @@ pub struct Peer {
     pub kind: PeerKind,
     pub status: PeerStatus,
     pub hosts: Vec<PeerHost>,
+    /// What DNS may say of its host names.
+    pub addresses: AddressScope,
     pub transport: Transport,
     /// Where we send to. Where absent, RFC 3263 finds it (SRV) or the transport's default holds.
     pub port: Option<u16>,
@@ -112,6 +115,7 @@ impl Peer {
             kind,
             status: PeerStatus::Enabled,
             hosts: Vec::new(),
+            addresses: AddressScope::of_kind(kind),
             transport,
             port: None,
             mode,

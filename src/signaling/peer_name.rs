@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::policy::address_scope::AddressScope;
+
 /// How it stands with a peer's host name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameState {
@@ -19,6 +21,8 @@ pub enum NameState {
 pub enum NameError {
     /// The servers say that the name, or what is asked of it, does not exist.
     Absent,
+    /// The peer's scope refuses every address of the answer.
+    OutOfScope,
     /// CNAME records lead in a circle, or too far.
     Loop,
     /// The answer did not fit a datagram, and TCP does not answer.
@@ -39,11 +43,22 @@ pub enum NameError {
     Unreachable,
 }
 
+impl NameOddity {
+    /// Whether one who was told of `other` learns nothing from this.
+    pub fn is_known_from(&self, other: &NameOddity) -> bool {
+        match (self, other) {
+            (NameOddity::Refused { .. }, NameOddity::Refused { .. }) => self == other,
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
+}
+
 impl NameError {
     /// The stable word for it, in the log and in what `show` prints.
     pub const fn code(self) -> &'static str {
         match self {
             NameError::Absent => "absent",
+            NameError::OutOfScope => "out_of_scope",
             NameError::Loop => "loop",
             NameError::Truncated => "truncated",
             NameError::Refused => "refused",
@@ -60,6 +75,9 @@ impl NameError {
     pub const fn meaning(self) -> &'static str {
         match self {
             NameError::Absent => "the name does not exist, or has no addresses: check its spelling in peers.toml and its zone",
+            NameError::OutOfScope => {
+                "every address of the answer is outside what the peer's `addresses` lets DNS say: if it is meant, write addresses = \"private\" or name the address itself in hosts"
+            }
             NameError::Loop => "its CNAME records lead in a circle or too far: whoever runs its zone must mend them",
             NameError::Truncated => "the answer is too long for a datagram and the name server does not answer over TCP: open TCP port 53 to it",
             NameError::Refused => "the name server refuses the question: allow it there, or write another under [dns] servers",
@@ -88,6 +106,8 @@ pub enum NameOddity {
     TooMany { given: usize, kept: usize },
     /// The answer may not be kept at all (TTL 0): it is kept for `floor` nevertheless.
     ZeroTtl { floor: Duration },
+    /// Addresses that the peer's scope refuses, in order; the others hold.
+    Refused { scope: AddressScope, addresses: Vec<IpAddr> },
     /// Records of other names than were asked for, `given` of them, were passed over.
     Unasked { given: usize },
 }

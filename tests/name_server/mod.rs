@@ -21,6 +21,7 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseI
 use hickory_server::store::in_memory::InMemoryZoneHandler;
 use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneHandler, ZoneType};
 use portcullis::adapters::dns::{PeerResolver, Settings};
+use portcullis::policy::address_scope::AddressScope;
 use portcullis::policy::peer::PeerTable;
 use portcullis::policy::settings::{AdmissionLimits, Peer, PeerHost, PeerKind, PolicySet, SecurityMode};
 use portcullis::signaling::fact::{NameState, What};
@@ -137,7 +138,8 @@ pub fn peer(name: &str, host: &str, port: Option<u16>, transport: Transport) -> 
         Ok(address) => PeerHost::Address(address),
         Err(_) => PeerHost::Name(format!("{host}.example.test").into()),
     };
-    Arc::new(Peer { hosts: vec![host], port, ..Peer::new(name, PeerKind::Trunk, transport, SecurityMode::Unsecured) })
+    // The tests' addresses are those for documentation.
+    Arc::new(Peer { hosts: vec![host], port, addresses: AddressScope::Any, ..Peer::new(name, PeerKind::Trunk, transport, SecurityMode::Unsecured) })
 }
 
 pub fn set(peers: Vec<Arc<Peer>>) -> Arc<PolicySet> {

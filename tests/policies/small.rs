@@ -1,8 +1,9 @@
-//! `access_control.rs`, `admission.rs`, `dial_plan.rs`, `routing.rs` with `liveness.rs`: the questions with a few facts each.
+//! `access_control.rs`, `address_scope.rs`, `admission.rs`, `dial_plan.rs`, `routing.rs` with `liveness.rs`: the questions with a few facts each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use portcullis::policy::address_scope::{self, AddressKind, AddressScope};
 use portcullis::policy::admission::{Load, admission};
 use portcullis::policy::liveness::{Board, Doubt, Liveness};
 use portcullis::policy::settings::{AdmissionLimits, DialPlan, PeerKind, PeerStatus, UmPool, UriType};
@@ -39,6 +40,30 @@ fn access_control_cases() {
             }
         }
     }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScopeCase {
+    kind: AddressKind,
+    lets_in: Vec<AddressScope>,
+    addresses: Vec<std::net::IpAddr>,
+}
+
+#[test]
+fn address_scope_cases() {
+    let mut failures = Failures::default();
+    for case in cases::<ScopeCase>("address_scope.toml") {
+        for address in case.addresses {
+            let admitting: Vec<AddressScope> =
+                [AddressScope::Public, AddressScope::Private, AddressScope::Any].into_iter().filter(|scope| scope.admits(address)).collect();
+            failures.expect(&address.to_string(), (address_scope::kind(address), admitting), (case.kind, case.lets_in.clone()));
+        }
+    }
+    let kinds = [PeerKind::Trunk, PeerKind::Gateway, PeerKind::Pbx, PeerKind::UmRouter, PeerKind::UmServer];
+    let outside: Vec<PeerKind> = kinds.into_iter().filter(|kind| AddressScope::of_kind(*kind) == AddressScope::Public).collect();
+    assert_eq!(outside, [PeerKind::Trunk]);
+    assert!(!kinds.iter().any(|kind| AddressScope::of_kind(*kind) == AddressScope::Any), "anything goes only where somebody wrote it");
 }
 
 #[derive(serde::Deserialize)]

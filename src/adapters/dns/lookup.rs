@@ -38,11 +38,12 @@ struct Found {
     /// Records given and kept, where that is fewer.
     too_many: Option<(usize, usize)>,
     unasked: usize,
+    from_hosts_file: bool,
 }
 
 impl Found {
     fn new(answer: Answer, ttl: Option<Duration>) -> Found {
-        Found { answer, ttl, error: None, too_many: None, unasked: 0 }
+        Found { answer, ttl, error: None, too_many: None, unasked: 0, from_hosts_file: false }
     }
 
     fn failed(error: NameError) -> Found {
@@ -63,6 +64,8 @@ pub(super) struct Outcome {
     pub error: Option<NameError>,
     pub too_many: Option<(usize, usize)>,
     pub unasked: usize,
+    /// The hosts file knows the name itself that was to be located, not only one that DNS led to.
+    pub from_hosts_file: bool,
 }
 
 pub(super) struct Lookup {
@@ -95,7 +98,7 @@ impl Lookup {
     async fn ask(&self, question: &Question) -> Found {
         let Some(name) = query_name(&question.name) else { return Found::new(Answer::None, None) };
         if let Some(answer) = self.hosts.as_ref().and_then(|file| file.answer(&name, question.kind)) {
-            return Found::new(answer, Some(HOSTS_TTL));
+            return Found { from_hosts_file: true, ..Found::new(answer, Some(HOSTS_TTL)) };
         }
         if self.is_absent(question) {
             return Found::new(Answer::None, None);
@@ -169,8 +172,8 @@ impl Lookup {
 
 /// Runs the machine to its end, by `deadline` at the latest: what is not answered then has failed.
 pub(super) async fn locate(lookup: &Arc<Lookup>, query: LocateQuery, seed: u64, deadline: Instant) -> Outcome {
+    let mut notes = Notes { host: Arc::clone(&query.host), ..Notes::default() };
     let mut machine = Locating::new(query, seed);
-    let mut notes = Notes::default();
     loop {
         let questions = match machine.step() {
             Step::Done(located) => return notes.outcome(lookup, located),
@@ -202,6 +205,8 @@ pub(super) async fn locate(lookup: &Arc<Lookup>, query: LocateQuery, seed: u64, 
 /// Gathered while the machine runs.
 #[derive(Default)]
 struct Notes {
+    /// What is to be located.
+    host: Arc<str>,
     ttl: Option<Duration>,
     /// Of the records that led to the hosts.
     way: Option<Duration>,
@@ -210,6 +215,7 @@ struct Notes {
     error: Option<NameError>,
     too_many: Option<(usize, usize)>,
     unasked: usize,
+    from_hosts_file: bool,
 }
 
 impl Notes {
@@ -218,6 +224,7 @@ impl Notes {
         self.error = [self.error, found.error].into_iter().flatten().min();
         self.too_many = self.too_many.max(found.too_many);
         self.unasked += found.unasked;
+        self.from_hosts_file |= found.from_hosts_file && question.name.eq_ignore_ascii_case(&self.host);
         match &found.answer {
             Answer::None => self.absent.extend(found.ttl.map(|ttl| (question.clone(), ttl))),
             Answer::Failed => {}
@@ -236,13 +243,14 @@ impl Notes {
         }
     }
 
-    fn outcome(self, lookup: &Lookup, located: Located) -> Outcome {
+    fn outcome(mut self, lookup: &Lookup, located: Located) -> Outcome {
         let absent = self.absent.iter().map(|(_, ttl)| *ttl).min();
         // Only beside what does exist: the word that all of it is gone is asked for twice.
         if located.targets.is_ok() {
-            lookup.remember_absent(self.absent);
+            lookup.remember_absent(std::mem::take(&mut self.absent));
         }
-        Outcome { located, ttl: self.ttl, absent, ttls: self.ttls, error: self.error, too_many: self.too_many, unasked: self.unasked }
+        let Notes { ttl, ttls, error, too_many, unasked, from_hosts_file, .. } = self;
+        Outcome { located, ttl, absent, ttls, error, too_many, unasked, from_hosts_file }
     }
 }
 

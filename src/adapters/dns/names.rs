@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::freshness::Freshness;
 use super::status::NameStatus;
+use crate::policy::address_scope::AddressScope;
 use crate::policy::settings::{Peer, PeerHost, PolicySet};
 use crate::signaling::fact::NameOddity;
 use crate::sip::Transport;
@@ -17,11 +18,13 @@ pub(super) struct Key {
     pub name: Arc<str>,
     /// The service whose SRV records are looked for; `None`: the peer has a port, so only addresses are.
     pub service: Option<Transport>,
+    /// What DNS may say.
+    pub scope: AddressScope,
 }
 
 impl Key {
     pub fn of(peer: &Peer, name: &Arc<str>) -> Key {
-        Key { name: Arc::clone(name), service: if peer.port.is_some() { None } else { Some(peer.transport) } }
+        Key { name: Arc::clone(name), service: if peer.port.is_some() { None } else { Some(peer.transport) }, scope: peer.addresses }
     }
 }
 
@@ -131,7 +134,7 @@ impl Names {
     /// By name.
     pub fn statuses(&self, now: Time) -> Vec<NameStatus> {
         let mut all: Vec<NameStatus> = self.entries.values().map(|entry| entry.status(now)).collect();
-        all.sort_by(|a, b| (&a.name, a.service).cmp(&(&b.name, b.service)));
+        all.sort_by(|a, b| (&a.name, a.service, a.scope).cmp(&(&b.name, b.service, b.scope)));
         all
     }
 }

@@ -19,6 +19,7 @@ use super::freshness::{Address, Answered, Change};
 use super::lookup::{self, Lookup, Outcome};
 use super::names::{Entry, Key, Names};
 use super::status::NameStatus;
+use crate::policy::address_scope::AddressScope;
 use crate::policy::peer::{PeerTable, Shared};
 use crate::policy::settings::PolicySet;
 use crate::signaling::event::{LocateError, LocateQuery};
@@ -202,11 +203,11 @@ impl Rounds {
         let now = self.now();
         // A task that died took its number with it; it cannot: it has nothing to panic on.
         let Ok((number, outcome)) = done else { return false };
-        let odd = oddities(&outcome, &self.settings);
-        let answered = answered(outcome);
         let settings = &self.settings;
         let took = locked(&self.names).change(number, |entry| {
-            let news: Vec<NameOddity> = odd.iter().filter(|one| !entry.oddities.contains(one)).cloned().collect();
+            let mut odd = oddities(&outcome, settings);
+            let answered = answered(outcome, entry.key.scope, &mut odd);
+            let news: Vec<NameOddity> = odd.iter().filter(|one| !entry.oddities.iter().any(|told| one.is_known_from(told))).cloned().collect();
             entry.oddities = odd;
             (Arc::clone(&entry.key.name), news, entry.freshness.answered(now, answered, settings))
         });
@@ -294,16 +295,29 @@ async fn ask(key: Key, failing: bool, places: Places, lookup: Arc<Lookup>, limit
     located.await
 }
 
-fn answered(outcome: Outcome) -> Answered {
+/// What the scope refuses is dropped and told; the hosts file is the operator's own word, and not judged.
+fn answered(outcome: Outcome, scope: AddressScope, odd: &mut Vec<NameOddity>) -> Answered {
     let error = outcome.error.unwrap_or(NameError::Timeout);
+    let scope = if outcome.from_hosts_file { AddressScope::Any } else { scope };
     match outcome.located.targets {
         Ok(targets) => {
             let mut addresses: Vec<Address> = Vec::with_capacity(targets.len());
+            let mut refused: Vec<IpAddr> = Vec::new();
             for target in targets {
                 let ip: IpAddr = target.address.ip();
-                if !addresses.iter().any(|known| known.ip == ip) {
+                if !scope.admits(ip) {
+                    refused.push(ip);
+                } else if !addresses.iter().any(|known| known.ip == ip) {
                     addresses.push(Address { ip, ttl: outcome.ttls.get(&ip).copied() });
                 }
+            }
+            if !refused.is_empty() {
+                refused.sort_unstable();
+                refused.dedup();
+                odd.push(NameOddity::Refused { scope, addresses: refused });
+            }
+            if addresses.is_empty() {
+                return Answered::Failed(NameError::OutOfScope);
             }
             if outcome.located.complete { Answered::Whole { addresses, ttl: outcome.ttl } } else { Answered::Half { addresses, error } }
         }

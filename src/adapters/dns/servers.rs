@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
@@ -24,6 +24,8 @@ use crate::signaling::fact::NameError;
 const SILENCES: u32 = 3;
 /// For how long.
 const ASIDE: Duration = Duration::from_secs(30);
+/// So long a server that is silent is looked at for a datagram that says "truncated".
+const SIGHT: Duration = Duration::from_millis(300);
 /// Answers kept of servers whose answers are kept at all.
 const CACHE: u64 = 4096;
 /// Questions at the same time on one TCP connection.
@@ -51,6 +53,8 @@ pub(super) struct Servers {
 
 struct Server {
     resolver: TokioResolver,
+    /// The same without TCP.
+    datagrams: TokioResolver,
     silences: AtomicU32,
     /// Asked last until then. Unit: ms since `began`.
     aside_until: AtomicU64,
@@ -82,10 +86,13 @@ impl Servers {
         }
         let (domain, search, servers) = config.into_parts();
         let server = |one: NameServerConfig| {
-            let mut builder = TokioResolver::builder_with_config(ResolverConfig::from_name_servers(vec![one]), TokioRuntimeProvider::default());
-            *builder.options_mut() = options.clone();
-            let resolver = builder.build().map_err(io::Error::other)?;
-            Ok(Server { resolver, silences: AtomicU32::new(0), aside_until: AtomicU64::new(0) })
+            let mut by_datagrams = one.clone();
+            by_datagrams.connections.retain(|connection| matches!(connection.protocol, ProtocolConfig::Udp));
+            let resolver = resolver_of(one, options.clone())?;
+            let mut brief = options.clone();
+            (brief.cache_size, brief.timeout) = (0, SIGHT);
+            let datagrams = resolver_of(by_datagrams, brief)?;
+            Ok(Server { resolver, datagrams, silences: AtomicU32::new(0), aside_until: AtomicU64::new(0) })
         };
         let all = servers.into_iter().map(server).collect::<io::Result<Vec<Server>>>()?;
         Ok(Servers { all, domains: domain.into_iter().chain(search).collect(), began: Instant::now() })
@@ -119,7 +126,20 @@ impl Servers {
                 }
             }
         }
-        Err(error)
+        match error {
+            NameError::Timeout | NameError::Unreachable if self.is_truncated(name, kind).await => Err(NameError::Truncated),
+            _ => Err(error),
+        }
+    }
+
+    /// Whether a datagram would do to say that it does not suffice: then it is TCP that is missing, and not the server.
+    async fn is_truncated(&self, name: &Name, kind: RecordType) -> bool {
+        for server in &self.all {
+            if matches!(server.datagrams.lookup(name.clone(), kind).await, Err(NetError::Truncated)) {
+                return true;
+            }
+        }
+        false
     }
 
     fn in_order(&self) -> Vec<&Server> {
@@ -141,6 +161,12 @@ impl Servers {
     fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+fn resolver_of(server: NameServerConfig, options: ResolverOpts) -> io::Result<TokioResolver> {
+    let mut builder = TokioResolver::builder_with_config(ResolverConfig::from_name_servers(vec![server]), TokioRuntimeProvider::default());
+    *builder.options_mut() = options;
+    builder.build().map_err(io::Error::other)
 }
 
 fn written(settings: &Settings) -> ResolverConfig {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::names::Entry;
+use crate::policy::address_scope::AddressScope;
 use crate::sip::Transport;
 use crate::time::Time;
 
@@ -13,6 +14,8 @@ pub struct NameStatus {
     pub name: Arc<str>,
     /// The service (`udp`, `tcp`, `tls`) whose SRV records lead to the hosts; null where the peer has a port and only addresses are asked for.
     pub service: Option<&'static str>,
+    /// What DNS may say of it.
+    pub scope: AddressScope,
     /// The peers that have it, in the set's order.
     pub peers: Vec<Arc<str>>,
     pub state: NameStateWord,
@@ -51,6 +54,7 @@ impl Entry {
         NameStatus {
             name: Arc::clone(&self.key.name),
             service: self.key.service.map(Transport::uri_token),
+            scope: self.key.scope,
             peers: self.peers.clone(),
             state: name.word(),
             since_seconds: now.since(name.since()).as_secs(),

@@ -15,6 +15,7 @@ use super::flood::Flood;
 use super::redact::clean;
 use super::summary::Summary;
 use crate::media::control::Side;
+use crate::policy::address_scope;
 use crate::policy::ban::Cause;
 use crate::policy::liveness::{Doubt, Liveness};
 use crate::policy::verdict::{Decision, Fault, Reason};
@@ -232,6 +233,11 @@ fn oddly_named(name: &str, oddity: &NameOddity) {
         }
         NameOddity::ZeroTtl { floor } => {
             warn!(name, floor_s = floor.as_secs(), "peer name has TTL 0: it is asked for again after [dns] floor; give its records a TTL");
+        }
+        NameOddity::Refused { scope, addresses } => {
+            let refused: Vec<String> = addresses.iter().map(|address| format!("{address} ({})", address_scope::kind(*address).word())).collect();
+            warn!(name, scope = scope.word(), refused = %refused.join(", "), "DNS gives peer name addresses that its scope refuses: they are not trusted; \
+                 if they are meant, widen `addresses` of the peer, else look at who runs its zone");
         }
         NameOddity::Unasked { given } => {
             warn!(name, given, "answer for peer name held records of other names, which are not used: look at the name server");

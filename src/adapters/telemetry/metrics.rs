@@ -334,6 +334,7 @@ fn odd(oddity: &NameOddity) -> &'static str {
     match oddity {
         NameOddity::TooMany { .. } => "too_many",
         NameOddity::ZeroTtl { .. } => "zero_ttl",
+        NameOddity::Refused { .. } => "refused",
         NameOddity::Unasked { .. } => "unasked",
     }
 }

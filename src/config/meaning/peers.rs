@@ -8,6 +8,7 @@ use super::{place, unknown};
 use crate::config::finding::{At, Findings};
 use crate::config::written::{self, is_host_name};
 use crate::media::control::LatchPolicy;
+use crate::policy::address_scope::AddressScope;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::mode_name;
 use crate::policy::settings::{Peer, PeerHost, PolicySet, SecurityMode, domain_of};
@@ -41,6 +42,7 @@ pub fn peers(written: &[written::Peer], listeners: &[Listener], findings: &Findi
             kind: kind.value,
             status: entry.status,
             hosts: entry.hosts.iter().map(|host| host.value.clone()).collect(),
+            addresses: entry.addresses.as_ref().map_or(AddressScope::of_kind(kind.value), |scope| scope.value),
             transport: transport.value,
             port: entry.port,
             mode: entry.mode.as_ref().map_or(SecurityMode::Secured, |mode| mode.value),
@@ -175,6 +177,14 @@ fn suites(entry: &written::Peer) -> Vec<Suite> {
 }
 
 fn warn(peer: &Peer, entry: &written::Peer, findings: &Findings) {
+    if let (AddressScope::Any, Some(scope)) = (peer.addresses, &entry.addresses) {
+        let what = format!("peer \"{}\": addresses = \"any\" lets DNS make this machine itself, or any other, that peer", peer.name);
+        findings.warning(scope.at, what, "outside laboratories write \"public\" or \"private\"");
+    }
+    if let Some(scope) = entry.addresses.as_ref().filter(|_| !peer.hosts.iter().any(|host| matches!(host, PeerHost::Name(_)))) {
+        let what = format!("peer \"{}\" has no host name, so nothing of it is asked of DNS: addresses is without effect", peer.name);
+        findings.warning(scope.at, what, "remove it");
+    }
     if peer.latch == LatchPolicy::Nat && peer.mode != SecurityMode::Secured {
         let what = format!("peer \"{}\": latch = \"nat\" without SRTP lets the first packet from anywhere take the stream", peer.name);
         findings.warning(place(entry.latch.as_ref(), entry.at), what, "write latch = \"signalled-address\" unless the peer is behind a NAT");

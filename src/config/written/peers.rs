@@ -9,6 +9,7 @@ use super::border::TRANSPORTS;
 use crate::config::finding::{At, Written};
 use crate::config::table::Table;
 use crate::media::control::LatchPolicy;
+use crate::policy::address_scope::AddressScope;
 use crate::policy::settings::{PeerHost, PeerKind, PeerStatus, SecurityMode};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
@@ -20,6 +21,9 @@ pub const MODES: [(&str, SecurityMode); 3] =
     [("secured", SecurityMode::Secured), ("sip-secured", SecurityMode::SipSecured), ("unsecured", SecurityMode::Unsecured)];
 
 const STATUSES: [(&str, PeerStatus); 3] = [("enabled", PeerStatus::Enabled), ("no-new-calls", PeerStatus::NoNewCalls), ("disabled", PeerStatus::Disabled)];
+
+const SCOPES: [(&str, AddressScope); 3] =
+    [(AddressScope::Public.word(), AddressScope::Public), (AddressScope::Private.word(), AddressScope::Private), (AddressScope::Any.word(), AddressScope::Any)];
 
 const LATCHES: [(&str, LatchPolicy); 3] = [("signalled-address", LatchPolicy::SignalledAddress), ("strict", LatchPolicy::Strict), ("nat", LatchPolicy::Nat)];
 
@@ -34,6 +38,7 @@ pub struct Peer {
     pub name: Option<Written<String>>,
     pub kind: Option<Written<PeerKind>>,
     pub hosts: Vec<Written<HostWritten>>,
+    pub addresses: Option<Written<AddressScope>>,
     pub transport: Option<Written<Transport>>,
     pub port: Option<u16>,
     pub mode: Option<Written<SecurityMode>>,
@@ -64,6 +69,7 @@ fn read_peer(table: Table<'_, '_>) -> Peer {
         name: table.required_text("name", "\"carrier\""),
         kind: table.required_choice("kind", &KINDS),
         hosts: hosts.into_iter().filter_map(|host| read_host(&table, host)).collect(),
+        addresses: table.choice("addresses", &SCOPES),
         transport: table.required_choice("transport", &TRANSPORTS),
         port: table.integer("port", 1..=65_535).map(|port| port.value as u16),
         mode: table.choice("mode", &MODES),
