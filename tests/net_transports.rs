@@ -333,7 +333,7 @@ async fn a_handshake_that_never_comes_is_given_up() {
     let remote = server.local_addr().unwrap();
     border.send(1, to(Tls, remote, "um", "um"), &request(1));
     border.send(2, to(Tls, remote, "um", "um"), &request(2));
-    assert_eq!(border.failures(2).await, [(1, TransportError::TimedOut), (2, TransportError::TimedOut)]);
+    assert_eq!(border.refusals(2).await, [(1, Reason::TlsTimeout), (2, Reason::TlsTimeout)]);
     // Without a name to verify, or a CA to verify by, there is no connection.
     border.send(3, Route::Connect(connect(Tls, remote, "um", &[])), &request(3));
     border.send(4, Route::Connect(connect(Tls, remote, "nobody", &["um"])), &request(4));
@@ -406,6 +406,19 @@ async fn connections_are_bounded_for_each_source_and_in_all() {
     again.write_all(b"\r\n\r\n").await.unwrap();
     again.read_exact(&mut [0; 2]).await.unwrap();
     assert_eq!(border.network.counts().connections_refused, 1);
+}
+
+#[tokio::test]
+async fn a_peer_taken_from_the_table_is_cut_off() {
+    let mut border = tcp_border(Limits::default()).await;
+    let mut stream = TcpStream::connect(border.address(0)).await.unwrap();
+    stream.write_all(&request(1)).await.unwrap();
+    border.received().await;
+    border.table.store(Arc::new(table(2, &[])));
+    stream.write_all(&request(2)).await.unwrap();
+    assert!(ended(&mut stream).await);
+    assert!(matches!(border.event().await, NetEvent::Stranger { .. }));
+    assert!(matches!(border.event().await, NetEvent::FlowClosed { .. }));
 }
 
 #[tokio::test]

@@ -479,7 +479,8 @@ fn every_problem_of_every_file_is_named_at_once() {
     ];
     let settings = tls::Settings {
         listeners: listeners.iter().enumerate().map(certificate).collect(),
-        peers: peers.iter().map(|(name, ca)| tls::PeerCertificates { peer: (*name).into(), ca: vec![ca.clone()], own: None }).collect(),
+        peers: peers.iter().map(|(name, ca)| tls::PeerCertificates::new(name, vec![ca.clone()])).collect(),
+        ..tls::Settings::default()
     };
     let problems: Vec<String> = Credentials::load(&settings).unwrap_err().iter().map(ToString::to_string).collect();
     let expected = [

@@ -15,11 +15,11 @@ use crate::adapters::control::Control;
 use crate::adapters::dns::{Locator, PeerResolver};
 use crate::adapters::driver::{self, Input};
 use crate::adapters::media::MediaPlane;
-use crate::adapters::net::{NetEvent, Network, Parting};
+use crate::adapters::net::{NetEvent, Network};
 use crate::adapters::nft::Firewall;
 use crate::adapters::telemetry::{Anchor, Metrics, Sink, Telemetry};
 use crate::adapters::tls::{self, CredentialStore};
-use crate::app::desk::{Desk, Order, Watched};
+use crate::app::desk::{Desk, Order};
 use crate::app::firewall::{Doors, follow_tables};
 use crate::app::handshakes::Handshakes;
 use crate::app::rotation::{self, Rotation};
@@ -89,7 +89,7 @@ impl View for State {
     fn metrics(&self) -> String {
         let (network, media) = (self.network.upgrade(), self.media.upgrade());
         let (counts, counters) = (network.map(|network| network.counts()), media.map(|media| media.counters()));
-        self.metrics.exposition() + &vitals::exposition(counts.as_ref(), counters.as_ref(), self.credentials.current().lifetimes())
+        self.metrics.exposition() + &vitals::exposition(counts.as_ref(), counters.as_ref(), &self.credentials.current().lifetimes())
     }
 
     fn ready(&self) -> Result<(), &'static str> {
@@ -106,7 +106,6 @@ struct Rim {
     media: Arc<MediaPlane>,
     locator: Arc<Locator>,
     sink: Sink,
-    watched: Watched,
     commands: mpsc::UnboundedSender<Input>,
     drained: watch::Sender<bool>,
     /// Number of the peer table the core goes by.
@@ -119,7 +118,6 @@ impl driver::Rim for Rim {
             Action::Transmit { id, route, bytes } => self.network.transmit(id, route, bytes),
             Action::Media(command) => self.media.command(command),
             Action::Fact(fact) => {
-                self.watched.note(&fact);
                 match fact.what {
                     What::Drained => drop(self.drained.send_replace(true)),
                     What::PeersChanged { number } => drop(self.core_table.send_replace(number)),
@@ -145,11 +143,8 @@ impl From<NetEvent> for Input {
             NetEvent::Received { flow, bytes } => Input::Event(Event::Received { flow, bytes }),
             NetEvent::FlowClosed { flow } => Input::Event(Event::FlowClosed { flow }),
             NetEvent::TransportFailed { id, error } => Input::Event(Event::TransportFailed { id, error }),
+            NetEvent::TlsRefused { peer, remote, refusal } => Input::Fact(What::TlsRefused { peer, remote, refusal }),
             NetEvent::Stranger { transport, remote, decision } => Input::Fact(What::Stranger { transport, remote, decision }),
-            NetEvent::Untrusted { party: Parting { flow, peer, outbound, age }, decision } => {
-                Input::Fact(What::ConnectionUntrusted { flow, peer, outbound, age, decision })
-            }
-            NetEvent::Parted { party: Parting { flow, peer, outbound, age } } => Input::Fact(What::ConnectionParted { flow, peer, outbound, age }),
         }
     }
 }
@@ -170,8 +165,7 @@ impl Border {
         let rotation = Rotation::start(clock, certificates, listeners, settings.certificates.clone(), commands.clone());
 
         let resolver = resolver(&settings, &commands)?;
-        let mut tables = resolver.tables();
-        let table = Arc::new(ArcSwap::new(tables.borrow_and_update().clone()));
+        let table = Arc::new(ArcSwap::new(resolver.tables().borrow().clone()));
 
         let (traffic, traffic_in) = mpsc::channel(TRAFFIC);
         let handshakes = Arc::new(Handshakes(rotation.store().clone()));
@@ -182,9 +176,7 @@ impl Border {
         let firewall = firewall(&settings, clock, table.load_full(), &commands);
         network.guarded_by(Arc::new(Doors(firewall.clone())));
         let (core_table_in, core_table) = watch::channel(0);
-        rotation.attach(&network);
-        let held = rotation.clone();
-        follow_tables(tables, firewall.clone(), table.clone(), commands.clone(), core_table, move || held.recheck());
+        follow_tables(&resolver, firewall.clone(), table.clone(), commands.clone(), core_table);
         let media = Arc::new(media_plane(&settings, &clock, &commands)?);
         let locator = Arc::new(Locator::new(settings.dns.clone()).map_err(|error| failed("name resolution", &error))?);
 
@@ -194,17 +186,8 @@ impl Border {
         getrandom::fill(&mut seed).map_err(|error| StartError(vec![format!("the system gives no randomness: {error}")]))?;
         let core = Core::new(Arc::new(signaling), settings.policy.clone(), table.load_full(), seed);
         let (drained_in, drained) = watch::channel(false);
-        let watched = Watched::default();
-        let rim = Rim {
-            network: network.clone(),
-            media: media.clone(),
-            locator,
-            sink,
-            watched: watched.clone(),
-            commands: commands.clone(),
-            drained: drained_in,
-            core_table: core_table_in,
-        };
+        let rim =
+            Rim { network: network.clone(), media: media.clone(), locator, sink, commands: commands.clone(), drained: drained_in, core_table: core_table_in };
         let (alive_in, alive) = watch::channel(());
         let driver = tokio::spawn(async move {
             driver::drive(core, clock, rim, traffic_in, commands_in).await;
@@ -222,8 +205,7 @@ impl Border {
         };
         let state = Arc::new(state);
         let admin = Admin::start(settings.admin.clone(), state.clone()).await.map_err(|error| failed("admin listener", &error))?;
-        let (send_orders, orders) = Desk::orders();
-        let desk = Desk { clock, resolver: resolver.clone(), rotation: rotation.clone(), watched, orders: send_orders };
+        let (desk, orders) = Desk::new(resolver.clone(), rotation.clone());
         let control = Control::start(&settings.control, Arc::new(desk)).map_err(|error| StartError(vec![error.to_string()]))?;
         let (media, orders) = (Some(media), Some(orders));
         Ok(Border {
@@ -522,9 +504,9 @@ mod tests {
             name: name.into(),
             own: tls::KeyPairFiles { certificate: file.into(), key: file.into() },
         };
-        let now = tls::Settings { listeners: vec![certificate(0, "outside", "outside-1"), certificate(1, "inside", "inside-1")], peers: Vec::new() };
+        let now = tls::Settings { listeners: vec![certificate(0, "outside", "outside-1"), certificate(1, "inside", "inside-1")], ..tls::Settings::default() };
         // One put in front, one renewed, one gone.
-        let written = tls::Settings { listeners: vec![certificate(0, "new", "new"), certificate(1, "outside", "outside-2")], peers: Vec::new() };
+        let written = tls::Settings { listeners: vec![certificate(0, "new", "new"), certificate(1, "outside", "outside-2")], ..tls::Settings::default() };
         let kept = certificates_of_running(&[listener(0, "outside"), listener(1, "inside")], &now, &written);
         assert_eq!(kept, [certificate(0, "outside", "outside-2"), certificate(1, "inside", "inside-1")]);
     }

@@ -37,7 +37,7 @@ pub fn check(arguments: &Check, out: &mut dyn Write) -> io::Result<u8> {
     }
     let found = find(folder);
     if arguments.json {
-        let object = json!({ "policy_set": folder, "problems": found.problems, "certificates": found.certificates, "warnings": found.warnings });
+        let object = json!({ "policy_set": folder, "problems": found.problems, "certificates": found.certificates, "remarks": found.remarks, "warnings": found.warnings });
         writeln!(out, "{object:#}")?;
     } else {
         print(folder, &found, out)?;
@@ -59,7 +59,9 @@ struct Found {
     /// Problems of certificate and key files, each as one line.
     certificates: Vec<String>,
     warnings: Vec<Warning>,
-    /// Certificate and key files that are not there.
+    /// What of certificate and CRL files is no problem, but worth knowing, each as one line.
+    remarks: Vec<String>,
+    /// Certificate, key and CRL files that are not there.
     absent: Vec<PathBuf>,
     settings: Option<Box<Settings>>,
 }
@@ -72,16 +74,18 @@ impl Found {
 
 fn find(folder: &Path) -> Found {
     match config::load(folder) {
-        Err(problems) => Found { problems: problems.0, certificates: Vec::new(), warnings: Vec::new(), absent: Vec::new(), settings: None },
+        Err(problems) => {
+            Found { problems: problems.0, certificates: Vec::new(), warnings: Vec::new(), remarks: Vec::new(), absent: Vec::new(), settings: None }
+        }
         Ok((settings, warnings)) => {
-            let (certificates, absent) = certificates(&settings.tls);
-            Found { problems: Vec::new(), certificates, warnings, absent, settings: Some(Box::new(settings)) }
+            let (certificates, remarks, absent) = certificates(&settings.tls);
+            Found { problems: Vec::new(), certificates, warnings, remarks, absent, settings: Some(Box::new(settings)) }
         }
     }
 }
 
-/// What is wrong with the files that are there, and which are not there.
-fn certificates(settings: &tls::Settings) -> (Vec<String>, Vec<PathBuf>) {
+/// What is wrong with the files that are there, what is worth knowing of them, and which are not there.
+fn certificates(settings: &tls::Settings) -> (Vec<String>, Vec<String>, Vec<PathBuf>) {
     let mut absent = Vec::new();
     let mut present = |files: &mut dyn Iterator<Item = &PathBuf>| {
         let missing: Vec<PathBuf> = files.filter(|file| !file.exists()).cloned().collect();
@@ -92,16 +96,18 @@ fn certificates(settings: &tls::Settings) -> (Vec<String>, Vec<PathBuf>) {
     let listeners = settings.listeners.iter().filter(|listener| present(&mut [&listener.own.certificate, &listener.own.key].into_iter())).cloned().collect();
     let files = |peer: &tls::PeerCertificates| -> Vec<PathBuf> {
         let own = peer.own.iter().flat_map(|own| [own.certificate.clone(), own.key.clone()]);
-        peer.ca.iter().cloned().chain(own).collect()
+        let lists = peer.crl.iter().filter_map(|source| if let tls::CrlSource::File(file) = source { Some(file.clone()) } else { None });
+        peer.ca.iter().cloned().chain(lists).chain(own).collect()
     };
     let peers = settings.peers.iter().filter(|peer| present(&mut files(peer).iter())).cloned().collect();
-    let problems = match tls::Credentials::load(&tls::Settings { listeners, peers }) {
-        Ok(_) => Vec::new(),
-        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    let lines = |of: &[tls::Problem]| of.iter().map(ToString::to_string).collect();
+    let (problems, remarks) = match tls::Credentials::load(&tls::Settings { listeners, peers, ..settings.clone() }) {
+        Ok(credentials) => (Vec::new(), lines(credentials.remarks())),
+        Err(problems) => (lines(&problems), Vec::new()),
     };
     absent.sort();
     absent.dedup();
-    (problems, absent)
+    (problems, remarks, absent)
 }
 
 fn print(folder: &Path, found: &Found, out: &mut dyn Write) -> io::Result<()> {
@@ -113,6 +119,9 @@ fn print(folder: &Path, found: &Found, out: &mut dyn Write) -> io::Result<()> {
     }
     for warning in &found.warnings {
         writeln!(out, "warning: {warning}")?;
+    }
+    for remark in &found.remarks {
+        writeln!(out, "warning: {remark}")?;
     }
     for file in &found.absent {
         writeln!(out, "warning: {}: not there; put it in place before run, or make throw-away ones with `portcullis certs init`", file.display())?;
@@ -129,7 +138,7 @@ fn print(folder: &Path, found: &Found, out: &mut dyn Write) -> io::Result<()> {
                 policy.um_pools.len(),
                 policy.dial_plans.len(),
                 policy.hunt_groups.len(),
-                found.warnings.len() + found.absent.len()
+                found.warnings.len() + found.remarks.len() + found.absent.len()
             )
         }
         _ => {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -74,6 +75,13 @@ pub struct TlsRefusal {
 impl TlsRefusal {
     pub fn new(reason: Reason, detail: impl Into<String>) -> TlsRefusal {
         TlsRefusal { reason, detail: detail.into(), compared: Vec::new() }
+    }
+
+    /// Not finished within the limit.
+    pub fn too_slow(limit: Duration) -> TlsRefusal {
+        let what =
+            format!("its handshake was not finished within {} s: see whether it speaks TLS there at all, and whether it is overloaded", limit.as_secs_f32());
+        TlsRefusal::new(Reason::TlsTimeout, what)
     }
 
     pub fn comparing(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> TlsRefusal {

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use crate::media::control::{Report, Side};
 use crate::policy::ban::Ban;
-use crate::policy::flow::{Flow, TlsIdentity};
+use crate::policy::flow::{Flow, TlsIdentity, TlsRefusal};
 use crate::policy::liveness::Liveness;
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Decision, Reason};
@@ -49,23 +49,6 @@ pub enum What {
         transport: Transport,
         remote: SocketAddr,
         decision: Decision,
-    },
-    /// The other end of an open connection is no longer trusted: nothing new is begun on it, and it is closed once what was under way has ended,
-    /// at the latest after a limit.
-    ConnectionUntrusted {
-        flow: Arc<Flow>,
-        peer: Arc<str>,
-        /// Made by us.
-        outbound: bool,
-        age: Duration,
-        decision: Decision,
-    },
-    /// … and has been closed.
-    ConnectionParted {
-        flow: Arc<Flow>,
-        peer: Arc<str>,
-        outbound: bool,
-        age: Duration,
     },
     /// From a trusted peer, but not SIP we can take. `detail` never holds message text.
     Malformed {
@@ -141,6 +124,17 @@ pub enum What {
     },
     /// What became of the firewall in front of the border, and of bans.
     Firewall(FirewallEvent),
+    /// A connection we made, or meant to make, failed in TLS. A sample where it happens often.
+    TlsRefused {
+        peer: Arc<str>,
+        remote: SocketAddr,
+        refusal: Arc<TlsRefusal>,
+    },
+    /// A source of CRLs was read or fetched again.
+    Crl {
+        source: Arc<str>,
+        state: CrlState,
+    },
     /// A new peer table is in force in the core.
     PeersChanged {
         number: u64,
@@ -230,6 +224,17 @@ pub struct CertificateEnding {
     pub threshold: u64,
     /// Left of it.
     pub left: Duration,
+}
+
+/// How it stands with a source of CRLs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CrlState {
+    /// New lists are in force.
+    Fresh { lists: String },
+    /// It could not be had, or was refused: what is held stays. `usable`: and has not ended.
+    Kept { error: String, held: String, usable: bool, again_in: Duration },
+    /// In force, but not kept for a restart.
+    NotCached { error: String },
 }
 
 /// One 3xx followed.

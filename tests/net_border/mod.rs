@@ -51,6 +51,8 @@ pub struct Border {
     pub events: mpsc::Receiver<NetEvent>,
     pub table: Arc<ArcSwap<PeerTable>>,
     pub credentials: Arc<CredentialStore>,
+    /// Peers and reasons of TLS that was refused on our way out.
+    pub told: Vec<(String, Reason)>,
 }
 
 impl Border {
@@ -71,7 +73,7 @@ impl Border {
         let table = Arc::new(ArcSwap::from_pointee(table(1, peers)));
         let (sender, events) = mpsc::channel(64);
         let network = Network::bind(settings, Arc::new(Handshakes(Arc::clone(&credentials))), Arc::clone(&table), sender).await.unwrap();
-        Border { network: Arc::new(network), events, table, credentials }
+        Border { network: Arc::new(network), events, table, credentials, told: Vec::new() }
     }
 
     pub fn address(&self, listener: u16) -> SocketAddr {
@@ -82,8 +84,14 @@ impl Border {
         self.network.transmit(TransmitId(id), route, Bytes::copy_from_slice(bytes));
     }
 
+    /// The next event; what is told of refused TLS besides is put aside.
     pub async fn event(&mut self) -> NetEvent {
-        tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("an event in time").expect("the network is open")
+        loop {
+            match tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("an event in time").expect("the network is open") {
+                NetEvent::TlsRefused { peer, refusal, .. } => self.told.push((peer.to_string(), refusal.reason)),
+                event => return event,
+            }
+        }
     }
 
     pub async fn received(&mut self) -> (Arc<Flow>, Bytes) {
@@ -154,6 +162,7 @@ pub fn put(folder: &Path, name: &str, issued: &Issued) -> KeyPairFiles {
 pub fn tls_settings(own: KeyPairFiles, peers: &[(&str, PathBuf)]) -> tls::Settings {
     tls::Settings {
         listeners: vec![ListenerCertificate { listener: ListenerId(0), name: "listener 0".into(), own }],
-        peers: peers.iter().map(|(peer, ca)| PeerCertificates { peer: (*peer).into(), ca: vec![ca.clone()], own: None }).collect(),
+        peers: peers.iter().map(|(peer, ca)| PeerCertificates::new(peer, vec![ca.clone()])).collect(),
+        ..tls::Settings::default()
     }
 }

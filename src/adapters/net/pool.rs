@@ -4,29 +4,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::connection::{Direction, carry, fault};
 use super::counts::count;
 use super::outbox::{Outbox, Outgoing, Refusal};
-use super::shared::{Life, Open, Place, Shared};
+use super::shared::{Life, Place, Shared};
 use super::sockets;
-use super::standing::Party;
-use super::under_way::{is_ending, is_request};
 use super::{NetEvent, Stream};
-use crate::policy::flow::{Flow, FlowId, Presented};
+use crate::policy::flow::{Flow, FlowId, TlsRefusal};
 use crate::signaling::event::{Connect, TransmitId, TransportError};
 use crate::sip::Transport;
 
 /// Sends on an open flow, else on a connection to `otherwise`.
 pub fn send_on_flow(shared: &Arc<Shared>, id: TransmitId, flow: FlowId, otherwise: Option<Connect>, bytes: Bytes) {
-    let outbox = {
-        let connections = shared.connections();
-        let open = connections.flows.get(&flow);
-        // Where the other end is no longer trusted, a new request finds no connection.
-        let closed = |open: &&Open| open.party.as_ref().is_some_and(|party| party.is_leaving()) && is_request(&bytes) && !is_ending(&bytes);
-        open.filter(|open| !closed(open)).map(|open| Arc::clone(&open.outbox))
-    };
+    let outbox = shared.connections().flows.get(&flow).cloned();
     let outgoing = Outgoing { id: Some(id), bytes };
     let refused = match outbox {
         Some(outbox) => outbox.push(outgoing),
@@ -42,12 +34,7 @@ pub fn send_on_flow(shared: &Arc<Shared>, id: TransmitId, flow: FlowId, otherwis
 /// Sends on the pooled connection, which is made if there is none.
 pub fn send(shared: &Arc<Shared>, id: TransmitId, to: Connect, bytes: Bytes) {
     let mut outgoing = Outgoing { id: Some(id), bytes };
-    let pooled = {
-        let connections = shared.connections();
-        // What ends things goes where they began, if no other connection has taken its place.
-        let leaving = || connections.leaving.get(&to).filter(|_| is_ending(&outgoing.bytes));
-        connections.pool.get(&to).or_else(leaving).map(|(_, outbox)| Arc::clone(outbox))
-    };
+    let pooled = shared.connections().pool.get(&to).map(|(_, outbox)| Arc::clone(outbox));
     if let Some(outbox) = pooled {
         outgoing = match outbox.push(outgoing) {
             Ok(()) => return,
@@ -65,7 +52,7 @@ pub fn send(shared: &Arc<Shared>, id: TransmitId, to: Connect, bytes: Bytes) {
         let mut connections = shared.connections();
         // Two threads may come here at once: the later connection takes the pool's place, the earlier one still carries what it was given.
         connections.pool.insert(to.clone(), (flow, Arc::clone(&outbox)));
-        connections.flows.insert(flow, Open { outbox: Arc::clone(&outbox), party: None });
+        connections.flows.insert(flow, Arc::clone(&outbox));
     }
     let task = run(Arc::clone(shared), to.clone(), flow, Arc::clone(&outbox), place);
     if !shared.spawn(task) {
@@ -74,25 +61,24 @@ pub fn send(shared: &Arc<Shared>, id: TransmitId, to: Connect, bytes: Bytes) {
 }
 
 async fn run(shared: Arc<Shared>, to: Connect, id: FlowId, outbox: Arc<Outbox>, place: Place) {
-    let epoch = shared.epoch();
     let established = tokio::select! {
-        established = timeout(shared.limits.connect, establish(&shared, &to, id)) => established.unwrap_or(Err(TransportError::TimedOut)),
+        established = establish(&shared, &to, id) => established,
         () = shared.reached(Life::Over) => Err(TransportError::Closed),
     };
     let error = match established {
-        Ok(Established { stream, flow, presented }) => {
+        Ok((stream, flow)) => {
             count(&shared.counters.connections_made);
-            let party = Arc::new(Party::new(Arc::new(flow), Arc::clone(&to.peer), Direction::Outbound, presented, Some(to.clone())));
-            shared.open(&outbox, &party, epoch);
-            carry(&shared, stream, &party, &outbox).await
+            carry(&shared, stream, &Arc::new(flow), &outbox, Direction::Outbound).await
         }
         Err(error) => {
             count(&shared.counters.connections_failed);
+            shared.tls_refused(&to, &error);
             drop(place);
             return end(&shared, &to, id, &outbox, error);
         }
     };
     drop(place);
+    shared.tls_refused(&to, &error);
     end(&shared, &to, id, &outbox, error);
     let _ = shared.events.send(NetEvent::FlowClosed { flow: id }).await;
 }
@@ -105,31 +91,24 @@ fn end(shared: &Shared, to: &Connect, flow: FlowId, outbox: &Outbox, error: Tran
         if connections.pool.get(to).is_some_and(|(pooled, _)| *pooled == flow) {
             connections.pool.remove(to);
         }
-        if connections.leaving.get(to).is_some_and(|(leaving, _)| *leaving == flow) {
-            connections.leaving.remove(to);
-        }
     }
     outbox.end().into_iter().for_each(|id| shared.fail(id, error.clone()));
 }
 
-struct Established {
-    stream: Box<dyn Stream>,
-    flow: Flow,
-    presented: Option<Arc<Presented>>,
-}
-
-async fn establish(shared: &Shared, to: &Connect, id: FlowId) -> Result<Established, TransportError> {
+async fn establish(shared: &Shared, to: &Connect, id: FlowId) -> Result<(Box<dyn Stream>, Flow), TransportError> {
     let from = shared.addresses.get(&to.listener).map(|address| address.ip());
     if to.transport == Transport::Udp {
         return Err(TransportError::Socket);
     }
-    let stream = sockets::connect(from, to.remote).await.map_err(|error| fault(&error))?;
+    let deadline = Instant::now() + shared.limits.connect;
+    let connected = timeout_at(deadline, sockets::connect(from, to.remote)).await.map_err(|_| TransportError::TimedOut)?;
+    let stream = connected.map_err(|error| fault(&error))?;
     let local = stream.local_addr().map_err(|error| fault(&error))?;
     let flow = Flow { id, transport: to.transport, listener: to.listener, local, remote: to.remote, tls: None };
     if to.transport == Transport::Tcp {
-        return Ok(Established { stream: Box::new(stream), flow, presented: None });
+        return Ok((Box::new(stream), flow));
     }
-    let secured = shared.handshakes.connect(to, stream).await?;
-    let flow = Flow { tls: Some(Arc::new(secured.identity)), ..flow };
-    Ok(Established { stream: secured.stream, flow, presented: Some(secured.presented) })
+    let shaken = timeout_at(deadline, shared.handshakes.connect(to, stream)).await;
+    let secured = shaken.unwrap_or_else(|_| Err(TlsRefusal::too_slow(shared.limits.connect)))?;
+    Ok((secured.stream, Flow { tls: Some(Arc::new(secured.identity)), ..flow }))
 }

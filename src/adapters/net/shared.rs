@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::counts::{Counters, count};
 use super::outbox::Outbox;
-use super::standing::Party;
 use super::{Guard, Handshakes, Limits, NetEvent};
 use crate::policy::flow::{FlowId, ListenerId};
 use crate::policy::peer::PeerTable;
@@ -21,8 +20,24 @@ use crate::policy::verdict::Decision;
 use crate::signaling::event::{Connect, TransmitId, TransportError};
 use crate::sip::Transport;
 
-/// Strangers told of per second; the rest are only counted.
-const STRANGERS_TOLD: u32 = 10;
+/// Of what others can cause at will, so much is told per second; the rest is only counted.
+const TOLD: u32 = 10;
+
+/// Lets the first few of every second through.
+#[derive(Default)]
+struct Sample(Mutex<(Option<Instant>, u32)>);
+
+impl Sample {
+    fn admits(&self) -> bool {
+        let mut sample = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, told) = &mut *sample;
+        match since {
+            Some(began) if began.elapsed() < Duration::from_secs(1) => *told = told.saturating_add(1),
+            _ => (*since, *told) = (Some(Instant::now()), 1),
+        }
+        *told <= TOLD
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Life {
@@ -48,30 +63,20 @@ pub struct Shared {
     pub guard: OnceLock<Arc<dyn Guard>>,
     next_flow: AtomicU64,
     connections: Mutex<Connections>,
-    strangers: Mutex<(Option<Instant>, u32)>,
+    strangers: Sample,
+    refusals: Sample,
     runtime: Handle,
-    /// Counts the reasons there were to ask whether open connections are still those of peers.
-    epoch: AtomicU64,
-    ask: Notify,
     /// A clone goes with every task: when all are gone, all tasks have ended. `None`: no new tasks.
     alive: Mutex<Option<mpsc::Sender<()>>>,
 }
 
 #[derive(Default)]
 pub struct Connections {
-    pub flows: HashMap<FlowId, Open>,
+    pub flows: HashMap<FlowId, Arc<Outbox>>,
     /// Those we made, being made ones included.
     pub pool: HashMap<Connect, (FlowId, Arc<Outbox>)>,
-    /// Those we made whose other end is no longer trusted: for what ends things, while they last.
-    pub leaving: HashMap<Connect, (FlowId, Arc<Outbox>)>,
     total: usize,
     by_source: HashMap<IpAddr, usize>,
-}
-
-pub struct Open {
-    pub outbox: Arc<Outbox>,
-    /// `None` while it is being made.
-    pub party: Option<Arc<Party>>,
 }
 
 /// A place among the connections, given back when dropped.
@@ -110,10 +115,9 @@ impl Shared {
             guard: OnceLock::new(),
             next_flow: AtomicU64::new(1),
             connections: Mutex::default(),
-            strangers: Mutex::default(),
+            strangers: Sample::default(),
+            refusals: Sample::default(),
             runtime: Handle::current(),
-            epoch: AtomicU64::new(0),
-            ask: Notify::new(),
             alive: Mutex::new(Some(alive)),
         };
         (Arc::new(shared), Ends { failures: failed, all_gone, life })
@@ -125,29 +129,6 @@ impl Shared {
 
     pub fn connections(&self) -> MutexGuard<'_, Connections> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// There is a reason to ask whether open connections are still those of peers.
-    pub fn recheck(&self) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        self.ask.notify_one();
-    }
-
-    pub async fn reason_to_ask(&self) {
-        self.ask.notified().await;
-    }
-
-    /// To be given to `open`, taken before the other end is first looked at.
-    pub fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
-    }
-
-    /// Puts a connection among the open ones. If what it was let in by may have changed since `epoch`, it is asked of at once.
-    pub fn open(&self, outbox: &Arc<Outbox>, party: &Arc<Party>, epoch: u64) {
-        self.connections().flows.insert(party.flow.id, Open { outbox: Arc::clone(outbox), party: Some(Arc::clone(party)) });
-        if self.epoch() != epoch {
-            self.ask.notify_one();
-        }
     }
 
     pub fn fail(&self, id: TransmitId, error: TransportError) {
@@ -188,18 +169,18 @@ impl Shared {
             Transport::Tcp => &self.counters.strangers_tcp,
             Transport::Tls => &self.counters.strangers_tls,
         });
-        {
-            let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-            let (since, told) = &mut *strangers;
-            match since {
-                Some(began) if began.elapsed() < Duration::from_secs(1) => *told += 1,
-                _ => (*since, *told) = (Some(Instant::now()), 1),
-            }
-            if *told > STRANGERS_TOLD {
-                return;
-            }
+        if self.strangers.admits() {
+            let _ = self.events.try_send(NetEvent::Stranger { transport, remote, decision: decide() });
         }
-        let _ = self.events.try_send(NetEvent::Stranger { transport, remote, decision: decide() });
+    }
+
+    /// What TLS was refused on a connection we made, told of now and then.
+    pub fn tls_refused(&self, to: &Connect, error: &TransportError) {
+        if let TransportError::Certificate(refusal) | TransportError::Handshake(refusal) = error
+            && self.refusals.admits()
+        {
+            let _ = self.events.try_send(NetEvent::TlsRefused { peer: Arc::clone(&to.peer), remote: to.remote, refusal: Arc::clone(refusal) });
+        }
     }
 
     /// A place for one more connection, from `source` if it is inbound.

@@ -153,10 +153,10 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         | What::Probed { .. }
         | What::PeersShareAddress { .. }
         | What::Firewall(_)
+        | What::TlsRefused { .. }
+        | What::Crl { .. }
         | What::PeersChanged { .. }
         | What::PoliciesChanged { .. }
-        | What::ConnectionUntrusted { .. }
-        | What::ConnectionParted { .. }
         | What::CertificatesChanged { .. }
         | What::CertificatesRefused { .. }
         | What::CertificateEnding(_)

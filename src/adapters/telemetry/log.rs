@@ -3,6 +3,7 @@
 //! Neither keys nor credentials nor message bodies are ever given to it, and what others wrote is cut to one bounded line ([`clean`]). Kinds of
 //! lines that others can cause at will (strangers, malformed messages, refusals) are limited per minute; what is left out is summed up.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::policy::address_scope;
 use crate::policy::ban::Cause;
 use crate::policy::liveness::{Doubt, Liveness};
 use crate::policy::verdict::{Decision, Fault, Reason};
-use crate::signaling::fact::{CallRecord, CertificateEnding, CertificateKind, Fact, FirewallEvent, NameOddity, NameState, What};
+use crate::signaling::fact::{CallRecord, CertificateEnding, CertificateKind, CrlState, Fact, FirewallEvent, NameOddity, NameState, What};
 use crate::time::Time;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -111,13 +112,6 @@ impl Log {
                     info!(from = %remote, %transport, reason = reason(decision), rule = %clean(&decision.rule), compared = %compared(decision), "stranger");
                 }
             }
-            What::ConnectionUntrusted { flow, peer, outbound, age, decision } => {
-                warn!(%peer, remote = %flow.remote, transport = %flow.transport, outbound, age_s = age.as_secs(), reason = reason(decision),
-                    compared = %compared(decision), "connection no longer trusted: it takes nothing new, and is closed when what is under way has ended");
-            }
-            What::ConnectionParted { flow, peer, outbound, age } => {
-                info!(%peer, remote = %flow.remote, transport = %flow.transport, outbound, age_s = age.as_secs(), "connection no longer trusted closed");
-            }
             What::Malformed { flow, peer, reason, detail } => {
                 if self.malformed.admits() {
                     warn!(call, %peer, from = %flow.remote, transport = %flow.transport, %reason, detail, "malformed message");
@@ -161,6 +155,13 @@ impl Log {
                      give them addresses of their own, or TLS with certificate names of their own");
             }
             What::Firewall(event) => self.firewall(event),
+            What::TlsRefused { peer, remote, refusal } => {
+                if self.refusals.admits() {
+                    let compared = pairs(&refusal.compared);
+                    warn!(%peer, to = %remote, reason = %refusal.reason, %compared, "no TLS with {peer}: {}", clean(&refusal.detail));
+                }
+            }
+            What::Crl { source, state } => crl(source, state),
             What::PeersChanged { number } => info!(number, "peer table in force"),
             What::PoliciesChanged { number } => info!(number, "policy set in force"),
             What::CertificatesChanged { generation } => {
@@ -263,6 +264,22 @@ fn call_ended(record: &CallRecord) {
     }
 }
 
+fn crl(source: &str, state: &CrlState) {
+    let source = clean(source);
+    match state {
+        CrlState::Fresh { lists } => info!(%source, lists = %clean(lists), "CRL renewed: handshakes and open connections are held against it from now on"),
+        CrlState::Kept { error, held, usable: true, again_in } => {
+            let (error, held, again_s) = (clean(error), clean(held), again_in.as_secs());
+            warn!(%source, %error, %held, again_s, "CRL not renewed, the one held goes on to count: see to its source before that ends");
+        }
+        CrlState::Kept { error, held, usable: false, again_in } => {
+            let (error, held, again_s) = (clean(error), clean(held), again_in.as_secs());
+            error!(%source, %error, %held, again_s, "no current CRL: peers held against it are refused unless their stale_crl is accept; see to its source");
+        }
+        CrlState::NotCached { error } => warn!(%source, error = %clean(error), "CRL renewed, but not kept for a restart"),
+    }
+}
+
 fn certificate_ending(ending: &CertificateEnding) {
     let (file, name, days) = (clean(&ending.file), clean(&ending.name), ending.left.as_secs() / 86_400);
     let (what, meaning) = match ending.kind {
@@ -328,8 +345,12 @@ fn reason(decision: &Decision) -> &'static str {
 
 /// Name and value of all that was compared, on one line.
 pub(super) fn compared(decision: &Decision) -> String {
+    pairs(&decision.compared)
+}
+
+fn pairs(compared: &[(&'static str, Cow<'static, str>)]) -> String {
     let mut text = String::new();
-    for (name, value) in &decision.compared {
+    for (name, value) in compared {
         let space = if text.is_empty() { "" } else { " " };
         // Writing into a String does not fail.
         let _ = write!(text, "{space}{name}={}", clean(value));

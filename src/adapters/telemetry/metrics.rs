@@ -13,7 +13,7 @@ use super::watched::Watched;
 use crate::media::control::SideReport;
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Fault, Reason};
-use crate::signaling::fact::{CallRecord, Fact, FirewallEvent, NameOddity, NameState, ReleasedBy, What};
+use crate::signaling::fact::{CallRecord, CrlState, Fact, FirewallEvent, NameOddity, NameState, ReleasedBy, What};
 use crate::sip::Transport;
 
 /// Distinct values one label with names from the policy set may have.
@@ -42,7 +42,6 @@ pub struct Metrics {
     messages: IntCounterVec,
     retransmissions: IntCounterVec,
     strangers: IntCounterVec,
-    untrusted: IntCounterVec,
     malformed: IntCounterVec,
     media_packets: IntCounterVec,
     media_lost: IntCounterVec,
@@ -54,6 +53,8 @@ pub struct Metrics {
     policy_set: IntGauge,
     certificates: IntGauge,
     certificates_refused: IntCounter,
+    tls_refused: IntCounterVec,
+    crls: IntCounterVec,
     firewall_in_force: IntGauge,
     firewall_rebuilt: IntCounter,
     bans: IntCounterVec,
@@ -82,12 +83,6 @@ impl Metrics {
             messages: counters(r, "portcullis_messages_total", "SIP messages", &["direction", "transport", "method", "class"]),
             retransmissions: counters(r, "portcullis_retransmissions_total", "SIP messages seen or sent before", &["direction", "transport"]),
             strangers: counters(r, "portcullis_strangers_total", "Datagrams and connections of strangers", &["transport", "reason"]),
-            untrusted: counters(
-                r,
-                "portcullis_connections_untrusted_total",
-                "Open connections ended because their peer is no longer trusted",
-                &["peer", "reason"],
-            ),
             malformed: counters(r, "portcullis_malformed_total", "Messages of peers that are no SIP we can take", &["peer", "reason"]),
             media_packets: counters(r, "portcullis_media_packets_total", "RTP packets of ended calls", &["leg", "direction"]),
             media_lost: counters(r, "portcullis_media_lost_total", "RTP packets of ended calls that never came", &["leg"]),
@@ -108,6 +103,13 @@ impl Metrics {
             policy_set: gauge(r, "portcullis_policy_set_number", "Number of the policy set in force"),
             certificates: gauge(r, "portcullis_certificates_generation", "Number of the load of certificates in force, 1 at start"),
             certificates_refused: counter(r, "portcullis_certificates_refused_total", "Changed certificate files that were refused, once for each content"),
+            tls_refused: counters(
+                r,
+                "portcullis_tls_refused_total",
+                "Connections to peers that failed in TLS, a sample where there are many",
+                &["peer", "reason"],
+            ),
+            crls: counters(r, "portcullis_crl_refreshes_total", "CRLs that came anew, and those that could not be had or were refused", &["source", "result"]),
             firewall_in_force: gauge(r, "portcullis_firewall_in_force", "1 while the kernel holds our table"),
             firewall_rebuilt: counter(r, "portcullis_firewall_rebuilt_total", "Times another program had changed or removed our table"),
             bans: counters(r, "portcullis_bans_total", "Bans made by this process", &["cause"]),
@@ -151,9 +153,6 @@ impl Metrics {
                 let reason = decision.refused.map_or("", Reason::code);
                 self.strangers.with_label_values(&[transport.uri_token(), reason]).inc();
             }
-            What::ConnectionUntrusted { peer, decision, .. } => {
-                self.untrusted.with_label_values(&[self.name(peer).as_ref(), decision.refused.map_or("", Reason::code)]).inc();
-            }
             What::Malformed { peer, reason, .. } => self.malformed.with_label_values(&[self.name(peer).as_ref(), reason.code()]).inc(),
             What::CallBegan { peer, .. } => {
                 self.calls.inc();
@@ -178,6 +177,11 @@ impl Metrics {
                 self.watched.lock().unwrap_or_else(PoisonError::into_inner).answered(&label, *took);
             }
             What::Probed { answer: Err(_), .. } => {}
+            What::TlsRefused { peer, refusal, .. } => self.tls_refused.with_label_values(&[self.name(peer).as_ref(), refusal.reason.code()]).inc(),
+            What::Crl { source, state } => {
+                let result = if matches!(state, CrlState::Kept { .. }) { "failed" } else { "renewed" };
+                self.crls.with_label_values(&[self.name(source).as_ref(), result]).inc();
+            }
             What::PeersChanged { number } => self.peer_table.set(i64::try_from(*number).unwrap_or(i64::MAX)),
             What::PoliciesChanged { number } => self.policy_set.set(i64::try_from(*number).unwrap_or(i64::MAX)),
             What::CertificatesChanged { generation } => self.certificates.set(i64::try_from(*generation).unwrap_or(i64::MAX)),
@@ -191,7 +195,6 @@ impl Metrics {
             | What::Held { .. }
             | What::PeersShareAddress { .. }
             | What::CertificateEnding(_)
-            | What::ConnectionParted { .. }
             | What::Drained => {}
         }
     }

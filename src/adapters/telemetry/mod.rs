@@ -80,7 +80,13 @@ impl Sink {
 /// Facts that records and gauges cannot do without; they are few per call.
 fn is_vital(what: &What) -> bool {
     match what {
-        What::Received { .. } | What::Sent { .. } | What::Stranger { .. } | What::Malformed { .. } | What::Standalone { .. } | What::Decided(_) => false,
+        What::Received { .. }
+        | What::Sent { .. }
+        | What::TlsRefused { .. }
+        | What::Stranger { .. }
+        | What::Malformed { .. }
+        | What::Standalone { .. }
+        | What::Decided(_) => false,
         // Strangers make automation ban as often as they like.
         What::Firewall(FirewallEvent::Banned(_)) => false,
         What::Probed { .. } => false,
@@ -96,10 +102,9 @@ fn is_vital(what: &What) -> bool {
         | What::PeerLiveness { .. }
         | What::PeersShareAddress { .. }
         | What::Firewall(_)
+        | What::Crl { .. }
         | What::PeersChanged { .. }
         | What::PoliciesChanged { .. }
-        | What::ConnectionUntrusted { .. }
-        | What::ConnectionParted { .. }
         | What::CertificatesChanged { .. }
         | What::CertificatesRefused { .. }
         | What::CertificateEnding(_)

@@ -72,7 +72,7 @@ pub fn legible(text: &str) -> String {
     legible
 }
 
-fn unix(seconds: i64) -> UnixTime {
+pub fn unix(seconds: i64) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 

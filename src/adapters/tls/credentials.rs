@@ -5,11 +5,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -18,9 +16,12 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme};
 
 use super::certificate::Certificate;
-use super::chain;
-use super::files::{self, OwnCertificate};
+use super::crl::{Crl, CrlSource};
+use super::files::OwnCertificate;
 use super::lifetime::Lifetime;
+use super::load::Load;
+use super::remarks;
+use super::revocation::{Issuers, Revocation, Slot};
 use super::trust::{self, Anchors, Purpose, Question};
 use super::verifier::Verifier;
 use super::{KeyPairFiles, Problem, Settings};
@@ -36,15 +37,23 @@ const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13
 pub struct Credentials {
     provider: Arc<CryptoProvider>,
     listeners: HashMap<ListenerId, Arc<OwnCertificate>>,
-    peers: HashMap<Arc<str>, PeerTrust>,
+    pub(super) peers: HashMap<Arc<str>, PeerTrust>,
     loaded: Vec<LoadedCertificate>,
+    /// CRLs apart, which change by themselves.
     lifetimes: Vec<Lifetime>,
     remarks: Vec<Problem>,
+    pub(super) owns: Vec<(KeyPairFiles, Arc<OwnCertificate>)>,
+    pub(super) slots: HashMap<CrlSource, Arc<Slot>>,
+    issuers: Issuers,
+    pub(super) settings: Settings,
+    pub(super) loaded_at: UnixTime,
 }
 
-struct PeerTrust {
-    anchors: Vec<Arc<Anchors>>,
-    own: Option<Arc<OwnCertificate>>,
+pub(super) struct PeerTrust {
+    pub anchors: Vec<Arc<Anchors>>,
+    pub own: Option<Arc<OwnCertificate>>,
+    pub revocation: Option<Revocation>,
+    server_as_client: bool,
 }
 
 /// One of our own certificates, for logs, metrics and `check`. No secrets.
@@ -69,13 +78,7 @@ impl fmt::Debug for Credentials {
 impl Credentials {
     /// All or nothing: every problem of every file at once, each file read once.
     pub fn load(settings: &Settings) -> Result<Credentials, Vec<Problem>> {
-        let mut load = Load {
-            provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
-            now: UnixTime::now(),
-            owns: HashMap::new(),
-            anchors: HashMap::new(),
-            problems: Vec::new(),
-        };
+        let mut load = Load::begin();
         let mut listeners = HashMap::new();
         for listener in &settings.listeners {
             if let Some(own) = load.own(&listener.own) {
@@ -86,21 +89,59 @@ impl Credentials {
         for peer in &settings.peers {
             let anchors = peer.ca.iter().filter_map(|file| load.anchors(file)).collect();
             let own = peer.own.as_ref().and_then(|files| load.own(files));
-            peers.insert(Arc::clone(&peer.peer), PeerTrust { anchors, own });
+            let slots: Vec<Arc<Slot>> = peer.crl.iter().filter_map(|source| load.slot(source, settings.crl_cache.as_deref())).collect();
+            let revocation = (!peer.crl.is_empty()).then_some(Revocation { slots, stale: peer.stale_crl });
+            let trust = PeerTrust { anchors, own, revocation, server_as_client: peer.server_certificate_as_client };
+            peers.insert(Arc::clone(&peer.peer), trust);
         }
-        let remarks = load.chains();
+        let issuers = Issuers::after(load.authorities(), &Issuers::default());
+        load.check_crls(&issuers);
+        let mut remarks = load.chains();
+        let trusts: Vec<(&str, &PeerTrust)> = peers.iter().map(|(name, trust): (&Arc<str>, &PeerTrust)| (&**name, trust)).collect();
+        let slots = load.slots.values().flatten().map(|slot| &**slot);
+        remarks.extend(remarks::of_lists(slots, &trusts, &issuers, &load.provider.signature_verification_algorithms, load.now));
         let lifetimes = load.lifetimes();
-        let mut loaded: Vec<LoadedCertificate> = load.owns.iter().filter_map(|(files, own)| own.as_ref().map(|own| describe(files, &own.facts))).collect();
-        loaded.sort_by(|a, b| a.file.cmp(&b.file));
         if !load.problems.is_empty() {
             return Err(load.problems);
         }
-        Ok(Credentials { provider: load.provider, listeners, peers, loaded, lifetimes, remarks })
+        let owns: Vec<_> = load.owns.into_iter().filter_map(|(files, own)| Some((files, own?))).collect();
+        let mut loaded: Vec<LoadedCertificate> = owns.iter().map(|(files, own)| describe(files, &own.facts)).collect();
+        loaded.sort_by(|a, b| a.file.cmp(&b.file));
+        let slots = load.slots.into_iter().filter_map(|(source, slot)| Some((source, slot?))).collect();
+        let (provider, loaded_at, settings) = (load.provider, load.now, settings.clone());
+        Ok(Credentials { provider, listeners, peers, loaded, lifetimes, remarks, owns, slots, issuers, settings, loaded_at })
     }
 
-    /// Everything of this load that has an end, sorted by file.
-    pub fn lifetimes(&self) -> &[Lifetime] {
-        &self.lifetimes
+    /// What earlier credentials fetched and saw goes on to count; files were read anew.
+    pub(super) fn inherit(&mut self, before: &Credentials) {
+        self.issuers = Issuers::after(self.issuers.anchors.clone(), &before.issuers);
+        for (source, slot) in &self.slots {
+            if let (CrlSource::Http(_), Some(before)) = (source, before.slots.get(source)) {
+                slot.inherit(before);
+            }
+        }
+    }
+
+    pub(super) fn crl_slot(&self, source: &CrlSource) -> Option<Arc<Slot>> {
+        self.slots.get(source).cloned()
+    }
+
+    pub(super) fn issuers(&self) -> &Issuers {
+        &self.issuers
+    }
+
+    /// Everything in force that has an end, CRLs as they are now.
+    pub fn lifetimes(&self) -> Vec<Lifetime> {
+        let list = |slot: &Arc<Slot>, crl: &Arc<Crl>| Lifetime {
+            kind: CertificateKind::RevocationList,
+            file: slot.source.to_string().into(),
+            name: crl.issuer.clone(),
+            not_before: crl.this_update.as_secs(),
+            not_after: crl.next_update.as_secs(),
+        };
+        let mut lists: Vec<Lifetime> = self.slots.values().flat_map(|slot| slot.lists().into_iter().map(move |crl| list(slot, &crl))).collect();
+        lists.sort_by(|a, b| (&a.file, a.not_after, &a.name).cmp(&(&b.file, b.not_after, &b.name)));
+        self.lifetimes.iter().cloned().chain(lists).collect()
     }
 
     /// What is no problem to us but may be one to a peer.
@@ -126,8 +167,7 @@ impl Credentials {
         let mut proven = Proven::default();
         let mut failure: Option<TlsRefusal> = None;
         let mut ask = |peer: &Arc<str>, names: &[Arc<str>], purpose: Purpose| {
-            let asked = self.chains_for(peer, &Question { chain, now, purpose, algorithms: self.algorithms() });
-            let refusal = match asked {
+            let refusal = match self.chains_for(peer, chain, now, purpose) {
                 Ok(facts) => {
                     proven.trusted_for.push(Arc::clone(peer));
                     let carries = facts.carries_one_of(names);
@@ -155,9 +195,18 @@ impl Credentials {
         }
     }
 
-    fn chains_for(&self, peer: &str, question: &Question<'_>) -> Result<Certificate, TlsRefusal> {
+    fn chains_for(&self, peer: &str, chain: &[CertificateDer<'_>], now: UnixTime, purpose: Purpose) -> Result<Certificate, TlsRefusal> {
         let trusted = self.peers.get(peer).ok_or_else(|| unprepared("no CA is known to verify it by: the peer has left the policy set"))?;
-        trust::chains(&trusted.anchors, question)
+        let question = Question {
+            chain,
+            now,
+            purpose,
+            server_as_client: trusted.server_as_client,
+            revocation: trusted.revocation.as_ref(),
+            issuers: &self.issuers,
+            algorithms: self.algorithms(),
+        };
+        trust::chains(&trusted.anchors, &question)
     }
 
     fn wrong_name(&self, peer: &str, names: &[Arc<str>], facts: &Certificate) -> TlsRefusal {
@@ -249,92 +298,5 @@ impl ResolvesClientCert for Shows {
 
     fn has_certs(&self) -> bool {
         true
-    }
-}
-
-/// Files read so far and what was wrong with them. `None` stands for a file whose problems are already listed.
-struct Load {
-    provider: Arc<CryptoProvider>,
-    now: UnixTime,
-    owns: HashMap<KeyPairFiles, Option<Arc<OwnCertificate>>>,
-    anchors: HashMap<PathBuf, Option<Arc<Anchors>>>,
-    problems: Vec<Problem>,
-}
-
-impl Load {
-    fn own(&mut self, files: &KeyPairFiles) -> Option<Arc<OwnCertificate>> {
-        let Load { provider, now, owns, problems, .. } = self;
-        let read = || files::own(files, provider, *now).map(Arc::new).map_err(|found| problems.extend(found)).ok();
-        owns.entry(files.clone()).or_insert_with(read).clone()
-    }
-
-    fn anchors(&mut self, file: &Path) -> Option<Arc<Anchors>> {
-        let Load { now, anchors, problems, .. } = self;
-        let read = || files::anchors(file, *now).map(Arc::new).map_err(|found| problems.push(found)).ok();
-        anchors.entry(file.to_path_buf()).or_insert_with(read).clone()
-    }
-}
-
-impl Load {
-    /// Whether the chains we show are whole. Returns what is worth a remark only.
-    fn chains(&mut self) -> Vec<Problem> {
-        let known: Vec<Arc<Anchors>> = self.anchors.values().flatten().cloned().collect();
-        let algorithms = &self.provider.signature_verification_algorithms;
-        let mut remarks = Vec::new();
-        for (files, own) in &self.owns {
-            let Some(own) = own else { continue };
-            let found = chain::check(&files.certificate, &own.key.cert, &known, self.now, algorithms);
-            self.problems.extend(found.problems);
-            remarks.extend(found.remarks);
-        }
-        remarks.sort_by(|a, b| a.file.cmp(&b.file));
-        remarks
-    }
-
-    fn lifetimes(&self) -> Vec<Lifetime> {
-        let lifetime = |kind, file: &Path, facts: &Certificate| Lifetime {
-            kind,
-            file: file.to_path_buf(),
-            name: facts.subject.clone(),
-            not_before: facts.not_before.as_secs(),
-            not_after: facts.not_after.as_secs(),
-        };
-        let owns = self.owns.iter().filter_map(|(files, own)| Some((files, own.as_ref()?))).flat_map(|(files, own)| {
-            let between = own.key.cert.iter().skip(1).filter_map(|der| Certificate::read(der));
-            std::iter::once(own.facts.clone()).chain(between).map(|facts| lifetime(CertificateKind::Own, &files.certificate, &facts))
-        });
-        let authorities = self.anchors.iter().filter_map(|(file, anchors)| Some((file, anchors.as_ref()?)));
-        let authorities = authorities.flat_map(|(file, anchors)| anchors.facts().map(|facts| lifetime(CertificateKind::Authority, file, facts)));
-        let mut all: Vec<Lifetime> = owns.chain(authorities).collect();
-        all.sort_by(|a, b| (&a.file, a.not_after, &a.name).cmp(&(&b.file, b.not_after, &b.name)));
-        all.dedup();
-        all
-    }
-}
-
-/// The credentials in force. New handshakes use the newest; open connections go on with what they were opened by.
-pub struct CredentialStore {
-    current: ArcSwap<Credentials>,
-    generation: AtomicU64,
-}
-
-impl CredentialStore {
-    pub fn new(credentials: Credentials) -> CredentialStore {
-        CredentialStore { current: ArcSwap::from_pointee(credentials), generation: AtomicU64::new(1) }
-    }
-
-    /// Puts others in force for every handshake from now on, inbound and outbound alike. Returns their number.
-    pub fn swap(&self, credentials: Credentials) -> u64 {
-        self.current.store(Arc::new(credentials));
-        self.generation.fetch_add(1, Ordering::AcqRel) + 1
-    }
-
-    /// How many loads have been in force, the first included.
-    pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
-    }
-
-    pub fn current(&self) -> Arc<Credentials> {
-        self.current.load_full()
     }
 }

@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
 use super::certificate::Certificate;
+use super::crl::{self, Crl};
 use super::dates::span;
 use super::trust::Anchors;
 use super::{KeyPairFiles, Problem};
@@ -31,6 +32,11 @@ pub fn problem(file: &Path, what: impl Into<String>, remedy: impl Into<String>) 
 }
 
 pub fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    read_up_to(file, LARGEST, "PEM")
+}
+
+/// A file of at most so many bytes.
+pub fn read_up_to(file: &Path, largest: u64, kind: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => problem(file, "there is no such file", "put it there, or correct the path in the policy set"),
         io::ErrorKind::PermissionDenied => problem(file, "we may not read it", "give the user we run as read access to it and to its folder"),
@@ -38,12 +44,12 @@ pub fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, Problem> {
     };
     let opened = fs::File::open(file).map_err(unreadable)?;
     let length = opened.metadata().map_err(unreadable)?.len();
-    if length > LARGEST {
-        return Err(problem(file, format!("it has {length} bytes, too many for a PEM file"), "name the PEM file instead"));
+    if length > largest {
+        return Err(problem(file, format!("it has {length} bytes, too many for a {kind} file"), format!("name the {kind} file instead")));
     }
     // All of it reserved beforehand: a key must not be left behind in a buffer that grew.
     let mut contents = Zeroizing::new(Vec::with_capacity(length as usize + 1));
-    opened.take(LARGEST).read_to_end(&mut contents).map_err(unreadable)?;
+    opened.take(largest).read_to_end(&mut contents).map_err(unreadable)?;
     Ok(contents)
 }
 
@@ -71,6 +77,12 @@ pub fn anchors(file: &Path, now: UnixTime) -> Result<Anchors, Problem> {
         anchors.add(der).map_err(|what| problem(file, what, "put the peer's CA certificates there, or its own self-signed one, as PEM"))?;
     }
     Ok(anchors)
+}
+
+/// One `crl` file of a peer, PEM or DER.
+pub fn crls(file: &Path) -> Result<Vec<Crl>, Problem> {
+    let contents = read_up_to(file, crl::LARGEST as u64, "CRL")?;
+    crl::read_all(&contents).map_err(|what| problem(file, what, "put the CA's current CRL there, PEM or DER, by renaming it into place"))
 }
 
 /// Our own certificate and key.

@@ -5,7 +5,7 @@
 
 use aws_lc_rs::digest;
 
-use super::{Settings, files};
+use super::{Settings, crl, files};
 
 /// SHA-256 over every file's path and contents. Nothing can be told of a key from it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +25,7 @@ pub fn fingerprint(settings: &Settings) -> Fingerprint {
     let mut all = Vec::new();
     for file in settings.files() {
         let path = file.as_os_str().as_encoded_bytes();
-        let (kind, digest) = match files::read(file) {
+        let (kind, digest) = match files::read_up_to(file, crl::LARGEST as u64, "PEM or CRL") {
             Ok(contents) => (b'c', Fingerprint::of(&contents)),
             Err(problem) => (b'p', Fingerprint::of(problem.what.as_bytes())),
         };
@@ -64,7 +64,7 @@ mod tests {
         symlink("..data/tls.crt", at("tls.crt")).unwrap();
         fs::write(at("tls.key"), "key").unwrap();
         let own = KeyPairFiles { certificate: at("tls.crt"), key: at("tls.key") };
-        let settings = Settings { listeners: Vec::new(), peers: vec![PeerCertificates { peer: "um".into(), ca: vec![at("ca.pem")], own: Some(own) }] };
+        let settings = Settings { peers: vec![PeerCertificates { own: Some(own), ..PeerCertificates::new("um", vec![at("ca.pem")]) }], ..Settings::default() };
         let swap = |to: &str| {
             symlink(to, at("..data_tmp")).unwrap();
             fs::rename(at("..data_tmp"), at("..data")).unwrap();

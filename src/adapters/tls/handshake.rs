@@ -9,8 +9,8 @@ use rustls::server::{Acceptor, ClientHello};
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
 
-use super::credentials::CredentialStore;
 use super::refusal;
+use super::store::CredentialStore;
 use super::stream::Encrypted;
 use super::verifier::Verifier;
 use crate::policy::flow::{ListenerId, Presented, Proof, TlsIdentity, TlsRefusal};

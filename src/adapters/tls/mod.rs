@@ -4,12 +4,20 @@
 mod certificate;
 mod chain;
 mod credentials;
+mod crl;
 mod dates;
+mod fetch;
 mod files;
 mod fingerprint;
 mod handshake;
 mod lifetime;
+mod load;
+mod refresh;
 mod refusal;
+mod remarks;
+mod revocation;
+mod status;
+mod store;
 mod stream;
 mod trust;
 mod verifier;
@@ -20,18 +28,43 @@ use std::time::Duration;
 
 use crate::policy::flow::ListenerId;
 
-pub use credentials::{CredentialStore, Credentials, LoadedCertificate};
+pub use credentials::{Credentials, LoadedCertificate};
+pub use crl::{CrlSource, HttpAddress};
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use handshake::Secured;
 pub use lifetime::Lifetime;
+pub use refresh::{Report, keep_crls_fresh};
+pub use status::{CaStatus, CertificatesStatus, CrlStatus, ListStatus, OwnStatus, PeerSetting};
+pub use store::CredentialStore;
 pub use stream::Encrypted;
 
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// One for each TLS listener.
     pub listeners: Vec<ListenerCertificate>,
     /// One for each TLS peer.
     pub peers: Vec<PeerCertificates>,
+    /// CRLs are read or fetched again after so long, and before they end.
+    pub crl_refresh: Duration,
+    /// A folder where fetched CRLs are kept over a restart.
+    pub crl_cache: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { listeners: Vec::new(), peers: Vec::new(), crl_refresh: Duration::from_secs(3_600), crl_cache: None }
+    }
+}
+
+/// What is done where no current CRL says whether a certificate is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StaleCrl {
+    /// Every certificate of a chain, the CA's own excepted, needs a list of its issuer that has not ended.
+    #[default]
+    Refuse,
+    /// What lists say counts, also after their end; where there is none, the certificate passes.
+    Accept,
 }
 
 impl Settings {
@@ -39,7 +72,8 @@ impl Settings {
     pub fn files(&self) -> Vec<&Path> {
         let listeners = self.listeners.iter().map(|listener| &listener.own);
         let own = listeners.chain(self.peers.iter().filter_map(|peer| peer.own.as_ref())).flat_map(|own| [&own.certificate, &own.key]);
-        let mut files: Vec<&Path> = own.chain(self.peers.iter().flat_map(|peer| &peer.ca)).map(PathBuf::as_path).collect();
+        let lists = self.peers.iter().flat_map(|peer| &peer.crl).filter_map(|source| if let CrlSource::File(file) = source { Some(file) } else { None });
+        let mut files: Vec<&Path> = own.chain(self.peers.iter().flat_map(|peer| &peer.ca)).chain(lists).map(PathBuf::as_path).collect();
         files.sort_unstable();
         files.dedup();
         files
@@ -62,6 +96,18 @@ pub struct PeerCertificates {
     pub ca: Vec<PathBuf>,
     /// Shown to this peer instead of the listener's.
     pub own: Option<KeyPairFiles>,
+    /// Empty: revocation is not looked at.
+    pub crl: Vec<CrlSource>,
+    pub stale_crl: StaleCrl,
+    /// A certificate for a server alone (serverAuth) is taken from it as a client's.
+    pub server_certificate_as_client: bool,
+}
+
+impl PeerCertificates {
+    /// A peer trusted by these CA files, strictly, and shown the listener's certificate.
+    pub fn new(peer: &str, ca: Vec<PathBuf>) -> PeerCertificates {
+        PeerCertificates { peer: peer.into(), ca, own: None, crl: Vec::new(), stale_crl: StaleCrl::default(), server_certificate_as_client: false }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,15 +1,16 @@
 //! Whether a certificate chain ends at what one peer is trusted by (RFC 5280 §6): its CA certificates, or its own self-signed one, pinned.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::{EndEntityCert, KeyUsage, RevocationOptions};
 
 use super::certificate::Certificate;
 use super::dates::{from_now, written};
 use super::refusal;
+use super::revocation::{Issuers, Path, Revocation};
 use crate::policy::flow::TlsRefusal;
 use crate::policy::verdict::Reason;
 
@@ -30,6 +31,8 @@ pub enum Purpose {
 pub struct Anchors {
     file: PathBuf,
     authorities: Vec<TrustAnchor<'static>>,
+    /// As they stand in the file, same order.
+    certificates: Vec<CertificateDer<'static>>,
     /// The authorities' own dates, same order: path validation does not look at an anchor's dates, we do.
     dates: Vec<Certificate>,
     pins: Vec<Pin>,
@@ -49,15 +52,35 @@ pub struct Question<'a> {
     pub chain: &'a [CertificateDer<'a>],
     pub now: UnixTime,
     pub purpose: Purpose,
+    /// A certificate for a server alone will do for a client.
+    pub server_as_client: bool,
+    pub revocation: Option<&'a Revocation>,
+    pub issuers: &'a Issuers,
     pub algorithms: &'a WebPkiSupportedAlgorithms,
 }
 
+impl Question<'_> {
+    fn states(&self, facts: &Certificate) -> bool {
+        match self.purpose {
+            Purpose::Server => facts.server_auth,
+            Purpose::Client => facts.client_auth || (self.server_as_client && facts.server_auth),
+        }
+    }
+
+    fn usage(&self, facts: &Certificate) -> KeyUsage {
+        match self.purpose {
+            Purpose::Client if facts.client_auth || !self.server_as_client => KeyUsage::client_auth(),
+            Purpose::Client | Purpose::Server => KeyUsage::server_auth(),
+        }
+    }
+}
+
 impl Anchors {
-    pub fn of(file: &Path) -> Anchors {
+    pub fn of(file: &std::path::Path) -> Anchors {
         Anchors { file: file.to_path_buf(), ..Anchors::default() }
     }
 
-    pub fn file(&self) -> &Path {
+    pub fn file(&self) -> &std::path::Path {
         &self.file
     }
 
@@ -68,6 +91,7 @@ impl Anchors {
             webpki::anchor_from_trusted_cert(&der).map_err(|error| format!("it holds a certificate that cannot be a trust anchor ({error})"))?.to_owned();
         if facts.is_ca {
             self.authorities.push(anchor);
+            self.certificates.push(der);
             self.dates.push(facts);
         } else if !facts.self_issued {
             return Err(String::from("it holds a certificate that is neither a CA's nor self-signed"));
@@ -91,31 +115,39 @@ impl Anchors {
         self.authorities.iter().filter(move |anchor| anchor.subject.as_ref() == subject)
     }
 
-    fn check(&self, question: &Question<'_>) -> Result<(), TlsRefusal> {
+    /// Subject (DER) and name of each CA certificate.
+    pub fn subjects(&self) -> impl Iterator<Item = (&[u8], &str)> {
+        self.authorities.iter().zip(&self.dates).map(|(anchor, facts)| (anchor.subject.as_ref(), facts.subject.as_str()))
+    }
+
+    /// The CA certificates themselves.
+    pub fn authorities(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
+    }
+
+    fn check(&self, question: &Question<'_>, facts: &Certificate) -> Result<(), TlsRefusal> {
         let (Some(leaf), between) = (question.chain.first(), question.chain.get(1..).unwrap_or_default()) else { return Err(unreadable()) };
         let told = |error: webpki::Error| refusal::of_path(&error, question.chain, question.now, question.purpose);
         let end_entity = EndEntityCert::try_from(leaf).map_err(told)?;
-        let usage = match question.purpose {
-            Purpose::Server => KeyUsage::server_auth(),
-            Purpose::Client => KeyUsage::client_auth(),
-        };
-        let verify = |anchors: &[TrustAnchor<'_>], between: &[CertificateDer<'_>]| {
-            end_entity.verify_for_usage(question.algorithms.all, anchors, between, question.now, usage, None, None).map(|_| ())
+        let verify = |anchors: &[TrustAnchor<'_>], between: &[CertificateDer<'_>], revocation: Option<RevocationOptions<'_>>| {
+            let path = end_entity.verify_for_usage(question.algorithms.all, anchors, between, question.now, question.usage(facts), revocation, None)?;
+            Ok(path.intermediate_certificates().map(|certificate| certificate.der().into_owned()).collect::<Vec<_>>())
         };
         if let Some(pin) = self.pins.iter().find(|pin| pin.certificate == *leaf) {
-            return verify(std::slice::from_ref(&pin.anchor), &[]).map_err(told);
+            // Nobody revokes it but the operator, by taking it out.
+            return verify(std::slice::from_ref(&pin.anchor), &[], None).map(|_| ()).map_err(told);
         }
         let (good, spent): (Vec<_>, Vec<_>) = self.authorities.iter().zip(&self.dates).partition(|(_, facts)| facts.in_date(question.now));
-        let anchors = |of: &[(&TrustAnchor<'static>, &Certificate)]| of.iter().map(|(anchor, _)| (*anchor).clone()).collect::<Vec<_>>();
-        let result = verify(&anchors(&good), between);
-        if matches!(result, Err(webpki::Error::UnknownIssuer)) {
+        let good: Vec<TrustAnchor<'_>> = good.into_iter().map(|(anchor, _)| anchor.clone()).collect();
+        let intermediates = verify(&good, between, None).map_err(|error| {
             // Trusted, were its CA's own certificate in date?
-            let culprit = spent.iter().find(|(anchor, _)| verify(std::slice::from_ref(*anchor), between).is_ok());
-            if let Some((_, facts)) = culprit {
-                return Err(spent_authority(facts, question.now));
-            }
-        }
-        result.map_err(told)
+            let would_do = |anchor: &TrustAnchor<'_>| verify(std::slice::from_ref(anchor), between, None).is_ok();
+            let culprit = spent.iter().find(|(anchor, _)| matches!(error, webpki::Error::UnknownIssuer) && would_do(anchor));
+            culprit.map_or_else(|| told(error.clone()), |(_, facts)| spent_authority(facts, question.now))
+        })?;
+        let Some(revocation) = question.revocation else { return Ok(()) };
+        let path = Path { chain: question.chain, intermediates, now: question.now };
+        revocation.check(&path, question.issuers, question.algorithms, |options| verify(&good, between, Some(options)).map(|_| ()))
     }
 }
 
@@ -148,14 +180,9 @@ pub fn chains(files: &[Arc<Anchors>], question: &Question<'_>) -> Result<Certifi
     let facts = question.chain.first().and_then(|leaf| Certificate::read(leaf)).ok_or_else(unreadable)?;
     let mut failure = refusal::of_path(&webpki::Error::UnknownIssuer, question.chain, question.now, question.purpose);
     for file in files {
-        match file.check(question) {
-            Ok(()) => {
-                let stated = match question.purpose {
-                    Purpose::Server => facts.server_auth,
-                    Purpose::Client => facts.client_auth,
-                };
-                return if stated { Ok(facts) } else { Err(compared(refusal::wrong_usage(question.purpose), &facts, files)) };
-            }
+        match file.check(question, &facts) {
+            Ok(()) if question.states(&facts) => return Ok(facts),
+            Ok(()) => return Err(compared(refusal::wrong_usage(question.purpose), &facts, files)),
             // An unknown issuer says least; keep what says more.
             Err(refusal) if refusal.reason == Reason::TlsUnknownIssuer => {}
             Err(refusal) => failure = refusal,

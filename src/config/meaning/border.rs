@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::place;
-use crate::adapters::{admin, dns, net, tls};
+use crate::adapters::{admin, dns, net};
 use crate::config::finding::{At, Findings, Written};
-use crate::config::source::Source;
 use crate::config::written::{self, Border, Set};
 use crate::policy::flow::ListenerId;
 use crate::signaling::settings as signaling;
@@ -263,20 +262,4 @@ pub fn net(border: &Border, listeners: &[Listener]) -> net::Settings {
         address: listener.address,
     });
     net::Settings { listeners: listeners.collect(), limits: border.limits.clone() }
-}
-
-/// Certificate and key files, relative to the set's folder. Whether they are there and good is the TLS adapter's to say.
-pub fn tls(set: &Set, listeners: &[Listener], source: &dyn Source) -> tls::Settings {
-    let pair = |certificate: &str, key: &str| tls::KeyPairFiles { certificate: written::path(source, certificate), key: written::path(source, key) };
-    let of_listener = |listener: &Listener| {
-        let (certificate, key) = listener.certificate.as_ref()?;
-        Some(tls::ListenerCertificate { listener: listener.id, name: Arc::clone(&listener.name), own: pair(certificate, key) })
-    };
-    let of_peer = |peer: &written::Peer| {
-        let is_tls = peer.transport.as_ref().is_some_and(|transport| transport.value == Transport::Tls);
-        let own = peer.certificate.as_ref().zip(peer.key.as_ref()).map(|(certificate, key)| pair(&certificate.value, &key.value));
-        let ca = peer.ca.iter().flatten().map(|file| written::path(source, &file.value)).collect();
-        is_tls.then_some(tls::PeerCertificates { peer: peer.name.as_ref()?.value.as_str().into(), ca, own })
-    };
-    tls::Settings { listeners: listeners.iter().filter_map(of_listener).collect(), peers: set.peers.iter().filter_map(of_peer).collect() }
 }

@@ -1,6 +1,7 @@
 //! What was written, as meant: names resolved, contradictions found, settings made.
 
 mod border;
+mod certificates;
 mod peers;
 mod plans;
 
@@ -21,13 +22,14 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
     }
     let listeners = border::listeners(&set.border, findings);
     let peers = peers::peers(&set.peers, &listeners, findings);
+    set.peers.iter().for_each(|peer| certificates::check(peer, source, findings));
     let known = plans::Known::new(&set, &peers);
     let pools = plans::pools(&set.um_pools, &known, findings);
     let plans = plans::plans(&set.dial_plans, &pools, &known, findings);
     let hunt_groups = plans::hunt_groups(&set.hunt_groups, &plans, &known, findings);
     let policy =
         PolicySet { number: 1, peers, um_pools: pools, dial_plans: plans, hunt_groups: hunt_groups.into(), admission: plans::admission(&set.admission) };
-    let tls = border::tls(&set, &listeners, source);
+    let tls = certificates::tls(&set, &listeners, source);
     let media = border::media(&set.border, &listeners, findings);
     let admin = border::admin(&set.border, &listeners, findings);
     let dns = border::dns(&set.border, findings);

@@ -36,6 +36,9 @@ pub struct Border {
     pub dns: dns::Settings,
     pub dns_servers: Vec<Written<String>>,
     pub certificates: tls::Upkeep,
+    pub crl_refresh: Option<Duration>,
+    /// Relative to the set's folder.
+    pub crl_cache: Option<Written<String>>,
     pub firewall: nft::Settings,
 }
 
@@ -70,7 +73,7 @@ pub fn read(root: &Table<'_, '_>) -> Border {
     read_timers(root, &mut border);
     read_operator(root, &mut border);
     read_dns(root, &mut border);
-    read_certificates(root, &mut border.certificates);
+    read_certificates(root, &mut border);
     super::firewall::read(root, &mut border.firewall);
     border
 }
@@ -196,8 +199,9 @@ fn read_dns(root: &Table<'_, '_>, border: &mut Border) {
     table.finish();
 }
 
-fn read_certificates(root: &Table<'_, '_>, upkeep: &mut tls::Upkeep) {
+fn read_certificates(root: &Table<'_, '_>, border: &mut Border) {
     let Some(table) = root.table("certificates", "[certificates]") else { return };
+    let upkeep = &mut border.certificates;
     if let Some(watch) = table.duration("watch", Duration::ZERO, DAY) {
         if watch.value < SECOND && !watch.value.is_zero() {
             let what = "watch below 1 s would take half-written files for whole ones";
@@ -206,6 +210,8 @@ fn read_certificates(root: &Table<'_, '_>, upkeep: &mut tls::Upkeep) {
         upkeep.watch = Some(watch.value).filter(|period| !period.is_zero());
     }
     set_duration(&mut upkeep.recheck, table.duration("recheck", SECOND, DAY));
+    border.crl_refresh = table.duration("crl_refresh", Duration::from_secs(10), DAY).map(|refresh| refresh.value);
+    border.crl_cache = table.text("crl_cache", "\"/var/lib/portcullis\"");
     table.finish();
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::border::TRANSPORTS;
+use crate::adapters::tls::StaleCrl;
 use crate::config::finding::{At, Written};
 use crate::config::table::Table;
 use crate::media::control::LatchPolicy;
@@ -33,6 +34,8 @@ const SUITES: [(&str, Suite); 2] =
 /// Between questions for signs of life: no burden, and soon enough to be of use.
 const PROBE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));
 
+const STALE: [(&str, StaleCrl); 2] = [("refuse", StaleCrl::Refuse), ("accept", StaleCrl::Accept)];
+
 pub struct Peer {
     pub at: At,
     pub name: Option<Written<String>>,
@@ -44,6 +47,9 @@ pub struct Peer {
     pub mode: Option<Written<SecurityMode>>,
     pub tls_names: Option<Vec<Written<String>>>,
     pub ca: Option<Vec<Written<String>>>,
+    pub crl: Option<Vec<Written<String>>>,
+    pub stale_crl: Option<Written<StaleCrl>>,
+    pub server_certificate_as_client: Option<Written<bool>>,
     pub certificate: Option<Written<String>>,
     pub key: Option<Written<String>>,
     pub listener: Option<Written<String>>,
@@ -75,6 +81,9 @@ fn read_peer(table: Table<'_, '_>) -> Peer {
         mode: table.choice("mode", &MODES),
         tls_names: table.texts("tls_names", "[\"sbc.carrier.example\"]"),
         ca: table.some_texts("ca", "\"certs/ca.pem\""),
+        crl: table.some_texts("crl", "\"certs/ca.crl\""),
+        stale_crl: table.choice("stale_crl", &STALE),
+        server_certificate_as_client: table.flag("server_certificate_as_client"),
         certificate: table.text("certificate", "\"certs/sbc.pem\""),
         key: table.text("key", "\"certs/sbc.key\""),
         listener: table.text("listener", "\"outside\""),

@@ -78,10 +78,11 @@ fn given_up(border: &mut Border, now: Time, call: &mut Call, status: u16, reason
 }
 
 /// How a transport's failure counts.
-const fn unreachable(error: &TransportError) -> Reason {
+fn unreachable(error: &TransportError) -> Reason {
     match error {
         TransportError::Certificate(_) => Reason::TargetCertificate,
         TransportError::TimedOut => Reason::TargetTimeout,
+        TransportError::Handshake(refusal) if matches!(refusal.reason, Reason::TlsTimeout) => Reason::TargetTimeout,
         TransportError::Refused | TransportError::Handshake(_) | TransportError::Closed | TransportError::Socket => Reason::TargetUnreachable,
     }
 }
