@@ -1,7 +1,13 @@
 //! `portcullis certs` as an operator and a job run it: the real program, real files, and OpenSSL's opinion of what it makes.
 
+#[path = "certs_command/inspecting.rs"]
+mod inspecting;
 #[path = "certs_command/making.rs"]
 mod making;
+#[path = "certs_command/rotating.rs"]
+mod rotating;
+#[path = "certs_command/telling.rs"]
+mod telling;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -75,5 +81,24 @@ impl Lab {
         let mut arguments = vec!["issue", request, "--ca", &ca, "--ca-key", &key, "--days", "20"];
         arguments.extend(more);
         certs(&arguments)
+    }
+}
+
+impl Lab {
+    /// A policy set of a listener advertised as sbc.example.test and a peer trunk.example.test, all in the folder `set`; its files are named by way of `certs`.
+    fn policy_set(&self, certs: &str) -> String {
+        let folder = self.at("set");
+        std::fs::create_dir_all(&folder).unwrap();
+        let border = format!(
+            "version = 1\n[[listener]]\nname = \"outside\"\ntransport = \"tls\"\naddress = \"127.0.0.1:45061\"\nadvertised = \"sbc.example.test\"\n\
+             certificate = \"{certs}/sbc.pem\"\nkey = \"{certs}/sbc.key\"\n[media]\ninside = \"127.0.0.1\"\noutside = \"127.0.0.1\"\n"
+        );
+        let peers = format!(
+            "version = 1\n[[peer]]\nname = \"trunk\"\nkind = \"trunk\"\nhosts = \"192.0.2.1\"\ntransport = \"tls\"\nmode = \"secured\"\n\
+             tls_names = [\"trunk.example.test\"]\nca = \"{certs}/trunk-ca.pem\"\n"
+        );
+        std::fs::write(format!("{folder}/border.toml"), border).unwrap();
+        std::fs::write(format!("{folder}/peers.toml"), peers).unwrap();
+        folder
     }
 }

@@ -409,19 +409,6 @@ async fn connections_are_bounded_for_each_source_and_in_all() {
 }
 
 #[tokio::test]
-async fn a_peer_taken_from_the_table_is_cut_off() {
-    let mut border = tcp_border(Limits::default()).await;
-    let mut stream = TcpStream::connect(border.address(0)).await.unwrap();
-    stream.write_all(&request(1)).await.unwrap();
-    border.received().await;
-    border.table.store(Arc::new(table(2, &[])));
-    stream.write_all(&request(2)).await.unwrap();
-    assert!(ended(&mut stream).await);
-    assert!(matches!(border.event().await, NetEvent::Stranger { .. }));
-    assert!(matches!(border.event().await, NetEvent::FlowClosed { .. }));
-}
-
-#[tokio::test]
 async fn datagrams_that_cannot_be_sent_are_reported() {
     let mut border = Border::open(&[(Udp, V4), (Tcp, V4)], &[]).await;
     let remote = UdpSocket::bind("127.0.0.1:0").await.unwrap();

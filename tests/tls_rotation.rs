@@ -3,14 +3,22 @@
 mod net_border;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use net_border::*;
+use portcullis::adapters::net::{Limits, NetEvent};
 use portcullis::adapters::tls::{Credentials, KeyPairFiles};
 use portcullis::app::border::Border as Whole;
 use portcullis::app::certs::{Authority, Issued, Leaf, authority, authority_between};
 use portcullis::config;
+use portcullis::policy::verdict::Reason;
+use portcullis::sip::Transport::Tls;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 const BORDER: &str = "sbc.example.org";
@@ -85,6 +93,82 @@ fn a_chain_that_does_not_reach_the_ca_we_have_of_that_name_is_remarked() {
     assert_eq!(kinds, ["CN=root", "CN=root", "CN=sbc.example.org"]);
 }
 
+type Client = tokio_rustls::client::TlsStream<tokio::net::TcpStream>;
+
+/// A connection of a peer that shows this certificate, open and in use.
+async fn opened(border: &mut Border, shows: &Issued) -> Client {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let chain = CertificateDer::pem_slice_iter(shows.certificate.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(shows.key.as_bytes()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(OURS.get().unwrap().certificate().as_bytes()).unwrap()).unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap());
+    let stream = tokio::net::TcpStream::connect(border.address(0)).await.unwrap();
+    let mut stream = tokio_rustls::TlsConnector::from(config).connect(ServerName::try_from(BORDER).unwrap(), stream).await.unwrap();
+    assert!(in_use(&mut stream).await);
+    stream
+}
+
+/// Whether a ping is answered.
+async fn in_use(stream: &mut Client) -> bool {
+    stream.write_all(b"\r\n\r\n").await.is_ok() && timeout(PATIENCE, stream.read_exact(&mut [0; 2])).await.expect("in time").is_ok()
+}
+
+async fn lost(border: &mut Border) -> Option<Reason> {
+    loop {
+        if let NetEvent::Untrusted { decision, .. } = border.event().await {
+            return decision.refused;
+        }
+    }
+}
+
+static OURS: OnceLock<Authority> = OnceLock::new();
+
+/// Old and new CA trusted side by side for a while; a certificate that ends while its connection is open.
+#[tokio::test]
+async fn an_open_connection_ends_with_the_trust_it_was_opened_by_and_no_other_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = OURS.get_or_init(|| authority("ours", MONTH).unwrap());
+    let (old, new) = (authority("old", MONTH).unwrap(), authority("new", MONTH).unwrap());
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, format!("{}{}", old.certificate(), new.certificate())).unwrap();
+    let settings = tls_settings(put(folder.path(), "sbc", &ours.issue(&Leaf::named(BORDER)).unwrap()), &[("um", ca.clone())]);
+    let limits = Limits { leave_quiet: Duration::from_millis(100), ..Limits::default() };
+    let mut border = Border::with(&[(Tls, V4)], &[peer("um", Tls, V4, &["um.example.org"])], limits, settings.clone()).await;
+    let takes = |border: &Border| {
+        border.credentials.swap(Credentials::load(&settings).unwrap());
+        border.network.recheck();
+    };
+    let leaf = Leaf::named("um.example.org");
+    let mut by_old = opened(&mut border, &old.issue(&leaf).unwrap()).await;
+    let mut by_new = opened(&mut border, &new.issue(&leaf).unwrap()).await;
+    let short = Leaf { not_after: OffsetDateTime::now_utc() + Duration::from_secs(3), ..leaf };
+    let mut by_short = opened(&mut border, &new.issue(&short).unwrap()).await;
+
+    // Our own certificate is renewed: nobody is asked to leave.
+    put(folder.path(), "sbc", &ours.issue(&Leaf::named(BORDER)).unwrap());
+    takes(&border);
+    border.quiet().await;
+
+    std::fs::write(&ca, new.certificate()).unwrap();
+    takes(&border);
+    assert_eq!(lost(&mut border).await, Some(Reason::TlsUnknownIssuer));
+    assert!(!in_use(&mut by_old).await);
+    assert!(in_use(&mut by_new).await && in_use(&mut by_short).await);
+
+    // Time alone ends the short one, when it is next asked.
+    let reason = loop {
+        border.network.recheck();
+        if let Ok(reason) = timeout(Duration::from_millis(200), lost(&mut border)).await {
+            break reason;
+        }
+    };
+    assert_eq!(reason, Some(Reason::TlsExpired));
+    assert!(!in_use(&mut by_short).await && in_use(&mut by_new).await);
+    assert_eq!(border.network.counts().connections_untrusted, 2);
+}
+
 /// A policy set with one TLS listener and one TLS peer, and its certificates; the border of it.
 struct Lab {
     folder: tempfile::TempDir,
@@ -137,7 +221,7 @@ async fn a_rotation_is_whole_or_changes_nothing() {
     let error = border.rotate().unwrap_err().to_string();
     assert!(error.contains("ca.pem") && error.contains("; "), "{error}");
     assert_eq!(border.certificates().generation(), 2);
-    assert!(std::sync::Arc::ptr_eq(&border.certificates().current(), &second) && !std::sync::Arc::ptr_eq(&first, &second));
+    assert!(Arc::ptr_eq(&border.certificates().current(), &second) && !Arc::ptr_eq(&first, &second));
 
     // A key of the certificate before.
     std::fs::write(lab.path("ca.pem"), lab.ours.certificate()).unwrap();

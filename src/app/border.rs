@@ -15,11 +15,11 @@ use crate::adapters::control::Control;
 use crate::adapters::dns::{Locator, PeerResolver};
 use crate::adapters::driver::{self, Input};
 use crate::adapters::media::MediaPlane;
-use crate::adapters::net::{NetEvent, Network};
+use crate::adapters::net::{NetEvent, Network, Parting};
 use crate::adapters::nft::Firewall;
 use crate::adapters::telemetry::{Anchor, Metrics, Sink, Telemetry};
 use crate::adapters::tls::{self, CredentialStore};
-use crate::app::desk::{Desk, Order};
+use crate::app::desk::{Desk, Order, Watched};
 use crate::app::firewall::{Doors, follow_tables};
 use crate::app::handshakes::Handshakes;
 use crate::app::rotation::{self, Rotation};
@@ -106,6 +106,7 @@ struct Rim {
     media: Arc<MediaPlane>,
     locator: Arc<Locator>,
     sink: Sink,
+    watched: Watched,
     commands: mpsc::UnboundedSender<Input>,
     drained: watch::Sender<bool>,
     /// Number of the peer table the core goes by.
@@ -118,6 +119,7 @@ impl driver::Rim for Rim {
             Action::Transmit { id, route, bytes } => self.network.transmit(id, route, bytes),
             Action::Media(command) => self.media.command(command),
             Action::Fact(fact) => {
+                self.watched.note(&fact);
                 match fact.what {
                     What::Drained => drop(self.drained.send_replace(true)),
                     What::PeersChanged { number } => drop(self.core_table.send_replace(number)),
@@ -145,6 +147,10 @@ impl From<NetEvent> for Input {
             NetEvent::TransportFailed { id, error } => Input::Event(Event::TransportFailed { id, error }),
             NetEvent::TlsRefused { peer, remote, refusal } => Input::Fact(What::TlsRefused { peer, remote, refusal }),
             NetEvent::Stranger { transport, remote, decision } => Input::Fact(What::Stranger { transport, remote, decision }),
+            NetEvent::Untrusted { party: Parting { flow, peer, outbound, age }, decision } => {
+                Input::Fact(What::ConnectionUntrusted { flow, peer, outbound, age, decision })
+            }
+            NetEvent::Parted { party: Parting { flow, peer, outbound, age } } => Input::Fact(What::ConnectionParted { flow, peer, outbound, age }),
         }
     }
 }
@@ -165,7 +171,8 @@ impl Border {
         let rotation = Rotation::start(clock, certificates, listeners, settings.certificates.clone(), commands.clone());
 
         let resolver = resolver(&settings, &commands)?;
-        let table = Arc::new(ArcSwap::new(resolver.tables().borrow().clone()));
+        let mut tables = resolver.tables();
+        let table = Arc::new(ArcSwap::new(tables.borrow_and_update().clone()));
 
         let (traffic, traffic_in) = mpsc::channel(TRAFFIC);
         let handshakes = Arc::new(Handshakes(rotation.store().clone()));
@@ -176,7 +183,9 @@ impl Border {
         let firewall = firewall(&settings, clock, table.load_full(), &commands);
         network.guarded_by(Arc::new(Doors(firewall.clone())));
         let (core_table_in, core_table) = watch::channel(0);
-        follow_tables(&resolver, firewall.clone(), table.clone(), commands.clone(), core_table);
+        rotation.attach(&network);
+        let held = rotation.clone();
+        follow_tables(tables, firewall.clone(), table.clone(), commands.clone(), core_table, move || held.recheck());
         let media = Arc::new(media_plane(&settings, &clock, &commands)?);
         let locator = Arc::new(Locator::new(settings.dns.clone()).map_err(|error| failed("name resolution", &error))?);
 
@@ -186,8 +195,17 @@ impl Border {
         getrandom::fill(&mut seed).map_err(|error| StartError(vec![format!("the system gives no randomness: {error}")]))?;
         let core = Core::new(Arc::new(signaling), settings.policy.clone(), table.load_full(), seed);
         let (drained_in, drained) = watch::channel(false);
-        let rim =
-            Rim { network: network.clone(), media: media.clone(), locator, sink, commands: commands.clone(), drained: drained_in, core_table: core_table_in };
+        let watched = Watched::default();
+        let rim = Rim {
+            network: network.clone(),
+            media: media.clone(),
+            locator,
+            sink,
+            watched: watched.clone(),
+            commands: commands.clone(),
+            drained: drained_in,
+            core_table: core_table_in,
+        };
         let (alive_in, alive) = watch::channel(());
         let driver = tokio::spawn(async move {
             driver::drive(core, clock, rim, traffic_in, commands_in).await;
@@ -205,7 +223,8 @@ impl Border {
         };
         let state = Arc::new(state);
         let admin = Admin::start(settings.admin.clone(), state.clone()).await.map_err(|error| failed("admin listener", &error))?;
-        let (desk, orders) = Desk::new(resolver.clone(), rotation.clone());
+        let (send_orders, orders) = Desk::orders();
+        let desk = Desk { clock, resolver: resolver.clone(), rotation: rotation.clone(), watched, orders: send_orders };
         let control = Control::start(&settings.control, Arc::new(desk)).map_err(|error| StartError(vec![error.to_string()]))?;
         let (media, orders) = (Some(media), Some(orders));
         Ok(Border {

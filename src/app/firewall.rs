@@ -7,7 +7,6 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
-use crate::adapters::dns::PeerResolver;
 use crate::adapters::driver::Input;
 use crate::adapters::net::Guard;
 use crate::adapters::nft::Firewall;
@@ -35,15 +34,15 @@ impl Guard for Doors {
 
 /// Carries every new table to all who go by it. Whom it adds the firewall lets in first, since who is let in by the core must not be dropped in
 /// the kernel; whom it removes the doors and the core refuse first, since nobody may be dropped there whom they would still serve.
-/// `core`: the number of the table the core goes by.
+/// `core`: the number of the table the core goes by. `held`: open connections are to be held to the new table.
 pub fn follow_tables(
-    resolver: &PeerResolver,
+    mut tables: watch::Receiver<Arc<PeerTable>>,
     firewall: Firewall,
     doors: Arc<ArcSwap<PeerTable>>,
     commands: mpsc::UnboundedSender<Input>,
     mut core: watch::Receiver<u64>,
+    held: impl Fn() + Send + 'static,
 ) {
-    let mut tables = resolver.tables();
     tokio::spawn(async move {
         while tables.changed().await.is_ok() {
             let (next, published) = (tables.borrow_and_update().clone(), Instant::now());
@@ -53,6 +52,7 @@ pub fn follow_tables(
             if commands.send(Input::Event(Event::Peers(next.clone()))).is_err() {
                 break;
             }
+            held();
             let _ = tokio::time::timeout(CORE, core.wait_for(|number| *number >= next.number)).await;
             firewall.retire(next.clone()).await;
             let event = FirewallEvent::InStep { number: next.number, admitted, agreed: published.elapsed() };

@@ -29,17 +29,61 @@ pub fn show(show: &Show, out: &mut dyn Write) -> io::Result<u8> {
 }
 
 fn peers(answer: &Value) -> String {
-    let mut table = Columns::new(&["PEER", "KIND", "STATUS", "MODE", "VIA", "ADDRESS"]);
+    let mut table = Columns::new(&["PEER", "KIND", "STATUS", "MODE", "VIA", "HOST", "STATE", "ADDRESS", "TTL", "LIVENESS"]);
     for peer in list(answer, "peers") {
-        let of_peer = [text(&peer["name"]), text(&peer["kind"]), text(&peer["status"]), text(&peer["mode"]), text(&peer["transport"])];
-        let addresses = list(peer, "addresses");
-        let first = addresses.first().map(text).unwrap_or_else(|| String::from("-"));
-        table.row(of_peer.into_iter().chain([first]));
-        for address in addresses.iter().skip(1) {
-            table.row((0..5).map(|_| String::new()).chain([text(address)]));
+        let mut of_peer = [text(&peer["name"]), text(&peer["kind"]), text(&peer["status"]), text(&peer["mode"]), text(&peer["transport"])];
+        for [host, state, address, ttl, liveness] in places(peer) {
+            table.row(std::mem::take(&mut of_peer).into_iter().chain([host, state, address, ttl, liveness]));
         }
     }
-    format!("peer table {}\n{table}", text(&answer["table"]))
+    let mut page = format!("peer table {}\n{table}", text(&answer["table"]));
+    for shared in list(answer, "shared") {
+        let peers: Vec<String> = list(shared, "peers").iter().map(text).collect();
+        let verdict = if shared["told_apart"] == true { "their certificates tell them apart" } else { "nothing tells them apart (event 1175)" };
+        // Writing into a String does not fail.
+        let _ = writeln!(page, "{} is shared over {} by {}: {verdict}", text(&shared["place"]), text(&shared["transport"]), peers.join(", "));
+    }
+    for name in list(answer, "peers").iter().flat_map(|peer| list(peer, "names")).filter(|name| !name["last_error"].is_null()) {
+        let _ = writeln!(page, "{}: {}", text(&name["name"]), text(&name["last_error"]));
+    }
+    page
+}
+
+/// Host, its state, address, TTL left, liveness: a line for each address, and one for each host that has none.
+fn places(peer: &Value) -> Vec<[String; 5]> {
+    let names = list(peer, "names");
+    let mut places = Vec::new();
+    for address in list(peer, "addresses") {
+        let name = names.iter().find(|name| list(name, "addresses").iter().any(|held| held["address"] == address["address"]));
+        let (host, state) = name.map_or((text(&address["address"]), String::from("-")), |name| (text(&name["name"]), text(&name["state"])));
+        let ttl = address["ttl_left_seconds"].as_u64().map_or_else(|| String::from("-"), |seconds| format!("{seconds}s"));
+        places.push([host, state, text(&address["address"]), ttl, liveness(&address["liveness"])]);
+    }
+    for name in names.iter().filter(|name| list(name, "addresses").is_empty()) {
+        places.push([text(&name["name"]), text(&name["state"]), String::from("-"), String::from("-"), String::from("-")]);
+    }
+    for network in list(peer, "hosts").iter().filter(|host| host.as_str().is_some_and(|host| host.contains('/'))) {
+        places.push([text(network), String::from("-"), text(network), String::from("-"), String::from("-")]);
+    }
+    places
+}
+
+fn liveness(watched: &Value) -> String {
+    match (&watched["state"], watched["since_seconds"].as_u64()) {
+        (Value::Null, _) => String::from("-"),
+        (state, Some(seconds)) => format!("{} {}", text(state), span(seconds)),
+        (state, None) => text(state),
+    }
+}
+
+/// In the largest unit that leaves a number of some size.
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds}s"),
+        120..=7_199 => format!("{}m", seconds / 60),
+        7_200..=172_799 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
 }
 
 fn bans(answer: &Value) -> String {

@@ -50,6 +50,23 @@ pub enum What {
         remote: SocketAddr,
         decision: Decision,
     },
+    /// The other end of an open connection is no longer trusted: nothing new is begun on it, and it is closed once what was under way has ended,
+    /// at the latest after a limit.
+    ConnectionUntrusted {
+        flow: Arc<Flow>,
+        peer: Arc<str>,
+        /// Made by us.
+        outbound: bool,
+        age: Duration,
+        decision: Decision,
+    },
+    /// … and has been closed.
+    ConnectionParted {
+        flow: Arc<Flow>,
+        peer: Arc<str>,
+        outbound: bool,
+        age: Duration,
+    },
     /// From a trusted peer, but not SIP we can take. `detail` never holds message text.
     Malformed {
         flow: Arc<Flow>,

@@ -14,8 +14,9 @@ use super::NetEvent;
 use super::counts::count;
 use super::outbox::{Outbox, Outgoing};
 use super::shared::{Life, Shared};
-use crate::policy::flow::{Flow, TlsRefusal};
-use crate::policy::peer::identify;
+use super::standing::{GLANCE, Party, refusal, told};
+use super::under_way::{UnderWay, is_ending, is_request};
+use crate::policy::flow::TlsRefusal;
 use crate::signaling::event::TransportError;
 use crate::sip::{Frame, Framer};
 
@@ -25,7 +26,7 @@ const COALESCED: usize = 32 * 1024;
 /// For the answer to a message that could not be read, and for saying goodbye.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Direction {
     Inbound,
     Outbound,
@@ -33,24 +34,31 @@ pub enum Direction {
 
 struct Connection<'a> {
     shared: &'a Shared,
-    flow: &'a Arc<Flow>,
+    party: &'a Party,
     outbox: &'a Outbox,
-    direction: Direction,
+    under_way: UnderWay,
     opened: Instant,
     /// When something was last received or sent, in milliseconds after `opened`.
     active: AtomicU64,
+    /// The same of whole messages, keep-alives aside.
+    spoke: AtomicU64,
 }
 
 /// Carries messages until the connection ends; says why it did. What the outbox still holds then is the caller's to report.
-pub async fn carry<S: AsyncRead + AsyncWrite + Unpin>(shared: &Shared, stream: S, flow: &Arc<Flow>, outbox: &Outbox, direction: Direction) -> TransportError {
-    let connection = Connection { shared, flow, outbox, direction, opened: Instant::now(), active: AtomicU64::new(0) };
+pub async fn carry<S: AsyncRead + AsyncWrite + Unpin>(shared: &Shared, stream: S, party: &Party, outbox: &Outbox) -> TransportError {
+    let connection =
+        Connection { shared, party, outbox, under_way: UnderWay::default(), opened: Instant::now(), active: AtomicU64::new(0), spoke: AtomicU64::new(0) };
     let (mut reader, mut writer) = tokio::io::split(stream);
     let error = tokio::select! {
         error = connection.read(&mut reader) => error,
         error = connection.write(&mut writer) => error,
         () = shared.reached(Life::Over) => TransportError::Closed,
+        () = connection.wind_up() => TransportError::Closed,
     };
     let _ = timeout(LAST_WORDS, writer.shutdown()).await;
+    if party.is_leaving() {
+        let _ = shared.events.send(NetEvent::Parted { party: told(party) }).await;
+    }
     error
 }
 
@@ -60,13 +68,12 @@ impl Connection<'_> {
         let mut framer = Framer::new(limits.message);
         let mut buffer = vec![0; READ];
         let mut partial_since: Option<Instant> = None;
-        let mut seen = self.shared.table.load().number;
         let clock = sleep_until(self.opened + limits.idle);
         tokio::pin!(clock);
         loop {
             let deadline = match partial_since {
                 Some(since) => since + limits.partial_message,
-                None => self.last_active() + limits.idle,
+                None => self.at(&self.active) + limits.idle,
             };
             // The clock is set back only when it would ring too late: most reads leave it alone.
             if deadline < clock.deadline() {
@@ -90,11 +97,8 @@ impl Connection<'_> {
                     return TransportError::Closed;
                 }
             };
-            self.touch();
+            self.note(&self.active);
             self.outbox.heard();
-            if self.direction == Direction::Inbound && !self.still_trusted(&mut seen) {
-                return TransportError::Closed;
-            }
             framer.push(buffer.get(..length).unwrap_or_default());
             match self.frames(&mut framer).await {
                 Ok(took_message) if took_message || !framer.is_partial() => partial_since = framer.is_partial().then(Instant::now),
@@ -112,11 +116,16 @@ impl Connection<'_> {
                 Ok(Some(Frame::Message(bytes))) => {
                     took_message = true;
                     count(&self.shared.counters.messages_received);
-                    self.pass(bytes).await?;
+                    self.under_way.received(&bytes);
+                    self.note(&self.spoke);
+                    self.take(bytes).await?;
                 }
                 Ok(Some(Frame::Ping)) => {
                     count(&self.shared.counters.keep_alives);
-                    let _ = self.outbox.push(Outgoing { id: None, bytes: Bytes::from_static(b"\r\n") });
+                    // No answer is how a flow is said to have failed (RFC 5626 §4.4.1): a connection that is leaving shall be left.
+                    if !self.party.is_leaving() {
+                        let _ = self.outbox.push(Outgoing { id: None, bytes: Bytes::from_static(b"\r\n") });
+                    }
                 }
                 Ok(Some(Frame::Pong)) => count(&self.shared.counters.keep_alives),
                 Ok(None) => return Ok(took_message),
@@ -134,22 +143,33 @@ impl Connection<'_> {
     }
 
     async fn pass(&self, bytes: Bytes) -> Result<(), TransportError> {
-        let event = NetEvent::Received { flow: Arc::clone(self.flow), bytes };
+        let event = NetEvent::Received { flow: Arc::clone(&self.party.flow), bytes };
         self.shared.events.send(event).await.map_err(|_| TransportError::Closed)
     }
 
-    /// Whether the other end is still a peer, asked when the table has changed.
-    fn still_trusted(&self, seen: &mut u64) -> bool {
-        let table = self.shared.table.load();
-        if table.number == *seen {
-            return true;
+    /// On a connection that is leaving only what ends things goes on.
+    async fn take(&self, bytes: Bytes) -> Result<(), TransportError> {
+        if !self.party.is_leaving() || !is_request(&bytes) || is_ending(&bytes) {
+            return self.pass(bytes).await;
         }
-        *seen = table.number;
-        let (decision, peer) = identify(&table, self.flow);
-        if peer.is_none() {
-            self.shared.stranger(self.flow.transport, self.flow.remote, || decision);
+        count(&self.shared.counters.requests_while_leaving);
+        if let Some(bytes) = refusal(bytes, &self.party.flow, &self.shared.limits.message) {
+            let _ = self.outbox.push(Outgoing { id: None, bytes });
         }
-        peer.is_some()
+        Ok(())
+    }
+
+    /// Resolves when the other end is no longer trusted and what was under way has come to its end, or to its limit.
+    async fn wind_up(&self) {
+        self.party.leaving().await;
+        let limit = Instant::now() + self.shared.limits.leave;
+        while Instant::now() < limit {
+            let quiet_since = self.at(&self.spoke) + self.shared.limits.leave_quiet;
+            if self.under_way.nothing() && quiet_since <= Instant::now() {
+                return;
+            }
+            sleep_until(limit.min(Instant::now() + GLANCE)).await;
+        }
     }
 
     async fn write(&self, writer: &mut (impl AsyncWrite + Unpin)) -> TransportError {
@@ -174,8 +194,12 @@ impl Connection<'_> {
                     Ok(Err(error)) => return fault(&error),
                     Err(_) => return TransportError::TimedOut,
                 }
+                for message in batch.iter().filter(|message| message.len() > 2) {
+                    self.under_way.sent(message);
+                    self.note(&self.spoke);
+                }
                 self.outbox.written();
-                self.touch();
+                self.note(&self.active);
                 self.shared.counters.messages_sent.fetch_add(batch.len() as u64, Ordering::Relaxed);
                 batch.clear();
             }
@@ -191,12 +215,12 @@ impl Connection<'_> {
         }
     }
 
-    fn touch(&self) {
-        self.active.store(self.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
+    fn note(&self, moment: &AtomicU64) {
+        moment.store(self.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    fn last_active(&self) -> Instant {
-        self.opened + Duration::from_millis(self.active.load(Ordering::Relaxed))
+    fn at(&self, moment: &AtomicU64) -> Instant {
+        self.opened + Duration::from_millis(moment.load(Ordering::Relaxed))
     }
 }
 

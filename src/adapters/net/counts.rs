@@ -55,6 +55,10 @@ counters! {
     connections_made,
     /// Outbound connections that could not be established.
     connections_failed,
+    /// Open connections whose other end is no longer trusted.
+    connections_untrusted,
+    /// Requests refused on those, until they were closed.
+    requests_while_leaving,
     /// Connections closed because a message did not come whole in time.
     partial_messages,
     /// Connections closed because the stream could not be cut into messages.

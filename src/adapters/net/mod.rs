@@ -14,12 +14,15 @@ mod pool;
 mod settings;
 mod shared;
 mod sockets;
+mod standing;
 mod stream_listener;
+mod under_way;
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -40,15 +43,49 @@ pub use settings::{Limits, ListenerSettings, Settings};
 #[derive(Clone, Debug)]
 pub enum NetEvent {
     /// One datagram, or one framed message of a stream, from a peer's address.
-    Received { flow: Arc<Flow>, bytes: Bytes },
+    Received {
+        flow: Arc<Flow>,
+        bytes: Bytes,
+    },
     /// A stream connection that had carried, or could have carried, messages has ended.
-    FlowClosed { flow: FlowId },
+    FlowClosed {
+        flow: FlowId,
+    },
     /// What was given to `transmit` under this id was not sent, or the connection ended before anything came back on it. Once per id.
-    TransportFailed { id: TransmitId, error: TransportError },
+    TransportFailed {
+        id: TransmitId,
+        error: TransportError,
+    },
     /// A connection to a peer failed in TLS, or was ended by it. A sample like that of strangers; what was to be sent is reported besides.
-    TlsRefused { peer: Arc<str>, remote: SocketAddr, refusal: Arc<TlsRefusal> },
+    TlsRefused {
+        peer: Arc<str>,
+        remote: SocketAddr,
+        refusal: Arc<TlsRefusal>,
+    },
     /// Somebody who is no peer knocked. A sample: at most a few a second; all are counted.
-    Stranger { transport: Transport, remote: SocketAddr, decision: Decision },
+    Stranger {
+        transport: Transport,
+        remote: SocketAddr,
+        decision: Decision,
+    },
+    /// The other end of an open connection is no longer trusted. It carries what ends things for a while; `Parted` says that it has been closed.
+    Untrusted {
+        party: Parting,
+        decision: Decision,
+    },
+    Parted {
+        party: Parting,
+    },
+}
+
+/// Whose connection ends, and how long it was open.
+#[derive(Clone, Debug)]
+pub struct Parting {
+    pub flow: Arc<Flow>,
+    pub peer: Arc<str>,
+    /// Made by us.
+    pub outbound: bool,
+    pub age: Duration,
 }
 
 /// Who keeps strangers out that are banned, and hears of all others, so that it may ban them.

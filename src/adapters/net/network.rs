@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::counts::Counts;
 use super::datagram::Datagrams;
 use super::shared::{Ends, Life, Shared};
+use super::standing::keep_asking;
 use super::stream_listener::{Door, accept};
 use super::{BindError, Guard, Handshakes, ListenerSettings, NetEvent, Settings, pool, sockets};
 use crate::policy::flow::ListenerId;
@@ -76,6 +77,7 @@ impl Network {
                 }
             }
         }
+        shared.spawn(keep_asking(Arc::clone(&shared)));
         // Not among the tasks that closing waits for: it ends when nobody is left to report a failure.
         tokio::spawn(async move {
             while let Some((id, error)) = failures.recv().await {
@@ -104,6 +106,12 @@ impl Network {
     /// Stream connections open or being opened.
     pub fn connections(&self) -> usize {
         self.shared.connections().flows.len()
+    }
+
+    /// The peer table, certificates, CAs or revocation lists have changed, or time has passed: every open connection is asked again whether its
+    /// other end is still trusted. Returns at once.
+    pub fn recheck(&self) {
+        self.shared.recheck();
     }
 
     /// Sends, from any thread, without blocking. Whatever fails is reported once as `NetEvent::TransportFailed`.

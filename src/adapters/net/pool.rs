@@ -9,16 +9,24 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::{Direction, carry, fault};
 use super::counts::count;
 use super::outbox::{Outbox, Outgoing, Refusal};
-use super::shared::{Life, Place, Shared};
+use super::shared::{Life, Open, Place, Shared};
 use super::sockets;
+use super::standing::Party;
+use super::under_way::{is_ending, is_request};
 use super::{NetEvent, Stream};
-use crate::policy::flow::{Flow, FlowId, TlsRefusal};
+use crate::policy::flow::{Flow, FlowId, Presented, TlsRefusal};
 use crate::signaling::event::{Connect, TransmitId, TransportError};
 use crate::sip::Transport;
 
 /// Sends on an open flow, else on a connection to `otherwise`.
 pub fn send_on_flow(shared: &Arc<Shared>, id: TransmitId, flow: FlowId, otherwise: Option<Connect>, bytes: Bytes) {
-    let outbox = shared.connections().flows.get(&flow).cloned();
+    let outbox = {
+        let connections = shared.connections();
+        let open = connections.flows.get(&flow);
+        // Where the other end is no longer trusted, a new request finds no connection.
+        let closed = |open: &&Open| open.party.as_ref().is_some_and(|party| party.is_leaving()) && is_request(&bytes) && !is_ending(&bytes);
+        open.filter(|open| !closed(open)).map(|open| Arc::clone(&open.outbox))
+    };
     let outgoing = Outgoing { id: Some(id), bytes };
     let refused = match outbox {
         Some(outbox) => outbox.push(outgoing),
@@ -34,7 +42,12 @@ pub fn send_on_flow(shared: &Arc<Shared>, id: TransmitId, flow: FlowId, otherwis
 /// Sends on the pooled connection, which is made if there is none.
 pub fn send(shared: &Arc<Shared>, id: TransmitId, to: Connect, bytes: Bytes) {
     let mut outgoing = Outgoing { id: Some(id), bytes };
-    let pooled = shared.connections().pool.get(&to).map(|(_, outbox)| Arc::clone(outbox));
+    let pooled = {
+        let connections = shared.connections();
+        // What ends things goes where they began, if no other connection has taken its place.
+        let leaving = || connections.leaving.get(&to).filter(|_| is_ending(&outgoing.bytes));
+        connections.pool.get(&to).or_else(leaving).map(|(_, outbox)| Arc::clone(outbox))
+    };
     if let Some(outbox) = pooled {
         outgoing = match outbox.push(outgoing) {
             Ok(()) => return,
@@ -52,7 +65,7 @@ pub fn send(shared: &Arc<Shared>, id: TransmitId, to: Connect, bytes: Bytes) {
         let mut connections = shared.connections();
         // Two threads may come here at once: the later connection takes the pool's place, the earlier one still carries what it was given.
         connections.pool.insert(to.clone(), (flow, Arc::clone(&outbox)));
-        connections.flows.insert(flow, Arc::clone(&outbox));
+        connections.flows.insert(flow, Open { outbox: Arc::clone(&outbox), party: None });
     }
     let task = run(Arc::clone(shared), to.clone(), flow, Arc::clone(&outbox), place);
     if !shared.spawn(task) {
@@ -61,14 +74,17 @@ pub fn send(shared: &Arc<Shared>, id: TransmitId, to: Connect, bytes: Bytes) {
 }
 
 async fn run(shared: Arc<Shared>, to: Connect, id: FlowId, outbox: Arc<Outbox>, place: Place) {
+    let epoch = shared.epoch();
     let established = tokio::select! {
         established = establish(&shared, &to, id) => established,
         () = shared.reached(Life::Over) => Err(TransportError::Closed),
     };
     let error = match established {
-        Ok((stream, flow)) => {
+        Ok(Established { stream, flow, presented }) => {
             count(&shared.counters.connections_made);
-            carry(&shared, stream, &Arc::new(flow), &outbox, Direction::Outbound).await
+            let party = Arc::new(Party::new(Arc::new(flow), Arc::clone(&to.peer), Direction::Outbound, presented, Some(to.clone())));
+            shared.open(&outbox, &party, epoch);
+            carry(&shared, stream, &party, &outbox).await
         }
         Err(error) => {
             count(&shared.counters.connections_failed);
@@ -91,11 +107,20 @@ fn end(shared: &Shared, to: &Connect, flow: FlowId, outbox: &Outbox, error: Tran
         if connections.pool.get(to).is_some_and(|(pooled, _)| *pooled == flow) {
             connections.pool.remove(to);
         }
+        if connections.leaving.get(to).is_some_and(|(leaving, _)| *leaving == flow) {
+            connections.leaving.remove(to);
+        }
     }
     outbox.end().into_iter().for_each(|id| shared.fail(id, error.clone()));
 }
 
-async fn establish(shared: &Shared, to: &Connect, id: FlowId) -> Result<(Box<dyn Stream>, Flow), TransportError> {
+struct Established {
+    stream: Box<dyn Stream>,
+    flow: Flow,
+    presented: Option<Arc<Presented>>,
+}
+
+async fn establish(shared: &Shared, to: &Connect, id: FlowId) -> Result<Established, TransportError> {
     let from = shared.addresses.get(&to.listener).map(|address| address.ip());
     if to.transport == Transport::Udp {
         return Err(TransportError::Socket);
@@ -106,9 +131,10 @@ async fn establish(shared: &Shared, to: &Connect, id: FlowId) -> Result<(Box<dyn
     let local = stream.local_addr().map_err(|error| fault(&error))?;
     let flow = Flow { id, transport: to.transport, listener: to.listener, local, remote: to.remote, tls: None };
     if to.transport == Transport::Tcp {
-        return Ok((Box::new(stream), flow));
+        return Ok(Established { stream: Box::new(stream), flow, presented: None });
     }
     let shaken = timeout_at(deadline, shared.handshakes.connect(to, stream)).await;
     let secured = shaken.unwrap_or_else(|_| Err(TlsRefusal::too_slow(shared.limits.connect)))?;
-    Ok((secured.stream, Flow { tls: Some(Arc::new(secured.identity)), ..flow }))
+    let flow = Flow { tls: Some(Arc::new(secured.identity)), ..flow };
+    Ok(Established { stream: secured.stream, flow, presented: Some(secured.presented) })
 }

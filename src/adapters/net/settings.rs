@@ -41,6 +41,10 @@ pub struct Limits {
     pub idle: Duration,
     /// A write that the other end's window holds up for so long ends the connection.
     pub write: Duration,
+    /// How long a connection whose other end is no longer trusted may still carry what ends things …
+    pub leave: Duration,
+    /// … and how long nothing must have crossed it, and nothing be under way, to be closed before that.
+    pub leave_quiet: Duration,
     /// Messages that may wait on one connection.
     pub queue_messages: usize,
     /// Bytes that may wait on one connection.
@@ -61,6 +65,9 @@ impl Default for Limits {
             partial_message: Duration::from_secs(10),
             idle: Duration::from_secs(3600),
             write: Duration::from_secs(10),
+            // 64*T1: by then every transaction but an INVITE's is over (RFC 3261 §17).
+            leave: Duration::from_secs(32),
+            leave_quiet: Duration::from_secs(4),
             queue_messages: 4_096,
             queue_bytes: 8 * 1024 * 1024,
             queue_datagrams: 4_096,
@@ -79,6 +86,8 @@ impl Limits {
             partial_message: self.partial_message.min(year),
             idle: self.idle.min(year),
             write: self.write.min(year),
+            leave: self.leave.min(year),
+            leave_quiet: self.leave_quiet.min(year),
             ..self
         }
     }

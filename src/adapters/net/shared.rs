@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::counts::{Counters, count};
 use super::outbox::Outbox;
+use super::standing::Party;
 use super::{Guard, Handshakes, Limits, NetEvent};
 use crate::policy::flow::{FlowId, ListenerId};
 use crate::policy::peer::PeerTable;
@@ -66,17 +67,28 @@ pub struct Shared {
     strangers: Sample,
     refusals: Sample,
     runtime: Handle,
+    /// Counts the reasons there were to ask whether open connections are still those of peers.
+    epoch: AtomicU64,
+    ask: Notify,
     /// A clone goes with every task: when all are gone, all tasks have ended. `None`: no new tasks.
     alive: Mutex<Option<mpsc::Sender<()>>>,
 }
 
 #[derive(Default)]
 pub struct Connections {
-    pub flows: HashMap<FlowId, Arc<Outbox>>,
+    pub flows: HashMap<FlowId, Open>,
     /// Those we made, being made ones included.
     pub pool: HashMap<Connect, (FlowId, Arc<Outbox>)>,
+    /// Those we made whose other end is no longer trusted: for what ends things, while they last.
+    pub leaving: HashMap<Connect, (FlowId, Arc<Outbox>)>,
     total: usize,
     by_source: HashMap<IpAddr, usize>,
+}
+
+pub struct Open {
+    pub outbox: Arc<Outbox>,
+    /// `None` while it is being made.
+    pub party: Option<Arc<Party>>,
 }
 
 /// A place among the connections, given back when dropped.
@@ -118,6 +130,8 @@ impl Shared {
             strangers: Sample::default(),
             refusals: Sample::default(),
             runtime: Handle::current(),
+            epoch: AtomicU64::new(0),
+            ask: Notify::new(),
             alive: Mutex::new(Some(alive)),
         };
         (Arc::new(shared), Ends { failures: failed, all_gone, life })
@@ -129,6 +143,29 @@ impl Shared {
 
     pub fn connections(&self) -> MutexGuard<'_, Connections> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is a reason to ask whether open connections are still those of peers.
+    pub fn recheck(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.ask.notify_one();
+    }
+
+    pub async fn reason_to_ask(&self) {
+        self.ask.notified().await;
+    }
+
+    /// To be given to `open`, taken before the other end is first looked at.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Puts a connection among the open ones. If what it was let in by may have changed since `epoch`, it is asked of at once.
+    pub fn open(&self, outbox: &Arc<Outbox>, party: &Arc<Party>, epoch: u64) {
+        self.connections().flows.insert(party.flow.id, Open { outbox: Arc::clone(outbox), party: Some(Arc::clone(party)) });
+        if self.epoch() != epoch {
+            self.ask.notify_one();
+        }
     }
 
     pub fn fail(&self, id: TransmitId, error: TransportError) {

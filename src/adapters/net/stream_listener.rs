@@ -13,6 +13,7 @@ use super::connection::{Direction, carry};
 use super::counts::count;
 use super::shared::{Life, Place, Shared};
 use super::sockets;
+use super::standing::Party;
 use crate::policy::flow::{Flow, ListenerId, TlsRefusal};
 use crate::policy::peer::identify;
 use crate::policy::settings::Peer;
@@ -50,11 +51,13 @@ pub async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door) {
 /// Closes the connection at once, by dropping it, unless a peer may be behind it and there is room.
 fn enter(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr, door: Door) {
     let local = stream.local_addr().unwrap_or(door.local);
+    let epoch = shared.epoch();
     let flow = Flow { id: shared.flow_id(), transport: door.transport, listener: door.listener, local, remote, tls: None };
     let table = shared.table.load();
     let candidates: Vec<Arc<Peer>> = table.expected(remote.ip(), door.transport).into_iter().cloned().collect();
     // Without a certificate the address must already say who it is.
-    if candidates.is_empty() || (door.transport != Transport::Tls && identify(&table, &flow).1.is_none()) {
+    let known = if door.transport == Transport::Tls { None } else { identify(&table, &flow).1 };
+    if candidates.is_empty() || (door.transport != Transport::Tls && known.is_none()) {
         return shared.stranger(door.transport, remote, || identify(&table, &flow).0);
     }
     let Some(place) = shared.place(Some(remote.ip())) else {
@@ -63,14 +66,14 @@ fn enter(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr, door: Door
     sockets::tune(&stream, shared.limits.write * 2);
     let task_shared = Arc::clone(shared);
     shared.spawn(async move {
-        match door.transport {
-            Transport::Tls => secure(task_shared, stream, flow, candidates, place).await,
-            Transport::Tcp | Transport::Udp => serve(task_shared, stream, flow, place).await,
+        match known {
+            None => secure(task_shared, stream, flow, candidates, place, epoch).await,
+            Some(peer) => serve(task_shared, stream, Party::new(Arc::new(flow), Arc::clone(&peer.name), Direction::Inbound, None, None), place, epoch).await,
         }
     });
 }
 
-async fn secure(shared: Arc<Shared>, stream: TcpStream, flow: Flow, candidates: Vec<Arc<Peer>>, place: Place) {
+async fn secure(shared: Arc<Shared>, stream: TcpStream, flow: Flow, candidates: Vec<Arc<Peer>>, place: Place, epoch: u64) {
     let limit = shared.limits.handshake;
     let shaking = timeout(limit, shared.handshakes.accept(flow.listener, candidates.clone(), stream));
     let shaken = tokio::select! {
@@ -87,7 +90,10 @@ async fn secure(shared: Arc<Shared>, stream: TcpStream, flow: Flow, candidates: 
     let flow = Flow { tls: Some(Arc::new(secured.identity)), ..flow };
     let (decision, peer) = identify(&shared.table.load(), &flow);
     match peer {
-        Some(_) => serve(shared, secured.stream, flow, place).await,
+        Some(peer) => {
+            let party = Party::new(Arc::new(flow), Arc::clone(&peer.name), Direction::Inbound, Some(secured.presented), None);
+            serve(shared, secured.stream, party, place, epoch).await;
+        }
         None => shared.stranger(Transport::Tls, flow.remote, || decision),
     }
 }
@@ -102,14 +108,15 @@ fn refused(flow: &Flow, candidates: &[Arc<Peer>], refusal: TlsRefusal) -> Decisi
     decision
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, stream: S, flow: Flow, place: Place) {
-    let flow = Arc::new(flow);
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, stream: S, party: Party, place: Place, epoch: u64) {
+    let id = party.flow.id;
+    let party = Arc::new(party);
     let outbox = shared.outbox(false);
-    shared.connections().flows.insert(flow.id, Arc::clone(&outbox));
+    shared.open(&outbox, &party, epoch);
     count(&shared.counters.connections_accepted);
-    let error = carry(&shared, stream, &flow, &outbox, Direction::Inbound).await;
-    shared.connections().flows.remove(&flow.id);
+    let error = carry(&shared, stream, &party, &outbox).await;
+    shared.connections().flows.remove(&id);
     outbox.end().into_iter().for_each(|id| shared.fail(id, error.clone()));
     drop(place);
-    let _ = shared.events.send(NetEvent::FlowClosed { flow: flow.id }).await;
+    let _ = shared.events.send(NetEvent::FlowClosed { flow: id }).await;
 }

@@ -157,6 +157,8 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         | What::Crl { .. }
         | What::PeersChanged { .. }
         | What::PoliciesChanged { .. }
+        | What::ConnectionUntrusted { .. }
+        | What::ConnectionParted { .. }
         | What::CertificatesChanged { .. }
         | What::CertificatesRefused { .. }
         | What::CertificateEnding(_)

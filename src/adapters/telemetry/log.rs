@@ -112,6 +112,13 @@ impl Log {
                     info!(from = %remote, %transport, reason = reason(decision), rule = %clean(&decision.rule), compared = %compared(decision), "stranger");
                 }
             }
+            What::ConnectionUntrusted { flow, peer, outbound, age, decision } => {
+                warn!(%peer, remote = %flow.remote, transport = %flow.transport, outbound, age_s = age.as_secs(), reason = reason(decision),
+                    compared = %compared(decision), "connection no longer trusted: it takes nothing new, and is closed when what is under way has ended");
+            }
+            What::ConnectionParted { flow, peer, outbound, age } => {
+                info!(%peer, remote = %flow.remote, transport = %flow.transport, outbound, age_s = age.as_secs(), "connection no longer trusted closed");
+            }
             What::Malformed { flow, peer, reason, detail } => {
                 if self.malformed.admits() {
                     warn!(call, %peer, from = %flow.remote, transport = %flow.transport, %reason, detail, "malformed message");
@@ -134,16 +141,7 @@ impl Log {
                     info!(call, %peer, method = %clean(method), status, %reason, "request outside a call refused");
                 }
             }
-            What::PeerName { name, state } => match state {
-                NameState::Fresh { addresses } => info!(%name, ?addresses, "peer name resolved"),
-                NameState::Stale { error, age, grace } => {
-                    let (age_s, grace_s) = (age.as_secs(), grace.as_secs());
-                    warn!(%name, %error, meaning = error.meaning(), age_s, grace_s, "peer name stale: its last good addresses hold for the grace");
-                }
-                NameState::Unresolved { error } => {
-                    error!(%name, %error, meaning = error.meaning(), "peer name unresolved: who comes from there is a stranger");
-                }
-            },
+            What::PeerName { name, state } => peer_name(name, state),
             What::PeerNameOdd { name, oddity } => oddly_named(name, oddity),
             What::PeerLiveness { peer, address, state, why } => liveness(peer, *address, *state, *why),
             What::Probed { peer, address, answer, took } => debug!(%peer, %address, ?answer, took_ms = took.as_millis() as u64, "peer asked"),
@@ -260,6 +258,19 @@ fn call_ended(record: &CallRecord) {
         fault @ (Fault::Policy | Fault::Resource | Fault::Us) => {
             let meaning = reason.meaning();
             warn!(call, %reason, ?fault, meaning, status = record.status, released_by, setup_ms, talk_ms, %peer_a, ?mode_a, peer_b, mode_b, "call ended");
+        }
+    }
+}
+
+fn peer_name(name: &str, state: &NameState) {
+    match state {
+        NameState::Fresh { addresses } => info!(%name, ?addresses, "peer name resolved"),
+        NameState::Stale { error, age, grace } => {
+            let (age_s, grace_s) = (age.as_secs(), grace.as_secs());
+            warn!(%name, %error, meaning = error.meaning(), age_s, grace_s, "peer name stale: its last good addresses hold for the grace");
+        }
+        NameState::Unresolved { error } => {
+            error!(%name, %error, meaning = error.meaning(), "peer name unresolved: who comes from there is a stranger");
         }
     }
 }

@@ -42,6 +42,7 @@ pub struct Metrics {
     messages: IntCounterVec,
     retransmissions: IntCounterVec,
     strangers: IntCounterVec,
+    untrusted: IntCounterVec,
     malformed: IntCounterVec,
     media_packets: IntCounterVec,
     media_lost: IntCounterVec,
@@ -83,6 +84,12 @@ impl Metrics {
             messages: counters(r, "portcullis_messages_total", "SIP messages", &["direction", "transport", "method", "class"]),
             retransmissions: counters(r, "portcullis_retransmissions_total", "SIP messages seen or sent before", &["direction", "transport"]),
             strangers: counters(r, "portcullis_strangers_total", "Datagrams and connections of strangers", &["transport", "reason"]),
+            untrusted: counters(
+                r,
+                "portcullis_connections_untrusted_total",
+                "Open connections ended because their peer is no longer trusted",
+                &["peer", "reason"],
+            ),
             malformed: counters(r, "portcullis_malformed_total", "Messages of peers that are no SIP we can take", &["peer", "reason"]),
             media_packets: counters(r, "portcullis_media_packets_total", "RTP packets of ended calls", &["leg", "direction"]),
             media_lost: counters(r, "portcullis_media_lost_total", "RTP packets of ended calls that never came", &["leg"]),
@@ -153,6 +160,9 @@ impl Metrics {
                 let reason = decision.refused.map_or("", Reason::code);
                 self.strangers.with_label_values(&[transport.uri_token(), reason]).inc();
             }
+            What::ConnectionUntrusted { peer, decision, .. } => {
+                self.untrusted.with_label_values(&[self.name(peer).as_ref(), decision.refused.map_or("", Reason::code)]).inc();
+            }
             What::Malformed { peer, reason, .. } => self.malformed.with_label_values(&[self.name(peer).as_ref(), reason.code()]).inc(),
             What::CallBegan { peer, .. } => {
                 self.calls.inc();
@@ -195,6 +205,7 @@ impl Metrics {
             | What::Held { .. }
             | What::PeersShareAddress { .. }
             | What::CertificateEnding(_)
+            | What::ConnectionParted { .. }
             | What::Drained => {}
         }
     }

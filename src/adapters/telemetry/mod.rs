@@ -105,6 +105,8 @@ fn is_vital(what: &What) -> bool {
         | What::Crl { .. }
         | What::PeersChanged { .. }
         | What::PoliciesChanged { .. }
+        | What::ConnectionUntrusted { .. }
+        | What::ConnectionParted { .. }
         | What::CertificatesChanged { .. }
         | What::CertificatesRefused { .. }
         | What::CertificateEnding(_)

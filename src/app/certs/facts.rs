@@ -64,6 +64,16 @@ impl San {
         let (San::Dns(text) | San::Ip(text) | San::Uri(text) | San::Other(text)) = self;
         text
     }
+
+    /// The host, domain or address it speaks for, as written (RFC 5922 §7.1).
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            San::Dns(name) => Some(name.strip_suffix('.').unwrap_or(name)),
+            San::Ip(address) => Some(address),
+            San::Uri(uri) => uri.split_once(':').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("sip")).map(|(_, domain)| domain),
+            San::Other(_) => None,
+        }
+    }
 }
 
 impl std::fmt::Display for San {
@@ -113,11 +123,20 @@ impl Facts {
         })
     }
 
-    /// Whether `issuer` names itself as this one's, and its key has made the signature.
+    /// Whether this one names `issuer`, and its key has made the signature. A signature of a weak key is not verified: there is no library here that
+    /// would, and nobody is to accept it.
     pub fn signed_by(&self, issuer: &Facts) -> bool {
-        self.names_as_issuer(issuer)
-            && X509Certificate::from_der(&self.der)
-                .is_ok_and(|(_, this)| X509Certificate::from_der(&issuer.der).is_ok_and(|(_, issuer)| this.verify_signature(Some(issuer.public_key())).is_ok()))
+        self.names_as_issuer(issuer) && (issuer.weak_key.is_some() || self.signature_is_of(issuer))
+    }
+
+    fn signature_is_of(&self, issuer: &Facts) -> bool {
+        X509Certificate::from_der(&self.der)
+            .is_ok_and(|(_, this)| X509Certificate::from_der(&issuer.der).is_ok_and(|(_, issuer)| this.verify_signature(Some(issuer.public_key())).is_ok()))
+    }
+
+    /// Whether the subject of the certificate in `der` is whom this one names as its issuer: cheaper than reading all of it.
+    pub fn may_be_issued_by(&self, der: &[u8]) -> bool {
+        X509Certificate::from_der(der).is_ok_and(|(_, other)| other.subject().as_raw() == self.raw_issuer)
     }
 
     pub fn names_as_issuer(&self, issuer: &Facts) -> bool {

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::authority::{Authority, Leaf, VALIDITY, authority};
 use super::files::write_whole;
+use super::layout;
 use super::of_rcgen;
 use super::report::{Outcome, Report, Style};
 
@@ -35,6 +36,7 @@ pub struct Arguments {
 
 /// Exit status 0: made, or there already.
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> io::Result<u8> {
+    layout::refuse_generation(&arguments.folder)?;
     let validity = Duration::from_secs(u64::from(arguments.days) * 86_400);
     let written = init(&arguments.folder, &Init { names: arguments.names.clone(), validity, overwrite: arguments.overwrite })?;
     let mut report = Report::new("init", if written.is_empty() { Outcome::Nothing } else { Outcome::Done });

@@ -2,6 +2,7 @@
 //! meaning (docs/certificates.md, "Exit status").
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -25,12 +26,18 @@ pub enum Outcome {
     Done,
     /// All was as asked already.
     Nothing,
+    /// Something is wrong; a command that changes things has changed none, or has taken its change back.
+    Findings,
+    /// Nothing is wrong yet, but something runs out within the time asked about.
+    DueSoon,
 }
 
 impl Outcome {
     pub const fn status(self) -> u8 {
         match self {
             Outcome::Done | Outcome::Nothing => 0,
+            Outcome::Findings => 1,
+            Outcome::DueSoon => 3,
         }
     }
 }
@@ -38,18 +45,61 @@ impl Outcome {
 /// Exit status: the arguments, or the files they name, cannot be used.
 pub const UNUSABLE: u8 = 2;
 
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// It does not work, or will not be taken.
+    Problem,
+    /// It works, but somebody may refuse it, or soon will.
+    Warning,
+}
+
+/// One thing wrong with one file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Finding {
+    pub severity: Severity,
+    /// Stable, for jobs: `expired`, `key-mismatch`, …
+    pub code: &'static str,
+    pub file: PathBuf,
+    pub what: String,
+    /// A clause that begins with a verb.
+    pub remedy: String,
+}
+
+impl Finding {
+    pub fn problem(code: &'static str, file: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding { severity: Severity::Problem, code, file: file.to_path_buf(), what: what.into(), remedy: remedy.into() }
+    }
+
+    pub fn warning(code: &'static str, file: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding { severity: Severity::Warning, ..Finding::problem(code, file, what, remedy) }
+    }
+
+    pub fn is_problem(&self) -> bool {
+        self.severity == Severity::Problem
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let severity = if self.is_problem() { "problem" } else { "warning" };
+        write!(f, "{severity}: {}: {}; {} [{}]", self.file.display(), self.what, self.remedy, self.code)
+    }
+}
+
 /// Gathered while a command works, printed at its end.
 #[derive(Debug)]
 pub struct Report {
     command: &'static str,
     pub outcome: Outcome,
     told: Vec<String>,
+    pub findings: Vec<Finding>,
     facts: Map<String, Value>,
 }
 
 impl Report {
     pub fn new(command: &'static str, outcome: Outcome) -> Report {
-        Report { command, outcome, told: Vec::new(), facts: Map::new() }
+        Report { command, outcome, told: Vec::new(), findings: Vec::new(), facts: Map::new() }
     }
 
     /// A line for people.
@@ -57,7 +107,7 @@ impl Report {
         self.told.push(line.into());
     }
 
-    /// A fact for jobs, beside `command`, `outcome` and `messages`.
+    /// A fact for jobs, beside `command`, `outcome`, `messages` and `findings`.
     pub fn put(&mut self, key: &str, value: impl Serialize) {
         self.facts.insert(key.to_owned(), serde_json::to_value(value).unwrap_or(Value::Null));
     }
@@ -65,9 +115,10 @@ impl Report {
     /// Prints, and returns the exit status.
     pub fn print(mut self, style: &Style, out: &mut dyn Write) -> io::Result<u8> {
         let status = self.outcome.status();
-        if style.quiet && self.outcome == Outcome::Nothing {
+        if style.quiet && self.findings.is_empty() && self.outcome == Outcome::Nothing {
             return Ok(status);
         }
+        self.findings.sort_by_key(|finding| finding.severity);
         if style.json {
             let mut object = Map::new();
             object.insert("command".into(), json!(self.command));
@@ -75,11 +126,15 @@ impl Report {
             object.insert("exit_status".into(), json!(status));
             object.append(&mut self.facts);
             object.insert("messages".into(), json!(self.told));
+            object.insert("findings".into(), json!(self.findings));
             writeln!(out, "{:#}", Value::Object(object))?;
             return Ok(status);
         }
         for line in &self.told {
             writeln!(out, "{line}")?;
+        }
+        for finding in &self.findings {
+            writeln!(out, "{finding}")?;
         }
         Ok(status)
     }

@@ -7,7 +7,7 @@
 mod expiry;
 mod watch;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
@@ -17,6 +17,7 @@ use self::expiry::Expiry;
 use self::watch::Watch;
 use crate::adapters::clock::Clock;
 use crate::adapters::driver::Input;
+use crate::adapters::net::Network;
 use crate::adapters::tls::{self, CredentialStore, Credentials, Fingerprint, Upkeep};
 use crate::app::border::StartError;
 use crate::signaling::fact::What;
@@ -115,6 +116,8 @@ pub struct Rotation {
     clock: Clock,
     store: Arc<CredentialStore>,
     facts: mpsc::UnboundedSender<Input>,
+    /// Whose open connections are asked again. Not there before it has been opened, and no longer when it has closed.
+    network: OnceLock<Weak<Network>>,
     state: Mutex<State>,
     upkeep: tokio::sync::watch::Sender<Upkeep>,
 }
@@ -132,13 +135,25 @@ impl Rotation {
         let Ready { settings, credentials, content } = ready;
         let state = State { settings, listeners, watch: Watch::new(content), expiry: Expiry::default() };
         let store = Arc::new(CredentialStore::new(credentials));
-        let rotation = Rotation { clock, store, facts, state: Mutex::new(state), upkeep: tokio::sync::watch::Sender::new(upkeep) };
+        let rotation = Rotation { clock, store, facts, network: OnceLock::new(), state: Mutex::new(state), upkeep: tokio::sync::watch::Sender::new(upkeep) };
         rotation.tell(What::CertificatesChanged { generation: rotation.store.generation() });
         rotation.tell_endings(&mut rotation.state());
         let rotation = Arc::new(rotation);
         tokio::spawn(tend(Arc::downgrade(&rotation), rotation.upkeep.subscribe()));
         tokio::spawn(tls::keep_crls_fresh(Arc::downgrade(&rotation.store), rotation.reporter()));
         rotation
+    }
+
+    /// The network whose connections are held to these certificates. To be called once.
+    pub fn attach(&self, network: &Arc<Network>) {
+        let _ = self.network.set(Arc::downgrade(network));
+    }
+
+    /// Asks of every open connection whether its other end is still trusted.
+    pub fn recheck(&self) {
+        if let Some(network) = self.network.get().and_then(Weak::upgrade) {
+            network.recheck();
+        }
     }
 
     /// Where the upkeep of CRLs tells what happens.
@@ -186,6 +201,7 @@ impl Rotation {
         let generation = self.store.swap(credentials);
         state.settings = settings;
         state.watch.in_force(content);
+        self.recheck();
         self.tell(What::CertificatesChanged { generation });
         self.tell_endings(state);
         remarks
@@ -237,15 +253,22 @@ impl Rotation {
 /// Looks after the certificates until they have gone.
 async fn tend(rotation: Weak<Rotation>, mut upkeep: tokio::sync::watch::Receiver<Upkeep>) {
     let mut expiry = Instant::now() + HOURLY;
-    let mut look = None;
+    let (mut look, mut recheck) = (None, None);
     loop {
-        let period = upkeep.borrow_and_update().watch;
+        let Upkeep { watch: period, recheck: rechecks } = upkeep.borrow_and_update().clone();
         let next = period.map(|period| *look.get_or_insert(Instant::now() + period));
+        let again = *recheck.get_or_insert(Instant::now() + rechecks);
         tokio::select! {
             changed = upkeep.changed() => match changed {
-                Ok(()) => look = None,
+                Ok(()) => (look, recheck) = (None, None),
                 Err(_) => return,
             },
+            // Time alone ends certificates and outdates revocation lists.
+            () = sleep_until(again) => {
+                let Some(rotation) = rotation.upgrade() else { return };
+                rotation.recheck();
+                recheck = None;
+            }
             () = sleep_until(next.unwrap_or(expiry)), if next.is_some() => {
                 let (Some(rotation), Some(period)) = (rotation.upgrade(), period) else { return };
                 // Its own thread: the disk may be slow, a network file system may hang.

@@ -1,20 +1,21 @@
 //! What operators see of the running border and ask of it over its control socket (`adapters/control`): the table of who may talk, certificates,
 //! reload.
 
-use std::sync::Arc;
+mod peers;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::adapters::clock::Clock;
 use crate::adapters::control::{self, Done, Operator, Refused, Request, Show};
 use crate::adapters::dns::PeerResolver;
 use crate::adapters::tls::Lifetime;
 use crate::app::rotation::Rotation;
-use crate::policy::access_control::kind_name;
-use crate::policy::peer::PeerTable;
-use crate::policy::security_mode::mode_name;
-use crate::policy::settings::{Peer, PeerHost};
+use crate::policy::liveness::Board;
+use crate::signaling::fact::{Fact, What};
 
 /// Orders that may wait; operators are few.
 const ORDERS: usize = 16;
@@ -32,16 +33,30 @@ pub enum Task {
     Reload,
 }
 
+/// What the core has told of its peers' liveness, for whoever looks.
+#[derive(Clone, Default)]
+pub struct Watched(Arc<Mutex<Board>>);
+
+impl Watched {
+    pub fn note(&self, fact: &Fact) {
+        if let What::PeerLiveness { peer, address, state, .. } = &fact.what {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).set(peer, *address, *state);
+        }
+    }
+}
+
 pub struct Desk {
-    resolver: Arc<PeerResolver>,
-    rotation: Arc<Rotation>,
-    orders: mpsc::Sender<Order>,
+    pub clock: Clock,
+    pub resolver: Arc<PeerResolver>,
+    pub rotation: Arc<Rotation>,
+    pub watched: Watched,
+    pub orders: mpsc::Sender<Order>,
 }
 
 impl Desk {
-    pub fn new(resolver: Arc<PeerResolver>, rotation: Arc<Rotation>) -> (Desk, mpsc::Receiver<Order>) {
-        let (orders, received) = mpsc::channel(ORDERS);
-        (Desk { resolver, rotation, orders }, received)
+    /// The sending end of orders, for a desk, and the one they come out at.
+    pub fn orders() -> (mpsc::Sender<Order>, mpsc::Receiver<Order>) {
+        mpsc::channel(ORDERS)
     }
 
     async fn order(&self, operator: Operator, task: Task) -> Result<Value, Refused> {
@@ -57,8 +72,8 @@ impl Desk {
     fn peers(&self) -> Value {
         let tables = self.resolver.tables();
         let table = tables.borrow().clone();
-        let peers: Vec<Value> = table.peers().map(|peer| describe(&table, peer)).collect();
-        json!({ "table": table.number, "peers": peers })
+        let board = self.watched.0.lock().unwrap_or_else(PoisonError::into_inner);
+        peers::Scene { table: &table, names: &self.resolver.names(), board: &board, now: self.clock.now() }.describe()
     }
 
     fn certificates(&self) -> Value {
@@ -91,29 +106,6 @@ fn certificate(held: &Lifetime, now: u64) -> Value {
         "not_before": held.not_before,
         "not_after": held.not_after,
         "days_left": (held.not_after as i64 - now as i64).div_euclid(86_400),
-    })
-}
-
-fn describe(table: &PeerTable, peer: &Peer) -> Value {
-    let hosts: Vec<String> = peer
-        .hosts
-        .iter()
-        .map(|host| match host {
-            PeerHost::Address(address) => address.to_string(),
-            PeerHost::Network(net) => net.to_string(),
-            PeerHost::Name(name) => String::from(&**name),
-        })
-        .collect();
-    json!({
-        "name": peer.name,
-        "kind": kind_name(peer.kind),
-        "status": peer.status,
-        "transport": peer.transport.uri_token(),
-        "port": peer.port,
-        "mode": mode_name(peer.mode),
-        "hosts": hosts,
-        "certificate_names": peer.tls_names,
-        "addresses": table.addresses(&peer.name),
     })
 }
 

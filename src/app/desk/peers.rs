@@ -1,0 +1,84 @@
+//! Who may talk, as operators see it: each peer with what DNS says of its names, where it lives, how it proves itself and whether it answers.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::adapters::dns::NameStatus;
+use crate::policy::access_control::kind_name;
+use crate::policy::liveness::{Board, Liveness};
+use crate::policy::peer::PeerTable;
+use crate::policy::security_mode::mode_name;
+use crate::policy::settings::{Peer, PeerHost};
+use crate::time::Time;
+
+/// Everything at one moment.
+pub struct Scene<'a> {
+    pub table: &'a PeerTable,
+    pub names: &'a [NameStatus],
+    pub board: &'a Board,
+    pub now: Time,
+}
+
+impl Scene<'_> {
+    pub fn describe(&self) -> Value {
+        let peers: Vec<Value> = self.table.peers().map(|peer| self.peer(peer)).collect();
+        let shared: Vec<Value> = self
+            .table
+            .shared()
+            .iter()
+            .map(|shared| {
+                let peers: Vec<&Arc<str>> = shared.peers.iter().map(|peer| &peer.name).collect();
+                json!({ "place": shared.place, "transport": shared.transport.uri_token(), "peers": peers, "told_apart": shared.told_apart_by_certificate() })
+            })
+            .collect();
+        json!({ "table": self.table.number, "peers": peers, "shared": shared })
+    }
+
+    fn peer(&self, peer: &Peer) -> Value {
+        let hosts: Vec<String> = peer.hosts.iter().map(host).collect();
+        let names: Vec<&NameStatus> = self.names.iter().filter(|name| name.peers.contains(&peer.name)).collect();
+        let addresses: Vec<Value> = self.table.addresses(&peer.name).iter().map(|address| self.address(peer, &names, *address)).collect();
+        json!({
+            "name": peer.name,
+            "kind": kind_name(peer.kind),
+            "status": peer.status,
+            "mode": mode_name(peer.mode),
+            "transport": peer.transport.uri_token(),
+            "port": peer.port,
+            "hosts": hosts,
+            "certificate_names": peer.tls_names,
+            "names": names,
+            "addresses": addresses,
+            "liveness": self.board.of(&peer.name).word(),
+        })
+    }
+
+    fn address(&self, peer: &Peer, names: &[&NameStatus], address: IpAddr) -> Value {
+        let held = names.iter().flat_map(|name| &name.addresses).find(|held| held.address == address);
+        let watched: Vec<Value> = self
+            .board
+            .addresses(&peer.name)
+            .iter()
+            .filter(|(at, _)| at.ip() == address)
+            .map(|(at, state)| json!({ "port": at.port(), "state": state.word(), "reason": state.why(), "since_seconds": since(*state, self.now) }))
+            .collect();
+        json!({ "address": address, "ttl_left_seconds": held.and_then(|held| held.ttl_left_seconds), "liveness": watched.first(), "ports": watched })
+    }
+}
+
+fn host(host: &PeerHost) -> String {
+    match host {
+        PeerHost::Address(address) => address.to_string(),
+        PeerHost::Network(net) => net.to_string(),
+        PeerHost::Name(name) => String::from(&**name),
+    }
+}
+
+fn since(state: Liveness, now: Time) -> Option<u64> {
+    match state {
+        Liveness::Up { since } | Liveness::Draining { since, .. } | Liveness::Down { since, .. } => Some(now.since(since).as_secs()),
+        Liveness::Unwatched | Liveness::Probing(_) | Liveness::Disabled => None,
+    }
+}

@@ -1,0 +1,168 @@
+//! What the running border is told, and what happens when it refuses or is not there. A stand-in answers on the control socket here.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+use crate::rotating::Site;
+
+/// Answers each connection with the next of these, and tells what was asked.
+fn border(socket: &str, answers: Vec<(u16, String)>) -> Receiver<String> {
+    let listener = UnixListener::bind(socket).unwrap();
+    let (asked, questions) = channel();
+    std::thread::spawn(move || {
+        let mut answers = answers.into_iter().peekable();
+        while answers.peek().is_some() {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            let mut buffer = [0; 1024];
+            while !request.windows(4).any(|window| window == b"\r\n\r\n") {
+                match stream.read(&mut buffer) {
+                    Ok(0) | Err(_) => break,
+                    Ok(read) => request.extend_from_slice(&buffer[..read]),
+                }
+            }
+            // A connection that asks nothing only looks whether somebody is there.
+            if request.is_empty() {
+                continue;
+            }
+            let line = String::from_utf8_lossy(&request).lines().next().unwrap_or_default().to_owned();
+            let (status, body) = answers.next().unwrap();
+            let _ = asked.send(line);
+            if status > 0 {
+                let answer = format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        }
+    });
+    questions
+}
+
+const ROTATE: &str = "POST /v1/certs/rotate HTTP/1.1";
+
+#[test]
+fn a_border_that_takes_the_files_is_asked_once() {
+    let site = Site::new();
+    let socket = site.lab.at("control.sock");
+    site.stage(&[]).is(0, "");
+    let asked = border(&socket, vec![(200, r#"{"told":["certs/current/sbc.pem: 20 days left"]}"#.into())]);
+    site.activate(&["--socket", &socket]).is(0, "has taken the files").is(0, "the border says: certs/current/sbc.pem");
+    assert_eq!(asked.recv().unwrap(), ROTATE);
+    site.links([Some(1), None, None]);
+}
+
+#[test]
+fn a_border_that_refuses_has_the_folder_go_back() {
+    let site = Site::new();
+    let socket = site.lab.at("control.sock");
+    site.stage(&[]).is(0, "");
+    site.activate(&[]).is(0, "");
+    site.renew(&[]);
+    site.stage(&[]).is(0, "");
+    let refusal = r#"{"title":"Conflict","status":409,"detail":"sbc.key: this key does not belong to the certificate"}"#;
+    let asked = border(&socket, vec![(409, refusal.into()), (200, "{}".into()), (409, refusal.into())]);
+    let said = site.activate(&["--socket", &socket, "--json"]).json();
+    assert_eq!((said["exit_status"].as_u64(), said["border"].as_str(), said["current"].as_u64()), (Some(1), Some("refused"), Some(1)));
+    assert!(said["findings"][0]["what"].as_str().unwrap().contains("this key does not belong"), "{said}");
+    site.links([Some(1), Some(2), None]);
+    // What refused once is tried again, and taken; then it is the rollback that is refused.
+    site.activate(&["--socket", &socket]).is(0, "generation 0002 is current");
+    site.rollback(&["--socket", &socket]).is(1, "generation 0002 is current again");
+    site.links([Some(2), None, Some(1)]);
+    assert_eq!(asked.iter().take(3).collect::<Vec<_>>(), [ROTATE; 3]);
+}
+
+#[test]
+fn a_border_that_falls_silent_is_asked_to_go_back_as_well() {
+    let site = Site::new();
+    let socket = site.lab.at("control.sock");
+    site.stage(&[]).is(0, "");
+    let asked = border(&socket, vec![(0, String::new()), (200, "{}".into())]);
+    site.activate(&["--socket", &socket]).is(1, "rolled back: nothing is current, as before");
+    assert_eq!(asked.iter().take(2).count(), 2);
+    site.links([None, Some(1), None]);
+}
+
+#[test]
+fn a_border_that_was_to_be_asked_must_be_there() {
+    let site = Site::new();
+    let socket = site.lab.at("control.sock");
+    site.stage(&[]).is(0, "");
+    site.activate(&["--socket", &socket]).is(1, "no such socket");
+    drop(UnixListener::bind(&socket).unwrap());
+    site.activate(&["--socket", &socket]).is(1, "nobody listens there");
+    site.activate(&["--pid-file", &site.lab.at("nowhere")]).is(1, "nowhere");
+    site.activate(&["--signal", "0"]).is(1, "no process's number");
+    site.links([None, Some(1), None]);
+    site.activate(&["--socket", &socket, "--no-ask"]).is(2, "cannot be used with");
+    site.activate(&["--no-ask"]).is(0, "nobody was told, as asked");
+}
+
+/// The socket the set names is asked where it is there.
+#[test]
+fn the_socket_of_the_set_is_found() {
+    let site = Site::new();
+    let socket = site.lab.at("set/control.sock");
+    let path = Path::new(&site.set).join("border.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}\n[control]\nsocket = \"control.sock\"\n")).unwrap();
+    site.stage(&[]).is(0, "");
+    let asked = border(&socket, vec![(200, "{}".into())]);
+    site.activate(&[]).is(0, "has taken the files");
+    assert_eq!(asked.recv().unwrap(), ROTATE);
+}
+
+#[test]
+fn a_process_gets_its_signal() {
+    let site = Site::new();
+    site.stage(&[]).is(0, "");
+    let (mut child, mut said) = process_of("trap 'echo hangup; exit 0' HUP; echo ready; while :; do read line; done");
+    let file = site.lab.at("border.pid");
+    std::fs::write(&file, format!("{}\n", child.id())).unwrap();
+    site.activate(&["--pid-file", &file]).is(0, "SIGHUP went to process");
+    let mut text = String::new();
+    said.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "hangup\n");
+    child.wait().unwrap();
+}
+
+/// A child that has said `ready`, and the rest of what it will say. Its input stays open as long as the child is held.
+fn process_of(script: &str) -> (Child, impl Read) {
+    let mut child = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let mut ready = [0; 6];
+    out.read_exact(&mut ready).unwrap();
+    assert_eq!(&ready, b"ready\n");
+    (child, out)
+}
+
+#[test]
+fn status_asks_whether_the_border_has_the_same() {
+    let site = Site::new();
+    let socket = site.lab.at("control.sock");
+    site.stage(&[]).is(0, "");
+    site.activate(&[]).is(0, "");
+    let said = site.status(&["--json"]).json();
+    let entry = said["files"].as_array().unwrap().iter().find(|file| file["file"] == "sbc.pem").unwrap();
+    let fingerprint = entry["fingerprint"].as_str().unwrap();
+    let not_after = time::OffsetDateTime::parse(entry["not_after"].as_str().unwrap(), &time::format_description::well_known::Rfc3339).unwrap();
+    let own = |facts: String| format!(r#"{{"own":[{{"file":"{}/current/sbc.pem",{facts}}}]}}"#, site.certs);
+    let answers = vec![
+        (200, own(format!(r#""fingerprint":"{}""#, fingerprint.replace(':', "").to_lowercase()))),
+        (200, own(format!(r#""fingerprint":"{}""#, fingerprint.replace('A', "B").replace('0', "1")))),
+        (200, own(format!(r#""not_after":{}"#, not_after.unix_timestamp()))),
+        (200, own(r#""not_after":1"#.into())),
+        (200, r#"{"own":[]}"#.into()),
+    ];
+    let _asked = border(&socket, answers);
+    let status = || site.status(&["--socket", &socket]);
+    status().is(0, "the running border has the same 1");
+    status().is(1, "[border-differs]");
+    status().is(0, "the running border has the same 1");
+    status().is(1, "[border-differs]");
+    status().is(0, "uses none of these files");
+    std::fs::remove_file(&socket).unwrap();
+    status().is(1, "[border-silent]");
+}
