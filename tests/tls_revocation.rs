@@ -548,3 +548,57 @@ async fn a_revoked_peer_neither_gets_in_nor_is_called() {
     assert_eq!(border.refusals(1).await, [(1, Reason::TlsRevoked)]);
     assert_eq!(border.told, [("um".to_owned(), Reason::TlsRevoked)]);
 }
+
+/// A whole border: the list in a file changes, nothing else is asked of it.
+#[tokio::test]
+async fn an_open_connection_ends_when_its_certificate_is_revoked_and_another_goes_on() {
+    let (ours, theirs) = (Ca::new("ours"), Ca::new("theirs"));
+    let (good, bad) = (theirs.leaf(), theirs.leaf());
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    put(folder.path(), "sbc", &ours.issue(Leaf::named("sbc.example.org")));
+    write("ca.pem", theirs.pem());
+    write("ca.crl", &theirs.list(&[], 2 * HOUR, DAY));
+    write(
+        "border.toml",
+        "version = 1\n[[listener]]\nname = \"tls\"\ntransport = \"tls\"\naddress = \"127.0.0.1:5061\"\nadvertised = \"sbc.example.org\"\n\
+         certificate = \"sbc.pem\"\nkey = \"sbc.key\"\n[media]\ninside = \"127.0.0.1\"\noutside = \"127.0.0.1\"\n",
+    );
+    write(
+        "peers.toml",
+        "version = 1\n[[peer]]\nname = \"um\"\nkind = \"trunk\"\nhosts = \"127.0.0.1\"\ntls_names = \"um.example.org\"\ntransport = \"tls\"\nca = \"ca.pem\"\ncrl = \"ca.crl\"\n",
+    );
+    let (mut settings, _) = portcullis::config::load(folder.path()).unwrap_or_else(|problems| panic!("{problems}"));
+    settings.net.listeners[0].address.set_port(0);
+    settings.net.limits.leave_quiet = Duration::from_millis(100);
+    settings.tls.crl_refresh = Duration::from_millis(100);
+    let border = portcullis::app::border::Border::start(settings).await.unwrap();
+    let to = border.bound()[0].1;
+    let (mut by_good, mut by_bad) = (dialled(to, &ours, &good).await.unwrap(), dialled(to, &ours, &bad).await.unwrap());
+    let pings = async |stream: &mut tokio_rustls::client::TlsStream<TcpStream>| {
+        stream.write_all(b"\r\n\r\n").await.is_ok() && tokio::time::timeout(PATIENCE, stream.read_exact(&mut [0; 2])).await.expect("in time").is_ok()
+    };
+    assert!(pings(&mut by_good).await && pings(&mut by_bad).await);
+    // Renamed into place, as it should be.
+    write("ca.crl.new", &theirs.current(&[&bad.certificate]));
+    std::fs::rename(folder.path().join("ca.crl.new"), folder.path().join("ca.crl")).unwrap();
+    let mut rest = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, by_bad.read_to_end(&mut rest)).await.expect("closed, long before the next look of a minute");
+    assert!(pings(&mut by_good).await);
+    let again = dialled(to, &ours, &bad).await;
+    assert!(again.is_err() || !pings(&mut again.unwrap()).await);
+    border.stop().await;
+}
+
+/// A client with this certificate. In TLS 1.3 its handshake succeeds even where its certificate is then refused.
+async fn dialled(to: SocketAddr, server: &Ca, shows: &Issued) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(server.pem().as_bytes()).unwrap()).unwrap();
+    let chain = CertificateDer::pem_slice_iter(shows.certificate.as_bytes()).collect::<Result<_, _>>().unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(shows.key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap();
+    let name = rustls::pki_types::ServerName::try_from("sbc.example.org").unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, TcpStream::connect(to).await?).await
+}

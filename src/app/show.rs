@@ -95,7 +95,30 @@ fn certificates(answer: &Value) -> String {
     for held in list(answer, "held") {
         table.row([text(&held["file"]), text(&held["kind"]), text(&held["name"]), date(&held["not_after"]), text(&held["days_left"])]);
     }
-    format!("load {}\n{table}", text(&answer["generation"]))
+    let crls = list(answer, "crls");
+    if crls.is_empty() {
+        return format!("load {}\n{table}", text(&answer["generation"]));
+    }
+    let mut sources = Columns::new(&["CRL", "STATE", "NEXT UPDATE", "REVOKED", "READ", "AGAIN IN", "STALE", "LAST ERROR"]);
+    for crl in crls {
+        let lists = list(crl, "lists");
+        let ends = lists.iter().filter_map(|held| held["next_update"].as_str()).min().unwrap_or("-");
+        let revoked: u64 = lists.iter().filter_map(|held| held["revoked"].as_u64()).sum();
+        let stale = list(crl, "peers").iter().map(|peer| format!("{}: {}", text(&peer["peer"]), text(&peer["stale_crl"])));
+        let ago = crl["age_seconds"].as_u64().map_or_else(|| String::from("never"), |age| format!("{} ago", span(age)));
+        let again = crl["again_in_seconds"].as_u64().map_or_else(|| String::from("-"), span);
+        sources.row([
+            text(&crl["source"]),
+            text(&crl["state"]),
+            ends.into(),
+            revoked.to_string(),
+            ago,
+            again,
+            stale.collect::<Vec<_>>().join(", "),
+            text(&crl["last_error"]),
+        ]);
+    }
+    format!("load {}\n{table}\n{sources}", text(&answer["generation"]))
 }
 
 /// Of seconds since 1970.

@@ -80,7 +80,8 @@ impl Desk {
         let store = self.rotation.store();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let held: Vec<Value> = store.current().lifetimes().iter().map(|held| certificate(held, now)).collect();
-        json!({ "generation": store.generation(), "held": held })
+        // What a CRL's end means is its peers' setting, so both are told together.
+        json!({ "generation": store.generation(), "held": held, "crls": store.status().crls })
     }
 
     /// Off the event loop: a disk may be slow.

@@ -20,7 +20,7 @@ use crate::adapters::driver::Input;
 use crate::adapters::net::Network;
 use crate::adapters::tls::{self, CredentialStore, Credentials, Fingerprint, Upkeep};
 use crate::app::border::StartError;
-use crate::signaling::fact::What;
+use crate::signaling::fact::{CrlState, What};
 use crate::signaling::settings::Listener;
 use crate::sip::Transport;
 
@@ -157,10 +157,15 @@ impl Rotation {
     }
 
     /// Where the upkeep of CRLs tells what happens.
-    fn reporter(&self) -> tls::Report {
-        let facts = self.facts.clone();
+    fn reporter(self: &Arc<Rotation>) -> tls::Report {
+        let rotation = Arc::downgrade(self);
         Arc::new(move |what| {
-            let _ = facts.send(Input::Fact(what));
+            let Some(rotation) = rotation.upgrade() else { return };
+            let renewed = matches!(&what, What::Crl { state: CrlState::Fresh { .. } | CrlState::NotCached { .. }, .. });
+            rotation.tell(what);
+            if renewed {
+                rotation.recheck();
+            }
         })
     }
 
