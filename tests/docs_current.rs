@@ -104,6 +104,7 @@ fn every_key_of_a_policy_set_is_documented() {
 fn every_metric_is_documented() {
     let mut names = quoted_after(&text("src/adapters/telemetry/metrics.rs"), &["\"portcullis_"]);
     names.extend(quoted_after(&text("src/app/vitals.rs"), &["head(\"portcullis_"]));
+    names.extend(quoted_after(&text("src/app/firewall.rs"), &["head(\"portcullis_"]));
     let names = names.into_iter().map(|name| format!("portcullis_{name}")).collect();
     assert_named("docs/operating.md", &names, 25);
 }

@@ -20,13 +20,12 @@ use crate::adapters::nft::Firewall;
 use crate::adapters::telemetry::{Anchor, Metrics, Sink, Telemetry};
 use crate::adapters::tls::{self, CredentialStore};
 use crate::app::desk::{Desk, Order, Watched};
-use crate::app::firewall::{Doors, follow_tables};
+use crate::app::firewall;
 use crate::app::handshakes::Handshakes;
 use crate::app::rotation::{self, Rotation};
 use crate::app::vitals;
 use crate::config;
 use crate::policy::flow::ListenerId;
-use crate::policy::peer::PeerTable;
 use crate::signaling::core::Core;
 use crate::signaling::event::{Action, Command, Event};
 use crate::signaling::fact::What;
@@ -82,6 +81,7 @@ struct State {
     resolver: Arc<PeerResolver>,
     network: Weak<Network>,
     media: Weak<MediaPlane>,
+    firewall: Firewall,
     credentials: Arc<CredentialStore>,
 }
 
@@ -89,7 +89,9 @@ impl View for State {
     fn metrics(&self) -> String {
         let (network, media) = (self.network.upgrade(), self.media.upgrade());
         let (counts, counters) = (network.map(|network| network.counts()), media.map(|media| media.counters()));
-        self.metrics.exposition() + &vitals::exposition(counts.as_ref(), counters.as_ref(), &self.credentials.current().lifetimes())
+        self.metrics.exposition()
+            + &firewall::exposition(&self.firewall.status())
+            + &vitals::exposition(counts.as_ref(), counters.as_ref(), &self.credentials.current().lifetimes())
     }
 
     fn ready(&self) -> Result<(), &'static str> {
@@ -103,6 +105,7 @@ impl View for State {
 /// Carries out the core's actions.
 struct Rim {
     network: Arc<Network>,
+    firewall: Firewall,
     media: Arc<MediaPlane>,
     locator: Arc<Locator>,
     sink: Sink,
@@ -117,7 +120,10 @@ impl driver::Rim for Rim {
     fn act(&self, action: Action) {
         match action {
             Action::Transmit { id, route, bytes } => self.network.transmit(id, route, bytes),
-            Action::Media(command) => self.media.command(command),
+            Action::Media(command) => {
+                firewall::follow_media(&self.firewall, &command);
+                self.media.command(command);
+            }
             Action::Fact(fact) => {
                 self.watched.note(&fact);
                 match fact.what {
@@ -180,12 +186,11 @@ impl Border {
             .await
             .map_err(|errors| StartError(errors.iter().map(ToString::to_string).collect()))?;
         let network = Arc::new(network);
-        let firewall = firewall(&settings, clock, table.load_full(), &commands);
-        network.guarded_by(Arc::new(Doors(firewall.clone())));
+        let firewall = firewall::start(&settings, &network, clock, table.load_full(), &commands).await?;
         let (core_table_in, core_table) = watch::channel(0);
         rotation.attach(&network);
         let held = rotation.clone();
-        follow_tables(tables, firewall.clone(), table.clone(), commands.clone(), core_table, move || held.recheck());
+        firewall::follow_tables(tables, firewall.clone(), table.clone(), commands.clone(), core_table, move || held.recheck());
         let media = Arc::new(media_plane(&settings, &clock, &commands)?);
         let locator = Arc::new(Locator::new(settings.dns.clone()).map_err(|error| failed("name resolution", &error))?);
 
@@ -198,6 +203,7 @@ impl Border {
         let watched = Watched::default();
         let rim = Rim {
             network: network.clone(),
+            firewall: firewall.clone(),
             media: media.clone(),
             locator,
             sink,
@@ -219,6 +225,7 @@ impl Border {
             resolver: resolver.clone(),
             network: Arc::downgrade(&network),
             media: Arc::downgrade(&media),
+            firewall: firewall.clone(),
             credentials: rotation.store().clone(),
         };
         let state = Arc::new(state);
@@ -297,7 +304,7 @@ impl Border {
         self.rotation.reload(certificates, settings.signaling.listeners.clone(), settings.certificates.clone());
         let mut signaling = settings.signaling.clone();
         take_bound_addresses(&mut signaling, &self.network.bound());
-        self.firewall.reload(settings.firewall.clone());
+        firewall::reload(&self.firewall, &settings, &self.network);
         self.resolver.policies(settings.policy.clone());
         // The driver outlives every reload; were it gone, the border would be too.
         let _ = self.commands.send(Input::Event(Event::Policies(settings.policy.clone(), Arc::new(signaling))));
@@ -350,6 +357,7 @@ impl Border {
 
     /// Closes everything. Calls still up are lost, so `drain` first.
     pub async fn stop(mut self) {
+        self.firewall.stop().await;
         self.network.close().await;
         self.driver.abort();
         let _ = (&mut self.driver).await;
@@ -371,13 +379,6 @@ fn resolver(settings: &config::Settings, commands: &mpsc::UnboundedSender<Input>
     })
     .map(Arc::new)
     .map_err(|error| failed("name resolution", &error))
-}
-
-fn firewall(settings: &config::Settings, clock: Clock, table: Arc<PeerTable>, commands: &mpsc::UnboundedSender<Input>) -> Firewall {
-    let report = commands.clone();
-    Firewall::start(settings.firewall.clone(), clock, table, move |what| {
-        let _ = report.send(Input::Fact(what));
-    })
 }
 
 fn media_plane(settings: &config::Settings, clock: &Clock, commands: &mpsc::UnboundedSender<Input>) -> Result<MediaPlane, StartError> {
@@ -412,6 +413,7 @@ fn as_running(mut settings: config::Settings, running: &config::Settings) -> con
     settings.telemetry = running.telemetry.clone();
     settings.admin = running.admin.clone();
     settings.dns = running.dns.clone();
+    settings.firewall.as_running(&running.firewall);
     settings.control = running.control.clone();
     settings
 }
@@ -458,6 +460,9 @@ fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'stati
     }
     if old.control != new.control {
         parts.push("control socket");
+    }
+    if old.firewall.needs_restart(&new.firewall) {
+        parts.push("firewall mode, table or program");
     }
     if old.dns != new.dns {
         parts.push("name servers");

@@ -1,16 +1,22 @@
 //! The firewall in the running border: at the network's doors, and in step with the peer table.
 
-use std::net::IpAddr;
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
+use crate::adapters::clock::Clock;
 use crate::adapters::driver::Input;
-use crate::adapters::net::Guard;
-use crate::adapters::nft::Firewall;
+use crate::adapters::net::{Guard, Network};
+use crate::adapters::nft::{Firewall, Mode, Ours, Status};
+use crate::app::border::StartError;
+use crate::config;
+use crate::media::control::Command;
 use crate::policy::ban::Knock;
+use crate::policy::flow::ListenerId;
 use crate::policy::peer::PeerTable;
 use crate::signaling::event::Event;
 use crate::signaling::fact::{FirewallEvent, What};
@@ -30,6 +36,68 @@ impl Guard for Doors {
         };
         self.0.turns_away(table, address, knock)
     }
+}
+
+/// Starts it, and puts it at the network's doors. Returns when the kernel has it, or is known not to.
+pub async fn start(
+    settings: &config::Settings,
+    network: &Network,
+    clock: Clock,
+    table: Arc<PeerTable>,
+    commands: &mpsc::UnboundedSender<Input>,
+) -> Result<Firewall, StartError> {
+    let report = commands.clone();
+    let report = move |what| {
+        // Nobody hears it once the border has stopped.
+        let _ = report.send(Input::Fact(what));
+    };
+    let started = Firewall::start(settings.firewall.clone(), &ours(settings, &network.bound()), clock, table, report).await;
+    let firewall = started.map_err(|refused| StartError(vec![refused.to_string()]))?;
+    network.guarded_by(Arc::new(Doors(firewall.clone())));
+    Ok(firewall)
+}
+
+/// A reload's settings reach the kernel while the border goes on.
+pub fn reload(firewall: &Firewall, settings: &config::Settings, network: &Network) {
+    let (firewall, ours, settings) = (firewall.clone(), ours(settings, &network.bound()), settings.firewall.clone());
+    tokio::spawn(async move { firewall.reload(&settings, &ours).await });
+}
+
+/// What is to be guarded. `bound`: where listeners really listen.
+pub fn ours(settings: &config::Settings, bound: &[(ListenerId, SocketAddr)]) -> Ours {
+    let listeners = settings.net.listeners.iter().map(|listener| {
+        let found = bound.iter().find(|(id, _)| *id == listener.id);
+        (listener.transport, found.map_or(listener.address, |(_, address)| *address))
+    });
+    let media = &settings.signaling.media;
+    Ours { listeners: listeners.collect(), media: media.inside.iter().chain(&media.outside).copied().collect(), ports: media.ports }
+}
+
+/// The kernel lets media in at the ports that are signalled, and at no others.
+pub fn follow_media(firewall: &Firewall, command: &Command) {
+    match command {
+        Command::Open { stream, a, b, .. } => firewall.media_opened(*stream, vec![a.rtp, a.rtcp, b.rtp, b.rtcp]),
+        Command::Close { stream } => firewall.media_closed(*stream),
+        Command::Configure { .. } => {}
+    }
+}
+
+/// In Prometheus' text exposition.
+pub fn exposition(status: &Status) -> String {
+    let head = |name: &str, kind: &str, help: &str| format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    let mut text = head("portcullis_bans", "gauge", "Bans in force, by whomever");
+    // Writing into a String does not fail.
+    let _ = writeln!(text, "portcullis_bans {}", status.bans);
+    if status.kernel.mode == Mode::Off {
+        return text;
+    }
+    text += &head("portcullis_firewall_elements", "gauge", "Elements in the sets of our table: peers, operators' bans, open media ports");
+    let _ = writeln!(text, "portcullis_firewall_elements {}", status.kernel.elements);
+    text += &head("portcullis_firewall_dropped_total", "counter", "Packets the kernel dropped by our table");
+    for (reason, packets) in &status.kernel.dropped {
+        let _ = writeln!(text, "portcullis_firewall_dropped_total{{reason=\"firewall.{reason}\"}} {packets}");
+    }
+    text
 }
 
 /// Carries every new table to all who go by it. Whom it adds the firewall lets in first, since who is let in by the core must not be dropped in

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::ground::{Range, inhabitant};
+use super::ground::{Range, inhabitant, join};
 use super::peer::PeerTable;
 use super::settings::{Peer, PeerStatus};
 use super::verdict::{Decision, Reason};
@@ -195,6 +195,8 @@ pub struct Bans {
     ordered: HashMap<IpNet, Ban>,
     /// Prefix lengths among the ordered ones, IPv4 told by `true`: a lookup probes each once.
     lengths: BTreeSet<(bool, u8)>,
+    /// Counts the changes of the ordered ones.
+    changes: u64,
     /// By source, as [`source`] gives it.
     automatic: HashMap<IpNet, Ban>,
     /// When room was last made among the automatic ones.
@@ -209,6 +211,7 @@ impl Bans {
             rules,
             ordered: HashMap::new(),
             lengths: BTreeSet::new(),
+            changes: 0,
             automatic: HashMap::new(),
             cleared: Time::ZERO,
             scans: Counts::default(),
@@ -312,8 +315,12 @@ impl Bans {
 
     /// Addresses of the operators' bans in force: disjoint, not touching, in order.
     pub fn ordered(&self, now: Time) -> Vec<Range> {
-        let nets: Vec<IpNet> = self.ordered.values().filter(|ban| !ban.is_over(now)).map(|ban| ban.net).collect();
-        join(nets)
+        join(self.ordered.values().filter(|ban| !ban.is_over(now)).map(|ban| Range::from(ban.net)).collect())
+    }
+
+    /// Another number whenever the operators' bans may be others, but for their ending by themselves.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// When the next of the operators' bans ends by itself.
@@ -328,6 +335,7 @@ impl Bans {
     }
 
     fn measure(&mut self) {
+        self.changes += 1;
         self.lengths = self.ordered.keys().map(|net| (net.addr().is_ipv4(), net.prefix_len())).collect();
     }
 
@@ -365,28 +373,6 @@ fn canonical(net: IpNet) -> IpNet {
         _ => None,
     };
     mapped.unwrap_or(net).trunc()
-}
-
-/// Networks as disjoint ranges that do not touch.
-fn join(mut nets: Vec<IpNet>) -> Vec<Range> {
-    nets = IpNet::aggregate(&nets);
-    nets.sort_unstable();
-    let mut joined: Vec<Range> = Vec::new();
-    for range in nets.into_iter().map(Range::from) {
-        match joined.last_mut() {
-            Some(before) if touches(before.last, range.first) => before.last = range.last,
-            _ => joined.push(range),
-        }
-    }
-    joined
-}
-
-fn touches(last: IpAddr, first: IpAddr) -> bool {
-    match (last, first) {
-        (IpAddr::V4(last), IpAddr::V4(first)) => last.to_bits().checked_add(1) == Some(first.to_bits()),
-        (IpAddr::V6(last), IpAddr::V6(first)) => last.to_bits().checked_add(1) == Some(first.to_bits()),
-        _ => false,
-    }
 }
 
 /// For each source the time up to which its knocks so far fill the rate: one number instead of a list of times. When `recent` is full, what has not

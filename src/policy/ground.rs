@@ -26,9 +26,27 @@ impl Range {
         self.first == self.last
     }
 
+    /// Whether this one, which begins no later, overlaps the other or ends right before it.
+    fn reaches(self, other: Range) -> bool {
+        self.first.is_ipv4() == other.first.is_ipv4() && number(other.first) <= number(self.last).saturating_add(1)
+    }
+
     pub fn contains(self, address: IpAddr) -> bool {
         self.first.is_ipv4() == address.is_ipv4() && self.first <= address && address <= self.last
     }
+}
+
+/// Ranges of either family as disjoint ones that do not touch, in order.
+pub fn join(mut ranges: Vec<Range>) -> Vec<Range> {
+    ranges.sort_unstable();
+    let mut joined: Vec<Range> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(before) if before.reaches(range) => before.last = before.last.max(range.last),
+            _ => joined.push(range),
+        }
+    }
+    joined
 }
 
 impl From<IpNet> for Range {

@@ -1,17 +1,42 @@
-//! The firewall as the border sees it. Cheap to clone; every clone is the same firewall.
+//! The firewall as the border sees it. Cheap to clone; every clone is the same firewall, and the last one gone ends it.
 
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
-use super::{BanStatus, Settings, Status};
+use super::keeper::{Keeper, Order};
+use super::ruleset::Layout;
+use super::shared::Shared;
+use super::{BanStatus, Mode, Ours, Settings, Status, privilege};
 use crate::adapters::clock::Clock;
-use crate::policy::ban::{Answer, Ban, Bans, Knock, Refusal};
+use crate::media::control::StreamId;
+use crate::policy::ban::{Answer, Bans, Knock, Refusal};
 use crate::policy::peer::PeerTable;
 use crate::signaling::fact::{FirewallEvent, What};
+
+/// How long the kernel is waited for. What comes later still takes effect.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The pause after a start that failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Why a firewall that is required could not be had.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refused {
+    pub why: String,
+    pub remedy: String,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[firewall] mode = \"required\", and {}; {}", self.why, self.remedy)
+    }
+}
 
 #[derive(Clone)]
 pub struct Firewall {
@@ -19,91 +44,213 @@ pub struct Firewall {
 }
 
 struct Inner {
-    clock: Clock,
-    /// The newest table admitted: nobody in it is banned.
-    table: ArcSwap<PeerTable>,
-    bans: Mutex<Bans>,
-    report: Box<dyn Fn(What) + Send + Sync>,
+    shared: Arc<Shared>,
+    /// `None`: the kernel has no part in it.
+    orders: Mutex<Option<mpsc::UnboundedSender<Order>>>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Firewall {
-    /// `report` is told of what happens; it must not block.
-    pub fn start(settings: Settings, clock: Clock, table: Arc<PeerTable>, report: impl Fn(What) + Send + Sync + 'static) -> Firewall {
-        let inner = Inner { clock, table: ArcSwap::new(table), bans: Mutex::new(Bans::new(settings.rules)), report: Box::new(report) };
-        Firewall { inner: Arc::new(inner) }
+    /// Returns when the kernel holds the table, or is known not to: with `Mode::On` that is told and tried again, with `Mode::Required` it is the
+    /// error. `report` is told of what happens, from any thread; it must not block.
+    pub async fn start(
+        settings: Settings,
+        ours: &Ours,
+        clock: Clock,
+        table: Arc<PeerTable>,
+        report: impl Fn(What) + Send + Sync + 'static,
+    ) -> Result<Firewall, Refused> {
+        let shared = Arc::new(Shared::new(settings.mode, clock, Arc::clone(&table), Bans::new(settings.rules.clone()), report));
+        let inner = Inner { shared: Arc::clone(&shared), orders: Mutex::default(), keeper: Mutex::default() };
+        let firewall = Firewall { inner: Arc::new(inner) };
+        if settings.mode == Mode::Off {
+            return Ok(firewall);
+        }
+        let (orders, received) = mpsc::unbounded_channel();
+        let (ready, begun) = oneshot::channel();
+        let layout = layout(&settings, ours);
+        let thread = thread::Builder::new().name("firewall".to_owned()).spawn(move || keep(shared, layout, &settings, &table, received, ready));
+        let began = match thread {
+            Ok(thread) => {
+                *firewall.inner.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+                *firewall.inner.orders.lock().unwrap_or_else(PoisonError::into_inner) = Some(orders);
+                begun.await.unwrap_or(Ok(()))
+            }
+            Err(error) => Err(Refused { why: format!("the system gives no thread: {error}"), remedy: "raise the limit on processes".to_owned() }),
+        };
+        began.map(|()| firewall)
     }
 
-    /// Takes other settings into force. Bans that are there keep their time.
-    pub fn reload(&self, settings: Settings) {
-        self.inner.bans().set_rules(settings.rules);
+    /// Takes other settings into force, but for `mode`, `table` and `program`. Bans that are there keep their time.
+    pub async fn reload(&self, settings: &Settings, ours: &Ours) {
+        self.inner.shared.bans().set_rules(settings.rules.clone());
+        let layout = Box::new(layout(settings, ours));
+        self.inner.order("settings", |reply| Order::Reload(layout, reply)).await;
     }
 
     pub fn status(&self) -> Status {
-        Status { peer_table: self.inner.table.load().number, bans: self.inner.bans().list(self.inner.clock.now()).len() }
+        let shared = &self.inner.shared;
+        let bans = shared.bans().list(shared.clock.now()).len() + shared.kernel_banned().len();
+        Status { peer_table: shared.table.load().number, bans, kernel: shared.kernel() }
     }
 
     /// Bans an address or a network in the name of an operator, for `length` or for as long as the border runs. Refused where a peer lives.
     pub async fn ban(&self, net: IpNet, why: &str, operator: &str, length: Option<Duration>) -> Result<BanStatus, Refusal> {
-        let now = self.inner.clock.now();
+        let shared = &self.inner.shared;
+        let now = shared.clock.now();
         let until = length.map(|length| now + length);
-        let ban = self.inner.bans().order(&self.inner.table.load(), net, why, operator, until, now)?;
-        self.inner.tell(FirewallEvent::Banned(ban.clone()));
+        let ban = shared.bans().order(&shared.table.load(), net, why, operator, until, now)?;
+        self.inner.order("ban", Order::Bans).await;
+        shared.tell(FirewallEvent::Banned(ban.clone()));
         Ok(BanStatus::of(&ban, now))
     }
 
     /// Lifts what bans exactly this address or network, and says what that was.
     pub async fn unban(&self, net: IpNet, operator: &str) -> Result<Vec<BanStatus>, Refusal> {
-        let now = self.inner.clock.now();
-        let lifted = self.inner.bans().lift(net, now)?;
+        let shared = &self.inner.shared;
+        let now = shared.clock.now();
+        let ours = shared.bans().lift(net, now);
+        let mut lifted = self.inner.order("unban", |reply| Order::Unban(net, reply)).await.unwrap_or_default();
+        match ours {
+            Ok(ours) => lifted.extend(ours),
+            Err(refusal) if lifted.is_empty() => return Err(refusal),
+            Err(_) => {}
+        }
         for ban in &lifted {
-            self.inner.tell(FirewallEvent::Unbanned { ban: ban.clone(), why: format!("by operator {operator}") });
+            shared.tell(FirewallEvent::Unbanned { ban: ban.clone(), why: format!("by operator {operator}") });
         }
         Ok(lifted.iter().map(|ban| BanStatus::of(ban, now)).collect())
     }
 
-    /// Every ban in force.
+    /// Every ban in force: the operators' first, then this process's, then the kernel's.
     pub fn bans(&self) -> Vec<BanStatus> {
-        let now = self.inner.clock.now();
-        self.inner.bans().list(now).iter().map(|ban| BanStatus::of(ban, now)).collect()
+        let shared = &self.inner.shared;
+        let now = shared.clock.now();
+        let ours = shared.bans().list(now);
+        ours.iter().chain(&shared.kernel_banned()).map(|ban| BanStatus::of(ban, now)).collect()
     }
 
-    /// Lets in whom this table knows, besides whom it lets in already. Bans make way.
+    /// Lets in whom this table knows, besides whom it lets in already. Bans make way. Returns when the kernel has it.
     pub async fn admit(&self, table: Arc<PeerTable>) {
-        self.inner.table.store(Arc::clone(&table));
-        let lifted = self.inner.bans().make_way(&table);
+        let shared = &self.inner.shared;
+        shared.table.store(Arc::clone(&table));
+        let lifted = shared.bans().make_way(&table);
         for (ban, peer) in lifted {
-            self.inner.tell(FirewallEvent::Unbanned { ban, why: format!("peer \"{}\" lives there now", peer.name) });
+            shared.tell(FirewallEvent::Unbanned { ban, why: format!("peer \"{}\" lives there now", peer.name) });
         }
+        self.inner.order("new peers", |reply| Order::Admit(table, reply)).await;
     }
 
-    /// Lets in whom this table knows and nobody else. It was admitted before.
+    /// Lets in whom this table knows and nobody else. It was admitted before. Returns when the kernel has it.
     pub async fn retire(&self, table: Arc<PeerTable>) {
-        self.inner.table.store(table);
+        self.inner.order("peers to leave", |reply| Order::Retire(table, reply)).await;
+    }
+
+    /// Opens media ports of ours for as long as a stream uses them. Does not wait.
+    pub fn media_opened(&self, stream: StreamId, ports: Vec<SocketAddr>) {
+        self.inner.send(Order::Opened(stream, ports));
+    }
+
+    pub fn media_closed(&self, stream: StreamId) {
+        self.inner.send(Order::Closed(stream));
     }
 
     /// A stranger at a door of ours: whether it is to be dropped without a word.
     pub fn turns_away(&self, table: &PeerTable, address: IpAddr, knock: Knock) -> bool {
-        match self.inner.bans().knock(table, address, knock, self.inner.clock.now()) {
+        let shared = &self.inner.shared;
+        let answer = shared.bans().knock(table, address, knock, shared.clock.now());
+        match answer {
             Answer::Stranger => false,
             Answer::Banned => true,
             Answer::BannedNow(ban) => {
-                self.inner.tell_of_ban(ban);
+                shared.tell(FirewallEvent::Banned(ban));
                 true
+            }
+        }
+    }
+
+    /// Takes the table out of the kernel, unless it is to be kept there. Nothing is in force after that.
+    pub async fn stop(&self) {
+        self.inner.order("stop", Order::Stop).await;
+        self.inner.orders.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Inner {
+    fn send(&self, order: Order) -> bool {
+        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        orders.as_ref().is_some_and(|orders| orders.send(order).is_ok())
+    }
+
+    /// The reply; `None` where there is no keeper, or it takes too long, which is told of.
+    async fn order<T>(&self, what: &'static str, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        if !self.send(order(reply)) {
+            return None;
+        }
+        match timeout(PATIENCE, answer).await {
+            Ok(answer) => answer.ok(),
+            Err(_) => {
+                self.shared.tell(FirewallEvent::Late { what, waited: PATIENCE });
+                None
             }
         }
     }
 }
 
-impl Inner {
-    fn bans(&self) -> MutexGuard<'_, Bans> {
-        self.bans.lock().unwrap_or_else(PoisonError::into_inner)
+/// The keeper ends when nobody can give it orders, and is waited for: what it leaves in the kernel must not depend on luck.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = keeper.join();
+        }
     }
+}
 
-    fn tell(&self, event: FirewallEvent) {
-        (self.report)(What::Firewall(event));
+pub fn layout(settings: &Settings, ours: &Ours) -> Layout {
+    let mut media = ours.media.clone();
+    media.sort_unstable();
+    media.dedup();
+    Layout {
+        table: Arc::clone(&settings.table),
+        listeners: ours.listeners.clone(),
+        media,
+        ports: ours.ports,
+        shut_media: settings.shut_media,
+        notrack: settings.notrack,
+        rules: settings.rules.clone(),
     }
+}
 
-    fn tell_of_ban(&self, ban: Ban) {
-        self.tell(FirewallEvent::Banned(ban));
-    }
+/// The thread.
+fn keep(
+    shared: Arc<Shared>,
+    layout: Layout,
+    settings: &Settings,
+    table: &PeerTable,
+    orders: mpsc::UnboundedReceiver<Order>,
+    ready: oneshot::Sender<Result<(), Refused>>,
+) {
+    privilege::raise();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let why = format!("the system gives no event loop: {error}");
+            let _ = ready.send(Err(Refused { why, remedy: "raise the limit on open files".to_owned() }));
+            return;
+        }
+    };
+    runtime.block_on(async {
+        let mut keeper = Keeper::new(shared, layout, settings, table);
+        if let Err(failure) = keeper.begin().await {
+            if settings.mode == Mode::Required {
+                let _ = ready.send(Err(Refused { why: failure.to_string(), remedy: failure.remedy() }));
+                return;
+            }
+            keeper.give_up(&failure, RETRY);
+        }
+        let _ = ready.send(Ok(()));
+        keeper.run(orders).await;
+    });
 }

@@ -1,21 +1,104 @@
-//! The firewall in front of the border: bans, and who may come in.
+//! The firewall in front of the border: who may come in, in the kernel's nftables and, whatever the kernel does or cannot do, at this process's
+//! own doors ([`Firewall::turns_away`]).
 //!
-//! Whatever the kernel does or cannot do, this process enforces by itself: [`Firewall::turns_away`] is asked at the doors.
+//! In the kernel it is one table, `inet portcullis`, and nothing else is ever touched. Its structure ([`ruleset`]) is loaded by the program `nft`
+//! in one transaction; its elements ([`contents`]: peers by transport, bans, media ports in use) change by netlink ([`wire`], [`netlink`]), which
+//! takes microseconds where a process takes milliseconds. [`keeper`] is the one thread that does both, and finds out when others have changed
+//! what is ours.
 
+mod contents;
+mod failure;
 mod firewall;
+mod keeper;
+mod netlink;
+mod privilege;
+mod process;
+mod rules;
+mod ruleset;
+mod shared;
+mod wire;
 
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::policy::ban::{Ban, Cause, Rules};
+use crate::sip::Transport;
 use crate::time::Time;
 
-pub use firewall::Firewall;
+pub use firewall::{Firewall, Refused};
+
+/// What the kernel does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Nothing.
+    #[default]
+    Off,
+    /// What it can be brought to; the border runs without.
+    On,
+    /// The border does not start without.
+    Required,
+}
 
 /// What the firewall is told at start, and at a reload.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Settings {
+    pub mode: Mode,
+    /// Of the family `inet`.
+    pub table: Arc<str>,
     /// What strangers are banned for by themselves.
     pub rules: Rules,
+    /// Media ports that no stream uses are shut.
+    pub shut_media: bool,
+    /// Neither SIP nor media is followed by connection tracking.
+    pub notrack: bool,
+    /// The table stays in the kernel when the border stops.
+    pub keep_on_stop: bool,
+    /// How often all of the table is compared with what it should be.
+    pub check: Duration,
+    /// `nft`; `None`: wherever system programs are.
+    pub program: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            mode: Mode::Off,
+            table: "portcullis".into(),
+            rules: Rules::default(),
+            shut_media: true,
+            notrack: false,
+            keep_on_stop: false,
+            check: Duration::from_secs(10),
+            program: None,
+        }
+    }
+}
+
+impl Settings {
+    /// Whether the two differ in what a reload cannot change.
+    pub fn needs_restart(&self, other: &Settings) -> bool {
+        (self.mode, &self.table, &self.program, self.keep_on_stop, self.check) != (other.mode, &other.table, &other.program, other.keep_on_stop, other.check)
+    }
+
+    /// With what a reload cannot change as it runs.
+    pub fn as_running(&mut self, running: &Settings) {
+        (self.mode, self.keep_on_stop, self.check) = (running.mode, running.keep_on_stop, running.check);
+        (self.table, self.program) = (Arc::clone(&running.table), running.program.clone());
+    }
+}
+
+/// What is to be guarded.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Ours {
+    pub listeners: Vec<(Transport, SocketAddr)>,
+    /// Addresses for media, of either side.
+    pub media: Vec<IpAddr>,
+    /// First and last port for media, inclusive.
+    pub ports: (u16, u16),
 }
 
 /// How it stands with the firewall.
@@ -23,8 +106,25 @@ pub struct Settings {
 pub struct Status {
     /// Number of the peer table it goes by.
     pub peer_table: u64,
-    /// Bans in force, those of operators and of automation.
+    /// Bans in force, by whomever.
     pub bans: usize,
+    pub kernel: Kernel,
+}
+
+/// How it stands with the kernel's part. Numbers are at most some seconds old.
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+pub struct Kernel {
+    pub mode: Mode,
+    /// The kernel holds our table, as far as we know.
+    pub in_force: bool,
+    /// In its sets: peers' addresses, operators' bans, open media ports.
+    pub elements: usize,
+    /// Times others had removed or changed it.
+    pub rebuilt: u64,
+    /// Packets dropped, by the reason after `firewall.`: `stranger`, `transport`, `banned`, `media_closed`.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Why it is not in force.
+    pub last_error: Option<String>,
 }
 
 /// A ban as operators are shown it.
@@ -55,4 +155,9 @@ impl BanStatus {
             left_seconds: ban.left(now).map(rounded_up),
         }
     }
+}
+
+/// What would be loaded, as JSON for `nft -j -f -`: the structure, and whom this table lets in.
+pub fn ruleset_of(settings: &Settings, ours: &Ours, table: &crate::policy::peer::PeerTable) -> serde_json::Value {
+    ruleset::render(&firewall::layout(settings, ours), &contents::Contents::of_peers(table), &[])
 }

@@ -2,6 +2,7 @@
 
 mod border;
 mod certificates;
+mod firewall;
 mod peers;
 mod plans;
 
@@ -48,7 +49,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
         telemetry,
         admin,
         control,
-        firewall: set.border.firewall.clone(),
+        firewall: firewall::firewall(&set.border, findings),
     })
 }
 

@@ -1,0 +1,103 @@
+//! Runs `nft`, by which the structure of our table is loaded: one process, one transaction, killed if it does not end in time.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::failure::Failure;
+
+/// Fifty thousand elements take a third of a second.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Of what `nft` complained, what is kept.
+const COMPLAINT: usize = 600;
+
+/// Where system programs are that may not be in an ordinary user's PATH.
+const PLACES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"];
+
+/// The program, by its name in PATH or where system programs are. `None`: there is none.
+pub fn find() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(PLACES.iter().map(PathBuf::from));
+    places.map(|place| place.join("nft")).find(|program| program.is_file())
+}
+
+/// Loads a ruleset, all or nothing.
+pub async fn load(program: &Path, ruleset: &Value) -> Result<(), Failure> {
+    load_within(program, ruleset, LIMIT).await
+}
+
+async fn load_within(program: &Path, ruleset: &Value, limit: Duration) -> Result<(), Failure> {
+    let mut command = Command::new(program);
+    command.args(["-j", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let run = async {
+        let mut child = command.spawn().map_err(|error| Failure::Program { program: program.into(), error })?;
+        let input = child.stdin.take();
+        let text = ruleset.to_string();
+        let feed = async move {
+            if let Some(mut input) = input {
+                // It may have ended before reading all: its status says why.
+                let _ = input.write_all(text.as_bytes()).await;
+            }
+        };
+        let ((), output) = tokio::join!(feed, child.wait_with_output());
+        output.map_err(|error| Failure::Program { program: program.into(), error })
+    };
+    let output = timeout(limit, run).await.map_err(|_| Failure::Late { limit })??;
+    if output.status.success() {
+        return Ok(());
+    }
+    let complaint: String = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(COMPLAINT).collect();
+    if complaint.contains("Operation not permitted") {
+        return Err(Failure::Privilege);
+    }
+    Err(Failure::Refused { status: output.status, complaint })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A program in nft's place that does this. Not written by ourselves: a test beside this one that forks meanwhile would have the file open for
+    /// writing, and then it cannot be run.
+    fn program(folder: &Path, script: &str) -> PathBuf {
+        let path = folder.join("nft");
+        let write = "printf '%s\\n' '#!/bin/sh' \"$2\" >\"$1\" && chmod 755 \"$1\"";
+        assert!(std::process::Command::new("sh").args(["-c", write, "sh"]).arg(&path).arg(script).status().unwrap().success());
+        path
+    }
+
+    #[tokio::test]
+    async fn what_the_program_says_comes_back_with_a_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let failure = load(&program(folder.path(), "cat >/dev/null; echo 'no such set: File exists' >&2; exit 1"), &json!({})).await.unwrap_err();
+        assert!(failure.to_string().contains("File exists"), "{failure}");
+        let failure = load(&program(folder.path(), "echo 'Error: Operation not permitted' >&2; exit 1"), &json!({})).await.unwrap_err();
+        assert!(matches!(failure, Failure::Privilege) && failure.remedy().contains("CAP_NET_ADMIN"), "{failure}");
+        let failure = load(&program(folder.path(), "kill -9 $$"), &json!({})).await.unwrap_err();
+        assert!(failure.to_string().contains("signal: 9"), "{failure}");
+        let failure = load(&folder.path().join("none"), &json!({})).await.unwrap_err();
+        assert!(failure.remedy().contains("install nftables"), "{failure}");
+    }
+
+    /// More than a pipe holds, to a program that reads nothing.
+    #[tokio::test]
+    async fn a_program_that_reads_nothing_blocks_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = json!("x".repeat(1_000_000));
+        load(&program(folder.path(), "exit 0"), &long).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_program_that_hangs_is_given_up_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let failure = load_within(&program(folder.path(), "exec sleep 600"), &json!({}), Duration::from_millis(100)).await.unwrap_err();
+        assert!(matches!(failure, Failure::Late { .. }), "{failure}");
+    }
+}
