@@ -30,6 +30,7 @@ enum Command {
     Quickstart(app::quickstart::Quickstart),
     /// Asks a running border how it does: exit status 0 if it does well.
     Health(app::health::Health),
+    Firewall(app::ruleset::Ruleset),
     /// Shows what a running border knows.
     Show {
         #[command(subcommand)]
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Explain(explain) => printed(|out| app::explain::explain(&explain, out)),
         Command::Quickstart(quickstart) => app::quickstart::run(&quickstart),
         Command::Health(health) => printed(|out| app::health::health(&health, out)),
+        Command::Firewall(ruleset) => printed(|out| app::ruleset::ruleset(&ruleset, out)),
         Command::Show { what } => printed(|out| app::show::show(&what, out)),
         Command::Ban(ban) => printed(|out| app::ask::ban(&ban, out)),
         Command::Unban(unban) => printed(|out| app::ask::unban(&unban, out)),

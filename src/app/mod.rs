@@ -12,6 +12,7 @@ pub mod health;
 pub mod printed;
 pub mod quickstart;
 pub mod rotation;
+pub mod ruleset;
 pub mod run;
 pub mod show;
 pub mod vitals;

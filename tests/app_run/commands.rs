@@ -31,6 +31,16 @@ fn check_tells_sound_broken_and_missing_apart() {
 }
 
 #[test]
+fn firewall_prints_what_would_be_loaded_and_loads_nothing() {
+    let (status, text) = run(&["firewall".into(), "--offline".into(), shipped("exchange-2016")]);
+    assert_eq!(status, Some(0), "{text}");
+    let ruleset: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let objects = ruleset["nftables"].as_array().unwrap();
+    assert!(objects.iter().any(|object| object["add"]["chain"]["hook"] == "input"), "{text}");
+    assert_eq!(run(&["firewall".into(), PathBuf::from("/nowhere")]).0, Some(1));
+}
+
+#[test]
 fn explain_tells_admitted_refused_and_unusable_apart() {
     let folder = tempfile::tempdir().unwrap();
     let message = folder.path().join("invite.sip");
