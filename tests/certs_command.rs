@@ -4,6 +4,8 @@
 mod inspecting;
 #[path = "certs_command/making.rs"]
 mod making;
+#[path = "certs_command/real_border.rs"]
+mod real_border;
 #[path = "certs_command/rotating.rs"]
 mod rotating;
 #[path = "certs_command/telling.rs"]
@@ -87,14 +89,19 @@ impl Lab {
 impl Lab {
     /// A policy set of a listener advertised as sbc.example.test and a peer trunk.example.test, all in the folder `set`; its files are named by way of `certs`.
     fn policy_set(&self, certs: &str) -> String {
+        self.policy_set_at(certs, 45_061)
+    }
+
+    /// With the listener on this port, for a border that runs.
+    fn policy_set_at(&self, certs: &str, port: u16) -> String {
         let folder = self.at("set");
         std::fs::create_dir_all(&folder).unwrap();
         let border = format!(
-            "version = 1\n[[listener]]\nname = \"outside\"\ntransport = \"tls\"\naddress = \"127.0.0.1:45061\"\nadvertised = \"sbc.example.test\"\n\
+            "version = 1\n[[listener]]\nname = \"outside\"\ntransport = \"tls\"\naddress = \"127.0.0.1:{port}\"\nadvertised = \"sbc.example.test\"\n\
              certificate = \"{certs}/sbc.pem\"\nkey = \"{certs}/sbc.key\"\n[media]\ninside = \"127.0.0.1\"\noutside = \"127.0.0.1\"\n"
         );
         let peers = format!(
-            "version = 1\n[[peer]]\nname = \"trunk\"\nkind = \"trunk\"\nhosts = \"192.0.2.1\"\ntransport = \"tls\"\nmode = \"secured\"\n\
+            "version = 1\n[[peer]]\nname = \"trunk\"\nkind = \"trunk\"\nhosts = \"127.0.0.1\"\ntransport = \"tls\"\nmode = \"secured\"\n\
              tls_names = [\"trunk.example.test\"]\nca = \"{certs}/trunk-ca.pem\"\n"
         );
         std::fs::write(format!("{folder}/border.toml"), border).unwrap();

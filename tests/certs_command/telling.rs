@@ -148,19 +148,21 @@ fn status_asks_whether_the_border_has_the_same() {
     let entry = said["files"].as_array().unwrap().iter().find(|file| file["file"] == "sbc.pem").unwrap();
     let fingerprint = entry["fingerprint"].as_str().unwrap();
     let not_after = time::OffsetDateTime::parse(entry["not_after"].as_str().unwrap(), &time::format_description::well_known::Rfc3339).unwrap();
-    let own = |facts: String| format!(r#"{{"own":[{{"file":"{}/current/sbc.pem",{facts}}}]}}"#, site.certs);
+    let not_before = not_after - std::time::Duration::from_secs(20 * 86_400 + 3_600);
+    let held = |facts: String| format!(r#"{{"held":[{{"kind":"own","file":"{}/current/sbc.pem",{facts}}}]}}"#, site.certs);
+    let moments = |begins: i64| held(format!(r#""not_before":{begins},"not_after":{}"#, not_after.unix_timestamp()));
     let answers = vec![
-        (200, own(format!(r#""fingerprint":"{}""#, fingerprint.replace(':', "").to_lowercase()))),
-        (200, own(format!(r#""fingerprint":"{}""#, fingerprint.replace('A', "B").replace('0', "1")))),
-        (200, own(format!(r#""not_after":{}"#, not_after.unix_timestamp()))),
-        (200, own(r#""not_after":1"#.into())),
-        (200, r#"{"own":[]}"#.into()),
+        (200, held(format!(r#""fingerprint":"{}""#, fingerprint.replace(':', "").to_lowercase()))),
+        (200, held(format!(r#""fingerprint":"{}""#, fingerprint.replace('A', "B").replace('0', "1")))),
+        (200, moments(not_before.unix_timestamp())),
+        (200, moments(1)),
+        (200, r#"{"held":[]}"#.into()),
     ];
     let _asked = border(&socket, answers);
     let status = || site.status(&["--socket", &socket]);
-    status().is(0, "the running border has the same 1");
+    status().is(0, "the running border has the same: sbc.pem");
     status().is(1, "[border-differs]");
-    status().is(0, "the running border has the same 1");
+    status().is(0, "the running border has the same: sbc.pem");
     status().is(1, "[border-differs]");
     status().is(0, "uses none of these files");
     std::fs::remove_file(&socket).unwrap();

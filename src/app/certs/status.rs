@@ -1,7 +1,7 @@
 //! `portcullis certs status`: which generation is in force, what is in it and for how long, and whether the running border has the same. For alarms:
 //! exit status 3 where something runs out within the time asked about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,6 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::examine::{self, Yardstick, written};
-use super::facts::Facts;
 use super::files::wrong;
 use super::fitness::{Files, Held};
 use super::layout::{Generation, Layout, Link, name_in_current};
@@ -179,31 +178,25 @@ fn compare(arguments: &Arguments, set: Option<&Set>, files: &Files, folder: &Pat
         }
     };
     let said = ask_for_certificates(&socket)?;
-    let own: BTreeMap<&str, &Facts> = files.iter().filter_map(|(name, held)| Some((name, held.certificates.first()?))).collect();
-    let (mut alike, mut differ) = (Vec::new(), Vec::new());
-    for theirs in said["own"].as_array().into_iter().flatten() {
-        let Some(path) = theirs["file"].as_str().map(Path::new) else { continue };
+    let mut theirs: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
+    for held in said["held"].as_array().into_iter().flatten() {
+        let Some(path) = held["file"].as_str().map(Path::new) else { continue };
         let Some(name) = name_in_current(&arguments.folder, path).or_else(|| name_in(folder, path)) else { continue };
-        match own.get(name.as_str()) {
-            Some(facts) if same(facts, theirs) => alike.push(name),
-            _ => differ.push(name),
-        }
+        theirs.entry(name).or_default().push(held);
     }
+    let has = |name: &str| files.iter().find(|(other, _)| *other == name).map(|(_, held)| held);
+    let (alike, differ): (Vec<String>, Vec<String>) = theirs.keys().cloned().partition(|name| has(name).is_some_and(|ours| same(ours, &theirs[name])));
     report.put("border", serde_json::json!({ "socket": socket, "same": alike, "differs": differ }));
     if differ.is_empty() {
         report.tell(match alike.len() {
             0 => String::from("the running border uses none of these files"),
-            count => format!("the running border has the same {count} of its own certificates"),
+            _ => format!("the running border has the same: {}", alike.join(", ")),
         });
     }
     for name in differ {
-        let what = "the running border has another certificate than this file holds";
-        report.findings.push(Finding::problem(
-            "border-differs",
-            &folder.join(name),
-            what,
-            "have it rotate: `portcullis certs activate`, or SIGHUP; its log says why it did not",
-        ));
+        let what = "the running border has something else than this file holds";
+        let remedy = "have it rotate (`portcullis rotate`, or SIGHUP); where it refuses, its log says why";
+        report.findings.push(Finding::problem("border-differs", &folder.join(name), what, remedy));
     }
     Ok(())
 }
@@ -213,11 +206,17 @@ fn name_in(folder: &Path, file: &Path) -> Option<String> {
     file.file_name().filter(|_| same)?.to_str().map(str::to_owned)
 }
 
-/// By fingerprint, or where the border tells none, by the moment it expires.
-fn same(facts: &Facts, theirs: &Value) -> bool {
+/// By fingerprints, or where the border tells none, by the moments they begin and end.
+fn same(ours: &Held, theirs: &[&Value]) -> bool {
     let plain = |text: &str| text.chars().filter(char::is_ascii_hexdigit).collect::<String>().to_ascii_uppercase();
-    match theirs["fingerprint"].as_str() {
-        Some(fingerprint) => plain(fingerprint) == plain(&facts.fingerprint),
-        None => theirs["not_after"].as_i64() == Some(facts.not_after.unix_timestamp()),
+    let told: Option<BTreeSet<String>> = theirs.iter().map(|held| held["fingerprint"].as_str().map(plain)).collect();
+    if let Some(told) = told {
+        return told == ours.certificates.iter().map(|facts| plain(&facts.fingerprint)).collect();
     }
+    let told: BTreeSet<_> = theirs.iter().map(|held| (held["not_before"].as_i64(), held["not_after"].as_i64())).collect();
+    let moment = |moment: OffsetDateTime| Some(moment.unix_timestamp());
+    let here = ours.certificates.iter().map(|facts| (moment(facts.not_before), moment(facts.not_after)));
+    let yardstick = Yardstick::new(OffsetDateTime::now_utc(), Duration::ZERO);
+    let lists = ours.contents.lists.iter().filter_map(|der| examine::list(Path::new(""), der, &yardstick).ok());
+    told == here.chain(lists.map(|(list, _)| (moment(list.this_update), list.next_update.and_then(moment)))).collect()
 }
