@@ -207,17 +207,17 @@ fn link(file: &Path, index: usize, below: &Facts, above: &Facts, chain: &[Facts]
     }
     if below.signed_by(below) {
         let what = format!("certificate {at} ({}) follows one that signs itself", above.subject);
-        return Some(Finding::warning("chain-extra", file, what, "take it out: nothing comes after a root"));
+        return Some(Finding::problem("chain-extra", file, what, "take it out: nothing comes after a root"));
     }
     if chain.iter().any(|other| below.signed_by(other) || (other.signed_by(above) && !std::ptr::eq(other, above))) {
         let what = String::from("its certificates are out of order, and not every peer sorts them");
-        return Some(Finding::warning("chain-order", file, what, "put our own certificate first, then each one's issuer"));
+        return Some(Finding::problem("chain-order", file, what, "put our own certificate first, then each one's issuer"));
     }
     Some(if below.names_as_issuer(above) {
         let what = format!("certificate {at} ({}) bears the name of the issuer of certificate {after}, but its key has not signed it", above.subject);
         Finding::problem("chain-broken", file, what, "get the CA's current intermediates")
     } else {
-        Finding::warning(
+        Finding::problem(
             "chain-extra",
             file,
             format!("certificate {at} ({}) has nothing to do with certificate {after}", above.subject),
