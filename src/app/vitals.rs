@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     fn lifetime(kind: CertificateKind, days: u64) -> Lifetime {
-        Lifetime { kind, file: "certs/\"sbc\".pem".into(), name: String::new(), not_before: 0, not_after: days * 86_400 }
+        Lifetime { kind, file: "certs/\"sbc\".pem".into(), name: String::new(), not_before: 0, not_after: days * 86_400, fingerprint: None }
     }
 
     #[test]

@@ -185,4 +185,7 @@ fn a_revocation_list_is_told_of() {
     certs(&["crl", &list, "--ca", &ca, "--ca-key", &key, "--revoke", &lab.at("ca/other.example.test.pem")]).is(0, "");
     certs(&["inspect", &list, "--ca", &ca]).is(0, "1 revoked");
     assert_eq!(findings(&[&list]).0, ["crl-foreign"]);
+    // As CAs publish it.
+    openssl(&["crl", "-in", &list, "-outform", "der", "-out", &lab.at("der.crl")]);
+    certs(&["inspect", &lab.at("der.crl"), "--ca", &ca]).is(0, "1 revoked");
 }

@@ -61,6 +61,10 @@ fn a_rotation_under_a_running_border() {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let site = Site::new();
     site.lab.policy_set_at("certs/current", port);
+    let peers = Path::new(&site.set).join("peers.toml");
+    fs::write(&peers, fs::read_to_string(&peers).unwrap() + "crl = \"certs/current/ca.crl\"\n").unwrap();
+    site.stage(&[]).is(1, "the policy set names it: revocation list of peer \"trunk\"");
+    crate::certs(&["crl", &site.lab.at("new/ca.crl"), "--ca", &site.lab.at("ca/ca.pem"), "--ca-key", &site.lab.at("ca/ca.key"), "--days", "20"]).is(0, "");
     site.stage(&[]).is(0, "");
     site.activate(&[]).is(0, "no border answers here");
     let socket = site.lab.at("control.sock");
@@ -68,14 +72,14 @@ fn a_rotation_under_a_running_border() {
     let current = format!("{}/current/sbc.pem", site.certs);
     let first = serial(&current);
     assert_eq!(border.shown(), first);
-    site.status(&[]).is(0, "the running border has the same: sbc.pem, trunk-ca.pem");
+    site.status(&[]).is(0, "the running border has the same: ca.crl, sbc.pem, trunk-ca.pem");
 
     site.renew(&[]);
     site.stage(&[]).is(0, "");
     site.activate(&[]).is(0, "the running border has taken the files").is(0, "generation 0002 is current, 0001 previous");
     let second = serial(&current);
     assert!(second != first && border.shown() == second);
-    site.status(&[]).is(0, "the running border has the same: sbc.pem, trunk-ca.pem");
+    site.status(&[]).is(0, "the running border has the same: ca.crl, sbc.pem, trunk-ca.pem");
     site.rollback(&[]).is(0, "the running border has taken the files");
     assert_eq!(border.shown(), first);
 

@@ -292,6 +292,21 @@ fn a_mounted_secret_can_be_staged() {
     assert!(!staged.join("sbc.pem").is_symlink(), "copied, since the mount will change");
 }
 
+/// Files that lay flat so far are moved in by staging the folder from itself.
+#[test]
+fn a_flat_folder_becomes_its_first_generation() {
+    let site = Site::new();
+    fs::create_dir(&site.certs).unwrap();
+    for name in ["sbc.pem", "sbc.key", "trunk-ca.pem"] {
+        fs::rename(site.new_file(name), Path::new(&site.certs).join(name)).unwrap();
+    }
+    let stage = || certs(&["stage", &site.certs, "--from", &site.certs, "--set", &site.set]);
+    stage().is(0, "generation 0001 is staged");
+    site.activate(&[]).is(0, "");
+    stage().is(0, "has these files already");
+    assert_eq!(fs::read(site.file("sbc.key")).unwrap(), fs::read(Path::new(&site.certs).join("sbc.key")).unwrap());
+}
+
 /// The job's umask and user are not the border's.
 #[test]
 fn modes_and_groups_outlive_a_rotation() {

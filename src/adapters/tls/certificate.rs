@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use rustls::pki_types::UnixTime;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -25,6 +26,8 @@ pub struct Certificate {
     pub client_auth: bool,
     pub not_before: UnixTime,
     pub not_after: UnixTime,
+    /// SHA-256 of the whole certificate.
+    pub fingerprint: [u8; 32],
 }
 
 impl Certificate {
@@ -49,6 +52,7 @@ impl Certificate {
             client_auth: usages.as_ref().is_some_and(|usage| usage.value.client_auth),
             not_before: unix(x509.validity().not_before.timestamp()),
             not_after: unix(x509.validity().not_after.timestamp()),
+            fingerprint: fingerprint(der),
         })
     }
 
@@ -70,6 +74,12 @@ pub fn legible(text: &str) -> String {
         legible.push('…');
     }
     legible
+}
+
+fn fingerprint(der: &[u8]) -> [u8; 32] {
+    let mut fingerprint = [0; 32];
+    fingerprint.iter_mut().zip(digest(&SHA256, der).as_ref()).for_each(|(to, from)| *to = *from);
+    fingerprint
 }
 
 pub fn unix(seconds: i64) -> UnixTime {

@@ -138,6 +138,7 @@ impl Credentials {
             name: crl.issuer.clone(),
             not_before: crl.this_update.as_secs(),
             not_after: crl.next_update.as_secs(),
+            fingerprint: None,
         };
         let mut lists: Vec<Lifetime> = self.slots.values().flat_map(|slot| slot.lists().into_iter().map(move |crl| list(slot, &crl))).collect();
         lists.sort_by(|a, b| (&a.file, a.not_after, &a.name).cmp(&(&b.file, b.not_after, &b.name)));

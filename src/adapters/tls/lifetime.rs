@@ -13,4 +13,6 @@ pub struct Lifetime {
     pub name: String,
     pub not_before: u64,
     pub not_after: u64,
+    /// SHA-256 of a certificate, to be told from another of the same name and dates. A list has none.
+    pub fingerprint: Option<[u8; 32]>,
 }

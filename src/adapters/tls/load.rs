@@ -101,6 +101,7 @@ impl Load {
             name: facts.subject.clone(),
             not_before: facts.not_before.as_secs(),
             not_after: facts.not_after.as_secs(),
+            fingerprint: Some(facts.fingerprint),
         };
         let owns = self.owns.iter().filter_map(|(files, own)| Some((files, own.as_ref()?))).flat_map(|(files, own)| {
             let between = own.key.cert.iter().skip(1).filter_map(|der| Certificate::read(der));

@@ -9,10 +9,12 @@ use base64::Engine;
 use rcgen::KeyPair;
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
 use zeroize::{Zeroize, Zeroizing};
 
-/// A file larger than this is no certificate file.
-const LARGEST: u64 = 4 * 1024 * 1024;
+/// A file larger than this is no certificate file. Revocation lists of large CAs come near it.
+const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// What a PEM file holds, in its order within each kind. Anything else (parameters, text between the blocks) is skipped.
 #[derive(Default)]
@@ -59,7 +61,8 @@ pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(contents)
 }
 
-/// Everything in a PEM file. An error where a block is cut off or is not Base64, or where there is none.
+/// Everything in a PEM file, or a revocation list as DER, which is how CAs publish it. An error where a block is cut off or is not Base64, or where there
+/// is none.
 pub fn contents(path: &Path) -> io::Result<Contents> {
     of_text(&read(path)?).map_err(|what| wrong(path, what))
 }
@@ -67,6 +70,10 @@ pub fn contents(path: &Path) -> io::Result<Contents> {
 /// As [`contents`]; the error says what is wrong and what to do.
 pub fn of_text(text: &[u8]) -> Result<Contents, String> {
     let mut contents = Contents::default();
+    if CertificateRevocationList::from_der(text).is_ok_and(|(rest, _)| rest.is_empty()) {
+        contents.lists.push(text.to_vec());
+        return Ok(contents);
+    }
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text) {
         let (kind, der) = section.map_err(|error| format!("it is not well-formed PEM ({error:?}), perhaps half written; copy or export it again, whole"))?;
         match kind {

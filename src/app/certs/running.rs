@@ -73,8 +73,15 @@ impl Border {
             return Ok(Door::None("nobody was told, as asked"));
         }
         let sockets = set.and_then(Set::socket).map(Path::to_path_buf).into_iter().chain([PathBuf::from(control::DEFAULT)]);
-        let open = sockets.into_iter().find(|socket| UnixStream::connect(socket).is_ok());
-        Ok(open.map_or(Door::None("no border answers here: it reads the files when it starts, or when it next looks (`[certificates] watch`)"), Door::Socket))
+        for socket in sockets {
+            match UnixStream::connect(&socket) {
+                Ok(_) => return Ok(Door::Socket(socket)),
+                // Somebody may well be there.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(wrong(&socket, unanswered(&error))),
+                Err(_) => {}
+            }
+        }
+        Ok(Door::None("no border answers here: it reads the files when it starts, or when it next looks (`[certificates] watch`)"))
     }
 }
 
@@ -117,7 +124,7 @@ fn unanswered(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => String::from("there is no such socket; start the border, or name the one of [control] in its border.toml"),
         io::ErrorKind::ConnectionRefused => String::from("nobody listens there; start the border, or leave --socket out to change the files alone"),
-        io::ErrorKind::PermissionDenied => String::from("not for this user; run this as root or as the border's user"),
+        io::ErrorKind::PermissionDenied => String::from("not for this user; run this as root or as the border's user, or tell nobody with --no-ask"),
         _ => format!("the border does not answer ({error})"),
     }
 }

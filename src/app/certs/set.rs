@@ -35,6 +35,7 @@ pub enum Role {
     Certificate,
     Key,
     Ca,
+    Crl,
 }
 
 impl std::fmt::Display for Use {
@@ -43,6 +44,7 @@ impl std::fmt::Display for Use {
             Role::Certificate => "certificate",
             Role::Key => "key",
             Role::Ca => "CA",
+            Role::Crl => "revocation list",
         };
         write!(f, "{role} of {}", self.of)
     }
@@ -113,8 +115,12 @@ impl Set {
         let peers = tls.peers.iter().flat_map(|peer| {
             let of = format!("peer \"{}\"", peer.peer);
             let ca = peer.ca.iter().map(|file| Use { file: file.clone(), role: Role::Ca, of: of.clone() });
+            let lists = peer.crl.iter().filter_map(|source| match source {
+                CrlSource::File(file) => Some(Use { file: file.clone(), role: Role::Crl, of: of.clone() }),
+                CrlSource::Http(_) => None,
+            });
             let own = peer.own.iter().flat_map(|own| pair(own, format!("us towards peer \"{}\"", peer.peer)));
-            ca.chain(own).collect::<Vec<_>>()
+            ca.chain(lists).chain(own).collect::<Vec<_>>()
         });
         listeners.chain(peers).collect()
     }

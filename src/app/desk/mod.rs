@@ -106,6 +106,7 @@ fn certificate(held: &Lifetime, now: u64) -> Value {
         "name": held.name,
         "not_before": held.not_before,
         "not_after": held.not_after,
+        "fingerprint": held.fingerprint.map(|octets| octets.iter().map(|octet| format!("{octet:02X}")).collect::<Vec<_>>().join(":")),
         "days_left": (held.not_after as i64 - now as i64).div_euclid(86_400),
     })
 }

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     fn certificate(file: &str, not_after: u64) -> Lifetime {
-        Lifetime { kind: CertificateKind::Own, file: file.into(), name: "sbc".into(), not_before: 0, not_after }
+        Lifetime { kind: CertificateKind::Own, file: file.into(), name: "sbc".into(), not_before: 0, not_after, fingerprint: None }
     }
 
     #[test]
