@@ -26,6 +26,7 @@ use crate::app::rotation::{self, Rotation};
 use crate::app::vitals;
 use crate::config;
 use crate::policy::flow::ListenerId;
+use crate::policy::peer::PeerTable;
 use crate::signaling::core::Core;
 use crate::signaling::event::{Action, Command, Event};
 use crate::signaling::fact::What;
@@ -112,8 +113,8 @@ struct Rim {
     watched: Watched,
     commands: mpsc::UnboundedSender<Input>,
     drained: watch::Sender<bool>,
-    /// Number of the peer table the core goes by.
-    core_table: watch::Sender<u64>,
+    /// The peer table the core goes by.
+    core_table: watch::Sender<Arc<PeerTable>>,
 }
 
 impl driver::Rim for Rim {
@@ -126,13 +127,12 @@ impl driver::Rim for Rim {
             }
             Action::Fact(fact) => {
                 self.watched.note(&fact);
-                match fact.what {
-                    What::Drained => drop(self.drained.send_replace(true)),
-                    What::PeersChanged { number } => drop(self.core_table.send_replace(number)),
-                    _ => {}
+                if matches!(fact.what, What::Drained) {
+                    self.drained.send_replace(true);
                 }
                 self.sink.put(fact);
             }
+            Action::Doors(table) => drop(self.core_table.send_replace(table)),
             Action::Locate { id, query } => {
                 let (locator, commands) = (self.locator.clone(), self.commands.clone());
                 tokio::spawn(async move {
@@ -187,7 +187,7 @@ impl Border {
             .map_err(|errors| StartError(errors.iter().map(ToString::to_string).collect()))?;
         let network = Arc::new(network);
         let firewall = firewall::start(&settings, &network, clock, table.load_full(), &commands).await?;
-        let (core_table_in, core_table) = watch::channel(0);
+        let (core_table_in, core_table) = watch::channel(table.load_full());
         rotation.attach(&network);
         let held = rotation.clone();
         firewall::follow_tables(tables, firewall.clone(), table.clone(), commands.clone(), core_table, move || held.recheck());

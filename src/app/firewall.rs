@@ -101,30 +101,45 @@ pub fn exposition(status: &Status) -> String {
 }
 
 /// Carries every new table to all who go by it. Whom it adds the firewall lets in first, since who is let in by the core must not be dropped in
-/// the kernel; whom it removes the doors and the core refuse first, since nobody may be dropped there whom they would still serve.
-/// `core`: the number of the table the core goes by. `held`: open connections are to be held to the new table.
+/// the kernel; whom it removes the core refuses first, since nobody may be dropped there whom it would still serve. The core says what the doors and
+/// the firewall are to go by: the new table, and besides whoever lingers at an address because calls are up there.
+/// `core`: the table the core goes by. `held`: open connections are to be held to the new table.
 pub fn follow_tables(
     mut tables: watch::Receiver<Arc<PeerTable>>,
     firewall: Firewall,
     doors: Arc<ArcSwap<PeerTable>>,
     commands: mpsc::UnboundedSender<Input>,
-    mut core: watch::Receiver<u64>,
+    mut core: watch::Receiver<Arc<PeerTable>>,
     held: impl Fn() + Send + 'static,
 ) {
     tokio::spawn(async move {
-        while tables.changed().await.is_ok() {
-            let (next, published) = (tables.borrow_and_update().clone(), Instant::now());
-            firewall.admit(next.clone()).await;
-            let admitted = published.elapsed();
-            doors.store(next.clone());
-            if commands.send(Input::Event(Event::Peers(next.clone()))).is_err() {
-                break;
+        loop {
+            let changed = tokio::select! {
+                changed = tables.changed() => changed.map(|()| Some(tables.borrow_and_update().clone())),
+                changed = core.changed() => changed.map(|()| None),
+            };
+            let Ok(next) = changed else { return };
+            let mut admitted = None;
+            if let Some(next) = next {
+                let began = Instant::now();
+                firewall.admit(next.clone()).await;
+                admitted = Some((next.number, began, began.elapsed()));
+                if commands.send(Input::Event(Event::Peers(next.clone()))).is_err() {
+                    return;
+                }
+                if !matches!(tokio::time::timeout(CORE, core.wait_for(|table| table.number >= next.number)).await, Ok(Ok(_))) {
+                    // It goes by the old one still, and so do the doors. When it has taken the new one, that is seen here.
+                    continue;
+                }
             }
+            let agreed = core.borrow_and_update().clone();
+            doors.store(agreed.clone());
             held();
-            let _ = tokio::time::timeout(CORE, core.wait_for(|number| *number >= next.number)).await;
-            firewall.retire(next.clone()).await;
-            let event = FirewallEvent::InStep { number: next.number, admitted, agreed: published.elapsed() };
-            let _ = commands.send(Input::Fact(What::Firewall(event)));
+            firewall.retire(agreed).await;
+            if let Some((number, began, admitted)) = admitted {
+                let event = FirewallEvent::InStep { number, admitted, agreed: began.elapsed() };
+                let _ = commands.send(Input::Fact(What::Firewall(event)));
+            }
         }
     });
 }

@@ -153,6 +153,16 @@ mod tests {
     }
 
     #[test]
+    fn who_lingers_at_an_address_is_let_in_there_by_its_transport_alone() {
+        let gone = peer("gone", Transport::Udp, PeerStatus::Disabled, &[]);
+        let stays = peer("stays", Transport::Tcp, PeerStatus::Enabled, &["10.0.0.0/24"]);
+        let table = table(vec![stays]).lingering([("10.0.0.5".parse().unwrap(), gone)], 1);
+        assert_eq!(shown(&trusted(&table, Transport::Udp)), ["10.0.0.5"]);
+        assert_eq!(shown(&trusted(&table, Transport::Tcp)), ["10.0.0.0-10.0.0.255"]);
+        assert!(trusted(&table.lingering([], 2), Transport::Udp).is_empty());
+    }
+
+    #[test]
     fn neighbours_and_networks_within_networks_become_one_range() {
         let peers = vec![
             peer("a", Transport::Tls, PeerStatus::Enabled, &["10.0.0.0/25", "10.0.0.64/26"]),

@@ -12,6 +12,9 @@
 //! | two enabled peers | `peer.ambiguous` (Exchange's event 1175) |
 //! | one, disabled | `peer.disabled` |
 //!
+//! Where a peer has left an address, or is disabled, and calls with it are still up there, it *lingers* there until they are over: it is known there as
+//! a peer of status no-new-calls, if nobody else lives there now. New calls never go to such an address.
+//!
 //! Every refusal here means silence (UDP) or a closed connection: nothing of the message is parsed. A disabled peer does not count while an enabled
 //! one fits, so an entry can be replaced by disabling the old one.
 
@@ -41,7 +44,15 @@ pub struct PeerTable {
     /// Prefix lengths in use, longest first, IPv4 and IPv6 apart: a lookup probes each once.
     prefixes_v4: Vec<u8>,
     prefixes_v6: Vec<u8>,
+    /// Who lingers where. Their status is no-new-calls.
+    lingering: HashMap<IpAddr, SmallVec<[Arc<Peer>; 1]>>,
+    /// Counts up with each change of who lingers.
+    lingered: u64,
 }
+
+/// Tells two states of the peer table apart: its number, and how often it has changed since who lingers. Two of the same are the same table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Edition(u64, u64);
 
 #[derive(Clone, PartialEq, Debug)]
 struct Home {
@@ -70,6 +81,20 @@ impl PeerTable {
         table.prefixes_v4 = lengths.iter().filter(|(v4, _)| *v4).map(|(_, length)| *length).collect();
         table.prefixes_v6 = lengths.iter().filter(|(v4, _)| !*v4).map(|(_, length)| *length).collect();
         table
+    }
+
+    /// The same table with these peers lingering, and no others. `lingered` must differ from that of every other such table of this number.
+    pub fn lingering(&self, who: impl IntoIterator<Item = (IpAddr, Arc<Peer>)>, lingered: u64) -> PeerTable {
+        let mut table = PeerTable { lingering: HashMap::new(), lingered, ..self.clone() };
+        for (address, peer) in who {
+            let peer = if peer.status == PeerStatus::NoNewCalls { peer } else { Arc::new(Peer { status: PeerStatus::NoNewCalls, ..Peer::clone(&peer) }) };
+            table.lingering.entry(address.to_canonical()).or_default().push(peer);
+        }
+        table
+    }
+
+    pub fn edition(&self) -> Edition {
+        Edition(self.number, self.lingered)
     }
 
     fn settle(&mut self, index: u32, peer: &Arc<Peer>, resolved: &dyn Fn(&Peer, &Arc<str>) -> Vec<IpAddr>) {
@@ -109,7 +134,22 @@ impl PeerTable {
     pub fn expected(&self, address: IpAddr, transport: Transport) -> PeersAt<'_> {
         let mut peers = self.at(address);
         peers.retain(|peer| peer.transport == transport && peer.status != PeerStatus::Disabled);
+        for lingerer in self.lingering_at(address) {
+            if lingerer.transport == transport && !peers.iter().any(|peer| peer.name == lingerer.name) {
+                peers.push(lingerer);
+            }
+        }
         peers
+    }
+
+    fn lingering_at(&self, address: IpAddr) -> &[Arc<Peer>] {
+        // Nearly always nobody lingers anywhere.
+        if self.lingering.is_empty() { &[] } else { self.lingering.get(&address.to_canonical()).map_or(&[], |peers| peers) }
+    }
+
+    /// Who lingers where.
+    pub fn who_lingers(&self) -> impl Iterator<Item = (IpAddr, &Arc<Peer>)> {
+        self.lingering.iter().flat_map(|(address, peers)| peers.iter().map(|peer| (*address, peer)))
     }
 
     /// Addresses of this peer, in order; empty for an unknown peer, for networks, and while its names do not resolve.
@@ -131,9 +171,9 @@ impl PeerTable {
         self.homes.iter().map(|home| &home.peer)
     }
 
-    /// Every address and network somebody lives at, as a network; some may lie within others.
+    /// Every address and network somebody lives or lingers at, as a network; some may lie within others.
     pub fn places(&self) -> impl Iterator<Item = IpNet> {
-        self.addresses.keys().map(|address| IpNet::from(*address)).chain(self.networks.keys().copied())
+        self.addresses.keys().chain(self.lingering.keys()).map(|address| IpNet::from(*address)).chain(self.networks.keys().copied())
     }
 
     /// Whether the same peers live at the same places, numbers apart.
@@ -193,6 +233,22 @@ impl Shared {
 
 /// The trusted peer behind a flow, or why it is a stranger. No allocation where one peer lives at the address.
 pub fn recognise<'a>(table: &'a PeerTable, flow: &Flow) -> Result<&'a Arc<Peer>, Reason> {
+    at_home(table, flow).or_else(|reason| lingerer(table, flow).ok_or(reason))
+}
+
+/// The peer behind a flow that lingers at its address; none where nothing tells two apart.
+fn lingerer<'a>(table: &'a PeerTable, flow: &Flow) -> Option<&'a Arc<Peer>> {
+    let fits = |peer: &&Arc<Peer>| peer.transport == flow.transport && (flow.transport != Transport::Tls || is_proved(flow, peer));
+    let mut here = table.lingering_at(flow.remote.ip()).iter().filter(fits);
+    here.next().filter(|_| here.next().is_none())
+}
+
+fn is_proved(flow: &Flow, peer: &Peer) -> bool {
+    flow.tls.as_deref().is_some_and(|identity| proves(identity, peer) || needs_no_proof(identity, peer))
+}
+
+/// As [`recognise`], whoever lingers.
+pub fn at_home<'a>(table: &'a PeerTable, flow: &Flow) -> Result<&'a Arc<Peer>, Reason> {
     let here = table.at(flow.remote.ip());
     if here.is_empty() {
         return Err(Reason::StrangerAddress);
@@ -202,8 +258,7 @@ pub fn recognise<'a>(table: &'a PeerTable, flow: &Flow) -> Result<&'a Arc<Peer>,
         return Err(Reason::ModeTransport);
     }
     if flow.transport == Transport::Tls {
-        let identity = flow.tls.as_deref();
-        candidates.retain(|peer| identity.is_some_and(|identity| proves(identity, peer) || needs_no_proof(identity, peer)));
+        candidates.retain(|peer| is_proved(flow, peer));
         if candidates.is_empty() {
             return Err(Reason::StrangerCertificate);
         }
@@ -233,9 +288,13 @@ pub fn identify(table: &PeerTable, flow: &Flow) -> (Decision, Option<Arc<Peer>>)
         Transport::Tls => "address, transport and certificate name one peer",
         Transport::Udp | Transport::Tcp => "address and transport name one peer",
     };
-    match recognise(table, flow) {
-        Ok(peer) => (Decision::passed("peer", rule).comparing("peer", String::from(&*peer.name)), Some(Arc::clone(peer))),
-        Err(reason) => (compare(Decision::refused("peer", rule, reason), table, flow), None),
+    let known = |rule: &'static str, peer: &Arc<Peer>| (Decision::passed("peer", rule).comparing("peer", String::from(&*peer.name)), Some(Arc::clone(peer)));
+    match at_home(table, flow) {
+        Ok(peer) => known(rule, peer),
+        Err(reason) => match lingerer(table, flow) {
+            Some(peer) => known("a peer that has left the address lingers there while calls are up", peer),
+            None => (compare(Decision::refused("peer", rule, reason), table, flow), None),
+        },
     }
 }
 

@@ -68,6 +68,7 @@ reasons! {
     BanUnknown,            "ban.unknown",                   Policy,   0,   "a ban was not lifted: there is none of exactly this address or network";
     PeerDisabled,          "peer.disabled",                 Policy,   403, "the peer's status is disabled";
     PeerNoNewCalls,        "peer.no_new_calls",             Policy,   503, "the peer's status is no-new-calls";
+    PeerRemoved,           "peer.removed",                  Policy,   503, "the peer, or its address, is no longer in the peer table (a call that is up ends so only where removed_peers is release-calls)";
     MethodNotAllowed,      "access.method",                 Peer,     405, "the method is not allowed from this peer";
     NotAllowedHere,        "access.refused",                Policy,   403, "policy allows this peer no such request";
     ExtensionRequired,     "access.extension",              Peer,     420, "the request requires an extension that is not supported";

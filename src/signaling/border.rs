@@ -12,6 +12,7 @@ use crate::policy::settings::{Peer, PolicySet};
 use crate::policy::verdict::Decision;
 use crate::sdp::crypto::{MasterKey, Suite};
 use crate::signaling::b2bua::call::{ClientOwner, Leg};
+use crate::signaling::b2bua::lingering::Lingering;
 use crate::signaling::event::{Action, LocateId, Route};
 use crate::signaling::fact::{CallId, Fact, What};
 use crate::signaling::identifiers::Mint;
@@ -81,6 +82,7 @@ pub struct Border {
     pub closed_flows: ClosedFlows,
     pub load: LoadCount,
     pub watch: Watch,
+    pub lingering: Lingering,
     pub draining: bool,
     /// Call-IDs of calls that are over, until `Timer::Forget`.
     past: HashMap<CallId, Vec<String>>,
@@ -135,6 +137,7 @@ impl Border {
             closed_flows: ClosedFlows::default(),
             load: LoadCount::default(),
             watch: Watch::default(),
+            lingering: Lingering::default(),
             draining: false,
             past: HashMap::new(),
             ports: HashMap::new(),

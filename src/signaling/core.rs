@@ -13,7 +13,7 @@ use crate::policy::peer::{PeerTable, identify};
 use crate::policy::settings::{Peer, PolicySet};
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::{Call, ClientOwner, ServerRequest};
-use crate::signaling::b2bua::{modify, progress, refresh, reinvite, release, setup, standalone, update};
+use crate::signaling::b2bua::{lingering, modify, progress, refresh, reinvite, release, setup, standalone, update};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::event::{Action, Command, Event, LocateError, LocateId, Target, TransportError};
 use crate::signaling::fact::{CallId, What};
@@ -52,6 +52,8 @@ pub struct Holdings {
     pub ports: usize,
     /// Addresses asked for signs of life.
     pub watched: usize,
+    /// Calls with peers that are no longer where they were.
+    pub lingering: usize,
 }
 
 impl Core {
@@ -75,8 +77,11 @@ impl Core {
             Event::Media(event) => self.media(now, event),
             Event::Peers(table) => {
                 self.border.fact(now, None, What::PeersChanged { number: table.number });
-                self.border.table = table;
+                let released = lingering::adopt(&mut self.border, now, &table, self.calls.values().map(|call| &**call));
                 liveness::follow(&mut self.border, now);
+                for call in released {
+                    self.with_call(now, call, |border, call| lingering::release(border, now, call));
+                }
             }
             Event::Policies(set, settings) => {
                 self.border.fact(now, None, What::PoliciesChanged { number: set.number });
@@ -120,6 +125,7 @@ impl Core {
             streams: border.streams.len(),
             ports: border.ports_in_use(),
             watched: border.watch.len(),
+            lingering: border.lingering.len(),
         }
     }
 

@@ -58,10 +58,20 @@ pub enum Command {
 
 #[derive(Clone, Debug)]
 pub enum Action {
-    Transmit { id: TransmitId, route: Route, bytes: Bytes },
-    Locate { id: LocateId, query: LocateQuery },
+    Transmit {
+        id: TransmitId,
+        route: Route,
+        bytes: Bytes,
+    },
+    Locate {
+        id: LocateId,
+        query: LocateQuery,
+    },
     Media(control::Command),
     Fact(Fact),
+    /// The table the core goes by from now on: a new one, or the same with others lingering. Whom it does not know gets no answer any more, so
+    /// doors and firewalls may shut him out; whom it knows they must not.
+    Doors(Arc<PeerTable>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -1,6 +1,6 @@
 //! What happened, as values: everything observable (logs, metrics, call records, ladders, audit) is rendered in `adapters` from this one stream.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,6 +131,15 @@ pub enum What {
         address: SocketAddr,
         answer: Result<u16, Reason>,
         took: Duration,
+    },
+    /// A peer has left an address (or is disabled, or was taken out) where so many calls with it are still up; 0: they are over, it is a stranger there.
+    PeerLingers {
+        peer: Arc<str>,
+        address: IpAddr,
+        transport: Transport,
+        calls: usize,
+        /// They go on until they end; else they are being released.
+        kept: bool,
     },
     /// Several enabled peers live at one place (Exchange's event 1175). Over TLS their certificates may tell them apart; else each is a stranger.
     PeersShareAddress {

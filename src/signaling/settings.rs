@@ -19,6 +19,16 @@ pub struct Settings {
     pub drain: Duration,
     /// Retry-After of a 503 we make, seconds.
     pub retry_after: u32,
+    pub removed_peers: RemovedPeers,
+}
+
+/// What becomes of the calls of a peer that is taken out or disabled, or leaves the address it spoke from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RemovedPeers {
+    /// They go on until they end; there are no new ones.
+    #[default]
+    KeepCalls,
+    ReleaseCalls,
 }
 
 #[derive(Clone, Debug, PartialEq)]

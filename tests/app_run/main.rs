@@ -3,6 +3,7 @@
 mod calls;
 mod commands;
 mod control;
+mod liveness;
 mod process;
 mod quickstart;
 mod reload;

@@ -15,7 +15,7 @@ use portcullis::policy::verdict::Reason;
 use portcullis::signaling::core::{Core, Holdings};
 use portcullis::signaling::event::{Action, Event, Route, TransportError};
 use portcullis::signaling::fact::{CallRecord, Fact, What};
-use portcullis::signaling::settings::{Listener, MediaSettings, SessionTimer, Settings, Timers};
+use portcullis::signaling::settings::{Listener, MediaSettings, RemovedPeers, SessionTimer, Settings, Timers};
 use portcullis::sip::{HeaderName, Limits, Message, Method, Transport};
 use portcullis::time::Time;
 
@@ -92,6 +92,8 @@ pub struct Lab {
     pub now: Time,
     pub sent: VecDeque<Sent>,
     pub media: Vec<Command>,
+    /// The table the doors go by, as last told.
+    pub doors: Option<Arc<PeerTable>>,
     pub facts: Vec<Fact>,
     pub locates: Vec<(portcullis::signaling::event::LocateId, portcullis::signaling::event::LocateQuery)>,
     pub transport: Transport,
@@ -118,6 +120,7 @@ pub struct Scene {
     pub ports: (u16, u16),
     /// The routers and the trunk are asked for signs of life at this interval.
     pub probe: Option<Duration>,
+    pub removed_peers: RemovedPeers,
 }
 
 impl Default for Scene {
@@ -132,6 +135,7 @@ impl Default for Scene {
             router_by_name: false,
             ports: (20_000, 20_999),
             probe: None,
+            removed_peers: RemovedPeers::KeepCalls,
         }
     }
 }
@@ -228,6 +232,7 @@ impl Lab {
             product: "Portcullis".into(),
             drain: Duration::from_secs(30),
             retry_after: 30,
+            removed_peers: scene.removed_peers,
         });
         Lab {
             core: Core::new(settings.clone(), set, table, [42; 32]),
@@ -235,6 +240,7 @@ impl Lab {
             now: Time::from_millis(1_000_000),
             sent: VecDeque::new(),
             media: Vec::new(),
+            doors: None,
             facts: Vec::new(),
             locates: Vec::new(),
             transport: scene.transport,
@@ -338,6 +344,7 @@ impl Lab {
                 }
                 Action::Locate { id, query } => self.locates.push((id, query)),
                 Action::Fact(fact) => self.facts.push(fact),
+                Action::Doors(table) => self.doors = Some(table),
             }
         }
         for stream in closed {

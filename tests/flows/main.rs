@@ -17,6 +17,7 @@ mod redirect;
 mod refusals;
 mod release;
 mod reliable;
+mod removed;
 mod resources;
 mod rfc3665;
 mod script;

@@ -1,6 +1,5 @@
-//! When something runs out, falls silent or is taken away: media ports and sockets, silence, budgets, the graceful stop, peers that move.
+//! When something runs out or falls silent: media ports and sockets, silence, budgets, the graceful stop.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::media::control::{self, Command as MediaCommand, StreamId};
@@ -10,7 +9,7 @@ use portcullis::signaling::event::{Command, Event};
 use portcullis::signaling::fact::What;
 use portcullis::sip::{HeaderName, Method};
 
-use crate::lab::{Caller, Lab, Party, Scene, Sent, established, hang_up, invited, peer_table, policy_set};
+use crate::lab::{Caller, Lab, Party, Scene, Sent, established, hang_up, invited};
 
 fn stream(lab: &Lab) -> StreamId {
     lab.media.iter().find_map(|command| if let MediaCommand::Open { stream, .. } = command { Some(*stream) } else { None }).expect("a stream was opened")
@@ -159,45 +158,6 @@ fn a_graceful_stop_lets_calls_end_and_then_ends_them() {
         assert_eq!(lab.facts.iter().filter(|fact| matches!(fact.what, What::Drained)).count(), 1);
         assert_eq!(lab.records().iter().filter(|record| record.reason == Reason::Shutdown).count(), 2);
     }
-}
-
-#[test]
-fn a_peer_that_moves_in_the_middle_of_a_call_is_followed_and_the_old_place_is_a_stranger() {
-    let mut lab = Lab::new(Scene::default());
-    let (mut caller, mut callee) = established(&mut lab);
-    let mut set = policy_set(&Scene::default());
-    for peer in &mut set.peers {
-        // The router is now where a stranger was.
-        if &*peer.name == "router" {
-            Arc::make_mut(peer).hosts = vec![portcullis::policy::settings::PeerHost::Address(Party::Stranger.address())];
-        }
-    }
-    lab.handle(Event::Peers(Arc::new(peer_table(2, &set))));
-    callee.next(&mut lab, "OPTIONS", "", "");
-    lab.nothing_sent();
-    callee.party = Party::Stranger;
-    callee.next(&mut lab, "OPTIONS", "", "");
-    lab.response_to(Party::Stranger, 200);
-    caller.next(&mut lab, "BYE", "", "");
-    lab.response_to(Party::Trunk, 200);
-    let bye = lab.request_to(Party::Stranger, Method::Bye);
-    lab.answer(Party::Stranger, &bye, 200, "", "", "");
-    lab.finish();
-}
-
-#[test]
-fn a_peer_taken_out_in_the_middle_of_a_call_is_not_heard_any_more() {
-    let mut lab = Lab::new(Scene::default());
-    let (mut caller, mut callee) = established(&mut lab);
-    let mut set = policy_set(&Scene::default());
-    set.peers.retain(|peer| &*peer.name != "router");
-    lab.handle(Event::Peers(Arc::new(peer_table(2, &set))));
-    callee.next(&mut lab, "BYE", "", "");
-    lab.nothing_sent();
-    caller.next(&mut lab, "BYE", "", "");
-    lab.response_to(Party::Trunk, 200);
-    lab.request_to(Party::Router, Method::Bye);
-    lab.finish();
 }
 
 #[test]

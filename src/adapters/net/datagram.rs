@@ -16,7 +16,7 @@ use super::batch::Batch;
 use super::counts::count;
 use super::shared::{Life, Shared};
 use crate::policy::flow::{Flow, ListenerId};
-use crate::policy::peer::identify;
+use crate::policy::peer::{Edition, identify};
 use crate::signaling::event::{TransmitId, TransportError};
 use crate::sip::Transport;
 
@@ -149,28 +149,29 @@ fn refusal(error: &io::Error) -> TransportError {
     }
 }
 
-/// The flow of each remote address of a peer, with the number of the peer table it was last identified by. Strangers are never remembered.
+/// The flow of each remote address of a peer, with the edition of the peer table it was last identified by. Strangers are never remembered.
 #[derive(Default)]
 struct Flows {
-    recent: HashMap<SocketAddr, (u64, Arc<Flow>)>,
+    recent: HashMap<SocketAddr, (Edition, Arc<Flow>)>,
     /// Half of what is remembered is forgotten at once when `recent` is full; what is in use moves over.
-    older: HashMap<SocketAddr, (u64, Arc<Flow>)>,
+    older: HashMap<SocketAddr, (Edition, Arc<Flow>)>,
 }
 
 impl Flows {
     /// `None`: a stranger, told of and counted.
     fn of(&mut self, datagrams: &Datagrams, shared: &Shared, remote: SocketAddr) -> Option<Arc<Flow>> {
         let table = shared.table.load();
-        if let Some((number, flow)) = self.recent.get(&remote)
-            && *number == table.number
+        let now = table.edition();
+        if let Some((then, flow)) = self.recent.get(&remote)
+            && *then == now
         {
             return Some(Arc::clone(flow));
         }
         let known = self.recent.remove(&remote).or_else(|| self.older.remove(&remote));
-        if let Some((number, flow)) = &known
-            && *number == table.number
+        if let Some((then, flow)) = &known
+            && *then == now
         {
-            return Some(self.remember(*number, Arc::clone(flow)));
+            return Some(self.remember(now, Arc::clone(flow)));
         }
         if table.expected(remote.ip(), Transport::Udp).is_empty() {
             shared.stranger(Transport::Udp, remote, || identify(&table, &datagrams.flow(shared, remote)).0);
@@ -183,14 +184,14 @@ impl Flows {
             shared.stranger(Transport::Udp, remote, || decision);
             return None;
         }
-        Some(self.remember(table.number, flow))
+        Some(self.remember(now, flow))
     }
 
-    fn remember(&mut self, number: u64, flow: Arc<Flow>) -> Arc<Flow> {
+    fn remember(&mut self, edition: Edition, flow: Arc<Flow>) -> Arc<Flow> {
         if self.recent.len() >= REMEMBERED {
             self.older = std::mem::take(&mut self.recent);
         }
-        self.recent.insert(flow.remote, (number, Arc::clone(&flow)));
+        self.recent.insert(flow.remote, (edition, Arc::clone(&flow)));
         flow
     }
 }

@@ -150,6 +150,7 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         | What::PeerName { .. }
         | What::PeerNameOdd { .. }
         | What::PeerLiveness { .. }
+        | What::PeerLingers { .. }
         | What::Probed { .. }
         | What::PeersShareAddress { .. }
         | What::Firewall(_)

@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -21,6 +22,7 @@ use crate::policy::ban::Cause;
 use crate::policy::liveness::{Doubt, Liveness};
 use crate::policy::verdict::{Decision, Fault, Reason};
 use crate::signaling::fact::{CallRecord, CertificateEnding, CertificateKind, CrlState, Fact, FirewallEvent, NameOddity, NameState, What};
+use crate::sip::Transport;
 use crate::time::Time;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -144,14 +146,9 @@ impl Log {
             What::PeerName { name, state } => peer_name(name, state),
             What::PeerNameOdd { name, oddity } => oddly_named(name, oddity),
             What::PeerLiveness { peer, address, state, why } => liveness(peer, *address, *state, *why),
+            What::PeerLingers { peer, address, transport, calls, kept } => lingers(peer, *address, *transport, *calls, *kept),
             What::Probed { peer, address, answer, took } => debug!(%peer, %address, ?answer, took_ms = took.as_millis() as u64, "peer asked"),
-            What::PeersShareAddress { place, transport, peers, told_apart: true } => {
-                info!(%place, %transport, peers = %peers.join(" "), "peers share an address; their certificates tell them apart");
-            }
-            What::PeersShareAddress { place, transport, peers, told_apart: false } => {
-                warn!(%place, %transport, peers = %peers.join(" "), event = 1175, "peers share an address and nothing tells them apart: each is a stranger there; \
-                     give them addresses of their own, or TLS with certificate names of their own");
-            }
+            What::PeersShareAddress { place, transport, peers, told_apart } => share_address(place, *transport, &peers.join(" "), *told_apart),
             What::Firewall(event) => self.firewall(event),
             What::TlsRefused { peer, remote, refusal } => {
                 if self.refusals.admits() {
@@ -332,6 +329,24 @@ fn liveness(peer: &str, address: SocketAddr, state: Liveness, why: Reason) {
         Liveness::Probing(Doubt::NotKnown { .. }) | Liveness::Disabled | Liveness::Unwatched => {
             debug!(%peer, %address, state = to, reason = %why, meaning, "peer's liveness");
         }
+    }
+}
+
+fn share_address(place: &IpNet, transport: Transport, peers: &str, told_apart: bool) {
+    if told_apart {
+        return info!(%place, %transport, peers, "peers share an address; their certificates tell them apart");
+    }
+    warn!(%place, %transport, peers, event = 1175, "peers share an address and nothing tells them apart: each is a stranger there; \
+         give them addresses of their own, or TLS with certificate names of their own");
+}
+
+fn lingers(peer: &str, address: IpAddr, transport: Transport, calls: usize, kept: bool) {
+    match (calls, kept) {
+        (0, _) => info!(%peer, %address, %transport, "the last call with a peer that is no longer there is over: it is a stranger there now"),
+        (_, true) => {
+            warn!(%peer, %address, %transport, calls, "a peer is no longer there, but calls with it are: they go on until they end, new ones do not begin");
+        }
+        (_, false) => warn!(%peer, %address, %transport, calls, "a peer is no longer there: its calls are released"),
     }
 }
 

@@ -50,6 +50,7 @@ pub struct Metrics {
     peer_names: IntGaugeVec,
     name_oddities: IntCounterVec,
     watched: Arc<Mutex<Watched>>,
+    lingering: IntGauge,
     peer_table: IntGauge,
     policy_set: IntGauge,
     certificates: IntGauge,
@@ -106,6 +107,7 @@ impl Metrics {
                 gauges(r, "portcullis_peer_addresses", "Addresses of a watched peer, by their state", &["peer", "state"]),
                 seconds(r, "portcullis_peer_answer_seconds", "How long a watched peer's last answer to OPTIONS took", &["peer"]),
             ))),
+            lingering: gauge(r, "portcullis_peers_lingering", "Addresses that peers have left while calls are still up there"),
             peer_table: gauge(r, "portcullis_peer_table_number", "Number of the peer table in force"),
             policy_set: gauge(r, "portcullis_policy_set_number", "Number of the policy set in force"),
             certificates: gauge(r, "portcullis_certificates_generation", "Number of the load of certificates in force, 1 at start"),
@@ -199,6 +201,7 @@ impl Metrics {
             What::Firewall(event) => self.firewall(event),
             What::Draining { .. } => self.draining.set(1),
             What::PeerNameOdd { oddity, .. } => self.name_oddities.with_label_values(&[odd(oddity)]).inc(),
+            What::PeerLingers { calls, .. } => self.lingering.add(if *calls == 0 { -1 } else { 1 }),
             What::Decided(_)
             | What::CallProgressed { .. }
             | What::CallAnswered

@@ -100,6 +100,7 @@ fn is_vital(what: &What) -> bool {
         | What::PeerName { .. }
         | What::PeerNameOdd { .. }
         | What::PeerLiveness { .. }
+        | What::PeerLingers { .. }
         | What::PeersShareAddress { .. }
         | What::Firewall(_)
         | What::Crl { .. }

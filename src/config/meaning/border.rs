@@ -251,6 +251,7 @@ pub fn signaling(set: &Set, listeners: &[Listener], media: signaling::MediaSetti
         product: "Portcullis".into(),
         drain: set.border.drain.unwrap_or(DEFAULT_DRAIN),
         retry_after: set.admission.retry_after.unwrap_or(DEFAULT_RETRY_AFTER),
+        removed_peers: set.border.removed_peers,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::adapters::telemetry::log::{self, Format};
 use crate::adapters::{admin, dns, media, net, nft, telemetry, tls};
 use crate::config::finding::{At, Written};
 use crate::config::table::Table;
-use crate::signaling::settings::{SessionTimer, Timers};
+use crate::signaling::settings::{RemovedPeers, SessionTimer, Timers};
 use crate::sip::Transport;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -16,6 +16,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 pub const TRANSPORTS: [(&str, Transport); 3] = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
+
+const REMOVED_PEERS: [(&str, RemovedPeers); 2] = [("keep-calls", RemovedPeers::KeepCalls), ("release-calls", RemovedPeers::ReleaseCalls)];
 
 #[derive(Default)]
 pub struct Border {
@@ -27,6 +29,7 @@ pub struct Border {
     pub timers: Timers,
     pub session_timer: SessionTimer,
     pub drain: Option<Duration>,
+    pub removed_peers: RemovedPeers,
     pub admin: Option<Written<String>>,
     pub admin_beyond_loopback: bool,
     pub telemetry: telemetry::Settings,
@@ -65,6 +68,7 @@ pub fn read(root: &Table<'_, '_>) -> Border {
     let mut border = Border {
         name: root.text("name", "\"border\"").map(|name| name.value),
         drain: root.duration("drain", Duration::ZERO, DAY).map(|drain| drain.value),
+        removed_peers: root.choice("removed_peers", &REMOVED_PEERS).map(|choice| choice.value).unwrap_or_default(),
         listeners: root.tables("listener", "[[listener]]").into_iter().map(read_listener).collect(),
         ..Border::default()
     };

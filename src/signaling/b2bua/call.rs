@@ -16,6 +16,7 @@ use crate::policy::security_mode::MediaPlan;
 use crate::policy::settings::Peer;
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::Description;
+use crate::signaling::b2bua::lingering::End;
 use crate::signaling::b2bua::record::Draft;
 use crate::signaling::dialog::Dialog;
 use crate::signaling::event::{LocateId, Route};
@@ -44,8 +45,8 @@ pub struct Call {
     pub held: [bool; 2],
     /// The B leg's tag and Call-ID once it is over.
     pub b_names: Option<(String, String)>,
-    /// Whom the B leg was with, once it is over.
-    pub b_peer: Option<Arc<Peer>>,
+    /// Whom the B leg was with, and where, once it is over.
+    pub b_end: Option<End>,
 }
 
 pub enum Stage {
@@ -308,7 +309,7 @@ impl Call {
                 Attempt::Inviting { candidate, .. } => Some(&candidate.peer),
                 Attempt::Idle | Attempt::Locating { .. } => None,
             },
-            (Side::B, Stage::Over { .. }) => self.b_peer.as_ref(),
+            (Side::B, Stage::Over { .. }) => self.b_end.as_ref().map(|end| &end.peer),
         }
     }
 

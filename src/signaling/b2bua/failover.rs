@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use crate::media::control::Side;
+use crate::policy::peer::PeerTable;
 use crate::policy::redirection::Tried;
+use crate::policy::settings::PeerStatus;
 use crate::policy::topology_hiding;
 use crate::policy::verdict::{Decision, Reason};
 use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, Exchange, InviteOwner, Stage};
@@ -24,12 +26,28 @@ pub fn next(border: &mut Border, now: Time, call: &mut Call) {
         let Some(hunt) = call.hunt() else { return };
         hunt.forks.clear();
         let Some(candidate) = likeliest(border, now, call) else { return setup::given_up(border, now, call) };
-        let Some(address) = candidate.address else { return locate(border, now, call, candidate) };
-        match invite(border, now, call, &candidate, address) {
+        let outcome = match (takes_calls(&border.table, &candidate), candidate.address) {
+            (Ok(()), Some(address)) => invite(border, now, call, &candidate, address),
+            (Ok(()), None) => return locate(border, now, call, candidate),
+            (Err(reason), _) => Err(reason),
+        };
+        match outcome {
             Ok(()) => return,
             Err(reason) => note_failure(border, now, call, &candidate, reason.status().unwrap_or(503), reason, None),
         }
     }
+}
+
+/// What routing saw may be past when a target's turn comes: a reload, or an answer of DNS.
+fn takes_calls(table: &PeerTable, candidate: &Candidate) -> Result<(), Reason> {
+    match table.peer(&candidate.peer.name).map(|peer| peer.status) {
+        None => return Err(Reason::PeerRemoved),
+        Some(PeerStatus::Disabled) => return Err(Reason::PeerDisabled),
+        Some(PeerStatus::NoNewCalls) => return Err(Reason::PeerNoNewCalls),
+        Some(PeerStatus::Enabled) => {}
+    }
+    let lives_there = |address: SocketAddr| table.at(address.ip()).iter().any(|peer| peer.name == candidate.peer.name);
+    if candidate.address.is_none_or(lives_there) { Ok(()) } else { Err(Reason::PeerRemoved) }
 }
 
 /// The first of those left that is known to be no worse than any other.

@@ -10,6 +10,7 @@ pub mod call;
 pub mod failover;
 pub mod forking;
 pub mod lifetime;
+pub mod lingering;
 pub mod modify;
 pub mod progress;
 pub mod record;

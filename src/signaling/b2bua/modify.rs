@@ -10,7 +10,7 @@ use crate::policy::{access_control, capability};
 use crate::sdp::Description;
 use crate::signaling::b2bua::answer::{self, Acknowledged};
 use crate::signaling::b2bua::call::{Call, ClientOwner, Exchange, Hunt, ServerRequest, Stage, Waiting};
-use crate::signaling::b2bua::{progress, reinvite, release, standalone, update};
+use crate::signaling::b2bua::{lingering, progress, reinvite, release, standalone, update};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::fact::What;
 use crate::signaling::transaction::ServerKey;
@@ -40,8 +40,9 @@ pub fn requested(border: &mut Border, now: Time, call: &mut Call, side: Side, pe
     if let Some(reason) = request.message.method().and_then(|method| access_control::method(peer, method, true).refused) {
         return refuse(border, now, &request, reason);
     }
-    if peer.name == leg.peer.name {
+    if peer.name == leg.peer.name && leg.flow.id != request.flow.id {
         leg.flow = request.flow.clone();
+        lingering::moved(border, now, call);
     }
     if !standalone::unsupported(&request.message).is_empty() {
         return refuse(border, now, &request, Reason::ExtensionRequired);

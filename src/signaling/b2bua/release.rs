@@ -4,7 +4,7 @@
 use crate::media::control::{Command, Report, Side, StreamId};
 use crate::policy::verdict::{Decision, Reason};
 use crate::signaling::b2bua::call::{Attempt, Call, ClientOwner, Exchange, Leg, ServerRequest, Stage, Waiting};
-use crate::signaling::b2bua::{answer, reinvite};
+use crate::signaling::b2bua::{answer, lingering, reinvite};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::fact::{CallId, ReleasedBy, What};
 use crate::signaling::transaction::ServerKey;
@@ -228,14 +228,14 @@ fn end(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reason: 
     let closed = |command: &Command| if let Command::Close { stream } = command { Some(*stream) } else { None };
     let reports_due = commands.iter().filter_map(closed).collect();
     border.media(call.id, commands);
-    let b_peer = call.peer(Side::B).cloned();
+    let b_end = call.end(Side::B);
     let b_tag = match std::mem::replace(&mut call.stage, Stage::Over { reports_due }) {
         Stage::Hunting(hunt) => Some((hunt.tag, hunt.call_id)),
         Stage::Up(leg) => Some((leg.dialog.local_tag.clone(), leg.dialog.call_id.clone())),
         Stage::Over { .. } => None,
     };
     call.b_names = b_tag;
-    call.b_peer = b_peer;
+    call.b_end = b_end;
 }
 
 /// A stream of the call has been closed by the media plane. One that was not asked to close is lost, and with it the call: it would go on
@@ -271,6 +271,7 @@ pub fn file(border: &mut Border, now: Time, call: Call) {
         call_ids.push(call_id);
     }
     border.timers.cancel(Timer::Answer(call.id, Side::A));
+    lingering::ended(border, now, call.id);
     border.forget_later(now, call.id, call_ids);
     let record = call.record.file(call.id, now);
     border.fact(now, Some(call.id), What::CallEnded(Box::new(record)));

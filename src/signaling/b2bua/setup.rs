@@ -211,7 +211,7 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
     };
     let media = SessionMedia::new(a_terms, b_terms, border.settings.media.silence);
     let stage = Stage::Hunting(Box::new(hunt));
-    Some(Box::new(Call { id, admitted, media, a, stage, record, byes_due: 0, waiting: Vec::new(), held: [false; 2], b_names: None, b_peer: None }))
+    Some(Box::new(Call { id, admitted, media, a, stage, record, byes_due: 0, waiting: Vec::new(), held: [false; 2], b_names: None, b_end: None }))
 }
 
 /// One candidate per host of each target peer, in order.
