@@ -7,6 +7,9 @@
 //! | OPTIONS | always | always | always |
 //! | REFER, NOTIFY, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, unknown ones | never: 405 | never: 405 | never: 405 |
 //!
+//! The peer's status comes first, as a UM IP gateway's: a disabled peer is a stranger; one that takes no new calls may go on with those that are up,
+//! and is told 503 where it asks for a new one, by INVITE or, to find out, by OPTIONS.
+//!
 //! We never challenge: trust is by address and certificate, and UM fails a call it is challenged on.
 
 use crate::policy::settings::{Peer, PeerKind, PeerStatus};
@@ -42,7 +45,7 @@ pub fn method(peer: &Peer, method: &Method, in_dialog: bool) -> Decision {
             .comparing("peer kind", kind_name(peer.kind))
             .comparing("in a dialog", if in_dialog { "yes" } else { "no" })
     };
-    let new_call = *method == Method::Invite && !in_dialog;
+    let new_call = matches!(method, Method::Invite | Method::Options) && !in_dialog;
     match peer.status {
         PeerStatus::Disabled => return refused("peer status", Reason::PeerDisabled).comparing("status", "disabled"),
         PeerStatus::NoNewCalls if new_call => return refused("peer status", Reason::PeerNoNewCalls).comparing("status", "no-new-calls"),

@@ -23,3 +23,4 @@ mod rfc3665;
 mod script;
 mod security;
 mod session_timer;
+mod status;
