@@ -80,6 +80,7 @@ fn explained(set: &str, message: &str, from: &str, change: impl Fn(&mut Explain)
         tls_name: Vec::new(),
         transport: None,
         resolve: Vec::new(),
+        down: Vec::new(),
         json: false,
     };
     change(&mut arguments);
@@ -138,6 +139,14 @@ fn exchange_2016_is_explained_without_asking_dns() {
         arguments.resolve = vec!["sip1.carrier.example=198.51.100.7".into()];
     });
     assert_eq!(told.status, 0, "{}", told.text);
+    let told = explained("exchange-2016", "e164.sip", "sip1.carrier.example", |arguments| {
+        carrier(arguments);
+        arguments.down = vec!["mbx1".into()];
+    });
+    assert_eq!(told.json["outcome"]["targets"], serde_json::json!(["mbx2", "mbx1"]));
+    assert!(told.text.contains("liveness: mbx1 down (liveness.timeout)"), "{}", told.text);
+    let told = explained("exchange-2016", "e164.sip", "198.51.100.7", |arguments| arguments.down = vec!["mbx9".into()]);
+    assert_eq!((told.status, told.text.trim()), (2, "--down mbx9: the set has no such peer"));
     let told = explained("exchange-2016", "e164.sip", "198.51.100.7", carrier);
     assert_eq!((told.status, told.json["outcome"]["reason"].as_str()), (1, Some("peer.stranger_address")));
 }
@@ -181,6 +190,7 @@ fn explain_takes_what_was_printed_and_a_bare_source() {
             tls_name: Vec::new(),
             transport: None,
             resolve: Vec::new(),
+            down: Vec::new(),
             json: false,
         };
         let mut out = Vec::new();

@@ -18,7 +18,7 @@ use crate::app::printed;
 use crate::config::{self, Settings};
 use crate::policy::access_control;
 use crate::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
-use crate::policy::liveness::Board;
+use crate::policy::liveness::{Board, Liveness};
 use crate::policy::peer::{PeerTable, identify};
 use crate::policy::screening::{Admitted, Load, Question, screen};
 use crate::policy::security_mode::{MediaPlan, mode_name};
@@ -27,6 +27,7 @@ use crate::policy::topology_hiding::{self, Carried, Crossing};
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::Description;
 use crate::sip::{Limits, Message, Method, ParseError, Transport, phrase};
+use crate::time::Time;
 
 /// The command line of `explain`.
 #[derive(clap::Args, Clone, Debug)]
@@ -47,6 +48,9 @@ pub struct Explain {
     /// Where a host name of the set lives.
     #[arg(long, value_name = "NAME=ADDR")]
     pub resolve: Vec<String>,
+    /// A peer that gives no sign of life, as the running border would know; may be given several times.
+    #[arg(long, value_name = "PEER")]
+    pub down: Vec<String>,
     /// Print one JSON object instead of lines.
     #[arg(long)]
     pub json: bool,
@@ -86,6 +90,8 @@ pub fn explain(arguments: &Explain, out: &mut dyn Write) -> io::Result<u8> {
 struct Case {
     settings: Settings,
     table: PeerTable,
+    /// Of those that were said to be down.
+    liveness: Board,
     flow: Flow,
     /// `None`: nothing is known but where it came from.
     bytes: Option<Bytes>,
@@ -111,7 +117,22 @@ fn read(arguments: &Explain) -> Result<Case, String> {
         None => transport(arguments, &table, remote.ip(), bytes.as_deref().unwrap_or_default(), &mut assumed)?,
     };
     let flow = flow(arguments, &settings, &table, remote, transport, &mut assumed);
-    Ok(Case { settings, table, flow, bytes: bytes.map(Bytes::from), assumed })
+    let liveness = liveness(&arguments.down, &settings.policy, &mut assumed)?;
+    Ok(Case { settings, table, liveness, flow, bytes: bytes.map(Bytes::from), assumed })
+}
+
+/// Only a running border knows who answers OPTIONS: here all do but those that are said not to.
+fn liveness(down: &[String], set: &PolicySet, assumed: &mut Vec<String>) -> Result<Board, String> {
+    let mut board = Board::default();
+    let state = Liveness::Down { since: Time::ZERO, why: Reason::LivenessTimeout };
+    for name in down {
+        let peer = set.peer(name).ok_or_else(|| format!("--down {name}: the set has no such peer"))?;
+        board.set(&peer.name, SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), state);
+    }
+    if down.is_empty() && set.peers.iter().any(|peer| peer.probe.is_some()) {
+        assumed.push(String::from("every peer answers OPTIONS (say who does not with --down PEER)"));
+    }
+    Ok(board)
 }
 
 /// The message's bytes, or what a line of the log says.
@@ -280,7 +301,7 @@ fn new_call(case: &Case, peer: &Arc<Peer>, invite: &Message, explanation: &mut E
     let question = Question {
         set: &case.settings.policy,
         table: &case.table,
-        liveness: &Board::default(),
+        liveness: &case.liveness,
         load: Load::default(),
         flow: &case.flow,
         peer,
