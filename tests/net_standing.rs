@@ -2,18 +2,18 @@
 
 mod net_border;
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use net_border::stage::{Handshakes, Stage};
 use net_border::*;
-use portcullis::adapters::net::{self, Limits, ListenerSettings, NetEvent, Network, Secured, Settings, Shaking};
-use portcullis::policy::flow::{Flow, ListenerId, Presented, Proof, TlsIdentity, TlsRefusal};
+use portcullis::adapters::net::{Limits, ListenerSettings, NetEvent, Network, Settings};
+use portcullis::policy::flow::{Flow, ListenerId};
 use portcullis::policy::settings::{Peer, PeerStatus};
 use portcullis::policy::verdict::Reason;
-use portcullis::signaling::event::{Connect, Route, TransmitId};
+use portcullis::signaling::event::{Route, TransmitId};
 use portcullis::sip::Transport::{Tcp, Tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -164,47 +164,6 @@ async fn what_is_never_answered_holds_a_left_connection_for_its_limit_only() {
     untrusted(&mut border.events).await;
     assert_eq!(reads(&mut stream).await, "");
     parted(&mut border.events, &flow).await;
-}
-
-/// TLS as the network sees it, without any: shows what it is told, and takes back what it is told.
-#[derive(Default)]
-struct Stage {
-    /// Certificates no longer trusted, by the name of their peer.
-    spent: Mutex<HashSet<String>>,
-    asked: AtomicU64,
-    /// One for each handshake that may come to its end.
-    curtain: Option<Arc<Semaphore>>,
-}
-
-impl Stage {
-    async fn shake(&self, peer: Arc<str>, proves: Proof, stream: TcpStream) -> Result<Secured, TlsRefusal> {
-        if let Some(curtain) = &self.curtain {
-            curtain.acquire().await.unwrap().forget();
-        }
-        let identity = TlsIdentity { names: vec![format!("{peer}.example.org")], trusted_for: vec![peer.clone()], ..TlsIdentity::default() };
-        let presented = Arc::new(Presented { chain: vec![String::from(&*peer).into()], proves });
-        Ok(Secured { stream: Box::new(stream), identity, presented })
-    }
-}
-
-struct Handshakes(Arc<Stage>);
-
-impl net::Handshakes for Handshakes {
-    fn accept(&self, _: ListenerId, candidates: Vec<Arc<Peer>>, stream: TcpStream) -> Shaking<'_> {
-        Box::pin(async move { self.0.shake(candidates[0].name.clone(), Proof::Client(candidates), stream).await })
-    }
-
-    fn connect<'a>(&'a self, to: &'a Connect, stream: TcpStream) -> Shaking<'a> {
-        let proves = Proof::Server { peer: to.peer.clone(), names: to.names.clone() };
-        Box::pin(async move { self.0.shake(to.peer.clone(), proves, stream).await })
-    }
-
-    fn recheck(&self, presented: &Presented) -> Result<(), TlsRefusal> {
-        self.0.asked.fetch_add(1, Ordering::SeqCst);
-        let name = std::str::from_utf8(&presented.chain[0]).unwrap();
-        let spent = self.0.spent.lock().unwrap().contains(name);
-        if spent { Err(TlsRefusal::new(Reason::TlsRevoked, "it was revoked")) } else { Ok(()) }
-    }
 }
 
 fn tls_peers() -> [Peer; 2] {

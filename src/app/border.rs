@@ -156,6 +156,7 @@ impl From<NetEvent> for Input {
             NetEvent::Untrusted { party: Parting { flow, peer, outbound, age }, decision } => {
                 Input::Fact(What::ConnectionUntrusted { flow, peer, outbound, age, decision })
             }
+            NetEvent::HandshakesHeld { source, delayed, refused, decision } => Input::Fact(What::HandshakesHeld { source, delayed, refused, decision }),
             NetEvent::Parted { party: Parting { flow, peer, outbound, age } } => Input::Fact(What::ConnectionParted { flow, peer, outbound, age }),
         }
     }

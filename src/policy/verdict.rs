@@ -57,6 +57,7 @@ reasons! {
     TlsNothingShared,      "tls.nothing_shared",            Peer,     0,   "no protocol version, cipher suite or signature scheme that both ends speak";
     TlsOursRefused,        "tls.ours_refused",              Peer,     0,   "the other end refused our certificate";
     TlsTimeout,            "tls.timeout",                   Peer,     0,   "the handshake was not finished in time";
+    TlsHandshakeRate,      "tls.handshake_rate",            Peer,     0,   "TLS handshakes come from the address faster than allowed, or too many at once: it is slowed";
     TlsBroken,             "tls.broken",                    Peer,     0,   "the connection ended in the handshake, or what came was not TLS";
     TlsUnprepared,         "tls.unprepared",                Us,       0,   "we have no certificate to show, no CA to verify by, or no name to expect";
     FirewallStranger,      "firewall.stranger",             Peer,     0,   "the kernel dropped it: nobody lives at this source address, and it was for a SIP port of ours";

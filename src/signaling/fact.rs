@@ -67,6 +67,13 @@ pub enum What {
         outbound: bool,
         age: Duration,
     },
+    /// TLS handshakes come faster from a peer's address than is allowed. How many were made to wait and refused since this was last told.
+    HandshakesHeld {
+        source: IpAddr,
+        delayed: u64,
+        refused: u64,
+        decision: Decision,
+    },
     /// From a trusted peer, but not SIP we can take. `detail` never holds message text.
     Malformed {
         flow: Arc<Flow>,

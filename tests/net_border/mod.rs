@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod stage;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

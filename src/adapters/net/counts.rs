@@ -48,6 +48,10 @@ counters! {
     banned,
     /// Inbound TLS handshakes that failed, certificates refused included.
     handshakes_failed,
+    /// Inbound TLS handshakes that had to wait because they came too fast from one address, or too many at once.
+    handshakes_delayed,
+    /// Those that waited in vain.
+    handshakes_refused,
     /// Inbound connections closed at accept because a limit was reached.
     connections_refused,
     connections_accepted,

@@ -199,6 +199,7 @@ impl Flows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapters::net::handshake_threads::HandshakeThreads;
     use crate::adapters::net::{Handshakes, Limits, Shaking};
     use crate::policy::flow::{Presented, TlsRefusal};
     use crate::policy::peer::PeerTable;
@@ -232,7 +233,7 @@ mod tests {
         let (events, _keep) = mpsc::channel(1);
         let limits = Limits { queue_datagrams: 20, ..Limits::default() };
         let table = Arc::new(ArcSwap::from_pointee(PeerTable::default()));
-        let (shared, mut ends) = Shared::new(limits, HashMap::new(), Arc::new(NoTls), table, events);
+        let (shared, mut ends) = Shared::new(limits, HashMap::new(), Arc::new(NoTls), table, events, HandshakeThreads::none());
         let receiver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let remote = receiver.local_addr().unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();

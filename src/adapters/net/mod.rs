@@ -8,6 +8,7 @@ mod batch;
 mod connection;
 mod counts;
 mod datagram;
+mod handshake_threads;
 mod network;
 mod outbox;
 mod pool;
@@ -16,6 +17,7 @@ mod shared;
 mod sockets;
 mod standing;
 mod stream_listener;
+mod turnstile;
 mod under_way;
 
 use std::future::Future;
@@ -75,6 +77,13 @@ pub enum NetEvent {
     },
     Parted {
         party: Parting,
+    },
+    /// Handshakes come faster from a peer's address than is allowed; how many were made to wait and refused since this was last told.
+    HandshakesHeld {
+        source: IpAddr,
+        delayed: u64,
+        refused: u64,
+        decision: Decision,
     },
 }
 

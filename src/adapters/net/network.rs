@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::counts::Counts;
 use super::datagram::Datagrams;
+use super::handshake_threads::HandshakeThreads;
 use super::shared::{Ends, Life, Shared};
 use super::standing::keep_asking;
 use super::stream_listener::{Door, accept};
@@ -56,12 +57,11 @@ impl Network {
                 Err(error) => problems.push(explain(listener, &error)),
             }
         }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        let threads = handshake_threads(&settings).map_err(|error| problems.push(error)).ok();
+        let Some(threads) = threads.filter(|_| problems.is_empty()) else { return Err(problems) };
         let bound: Vec<_> = sockets.iter().map(|(listener, _, local)| (listener.id, *local)).collect();
         let addresses = bound.iter().copied().collect();
-        let (shared, Ends { mut failures, all_gone, life }) = Shared::new(settings.limits.bounded(), addresses, handshakes, table, events.clone());
+        let (shared, Ends { mut failures, all_gone, life }) = Shared::new(settings.limits.bounded(), addresses, handshakes, table, events.clone(), threads);
         let mut datagrams = HashMap::new();
         for (listener, socket, local) in sockets {
             match socket {
@@ -161,6 +161,18 @@ fn open(listener: &ListenerSettings) -> io::Result<(Opened, SocketAddr)> {
             Ok((Opened::Stream(socket), local))
         }
     }
+}
+
+/// None where no listener speaks TLS.
+fn handshake_threads(settings: &Settings) -> Result<HandshakeThreads, BindError> {
+    let tls = settings.listeners.iter().find(|listener| listener.transport == Transport::Tls);
+    let Some(listener) = tls else { return Ok(HandshakeThreads::none()) };
+    HandshakeThreads::start(settings.limits.handshake_threads).map_err(|error| BindError {
+        listener: Arc::clone(&listener.name),
+        transport: listener.transport,
+        address: listener.address,
+        what: format!("the system gives no thread for TLS handshakes ({error}); raise its limit of threads, or write [limits] handshake_threads = 0"),
+    })
 }
 
 fn explain(listener: &ListenerSettings, error: &io::Error) -> BindError {

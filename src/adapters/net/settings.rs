@@ -35,6 +35,14 @@ pub struct Limits {
     pub connect: Duration,
     /// TLS handshake on the way in.
     pub handshake: Duration,
+    /// Threads on which TLS handshakes on the way in are made; 0: where everything else is done.
+    pub handshake_threads: usize,
+    /// TLS handshakes on the way in that go on at once.
+    pub handshakes: usize,
+    /// Of these, from one address.
+    pub handshakes_per_source: usize,
+    /// Handshakes a second from one address, in the long run; twice as many at once.
+    pub handshake_rate: u32,
     /// From the first byte of a message to its last.
     pub partial_message: Duration,
     /// A connection on which nothing was received or sent for so long is closed.
@@ -62,6 +70,10 @@ impl Default for Limits {
             connections_per_source: 1_000,
             connect: Duration::from_secs(4),
             handshake: Duration::from_secs(5),
+            handshake_threads: 1,
+            handshakes: 256,
+            handshakes_per_source: 64,
+            handshake_rate: 50,
             partial_message: Duration::from_secs(10),
             idle: Duration::from_secs(3600),
             write: Duration::from_secs(10),

@@ -12,8 +12,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::counts::{Counters, count};
+use super::handshake_threads::HandshakeThreads;
 use super::outbox::Outbox;
 use super::standing::Party;
+use super::turnstile::Turnstile;
 use super::{Guard, Handshakes, Limits, NetEvent};
 use crate::policy::flow::{FlowId, ListenerId};
 use crate::policy::peer::PeerTable;
@@ -67,6 +69,8 @@ pub struct Shared {
     strangers: Sample,
     refusals: Sample,
     runtime: Handle,
+    pub turnstile: Turnstile,
+    pub threads: HandshakeThreads,
     /// Counts the reasons there were to ask whether open connections are still those of peers.
     epoch: AtomicU64,
     ask: Notify,
@@ -111,11 +115,14 @@ impl Shared {
         handshakes: Arc<dyn Handshakes>,
         table: Arc<ArcSwap<PeerTable>>,
         events: mpsc::Sender<NetEvent>,
+        threads: HandshakeThreads,
     ) -> (Arc<Shared>, Ends) {
         let (failures, failed) = mpsc::unbounded_channel();
         let (alive, all_gone) = mpsc::channel(1);
         let (life, living) = watch::channel(Life::Open);
         let shared = Shared {
+            turnstile: Turnstile::new(&limits),
+            threads,
             limits,
             handshakes,
             table,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::NetEvent;
 use super::connection::{Direction, carry};
@@ -14,10 +14,11 @@ use super::counts::count;
 use super::shared::{Life, Place, Shared};
 use super::sockets;
 use super::standing::Party;
+use super::turnstile::Held;
 use crate::policy::flow::{Flow, ListenerId, TlsRefusal};
 use crate::policy::peer::identify;
 use crate::policy::settings::Peer;
-use crate::policy::verdict::Decision;
+use crate::policy::verdict::{Decision, Reason};
 use crate::sip::Transport;
 
 /// After a failed accept (out of file descriptors, mostly): others are to give some back meanwhile.
@@ -75,12 +76,23 @@ fn enter(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr, door: Door
 
 async fn secure(shared: Arc<Shared>, stream: TcpStream, flow: Flow, candidates: Vec<Arc<Peer>>, place: Place, epoch: u64) {
     let limit = shared.limits.handshake;
-    let shaking = timeout(limit, shared.handshakes.accept(flow.listener, candidates.clone(), stream));
+    let pass = tokio::select! {
+        pass = shared.turnstile.enter(flow.remote.ip(), limit) => pass,
+        () = shared.reached(Life::Closing) => return,
+    };
+    if pass.as_ref().is_none_or(|pass| pass.delayed) {
+        held_up(&shared, &flow, &candidates, pass.is_none());
+    }
+    let Some(pass) = pass else { return };
+    let (handshakes, listener, expected) = (Arc::clone(&shared.handshakes), flow.listener, candidates.clone());
+    let handshake = async move { handshakes.accept(listener, expected, stream).await };
+    let shaking = timeout(limit, shared.threads.run(handshake));
     let shaken = tokio::select! {
         shaken = shaking => shaken,
         () = shared.reached(Life::Closing) => return,
     };
-    let secured = match shaken.unwrap_or_else(|_| Err(TlsRefusal::too_slow(limit))) {
+    drop(pass);
+    let secured = match shaken.map_or_else(|_| Err(TlsRefusal::too_slow(limit)), |shaken| shaken.unwrap_or_else(|| Err(given_up()))) {
         Ok(secured) => secured,
         Err(refusal) => {
             count(&shared.counters.handshakes_failed);
@@ -96,6 +108,25 @@ async fn secure(shared: Arc<Shared>, stream: TcpStream, flow: Flow, candidates: 
         }
         None => shared.stranger(Transport::Tls, flow.remote, || decision),
     }
+}
+
+/// A handshake came too fast: counted always, told of now and then.
+fn held_up(shared: &Shared, flow: &Flow, candidates: &[Arc<Peer>], refused: bool) {
+    count(if refused { &shared.counters.handshakes_refused } else { &shared.counters.handshakes_delayed });
+    let source = flow.remote.ip();
+    let Some(Held { delayed, refused }) = shared.turnstile.held(Instant::now(), source, refused) else { return };
+    let expected: Vec<&str> = candidates.iter().map(|peer| &*peer.name).collect();
+    let limits = &shared.limits;
+    let decision = Decision::refused("peer", "TLS handshakes are limited for each address and in all", Reason::TlsHandshakeRate)
+        .comparing("peers at this address", expected.join(", "))
+        .comparing("handshake_rate", limits.handshake_rate.to_string())
+        .comparing("handshakes_per_source", limits.handshakes_per_source.to_string())
+        .comparing("handshakes", limits.handshakes.to_string());
+    let _ = shared.events.try_send(NetEvent::HandshakesHeld { source, delayed, refused, decision });
+}
+
+fn given_up() -> TlsRefusal {
+    TlsRefusal::new(Reason::TlsBroken, "we gave up its handshake by a fault of our own: see the lines before this one")
 }
 
 fn refused(flow: &Flow, candidates: &[Arc<Peer>], refusal: TlsRefusal) -> Decision {

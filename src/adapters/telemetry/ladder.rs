@@ -160,6 +160,7 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         | What::PoliciesChanged { .. }
         | What::ConnectionUntrusted { .. }
         | What::ConnectionParted { .. }
+        | What::HandshakesHeld { .. }
         | What::CertificatesChanged { .. }
         | What::CertificatesRefused { .. }
         | What::CertificateEnding(_)

@@ -114,13 +114,7 @@ impl Log {
                     info!(from = %remote, %transport, reason = reason(decision), rule = %clean(&decision.rule), compared = %compared(decision), "stranger");
                 }
             }
-            What::ConnectionUntrusted { flow, peer, outbound, age, decision } => {
-                warn!(%peer, remote = %flow.remote, transport = %flow.transport, outbound, age_s = age.as_secs(), reason = reason(decision),
-                    compared = %compared(decision), "connection no longer trusted: it takes nothing new, and is closed when what is under way has ended");
-            }
-            What::ConnectionParted { flow, peer, outbound, age } => {
-                info!(%peer, remote = %flow.remote, transport = %flow.transport, outbound, age_s = age.as_secs(), "connection no longer trusted closed");
-            }
+            What::ConnectionUntrusted { .. } | What::ConnectionParted { .. } | What::HandshakesHeld { .. } => connection(&fact.what),
             What::Malformed { flow, peer, reason, detail } => {
                 if self.malformed.admits() {
                     warn!(call, %peer, from = %flow.remote, transport = %flow.transport, %reason, detail, "malformed message");
@@ -285,6 +279,23 @@ fn crl(source: &str, state: &CrlState) {
             error!(%source, %error, %held, again_s, "no current CRL: peers held against it are refused unless their stale_crl is accept; see to its source");
         }
         CrlState::NotCached { error } => warn!(%source, error = %clean(error), "CRL renewed, but not kept for a restart"),
+    }
+}
+
+fn connection(what: &What) {
+    match what {
+        What::ConnectionUntrusted { flow, peer, outbound, age, decision } => {
+            warn!(%peer, remote = %flow.remote, transport = %flow.transport, outbound, age_s = age.as_secs(), reason = reason(decision),
+                compared = %compared(decision), "connection no longer trusted: it takes nothing new, and is closed when what is under way has ended");
+        }
+        What::ConnectionParted { flow, peer, outbound, age } => {
+            info!(%peer, remote = %flow.remote, transport = %flow.transport, outbound, age_s = age.as_secs(), "connection no longer trusted closed");
+        }
+        What::HandshakesHeld { source, delayed, refused, decision } => {
+            warn!(from = %source, delayed, refused, reason = reason(decision), compared = %compared(decision),
+                "TLS handshakes come too fast from a peer's address and are slowed; see why it opens so many connections, or raise the limit");
+        }
+        _ => {}
     }
 }
 

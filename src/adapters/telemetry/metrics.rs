@@ -209,6 +209,7 @@ impl Metrics {
             | What::PeersShareAddress { .. }
             | What::CertificateEnding(_)
             | What::ConnectionParted { .. }
+            | What::HandshakesHeld { .. }
             | What::Drained => {}
         }
     }

@@ -108,6 +108,7 @@ fn is_vital(what: &What) -> bool {
         | What::PoliciesChanged { .. }
         | What::ConnectionUntrusted { .. }
         | What::ConnectionParted { .. }
+        | What::HandshakesHeld { .. }
         | What::CertificatesChanged { .. }
         | What::CertificatesRefused { .. }
         | What::CertificateEnding(_)

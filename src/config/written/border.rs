@@ -123,6 +123,12 @@ fn read_limits(root: &Table<'_, '_>, limits: &mut net::Limits) {
     };
     set(&mut limits.connections, table.integer("connections", 1..=1_000_000));
     set(&mut limits.connections_per_source, table.integer("connections_per_source", 1..=1_000_000));
+    set(&mut limits.handshake_threads, table.integer("handshake_threads", 0..=64));
+    set(&mut limits.handshakes, table.integer("handshakes", 1..=100_000));
+    set(&mut limits.handshakes_per_source, table.integer("handshakes_per_source", 1..=100_000));
+    if let Some(rate) = table.integer("handshake_rate", 1..=100_000) {
+        limits.handshake_rate = rate.value as u32;
+    }
     set(&mut limits.queue_messages, table.integer("queue_messages", 16..=1_000_000));
     set_duration(&mut limits.connect, table.duration("connect", SECOND, Duration::from_secs(30)));
     set_duration(&mut limits.handshake, table.duration("handshake", SECOND, Duration::from_secs(30)));
