@@ -232,7 +232,7 @@ impl Border {
         let state = Arc::new(state);
         let admin = Admin::start(settings.admin.clone(), state.clone()).await.map_err(|error| failed("admin listener", &error))?;
         let (send_orders, orders) = Desk::orders();
-        let desk = Desk { clock, resolver: resolver.clone(), rotation: rotation.clone(), watched, orders: send_orders };
+        let desk = Desk { clock, resolver: resolver.clone(), rotation: rotation.clone(), firewall: firewall.clone(), watched, orders: send_orders };
         let control = Control::start(&settings.control, Arc::new(desk)).map_err(|error| StartError(vec![error.to_string()]))?;
         let (media, orders) = (Some(media), Some(orders));
         Ok(Border {

@@ -87,48 +87,63 @@ fn span(seconds: u64) -> String {
 }
 
 fn bans(answer: &Value) -> String {
-    format!("{answer:#}\n")
+    let mut table = Columns::new(&["SOURCE", "CAUSE", "BY", "SINCE", "LEFT", "WHY"]);
+    for ban in list(answer, "bans") {
+        let seconds = |key: &str| ban[key].as_u64().map_or_else(|| String::from("-"), span);
+        table.row([text(&ban["net"]), text(&ban["cause"]), text(&ban["owner"]), seconds("since_seconds"), seconds("left_seconds"), text(&ban["why"])]);
+    }
+    if list(answer, "bans").is_empty() { String::from("nobody is banned\n") } else { table.to_string() }
 }
 
 fn certificates(answer: &Value) -> String {
-    let mut table = Columns::new(&["FILE", "KIND", "NAME", "ENDS", "DAYS LEFT"]);
-    for held in list(answer, "held") {
-        table.row([text(&held["file"]), text(&held["kind"]), text(&held["name"]), date(&held["not_after"]), text(&held["days_left"])]);
+    let mut table = Columns::new(&["FILE", "WHAT", "OF", "ENDS", "DAYS LEFT", "FOR"]);
+    let all = |value: &Value, key: &str| list(value, key).iter().map(text).collect::<Vec<_>>().join(", ");
+    for own in list(answer, "own") {
+        table.row([text(&own["file"]), "ours".into(), all(own, "names"), text(&own["not_after"]), text(&own["days_left"]), all(own, "shown_by")]);
     }
-    let crls = list(answer, "crls");
-    if crls.is_empty() {
-        return format!("load {}\n{table}", text(&answer["generation"]));
+    for ca in list(answer, "authorities") {
+        let what = if ca["pinned"] == true { "pinned" } else { "CA" };
+        table.row([text(&ca["file"]), what.into(), text(&ca["subject"]), text(&ca["not_after"]), text(&ca["days_left"]), all(ca, "peers")]);
     }
-    let mut sources = Columns::new(&["CRL", "STATE", "NEXT UPDATE", "REVOKED", "READ", "AGAIN IN", "STALE", "LAST ERROR"]);
-    for crl in crls {
-        let lists = list(crl, "lists");
-        let ends = lists.iter().filter_map(|held| held["next_update"].as_str()).min().unwrap_or("-");
-        let revoked: u64 = lists.iter().filter_map(|held| held["revoked"].as_u64()).sum();
-        let stale = list(crl, "peers").iter().map(|peer| format!("{}: {}", text(&peer["peer"]), text(&peer["stale_crl"])));
-        let ago = crl["age_seconds"].as_u64().map_or_else(|| String::from("never"), |age| format!("{} ago", span(age)));
-        let again = crl["again_in_seconds"].as_u64().map_or_else(|| String::from("-"), span);
-        sources.row([
-            text(&crl["source"]),
-            text(&crl["state"]),
-            ends.into(),
-            revoked.to_string(),
-            ago,
-            again,
-            stale.collect::<Vec<_>>().join(", "),
-            text(&crl["last_error"]),
-        ]);
+    for crl in list(answer, "crls") {
+        let peers = list(crl, "peers").iter().map(|peer| format!("{} ({} when stale)", text(&peer["peer"]), text(&peer["stale_crl"])));
+        let peers = peers.collect::<Vec<_>>().join(", ");
+        let what = format!("CRL, {}", text(&crl["state"]));
+        for held in list(crl, "lists") {
+            let days = held["seconds_left"].as_i64().map_or_else(|| String::from("-"), |seconds| seconds.div_euclid(86_400).to_string());
+            table.row([text(&crl["source"]), what.clone(), text(&held["issuer"]), text(&held["next_update"]), days, peers.clone()]);
+        }
+        if list(crl, "lists").is_empty() {
+            table.row([text(&crl["source"]), what, "-".into(), "-".into(), "-".into(), peers]);
+        }
     }
-    format!("load {}\n{table}\n{sources}", text(&answer["generation"]))
-}
-
-/// Of seconds since 1970.
-fn date(value: &Value) -> String {
-    let moment = value.as_i64().and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok());
-    moment.map_or_else(|| String::from("-"), |moment| moment.date().to_string())
+    let mut page = format!("load {} of {}\n{table}", text(&answer["generation"]), text(&answer["loaded_at"]));
+    for crl in list(answer, "crls").iter().filter(|crl| !crl["last_error"].is_null()) {
+        // Writing into a String does not fail.
+        let _ = writeln!(page, "{}: {}", text(&crl["source"]), text(&crl["last_error"]));
+    }
+    page
 }
 
 fn firewall(answer: &Value) -> String {
-    format!("{answer:#}\n")
+    let kernel = &answer["kernel"];
+    let in_force = if kernel["in_force"] == true { "yes" } else { "no: strangers are turned away by the border itself" };
+    let mut page = format!(
+        "mode             {}\nin the kernel    {in_force}\npeer table       {}\nelements         {}\nbans             {}\nrebuilt          {} times\n",
+        text(&kernel["mode"]),
+        text(&answer["peer_table"]),
+        text(&kernel["elements"]),
+        text(&answer["bans"]),
+        text(&kernel["rebuilt"])
+    );
+    for (reason, packets) in kernel["dropped"].as_object().into_iter().flatten() {
+        // Writing into a String does not fail.
+        let _ = writeln!(page, "dropped          {packets} firewall.{reason}");
+    }
+    if !kernel["last_error"].is_null() {
+        let _ = writeln!(page, "last error       {}", text(&kernel["last_error"]));
+    }
+    page
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {

@@ -52,15 +52,41 @@ async fn certificates_are_shown_and_loaded_anew_or_refused() {
     assert!(init(&[]));
     let border = set.run();
     let (status, shown) = ask(&border, &["show", "certs"]);
-    assert!(status == Some(0) && shown.contains("sbc.example.test.pem") && shown.starts_with("load 1\n"), "{shown}");
+    assert!(status == Some(0) && shown.contains("sbc.example.test.pem") && shown.starts_with("load 1 of "), "{shown}");
     assert!(init(&["--overwrite", "--days", "90"]));
     let (status, told) = ask(&border, &["rotate"]);
     assert!(status == Some(0) && told.contains("in force"), "{told}");
     let (_, shown) = ask(&border, &["show", "certs"]);
-    assert!(shown.starts_with("load 2\n"), "{shown}");
+    assert!(shown.starts_with("load 2 of "), "{shown}");
     std::fs::write(certs.join("sbc.example.test.pem"), "half a certif").unwrap();
     let (status, told) = ask(&border, &["rotate"]);
     assert!(status == Some(1) && told.contains("sbc.example.test.pem"), "{told}");
     let (_, shown) = ask(&border, &["show", "certs"]);
-    assert!(shown.starts_with("load 2\n"), "{shown}");
+    assert!(shown.starts_with("load 2 of "), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_are_banned_and_let_be_again_but_never_peers() {
+    let um = um().await;
+    let border = Set::new(&um, "", CONTROL).run();
+    let (status, said) = ask(&border, &["ban", "203.0.113.0/24", "--for", "7d", "--reason", "scans"]);
+    assert!(status == Some(0) && said.contains("203.0.113.0/24"), "{said}");
+    let (status, shown) = ask(&border, &["show", "bans"]);
+    assert!(
+        status == Some(0) && shown.contains("203.0.113.0/24") && shown.contains("scans") && shown.contains("operator") && shown.contains(" 7d "),
+        "{shown}"
+    );
+    for trusted in ["127.0.0.1", "127.0.0.0/8"] {
+        let (status, said) = ask(&border, &["ban", trusted]);
+        assert!(status == Some(1) && said.contains("peer \"trunk\""), "{said}");
+    }
+    assert_eq!(ask(&border, &["ban", "nonsense"]).0, Some(2));
+    let (status, said) = ask(&border, &["unban", "203.0.113.9"]);
+    assert!(status == Some(1) && said.contains("part of 203.0.113.0/24"), "{said}");
+    assert_eq!(ask(&border, &["unban", "203.0.113.0/24"]).0, Some(0));
+    assert!(ask(&border, &["show", "bans"]).1.contains("nobody is banned"));
+    let (status, shown) = ask(&border, &["show", "firewall"]);
+    assert!(status == Some(0) && shown.contains("mode             off"), "{shown}");
+    let (_, shown) = ask(&border, &["show", "firewall", "--json"]);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap()["kernel"]["in_force"], false);
 }

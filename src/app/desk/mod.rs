@@ -1,17 +1,19 @@
-//! What operators see of the running border and ask of it over its control socket (`adapters/control`): the table of who may talk, certificates,
+//! What operators see of the running border and ask of it over its control socket (`adapters/control`): the table of who may talk, bans, certificates,
 //! reload.
 
 mod peers;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ipnet::IpNet;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::adapters::clock::Clock;
 use crate::adapters::control::{self, Done, Operator, Refused, Request, Show};
 use crate::adapters::dns::PeerResolver;
+use crate::adapters::nft::Firewall;
 use crate::adapters::tls::Lifetime;
 use crate::app::rotation::Rotation;
 use crate::policy::liveness::Board;
@@ -49,6 +51,7 @@ pub struct Desk {
     pub clock: Clock,
     pub resolver: Arc<PeerResolver>,
     pub rotation: Arc<Rotation>,
+    pub firewall: Firewall,
     pub watched: Watched,
     pub orders: mpsc::Sender<Order>,
 }
@@ -76,12 +79,24 @@ impl Desk {
         peers::Scene { table: &table, names: &self.resolver.names(), board: &board, now: self.clock.now() }.describe()
     }
 
+    /// With everything that has an end in one list, by fingerprint: what a rotation job compares its files with.
     fn certificates(&self) -> Value {
         let store = self.rotation.store();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let held: Vec<Value> = store.current().lifetimes().iter().map(|held| certificate(held, now)).collect();
-        // What a CRL's end means is its peers' setting, so both are told together.
-        json!({ "generation": store.generation(), "held": held, "crls": store.status().crls })
+        let mut status = json!(store.status());
+        status["held"] = held.into();
+        status
+    }
+
+    async fn ban(&self, operator: Operator, net: IpNet, length: Duration, why: &str) -> Result<Value, Refused> {
+        let banned = self.firewall.ban(net, why, &user(operator), Some(length)).await;
+        banned.map(|ban| json!(ban)).map_err(|refusal| Refused { status: 409, detail: refusal.to_string() })
+    }
+
+    async fn unban(&self, operator: Operator, net: IpNet) -> Result<Value, Refused> {
+        let lifted = self.firewall.unban(net, &user(operator)).await;
+        lifted.map(|lifted| json!({ "lifted": lifted })).map_err(|refusal| Refused { status: 404, detail: refusal.to_string() })
     }
 
     /// Off the event loop: a disk may be slow.
@@ -111,12 +126,24 @@ fn certificate(held: &Lifetime, now: u64) -> Value {
     })
 }
 
+/// The operator's name, as this machine's list of users has it.
+fn user(operator: Operator) -> String {
+    let known = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = known.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, uid) = (fields.next()?, fields.nth(1)?);
+        (uid.parse() == Ok(operator.uid)).then(|| String::from(name))
+    });
+    name.unwrap_or_else(|| format!("uid {}", operator.uid))
+}
+
 impl control::Desk for Desk {
     fn show(&self, what: Show) -> Value {
         match what {
             Show::Peers => self.peers(),
             Show::Certificates => self.certificates(),
-            Show::Bans | Show::Firewall => json!({}),
+            Show::Bans => json!({ "bans": self.firewall.bans() }),
+            Show::Firewall => json!(self.firewall.status()),
         }
     }
 
@@ -125,7 +152,8 @@ impl control::Desk for Desk {
             match request {
                 Request::Reload => self.order(operator, Task::Reload).await,
                 Request::Rotate => self.rotate(operator).await,
-                Request::Ban { .. } | Request::Unban { .. } => Err(Refused { status: 501, detail: "not yet".into() }),
+                Request::Ban { source, duration, reason } => self.ban(operator, source, duration, &reason).await,
+                Request::Unban { source } => self.unban(operator, source).await,
             }
         })
     }
