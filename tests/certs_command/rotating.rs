@@ -402,6 +402,41 @@ fn a_crash_at_any_step_is_gone_on_from() {
     site.rollback(&[]).is(0, "is current");
 }
 
+/// Ended at whatever moment, a job leaves files in force that belong together, and the next one does what this one was to do.
+#[test]
+fn a_job_may_be_killed_at_any_moment() {
+    let site = Site::new();
+    let (new, current) = (PathBuf::from(site.lab.at("new")), Path::new(&site.certs).join("current"));
+    let pair = |folder: &Path| (fs::read(folder.join("sbc.pem")).unwrap(), fs::read(folder.join("sbc.key")).unwrap());
+    let first = pair(&new);
+    site.renew(&[]);
+    let pairs = [first, pair(&new)];
+    let put = |pair: &(Vec<u8>, Vec<u8>)| {
+        portcullis::app::certs::write_whole(&new.join("sbc.pem"), &pair.0, 0o644).unwrap();
+        portcullis::app::certs::write_whole(&new.join("sbc.key"), &pair.1, 0o600).unwrap();
+    };
+    let job = |arguments: &[&str], patience: Duration| {
+        let mut child =
+            std::process::Command::new(env!("CARGO_BIN_EXE_portcullis")).arg("certs").args(arguments).stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(patience);
+        let _ = child.kill();
+        child.wait().unwrap();
+    };
+    site.stage(&[]).is(0, "");
+    site.activate(&[]).is(0, "");
+    for round in 0..14 {
+        let wanted = &pairs[round % 2];
+        put(wanted);
+        let patience = Duration::from_millis(3 * round as u64);
+        job(&["stage", &site.certs, "--from", new.to_str().unwrap(), "--set", &site.set], patience);
+        job(&["activate", &site.certs, "--set", &site.set, "--no-ask"], patience);
+        assert!(pairs.contains(&pair(&current)), "round {round}: halves of two generations");
+        site.stage(&[]).is(0, "");
+        site.activate(&["--no-ask"]).is(0, "");
+        assert!(pair(&current) == *wanted, "round {round}");
+    }
+}
+
 #[test]
 fn what_has_gone_bad_since_is_not_activated() {
     let site = Site::new();

@@ -118,7 +118,17 @@ fn the_socket_of_the_set_is_found() {
 fn a_process_gets_its_signal() {
     let site = Site::new();
     site.stage(&[]).is(0, "");
-    let (mut child, mut said) = process_of("trap 'echo hangup; exit 0' HUP; echo ready; while :; do read line; done");
+    let script = "trap 'echo hangup; exit 0' HUP; echo ready; while :; do read line; done";
+    // A number whose process is another's by now: whoever it is would be ended by the signal.
+    let (mut stranger, _input) = process_of("sh", script);
+    site.activate(&["--signal", &stranger.id().to_string()]).is(1, "not a border");
+    assert!(stranger.try_wait().unwrap().is_none());
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    // By its name, a border.
+    let program = site.lab.at("portcullis");
+    std::fs::copy("/bin/sh", &program).unwrap();
+    let (mut child, mut said) = process_of(&program, script);
     let file = site.lab.at("border.pid");
     std::fs::write(&file, format!("{}\n", child.id())).unwrap();
     site.activate(&["--pid-file", &file]).is(0, "SIGHUP went to process");
@@ -129,8 +139,8 @@ fn a_process_gets_its_signal() {
 }
 
 /// A child that has said `ready`, and the rest of what it will say. Its input stays open as long as the child is held.
-fn process_of(script: &str) -> (Child, impl Read) {
-    let mut child = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+fn process_of(program: &str, script: &str) -> (Child, impl Read + use<>) {
+    let mut child = Command::new(program).args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut out = child.stdout.take().unwrap();
     let mut ready = [0; 6];
     out.read_exact(&mut ready).unwrap();

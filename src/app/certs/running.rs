@@ -12,6 +12,9 @@ use super::files::wrong;
 use super::set::Set;
 use crate::adapters::control::{self, Answer};
 
+/// The program's name, with which those of its processes begin.
+const PROGRAM: &str = "portcullis";
+
 /// Whom to tell.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Border {
@@ -67,6 +70,7 @@ impl Border {
             let there = pid(process)?;
             test_kill_process(there)
                 .map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("process {process} cannot be signalled: {error}")))?;
+            is_border(process)?;
             return Ok(Door::Process(process));
         }
         if self.no_ask {
@@ -126,6 +130,18 @@ fn unanswered(error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => String::from("nobody listens there; start the border, or leave --socket out to change the files alone"),
         io::ErrorKind::PermissionDenied => String::from("not for this user; run this as root or as the border's user, or tell nobody with --no-ask"),
         _ => format!("the border does not answer ({error})"),
+    }
+}
+
+/// A number in a file outlives its process, and whoever has it next would be ended by the signal. Where the system does not tell names, the number is
+/// taken at its word.
+fn is_border(process: i32) -> io::Result<()> {
+    match std::fs::read_to_string(format!("/proc/{process}/comm")) {
+        Ok(name) if !name.starts_with(PROGRAM) => {
+            let what = format!("process {process} is {:?}, not a border; its number is out of date, see where the border runs now", name.trim_end());
+            Err(io::Error::new(io::ErrorKind::NotFound, what))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> io::Result<u8> {
         report.tell(format!("first to run out: {}, in {} days", first.file, first.days_left.unwrap_or_default()));
         report.put("first_to_run_out", first);
     }
-    compare(arguments, set.as_ref(), &files, &folder, &mut report)?;
+    compare(arguments, set.as_ref(), &files, &folder, &mut report);
     report.put("files", &entries);
     report.outcome = if report.findings.iter().any(Finding::is_problem) {
         Outcome::Findings
@@ -164,20 +164,25 @@ fn table(entries: &[Entry]) -> Vec<String> {
 }
 
 /// Whether the running border has the certificates that lie here.
-fn compare(arguments: &Arguments, set: Option<&Set>, files: &Files, folder: &Path, report: &mut Report) -> io::Result<()> {
+fn compare(arguments: &Arguments, set: Option<&Set>, files: &Files, folder: &Path, report: &mut Report) {
     let border = Border { socket: arguments.socket.clone(), ..Border::default() };
     let socket = match border.door(set) {
         Ok(Door::Socket(socket)) => socket,
         Ok(_) => {
             report.put("border", Value::Null);
-            return Ok(());
+            return;
         }
-        Err(error) => {
-            report.findings.push(Finding::problem("border-silent", &arguments.folder, error.to_string(), "see whether the border runs"));
-            return Ok(());
+        // A border nobody asked about, which this user may not ask.
+        Err(error) if arguments.socket.is_none() => {
+            report.tell(format!("the running border was not asked: {error}"));
+            return;
         }
+        Err(error) => return silent(arguments, &error, report),
     };
-    let said = ask_for_certificates(&socket)?;
+    let said = match ask_for_certificates(&socket) {
+        Ok(said) => said,
+        Err(error) => return silent(arguments, &error, report),
+    };
     let mut theirs: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
     for held in said["held"].as_array().into_iter().flatten() {
         let Some(path) = held["file"].as_str().map(Path::new) else { continue };
@@ -198,7 +203,10 @@ fn compare(arguments: &Arguments, set: Option<&Set>, files: &Files, folder: &Pat
         let remedy = "have it rotate (`portcullis rotate`, or SIGHUP); where it refuses, its log says why";
         report.findings.push(Finding::problem("border-differs", &folder.join(name), what, remedy));
     }
-    Ok(())
+}
+
+fn silent(arguments: &Arguments, error: &io::Error, report: &mut Report) {
+    report.findings.push(Finding::problem("border-silent", &arguments.folder, error.to_string(), "see whether the border runs"));
 }
 
 fn name_in(folder: &Path, file: &Path) -> Option<String> {
