@@ -10,7 +10,12 @@ import time
 SECONDS = 2
 
 
+def written(host):
+    return f"[{host}]" if ":" in host else host
+
+
 def request(method, target, via, local, body=""):
+    local = (written(local[0]), local[1])
     token = f"{time.monotonic_ns():x}"
     lines = [
         f"{method} {target} SIP/2.0",
@@ -28,11 +33,11 @@ def request(method, target, via, local, body=""):
 
 
 def udp(host, port):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as peer:
         peer.connect((host, port))
         peer.settimeout(SECONDS)
         for _ in range(2):
-            peer.send(request("OPTIONS", f"sip:{host}:{port}", "UDP", peer.getsockname()))
+            peer.send(request("OPTIONS", f"sip:{written(host)}:{port}", "UDP", peer.getsockname()))
             # What no parser could read must make no difference.
             peer.send(b"\x00\xff nonsense\r\n\r\n")
         try:
@@ -47,7 +52,7 @@ def tcp(host, port):
     try:
         with socket.create_connection((host, port), SECONDS) as peer:
             try:
-                peer.sendall(request("OPTIONS", f"sip:{host}:{port}", "TCP", peer.getsockname()))
+                peer.sendall(request("OPTIONS", f"sip:{written(host)}:{port}", "TCP", peer.getsockname()))
                 answer = peer.recv(4096)
             except ConnectionError:
                 return "closed"
