@@ -191,7 +191,7 @@ impl Border {
         let (core_table_in, core_table) = watch::channel(table.load_full());
         rotation.attach(&network);
         let held = rotation.clone();
-        firewall::follow_tables(tables, firewall.clone(), table.clone(), commands.clone(), core_table, move || held.recheck());
+        firewall::follow_tables(tables, firewall.clone(), table.clone(), commands.clone(), core_table, move |table| held.table(table));
         let media = Arc::new(media_plane(&settings, &clock, &commands)?);
         let locator = Arc::new(Locator::new(settings.dns.clone()).map_err(|error| failed("name resolution", &error))?);
 

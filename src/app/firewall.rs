@@ -110,7 +110,7 @@ pub fn follow_tables(
     doors: Arc<ArcSwap<PeerTable>>,
     commands: mpsc::UnboundedSender<Input>,
     mut core: watch::Receiver<Arc<PeerTable>>,
-    held: impl Fn() + Send + 'static,
+    held: impl Fn(&PeerTable) + Send + 'static,
 ) {
     tokio::spawn(async move {
         loop {
@@ -134,7 +134,7 @@ pub fn follow_tables(
             }
             let agreed = core.borrow_and_update().clone();
             doors.store(agreed.clone());
-            held();
+            held(&agreed);
             firewall.retire(agreed).await;
             if let Some((number, began, admitted)) = admitted {
                 let event = FirewallEvent::InStep { number, admitted, agreed: began.elapsed() };

@@ -7,5 +7,6 @@ mod liveness;
 mod process;
 mod quickstart;
 mod reload;
+mod removed;
 mod rotation;
 mod stop;

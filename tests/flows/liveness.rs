@@ -122,6 +122,20 @@ fn a_peer_is_asked_by_a_request_that_says_nothing_of_the_other_side() {
     }
 }
 
+/// So what proves the one proves the other: address, certificate, and that the connection stands.
+#[test]
+fn a_question_and_a_call_share_one_connection() {
+    for scene in [Scene::tcp(), Scene::secured()] {
+        let mut lab = watched(scene.clone());
+        let question = asked(&mut lab, Party::Router);
+        lab.sent.clear();
+        let (_, _, invite) = called(&mut lab);
+        assert_eq!(question.route, invite.route);
+        lab.answer(Party::Router, &invite, 486, "busy", "", "");
+        finish(lab, scene);
+    }
+}
+
 #[test]
 fn without_probe_nobody_is_asked() {
     let mut lab = Lab::new(Scene::default());

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -37,7 +38,9 @@ const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13
 pub struct Credentials {
     provider: Arc<CryptoProvider>,
     listeners: HashMap<ListenerId, Arc<OwnCertificate>>,
-    pub(super) peers: HashMap<Arc<str>, PeerTrust>,
+    pub(super) peers: HashMap<Arc<str>, Arc<PeerTrust>>,
+    /// Peers that are no longer in the set: what their calls still have is held to what they were trusted by.
+    left: ArcSwap<HashMap<Arc<str>, Arc<PeerTrust>>>,
     loaded: Vec<LoadedCertificate>,
     /// CRLs apart, which change by themselves.
     lifetimes: Vec<Lifetime>,
@@ -92,12 +95,12 @@ impl Credentials {
             let slots: Vec<Arc<Slot>> = peer.crl.iter().filter_map(|source| load.slot(source, settings.crl_cache.as_deref())).collect();
             let revocation = (!peer.crl.is_empty()).then_some(Revocation { slots, stale: peer.stale_crl });
             let trust = PeerTrust { anchors, own, revocation, server_as_client: peer.server_certificate_as_client };
-            peers.insert(Arc::clone(&peer.peer), trust);
+            peers.insert(Arc::clone(&peer.peer), Arc::new(trust));
         }
         let issuers = Issuers::after(load.authorities(), &Issuers::default());
         load.check_crls(&issuers);
         let mut remarks = load.chains();
-        let trusts: Vec<(&str, &PeerTrust)> = peers.iter().map(|(name, trust): (&Arc<str>, &PeerTrust)| (&**name, trust)).collect();
+        let trusts: Vec<(&str, &PeerTrust)> = peers.iter().map(|(name, trust): (&Arc<str>, &Arc<PeerTrust>)| (&**name, &**trust)).collect();
         let slots = load.slots.values().flatten().map(|slot| &**slot);
         remarks.extend(remarks::of_lists(slots, &trusts, &issuers, &load.provider.signature_verification_algorithms, load.now));
         let lifetimes = load.lifetimes();
@@ -109,17 +112,34 @@ impl Credentials {
         loaded.sort_by(|a, b| a.file.cmp(&b.file));
         let slots = load.slots.into_iter().filter_map(|(source, slot)| Some((source, slot?))).collect();
         let (provider, loaded_at, settings) = (load.provider, load.now, settings.clone());
-        Ok(Credentials { provider, listeners, peers, loaded, lifetimes, remarks, owns, slots, issuers, settings, loaded_at })
+        let left = ArcSwap::default();
+        Ok(Credentials { provider, listeners, peers, left, loaded, lifetimes, remarks, owns, slots, issuers, settings, loaded_at })
     }
 
-    /// What earlier credentials fetched and saw goes on to count; files were read anew.
+    /// What earlier credentials fetched and saw goes on to count; files were read anew. Peers that have left the set are kept until `release`.
     pub(super) fn inherit(&mut self, before: &Credentials) {
+        let left = before.left.load();
+        let known = before.peers.iter().chain(left.iter()).filter(|(name, _)| !self.peers.contains_key(*name));
+        self.left = ArcSwap::from_pointee(known.map(|(name, trust)| (Arc::clone(name), Arc::clone(trust))).collect());
         self.issuers = Issuers::after(self.issuers.anchors.clone(), &before.issuers);
         for (source, slot) in &self.slots {
             if let (CrlSource::Http(_), Some(before)) = (source, before.slots.get(source)) {
                 slot.inherit(before);
             }
         }
+    }
+
+    /// Forgets those that have left the set and are nobody's concern any more.
+    pub(super) fn release(&self, concerns: impl Fn(&str) -> bool) {
+        let left = self.left.load();
+        if left.keys().any(|name| !concerns(name)) {
+            let kept = left.iter().filter(|(name, _)| concerns(name)).map(|(name, trust)| (Arc::clone(name), Arc::clone(trust)));
+            self.left.store(Arc::new(kept.collect()));
+        }
+    }
+
+    fn trust(&self, peer: &str) -> Option<Arc<PeerTrust>> {
+        self.peers.get(peer).cloned().or_else(|| self.left.load().get(peer).cloned())
     }
 
     pub(super) fn crl_slot(&self, source: &CrlSource) -> Option<Arc<Slot>> {
@@ -197,7 +217,7 @@ impl Credentials {
     }
 
     fn chains_for(&self, peer: &str, chain: &[CertificateDer<'_>], now: UnixTime, purpose: Purpose) -> Result<Certificate, TlsRefusal> {
-        let trusted = self.peers.get(peer).ok_or_else(|| unprepared("no CA is known to verify it by: the peer has left the policy set"))?;
+        let trusted = self.trust(peer).ok_or_else(|| unprepared("no CA is known to verify it by: the peer has left the policy set"))?;
         let question = Question {
             chain,
             now,
@@ -216,17 +236,19 @@ impl Credentials {
         } else {
             "its certificate is for other names: correct tls_names, or give the other side a certificate for the name it is known by"
         };
-        let files = self.peers.get(peer).map_or(&[][..], |trusted| &trusted.anchors);
+        let trusted = self.trust(peer);
+        let files = trusted.as_ref().map_or(&[][..], |trusted| &trusted.anchors);
         trust::compared(TlsRefusal::new(Reason::TlsName, what).comparing("names wanted", names.join(", ")), facts, files)
     }
 
     /// For one inbound connection: TLS in which one of the verifier's candidates must prove itself, unless one of them may come without a certificate.
     pub(super) fn server(&self, listener: ListenerId, candidates: &[Arc<Peer>], verifier: Arc<Verifier>) -> Result<Arc<ServerConfig>, TlsRefusal> {
         let special = match candidates {
-            [only] => self.peers.get(&only.name).and_then(|trust| trust.own.as_ref()),
+            [only] => self.trust(&only.name).and_then(|trust| trust.own.clone()),
             _ => None,
         };
-        let own = special.or_else(|| self.listeners.get(&listener)).ok_or_else(|| unprepared("the listener has no certificate: give it one, and reload"))?;
+        let own =
+            special.or_else(|| self.listeners.get(&listener).cloned()).ok_or_else(|| unprepared("the listener has no certificate: give it one, and reload"))?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider)).with_protocol_versions(VERSIONS).map_err(|_| unprepared(VERSIONLESS))?;
         let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(Shows(Arc::clone(&own.key))));
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -236,7 +258,7 @@ impl Credentials {
 
     /// For one outbound connection.
     pub(super) fn client(&self, to: &Connect, verifier: Arc<Verifier>) -> Result<(Arc<ClientConfig>, ServerName<'static>), TlsRefusal> {
-        let trusted = self.peers.get(&to.peer).ok_or_else(|| unprepared("we have no CA to verify it by: name one in the peer's ca"))?;
+        let trusted = self.trust(&to.peer).ok_or_else(|| unprepared("we have no CA to verify it by: name one in the peer's ca"))?;
         if to.names.is_empty() {
             return Err(unprepared("we know no name that its certificate must carry: write tls_names"));
         }

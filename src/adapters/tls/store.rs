@@ -24,12 +24,19 @@ impl CredentialStore {
         CredentialStore { current: ArcSwap::from_pointee(credentials), generation: watch::Sender::new(1), changing: Mutex::default() }
     }
 
-    /// Puts others in force for every handshake from now on, inbound and outbound alike. CRLs fetched so far are kept. Returns their number.
+    /// Puts others in force for every handshake from now on, inbound and outbound alike. CRLs fetched so far are kept, and
+    /// whoever has left the set is until `release`. Returns their number.
     pub fn swap(&self, mut credentials: Credentials) -> u64 {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         credentials.inherit(&self.current.load());
         self.current.store(Arc::new(credentials));
         self.changed()
+    }
+
+    /// Whoever has left the set and is no concern of anybody (by name) is trusted no more.
+    pub fn release(&self, concerns: impl Fn(&str) -> bool) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.current.load().release(concerns);
     }
 
     /// Counts up whenever `recheck` may answer otherwise than before, the passing of time apart: with each load, the first being 1, and with each

@@ -20,6 +20,7 @@ use crate::adapters::driver::Input;
 use crate::adapters::net::Network;
 use crate::adapters::tls::{self, CredentialStore, Credentials, Fingerprint, Upkeep};
 use crate::app::border::StartError;
+use crate::policy::peer::PeerTable;
 use crate::signaling::fact::{CrlState, What};
 use crate::signaling::settings::Listener;
 use crate::sip::Transport;
@@ -154,6 +155,13 @@ impl Rotation {
         if let Some(network) = self.network.get().and_then(Weak::upgrade) {
             network.recheck();
         }
+    }
+
+    /// Holds open connections to a table that has come into force. A peer that has left the set is trusted, by what it was trusted by then, while a
+    /// table has it or it lingers.
+    pub fn table(&self, table: &PeerTable) {
+        self.store.release(|name| table.peer(name).is_some() || table.who_lingers().any(|(_, peer)| &*peer.name == name));
+        self.recheck();
     }
 
     /// Where the upkeep of CRLs tells what happens.
