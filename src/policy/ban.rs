@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::ground::{Range, inhabitant, join};
+use super::ground::{Inhabited, Range, inhabitant, join};
 use super::peer::PeerTable;
 use super::settings::{Peer, PeerStatus};
 use super::verdict::{Decision, Reason};
@@ -290,9 +290,9 @@ impl Bans {
 
     /// Ends the bans that lie where a peer of this table lives, whichever way they came to be; with the peer in whose way they were.
     pub fn make_way(&mut self, table: &PeerTable) -> Vec<(Ban, Arc<Peer>)> {
-        let mut lifted = Vec::new();
+        let (mut lifted, inhabited) = (Vec::new(), Inhabited::of(table));
         for bans in [&mut self.ordered, &mut self.automatic] {
-            bans.retain(|net, ban| match inhabitant(table, *net) {
+            bans.retain(|net, ban| match inhabited.within(*net) {
                 // A /64 is banned for one address in it: a peer in it goes first at every door, and the ban may stand.
                 Some((at, _)) if ban.owner == Owner::Border && at.is_ipv6() => true,
                 Some((_, peer)) => {

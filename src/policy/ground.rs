@@ -102,11 +102,33 @@ fn edges(places: impl Iterator<Item = IpNet>) -> BTreeSet<u128> {
 
 /// A peer, not disabled, that lives within `net` whatever its transport, and one of its addresses there: why `net` must not be banned.
 pub fn inhabitant(table: &PeerTable, net: IpNet) -> Option<(IpAddr, Arc<Peer>)> {
-    let (net, v4) = (Range::from(net), net.addr().is_ipv4());
-    let within = edges(table.places().filter(|place| place.addr().is_ipv4() == v4)).into_iter().map(|edge| address(edge, v4));
-    std::iter::once(net.first)
-        .chain(within.filter(|edge| net.contains(*edge)))
-        .find_map(|probe| table.at(probe).into_iter().find(|peer| peer.status != PeerStatus::Disabled).map(|peer| (probe, Arc::clone(peer))))
+    Inhabited::of(table).within(net)
+}
+
+/// Where peers of one table live, made once for many questions: thousands of bans are held against each new table.
+pub struct Inhabited<'a> {
+    table: &'a PeerTable,
+    /// In order.
+    v4: Vec<u128>,
+    v6: Vec<u128>,
+}
+
+impl<'a> Inhabited<'a> {
+    pub fn of(table: &'a PeerTable) -> Inhabited<'a> {
+        let family = |v4: bool| edges(table.places().filter(|place| place.addr().is_ipv4() == v4)).into_iter().collect();
+        Inhabited { table, v4: family(true), v6: family(false) }
+    }
+
+    /// As [`inhabitant`].
+    pub fn within(&self, net: IpNet) -> Option<(IpAddr, Arc<Peer>)> {
+        let (net, v4) = (Range::from(net), net.addr().is_ipv4());
+        let edges = if v4 { &self.v4 } else { &self.v6 };
+        let begin = edges.partition_point(|edge| *edge < number(net.first));
+        let within = edges.iter().skip(begin).take_while(|edge| **edge <= number(net.last)).map(|edge| address(*edge, v4));
+        std::iter::once(net.first)
+            .chain(within)
+            .find_map(|probe| self.table.at(probe).into_iter().find(|peer| peer.status != PeerStatus::Disabled).map(|peer| (probe, Arc::clone(peer))))
+    }
 }
 
 fn number(address: IpAddr) -> u128 {

@@ -15,6 +15,10 @@ pub enum Failure {
         program: PathBuf,
         error: io::Error,
     },
+    /// Somebody else than root could have made or changed it.
+    Foreign {
+        program: PathBuf,
+    },
     /// `nft` did not end in time and was killed.
     Late {
         limit: Duration,
@@ -45,6 +49,7 @@ impl Failure {
                 .to_owned(),
             Failure::Absent => "install nftables, or name the program: nft = \"/path/to/nft\" in [firewall]".to_owned(),
             Failure::Program { .. } => "install nftables, or correct nft = \"…\" in [firewall]".to_owned(),
+            Failure::Foreign { .. } => "name a program that belongs to root and that nobody else may write, as nft = \"…\" in [firewall]".to_owned(),
             Failure::Late { .. } => "see what keeps the kernel's firewall busy: nft list ruleset, ps".to_owned(),
             Failure::Refused { .. } => {
                 "see that the kernel has nf_tables, and nft is 1.0.6 or later: portcullis firewall POLICYSET | nft -c -j -f -".to_owned()
@@ -65,6 +70,7 @@ impl std::fmt::Display for Failure {
             Failure::Privilege => f.write_str("this process may not change the kernel's firewall (no CAP_NET_ADMIN)"),
             Failure::Absent => f.write_str("the program nft is not installed"),
             Failure::Program { program, error } => write!(f, "{}: {error}", program.display()),
+            Failure::Foreign { program } => write!(f, "{} is not root's alone, so it is not given our right to change the firewall", program.display()),
             Failure::Late { limit } => write!(f, "nft did not end within {} s and was killed", limit.as_secs()),
             Failure::Refused { status, complaint } if complaint.is_empty() => write!(f, "nft ended with {status}"),
             Failure::Refused { status, complaint } => write!(f, "nft ended with {status}: {complaint}"),

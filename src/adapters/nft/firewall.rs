@@ -1,6 +1,7 @@
 //! The firewall as the border sees it. Cheap to clone; every clone is the same firewall, and the last one gone ends it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::keeper::{Keeper, Order};
+use super::netlink::Netlink;
 use super::ruleset::Layout;
 use super::shared::Shared;
 use super::{BanStatus, Mode, Ours, Settings, Status, privilege};
@@ -68,13 +70,20 @@ impl Firewall {
         }
         let (orders, received) = mpsc::unbounded_channel();
         let (ready, begun) = oneshot::channel();
-        let layout = layout(&settings, ours);
+        let (layout, mode) = (layout(&settings, ours), settings.mode);
         let thread = thread::Builder::new().name("firewall".to_owned()).spawn(move || keep(shared, layout, &settings, &table, received, ready));
         let began = match thread {
             Ok(thread) => {
                 *firewall.inner.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
                 *firewall.inner.orders.lock().unwrap_or_else(PoisonError::into_inner) = Some(orders);
-                begun.await.unwrap_or(Ok(()))
+                begun.await.unwrap_or_else(|_| {
+                    let why = "the thread that keeps the kernel's table ended by a fault of ours".to_owned();
+                    if mode == Mode::Required {
+                        Err(Refused { why, remedy: "see the log; write mode = \"on\" in [firewall] to run without it".to_owned() })
+                    } else {
+                        Ok(())
+                    }
+                })
             }
             Err(error) => Err(Refused { why: format!("the system gives no thread: {error}"), remedy: "raise the limit on processes".to_owned() }),
         };
@@ -225,6 +234,35 @@ pub fn layout(settings: &Settings, ours: &Ours) -> Layout {
 
 /// The thread.
 fn keep(
+    shared: Arc<Shared>,
+    layout: Layout,
+    settings: &Settings,
+    table: &PeerTable,
+    orders: mpsc::UnboundedReceiver<Order>,
+    ready: oneshot::Sender<Result<(), Refused>>,
+) {
+    let (left, name) = (Arc::clone(&shared), Arc::clone(&layout.table));
+    let kept = catch_unwind(AssertUnwindSafe(|| keep_on(shared, layout, settings, table, orders, ready)));
+    if kept.is_err() {
+        fallen(&left, &name);
+    }
+}
+
+/// A table that nobody keeps any more would shut out new peers and the media of new calls: it goes, and the doors of this process remain.
+fn fallen(shared: &Shared, table: &str) {
+    let withdrawn = Netlink::open().and_then(|mut netlink| netlink.commit(|batch| batch.delete_table(table)));
+    let why = String::from("the thread that keeps it ended by a fault of ours, which the lines before this one tell");
+    let remedy = match withdrawn {
+        Ok(_) => String::from("strangers are turned away by the border alone until it is started anew"),
+        Err(error) => {
+            format!("what the kernel holds may be stale, and drop new peers and calls' media ({error}): nft delete table inet {table}, then start anew")
+        }
+    };
+    shared.out(why.clone());
+    shared.tell(FirewallEvent::NotInForce { why, remedy, retry: None });
+}
+
+fn keep_on(
     shared: Arc<Shared>,
     layout: Layout,
     settings: &Settings,

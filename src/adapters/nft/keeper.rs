@@ -24,7 +24,7 @@ use super::shared::Shared;
 use super::{process, rules};
 use crate::media::control::StreamId;
 use crate::policy::ban::{Ban, Cause, Owner, source};
-use crate::policy::ground::inhabitant;
+use crate::policy::ground::Inhabited;
 use crate::policy::peer::PeerTable;
 use crate::signaling::fact::FirewallEvent;
 use crate::time::Time;
@@ -358,9 +358,10 @@ impl Keeper {
 
     /// Ends the kernel's bans of addresses that are trusted now.
     fn make_way(&mut self, table: &PeerTable) {
-        for ban in self.shared.kernel_banned() {
-            // A peer in a banned /64 goes first, and the ban may stand.
-            let Some((_, peer)) = inhabitant(table, ban.net).filter(|_| ban.net.addr().is_ipv4()) else { continue };
+        let inhabited = Inhabited::of(table);
+        // A peer in a banned /64 goes first, and the ban may stand.
+        for ban in self.shared.kernel_banned().into_iter().filter(|ban| ban.net.addr().is_ipv4()) {
+            let Some((_, peer)) = inhabited.within(ban.net) else { continue };
             if !self.unban(ban.net).is_empty() {
                 self.shared.tell(FirewallEvent::Unbanned { ban, why: format!("peer \"{}\" lives there now", peer.name) });
             }

@@ -18,3 +18,8 @@ pub fn raise() {
         let _ = configure_capability_in_ambient_set(CapabilitySet::NET_ADMIN, true);
     }
 }
+
+/// Whether this thread may change the firewall, or could give itself leave to.
+pub fn held() -> bool {
+    capabilities(None).is_ok_and(|sets| sets.permitted.contains(CapabilitySet::NET_ADMIN))
+}

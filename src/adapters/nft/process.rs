@@ -1,5 +1,6 @@
 //! Runs `nft`, by which the structure of our table is loaded: one process, one transaction, killed if it does not end in time.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::failure::Failure;
+use super::privilege;
 
 /// Fifty thousand elements take a third of a second.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -20,11 +22,17 @@ const COMPLAINT: usize = 600;
 /// Where system programs are that may not be in an ordinary user's PATH.
 const PLACES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"];
 
-/// The program, by its name in PATH or where system programs are. `None`: there is none.
+/// The program, where system programs are. Not in PATH: that is whoever started us to say, who must not choose what runs with our capability.
+/// `None`: there is none.
 pub fn find() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).chain(PLACES.iter().map(PathBuf::from));
-    places.map(|place| place.join("nft")).find(|program| program.is_file())
+    PLACES.iter().map(|place| Path::new(place).join("nft")).find(|program| program.is_file())
+}
+
+/// Only root may have made what runs with our capability. A border without one runs what it is told: there is nothing to lend.
+fn lendable(program: &Path) -> Result<(), Failure> {
+    let Ok(found) = std::fs::metadata(program) else { return Ok(()) }; // said better when it is run
+    let by_root = found.uid() == 0 && found.mode() & 0o022 == 0;
+    if by_root || !privilege::held() { Ok(()) } else { Err(Failure::Foreign { program: program.into() }) }
 }
 
 /// Loads a ruleset, all or nothing.
@@ -33,6 +41,7 @@ pub async fn load(program: &Path, ruleset: &Value) -> Result<(), Failure> {
 }
 
 async fn load_within(program: &Path, ruleset: &Value, limit: Duration) -> Result<(), Failure> {
+    lendable(program)?;
     let mut command = Command::new(program);
     command.args(["-j", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let run = async {

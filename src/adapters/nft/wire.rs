@@ -84,7 +84,7 @@ impl Batch {
     }
 
     pub fn finish(mut self) -> Vec<u8> {
-        let sequence = self.sequence + self.asked + 1;
+        let sequence = self.sequence.wrapping_add(self.asked).wrapping_add(1);
         self.edge(BATCH_END, sequence);
         self.bytes
     }
@@ -111,7 +111,7 @@ impl Batch {
 
     fn open(&mut self, kind: u16, flags: u16) -> usize {
         self.asked += 1;
-        begin(&mut self.bytes, NF_TABLES << 8 | kind, REQUEST | ACK | flags, self.sequence + self.asked, [INET, 0, 0, 0])
+        begin(&mut self.bytes, NF_TABLES << 8 | kind, REQUEST | ACK | flags, self.sequence.wrapping_add(self.asked), [INET, 0, 0, 0])
     }
 
     fn close(&mut self, message: usize) {

@@ -161,3 +161,13 @@ proptest! {
         }
     }
 }
+
+/// Netlink's numbers go round; a border that has counted to the end goes on.
+#[test]
+fn a_sequence_number_at_its_end_goes_round() {
+    let mut batch = Batch::new(u32::MAX - 1);
+    for _ in 0..3 {
+        batch.delete_table("t");
+    }
+    assert!(!batch.finish().is_empty());
+}
