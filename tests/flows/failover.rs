@@ -217,6 +217,20 @@ fn a_name_located_elsewhere_than_the_peer_table_has_it_goes_where_the_table_says
 }
 
 #[test]
+fn a_name_that_leads_to_another_transport_than_its_peers_is_not_called() {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let (mut lab, _) = by_name();
+        let (id, _) = lab.locates.pop().expect("a name is located");
+        let weaker = Target { transport, address: (Party::Router.address(), 5060).into() };
+        lab.handle(Event::Located { id, targets: Ok(vec![weaker]) });
+        lab.nothing_to(Party::Router);
+        lab.response_to(Party::Trunk, 503);
+        lab.finish();
+        assert_eq!(lab.records()[0].reason, Reason::LocateFailed);
+    }
+}
+
+#[test]
 fn a_name_that_cannot_be_resolved_or_is_never_answered_for() {
     for answers in [Some(Err(LocateError::NotFound)), Some(Err(LocateError::Failed)), Some(Ok(Vec::new())), None] {
         let (mut lab, _) = by_name();

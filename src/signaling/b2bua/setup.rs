@@ -84,9 +84,10 @@ pub fn located(border: &mut Border, now: Time, call: &mut Call, id: LocateId, ta
     failover::next(border, now, call);
 }
 
-/// Targets at addresses the peer table knows as the candidate's: whoever answers from another would be a stranger. DNS may have given the table
-/// another answer than this one (rotation, a change not seen yet); then what the table knows is tried.
+/// Targets of the candidate's own transport at addresses the peer table knows as its: whoever answers from elsewhere, or by another, would be a
+/// stranger. DNS may have given the table another answer than this one (rotation, a change not seen yet); then what the table knows is tried.
 fn known(table: &PeerTable, candidate: &Candidate, mut targets: Vec<Target>) -> Vec<Target> {
+    targets.retain(|target| target.transport == candidate.transport);
     let Some(port) = targets.first().map(|target| target.address.port()) else { return targets };
     targets.retain(|target| table.at(target.address.ip()).iter().any(|peer| peer.name == candidate.peer.name));
     if targets.is_empty() {
