@@ -82,6 +82,27 @@ fn keys_differ_on_the_legs_and_reach_the_media_plane() {
     assert!(record.a.tls.is_some() && record.b.as_ref().is_some_and(|leg| leg.tls.is_some()));
 }
 
+/// A key that was made for an answer but never sent was taken for one in force: the record named a suite, and the media plane was given the key.
+#[test]
+fn a_declined_stream_has_no_key_and_no_suite_in_the_record() {
+    let mut lab = Lab::new(Scene::secured());
+    let (mut caller, callee) = invited(&mut lab, "");
+    let declined = sdp_with(Party::Router, 0, "RTP/SAVP", "");
+    callee.answer(&mut lab, 200, "", &declined);
+    lab.request_to(Party::Router, Method::Ack);
+    let answer = lab.response_to(Party::Trunk, 200);
+    assert!(answer.sdp().contains("m=audio 0 ") && !answer.sdp().contains("a=crypto"), "{}", answer.sdp());
+    caller.learn(&answer);
+    caller.ack(&mut lab, "");
+    let under_a_key = lab.media.iter().any(|command| matches!(command, Command::Configure { transmit: Some(Protection::Srtp(_)), .. }));
+    assert!(!under_a_key, "nobody was told a key of ours");
+    hang_up(&mut lab, &mut caller, &callee);
+    let record = lab.records()[0];
+    let legs = [Some(&record.a), record.b.as_ref()];
+    assert!(legs.into_iter().flatten().all(|leg| leg.mode == SecurityMode::Secured && leg.suite.is_none() && leg.codec.is_none()), "{record:?}");
+    assert!(lab.ladder().contains("TLS13_AES_256_GCM_SHA384, no media"), "{}", lab.ladder());
+}
+
 #[test]
 fn the_first_offer_again_in_a_call_that_is_up_changes_neither_keys_nor_names() {
     let mut lab = Lab::new(Scene::secured());

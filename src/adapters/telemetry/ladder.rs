@@ -237,8 +237,13 @@ fn ended(record: &CallRecord) -> Vec<Line> {
 
 fn leg_note(name: &str, leg: &LegRecord) -> String {
     let tls = leg.tls.as_deref().map_or_else(String::new, |tls| format!(", {} {}", tls.version, tls.cipher));
-    let suite = leg.suite.map_or_else(|| ", plain RTP".to_owned(), |suite| format!(", SRTP {}", suite.name()));
+    let media = match (leg.suite, &leg.codec) {
+        (Some(suite), _) => format!(", SRTP {}", suite.name()),
+        (None, Some(_)) => ", RTP".to_owned(),
+        // Never agreed, or declined.
+        (None, None) => ", no media".to_owned(),
+    };
     let codec = leg.codec.as_deref().map_or_else(String::new, |codec| format!(", {}", clean(codec)));
     let mode = serde_json::to_string(&leg.mode).unwrap_or_default();
-    format!("= leg {name} {}: {}, {}{tls}{suite}{codec}", leg.peer, mode.trim_matches('"'), leg.transport)
+    format!("= leg {name} {}: {}, {}{tls}{media}{codec}", leg.peer, mode.trim_matches('"'), leg.transport)
 }

@@ -205,8 +205,9 @@ impl Leg {
         let mut stream = stream.clone();
         stream.is_off |= offer.stream.is_off;
         let lines = match &offer.theirs {
-            Some(theirs) => vec![keys::answering(theirs, self.ours.as_ref(), supply)?],
-            None => Vec::new(),
+            // A stream that is declined has no key: one the peer is never told must not count as in force.
+            Some(theirs) if !stream.is_off => vec![keys::answering(theirs, self.ours.as_ref(), supply)?],
+            _ => Vec::new(),
         };
         let proto = offer.layout.lines.get(offer.layout.relayed).map_or(Proto::Avp, |line| line.proto.clone());
         // RFC 3264 §6.1: whatever the other side wished, an answer may not go beyond its offer.

@@ -42,8 +42,11 @@ impl Stream {
         Ok(Stream { formats, attributes, direction, remote, written, is_off })
     }
 
-    /// The first format a person hears, as `PCMU/8000`.
+    /// The first format a person hears, as `PCMU/8000`; none of a stream that is off.
     pub fn codec(&self) -> Option<String> {
+        if self.is_off {
+            return None;
+        }
         let maps = || self.attributes.iter().filter(|a| a.is("rtpmap")).filter_map(|a| RtpMap::parse(a.text()?));
         self.formats.iter().find_map(|format| {
             let payload = payload(format)?;
