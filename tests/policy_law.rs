@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portcullis::policy::flow::{Flow, FlowId, ListenerId};
+use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
 use portcullis::policy::liveness::Board;
 use portcullis::policy::peer::PeerTable;
 use portcullis::policy::screening::{Load, Question, screen};
@@ -128,7 +128,9 @@ impl Case {
         let table = PeerTable::build(1, &set, &|_| Vec::<IpAddr>::new());
         let caller = if self.inward { &trunk } else { &um };
         let remote = SocketAddr::new(table.addresses(&caller.name)[0], 5060);
-        let flow = Flow { id: FlowId(1), transport: caller.transport, listener: ListenerId(0), local: remote, remote, tls: None };
+        let identity = TlsIdentity { names: vec![caller.tls_names[0].to_string()], trusted_for: vec![caller.name.clone()], ..TlsIdentity::default() };
+        let tls = (caller.transport == Transport::Tls).then(|| Arc::new(identity));
+        let flow = Flow { id: FlowId(1), transport: caller.transport, listener: ListenerId(0), local: remote, remote, tls };
         let invite = "INVITE sip:5000@x SIP/2.0\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:5000@x>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n";
         let invite = Message::parse(Bytes::from(invite), &Limits::default()).unwrap();
         let offer = self.offer.map(Offer::description);
@@ -247,4 +249,18 @@ fn a_leg_is_never_below_the_call_nor_the_peer() {
             assert_eq!(plan.mode(), asked.max(own));
         }
     }
+}
+
+/// A UM server that is set up as unsecured may need no certificate; in the pool of a stronger plan its legs are the plan's, and then it does.
+#[test]
+fn tls_without_a_certificate_is_no_more_than_unsecured() {
+    let shown = |plan: SecurityMode, names: &[&str]| {
+        let leg = leg_plan(plan, &peer("um", PeerKind::UmServer, "10.0.0.1", Transport::Tls, Unsecured));
+        let trusted_for = names.iter().map(|_| "um".into()).collect();
+        let tls = Arc::new(TlsIdentity { names: names.iter().map(ToString::to_string).collect(), trusted_for, ..TlsIdentity::default() });
+        let at = SocketAddr::from(([10, 0, 0, 1], 5061));
+        leg.admits(&Flow { id: FlowId(1), transport: Transport::Tls, listener: ListenerId(0), local: at, remote: at, tls: Some(tls) })
+    };
+    assert_eq!(MODES.map(|plan| shown(plan, &[])), [true, false, false]);
+    assert_eq!(MODES.map(|plan| shown(plan, &["um.example"])), [true, true, true]);
 }

@@ -30,6 +30,14 @@ pub struct Flow {
     pub tls: Option<Arc<TlsIdentity>>,
 }
 
+impl Flow {
+    /// TLS, and the other end has proven by certificate who it is; whose certificate it is `peer::identify` finds out.
+    pub fn is_mutual_tls(&self) -> bool {
+        let proven = |identity: &TlsIdentity| !identity.names.is_empty() && !identity.trusted_for.is_empty();
+        self.transport.is_encrypted() && self.tls.as_deref().is_some_and(proven)
+    }
+}
+
 /// What a TLS handshake established about the other end.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TlsIdentity {

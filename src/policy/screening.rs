@@ -183,9 +183,9 @@ fn dialled<'a>(place: &'static str, uri: &Uri<'a>) -> Dialled<'a> {
 fn this_leg(question: &Question<'_>, a: &MediaPlan) -> Decision {
     let transport = question.flow.transport;
     let verdict = match question.offer {
+        _ if !a.admits(question.flow) => Err(Reason::ModeTransport),
         Some(description) => security_mode::offer(a, transport, description),
-        None if a.permits(transport) => Ok(()),
-        None => Err(Reason::ModeTransport),
+        None => Ok(()),
     };
     let rule = "this leg's security mode";
     let decision = match verdict {
@@ -196,7 +196,9 @@ fn this_leg(question: &Question<'_>, a: &MediaPlan) -> Decision {
         Some(description) => security_mode::profiles(description),
         None => "nothing yet".into(),
     };
-    decision.comparing("mode", mode_name(a.mode())).comparing("transport", transport.via_token()).comparing("offered", offered)
+    let decision = decision.comparing("mode", mode_name(a.mode())).comparing("transport", transport.via_token()).comparing("offered", offered);
+    let unproven = transport.is_encrypted() && !question.flow.is_mutual_tls();
+    if unproven { decision.comparing("certificate", "none") } else { decision }
 }
 
 fn interwork(plan: &DialPlan, peer: &Peer) -> Decision {

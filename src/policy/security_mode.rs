@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 
+use crate::policy::flow::Flow;
 use crate::policy::settings::{Peer, SecurityMode};
 use crate::policy::verdict::Reason;
 use crate::sdp::crypto::Suite;
@@ -53,6 +54,16 @@ impl MediaPlan {
             SecurityMode::SipSecured | SecurityMode::Secured => transport.is_encrypted(),
         }
     }
+
+    /// Whether what comes over `flow` may be of this leg.
+    pub fn admits(&self, flow: &Flow) -> bool {
+        admits(self.mode, flow)
+    }
+}
+
+/// Whether a leg of this mode may be spoken for over `flow`: TLS alone is not enough above Unsecured, the other end must have proven itself.
+pub fn admits(mode: SecurityMode, flow: &Flow) -> bool {
+    mode == SecurityMode::Unsecured || flow.is_mutual_tls()
 }
 
 /// Whether an offer that came over `transport` on a leg with this plan may be answered. The same question `run`, `explain` and every re-INVITE ask.

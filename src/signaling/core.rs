@@ -167,6 +167,7 @@ impl Core {
         let route = transport::reply_route(flow, &via, peer);
         let incoming = self.border.transactions.received_request(now, &message, &peer.name, flow, route);
         let dialog = self.dialog_of(&message, peer);
+        let by_its_way = |core: &Core, (call, side): (CallId, control::Side)| core.calls.get(&call).is_some_and(|call| call.admits(side, flow));
         let call = dialog.map(|(call, _)| call);
         let note = |border: &mut Border, call: Option<CallId>, retransmission: bool| {
             let leg = message.call_id().ok().and_then(|id| border.call_ids.get(id)).copied();
@@ -177,7 +178,7 @@ impl Core {
             Incoming::Absorbed => note(&mut self.border, call, true),
             Incoming::Ack => {
                 note(&mut self.border, call, false);
-                if let Some((call, side)) = dialog {
+                if let Some((call, side)) = dialog.filter(|dialog| by_its_way(self, *dialog)) {
                     self.with_call(now, call, |border, call| modify::acknowledged(border, now, call, side, &message));
                 }
             }
@@ -204,6 +205,10 @@ impl Core {
                 let request = ServerRequest { key, message: message.clone(), flow: flow.clone() };
                 let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
                 match (in_dialog, dialog) {
+                    (true, Some(dialog)) if !by_its_way(self, dialog) => {
+                        note(&mut self.border, Some(dialog.0), false);
+                        modify::refuse(&mut self.border, now, &request, Reason::ModeTransport);
+                    }
                     (true, Some((call, side))) => {
                         note(&mut self.border, Some(call), false);
                         self.with_call(now, call, |border, call| modify::requested(border, now, call, side, peer, request));
@@ -231,8 +236,7 @@ impl Core {
     }
 
     fn response(&mut self, now: Time, flow: &Arc<Flow>, peer: &Arc<Peer>, message: &Message) {
-        if !self.was_asked(peer, message) {
-            let detail = "a response from a peer that was not asked";
+        if let Err(detail) = self.was_asked(peer, flow, message) {
             let (flow, peer) = (flow.clone(), peer.name.clone());
             return self.border.fact(now, None, What::Malformed { flow, peer, reason: Reason::NotAllowedHere, detail });
         }
@@ -405,15 +409,20 @@ impl Core {
     }
 
     /// Whether a response comes from whom the request went to. What is no longer known of is left to the transactions.
-    fn was_asked(&self, peer: &Peer, message: &Message) -> bool {
-        let owner = self.border.transactions.awaiting(message).and_then(|key| self.border.clients.get(&key));
-        let asked = match owner {
+    fn was_asked(&self, peer: &Peer, flow: &Flow, message: &Message) -> Result<(), &'static str> {
+        let Some(key) = self.border.transactions.awaiting(message) else { return Ok(()) };
+        let asked = match self.border.clients.get(&key) {
             Some(ClientOwner::Invite(invite)) => Some(&invite.peer.name),
             Some(ClientOwner::Probe { peer, .. }) => Some(peer),
             Some(owner) => owner.leg().and_then(|(call, side)| self.calls.get(&call)?.peer(side)).map(|peer| &peer.name),
             None => None,
         };
-        asked.is_none_or(|asked| *asked == peer.name)
+        if asked.is_some_and(|asked| *asked != peer.name) {
+            return Err("a response from a peer that was not asked");
+        }
+        // The policy set may have changed meanwhile: who was asked over TLS does not answer in clear.
+        let by_its_way = self.border.transactions.route(key).is_none_or(|route| route.is_answered_over(flow, &peer.name));
+        if by_its_way { Ok(()) } else { Err("a response by another way than its request went") }
     }
 
     /// Lends a call to a chapter and puts it back, or files its record when it is over.

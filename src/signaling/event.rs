@@ -101,6 +101,19 @@ impl Route {
     pub fn is_datagram(&self) -> bool {
         matches!(self, Route::Datagram { .. })
     }
+
+    /// Whether an answer to what went this way may come over `flow`, which is of the peer named: the very connection, or another by the same transport,
+    /// over TLS with the same proof.
+    pub fn is_answered_over(&self, flow: &Flow, peer: &str) -> bool {
+        match self {
+            Route::Datagram { .. } => flow.transport == Transport::Udp,
+            Route::Flow { id, .. } if *id == flow.id => true,
+            Route::Flow { otherwise: Some(connect), .. } | Route::Connect(connect) => {
+                *connect.peer == *peer && connect.transport == flow.transport && (!flow.transport.is_encrypted() || flow.is_mutual_tls())
+            }
+            Route::Flow { otherwise: None, .. } => false,
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

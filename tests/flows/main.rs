@@ -10,6 +10,7 @@ mod lab;
 mod last;
 mod liveness;
 mod lossy;
+mod lowered;
 mod modify;
 mod outcalls;
 mod random;

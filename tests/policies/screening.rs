@@ -46,7 +46,8 @@ fn screening_cases() {
     let mut failures = Failures::default();
     for case in cases::<Case>("screening.toml") {
         let peer = peer(&case.peer);
-        let flow = flow(&address_of(&case.peer), peer.transport, &[], None);
+        let names: Vec<String> = peer.tls_names.iter().take(1).map(ToString::to_string).collect();
+        let flow = flow(&address_of(&case.peer), peer.transport, &names, None);
         let to = case.to.as_deref().unwrap_or(&case.request_uri);
         let from = case.from.as_deref().unwrap_or("sip:+15550001@caller.example");
         let invite = message(&format!(
@@ -78,7 +79,7 @@ fn screening_cases() {
 fn hunt_group_of_a_tel_uri_with_local_context() {
     let (set, table) = (set(), table());
     let peer = peer("carrier");
-    let flow = flow("198.51.100.1", peer.transport, &[], None);
+    let flow = flow("198.51.100.1", peer.transport, &[peer.tls_names[0].to_string()], None);
     let invite = message("INVITE tel:5550100;phone-context=+1425 SIP/2.0\nFrom: <sip:a@b>;tag=1\nTo: <sip:other@x>\nCall-ID: 1\nCSeq: 1 INVITE\n\n");
     let screening =
         screen(Question { set, table: &table, liveness: &Board::default(), load: Load::default(), flow: &flow, peer, invite: &invite, offer: None });

@@ -12,8 +12,8 @@ use crate::media::control::{Side, StreamId};
 use crate::policy::flow::Flow;
 use crate::policy::redirection::Tried;
 use crate::policy::screening::Admitted;
-use crate::policy::security_mode::MediaPlan;
-use crate::policy::settings::Peer;
+use crate::policy::security_mode::{self, MediaPlan};
+use crate::policy::settings::{Peer, SecurityMode};
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::Description;
 use crate::signaling::b2bua::lingering::End;
@@ -313,12 +313,28 @@ impl Call {
         }
     }
 
-    /// Whether requests in a side's dialog may come from `peer`: the one we speak with, or another server of the same UM pool.
+    /// What a side's leg is, or is to be, if there is one.
+    pub fn mode(&self, side: Side) -> Option<SecurityMode> {
+        match (side, &self.stage) {
+            (Side::A, _) => Some(self.a.plan.mode()),
+            (Side::B, Stage::Up(leg)) => Some(leg.plan.mode()),
+            (Side::B, _) => self.peer(Side::B).map(|peer| self.admitted.b_leg(peer).mode()),
+        }
+    }
+
+    /// Whether a side's leg may be spoken for over `flow`.
+    pub fn admits(&self, side: Side, flow: &Flow) -> bool {
+        self.mode(side).is_some_and(|mode| security_mode::admits(mode, flow))
+    }
+
+    /// Whether requests in a side's dialog may come from `peer`: the one we speak with, or another server of the same UM pool that asks for no more
+    /// than the leg is.
     pub fn is_spoken_for_by(&self, side: Side, peer: &Peer) -> bool {
         let Some(ours) = self.peer(side) else { return false };
         let pool = self.admitted.plan.as_ref().map(|plan| &plan.um_pool);
         let in_pool = |name: &Arc<str>| pool.is_some_and(|pool| pool.routers.contains(name) || pool.servers.contains(name));
-        ours.name == peer.name || (ours.kind.is_um() && peer.kind.is_um() && in_pool(&ours.name) && in_pool(&peer.name))
+        let is_colleague = || ours.kind.is_um() && peer.kind.is_um() && in_pool(&ours.name) && in_pool(&peer.name);
+        ours.name == peer.name || (is_colleague() && self.mode(side).is_some_and(|mode| peer.mode <= mode))
     }
 
     /// The caller's INVITE has no final response yet, whatever the B side said.

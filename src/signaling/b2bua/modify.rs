@@ -30,9 +30,6 @@ pub fn requested(border: &mut Border, now: Time, call: &mut Call, side: Side, pe
     if !leg.dialog.matches(&request.message) {
         return refuse(border, now, &request, Reason::NoSuchDialog);
     }
-    if !leg.plan.permits(request.flow.transport) {
-        return refuse(border, now, &request, Reason::ModeTransport);
-    }
     let number = request.message.cseq().map(|cseq| cseq.number).unwrap_or(0);
     if leg.dialog.accept(number).is_err() {
         return border.reply(now, (&request.key, &request.message, &request.flow), 500, None, |_| {});

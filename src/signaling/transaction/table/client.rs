@@ -138,6 +138,11 @@ impl Transactions {
         (worth && passed).then_some(key)
     }
 
+    /// Where the request of a transaction went.
+    pub fn route(&self, key: ClientKey) -> Option<&Route> {
+        self.clients.get(key.0).map(|client| &client.route)
+    }
+
     /// The transaction a response belongs to, which does not hear of it yet: for asking whether it comes from whom was asked.
     pub fn awaiting(&self, message: &Message) -> Option<ClientKey> {
         let cseq = message.cseq().ok()?;

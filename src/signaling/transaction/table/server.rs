@@ -59,7 +59,7 @@ impl Server {
 impl Transactions {
     /// `peer`: whom the flow was found to be. `reply`: where answers go (§18.2.2, RFC 3581).
     pub fn received_request(&mut self, now: Time, message: &Message, peer: &str, flow: &Arc<Flow>, reply: Route) -> Incoming {
-        let Some(identity) = self.matching.request(message, peer) else { return Incoming::Malformed };
+        let Some(identity) = self.matching.request(message, peer, flow) else { return Incoming::Malformed };
         let known = self.by_request.get(&identity.transaction).map(|&key| ServerKey(key));
         match (identity.kind, known) {
             (Kind::Ack, Some(key)) => self.received_ack(now, key),
