@@ -1,0 +1,118 @@
+//! The media plane as the observer keeps it in mind: what each side of a stream takes and sends.
+
+use std::collections::HashSet;
+
+use base64::Engine as _;
+use portcullis::media::control::{Command, Protection, Side};
+
+use super::{Observer, Rule};
+use crate::world::Secured;
+
+#[derive(Clone, PartialEq, Debug, Default)]
+pub enum Guard {
+    #[default]
+    Unset,
+    Plain,
+    /// The keys, as they stand in descriptions.
+    Srtp(Vec<String>),
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SideSeen {
+    /// Media is taken and sent: the peer's address is known, and it is not on hold.
+    pub is_open: bool,
+    pub receive: Guard,
+    pub transmit: Guard,
+}
+
+#[derive(Debug)]
+pub struct StreamSeen {
+    call: usize,
+    sides: [SideSeen; 2],
+}
+
+fn index(side: Side) -> usize {
+    usize::from(side == Side::B)
+}
+
+fn guard(protection: &Protection) -> Guard {
+    match protection {
+        Protection::Plain => Guard::Plain,
+        Protection::Srtp(parameters) => {
+            Guard::Srtp(parameters.keys.iter().map(|key| base64::engine::general_purpose::STANDARD.encode(&key.key_and_salt)).collect())
+        }
+    }
+}
+
+impl Observer {
+    pub(super) fn commanded(&mut self, command: &Command) {
+        match command {
+            Command::Open { stream, .. } => {
+                if let Some(call) = self.current() {
+                    self.streams.insert(*stream, StreamSeen { call, sides: Default::default() });
+                }
+            }
+            Command::Close { stream } => drop(self.streams.remove(stream)),
+            Command::Configure { stream, side, remote, receive, transmit, .. } => {
+                let Some(seen) = self.streams.get_mut(stream) else { return };
+                let now = &mut seen.sides[index(*side)];
+                now.is_open = remote.map_or(now.is_open, |remote| remote.is_some());
+                if let Some(receive) = receive {
+                    now.receive = guard(receive);
+                }
+                if let Some(transmit) = transmit {
+                    now.transmit = guard(transmit);
+                }
+                let (call, now) = (seen.call, now.clone());
+                let told: Vec<Guard> = receive.iter().chain(transmit).map(guard).collect();
+                self.judge_side(call, *side, &now, &told);
+            }
+        }
+    }
+
+    fn judge_side(&mut self, call: usize, side: Side, now: &SideSeen, told: &[Guard]) {
+        let call_id = match side {
+            Side::A => Some(self.calls[call].a.clone()),
+            Side::B => self.calls[call].b.clone(),
+        };
+        let Some((call_id, party)) = call_id.and_then(|id| self.dialogs.get(&id).map(|dialog| (id.clone(), dialog.party))) else {
+            return self.breaks(Rule::MediaUnprotected, format!("a side without a leg is configured: {now:?}"));
+        };
+        let Some((low, high)) = self.leg(&call_id, party, None).map(|leg| (leg.low, leg.high)) else { return };
+        let either = [&now.receive, &now.transmit];
+        if low == Secured && (told.contains(&Guard::Plain) || (now.is_open && either.contains(&&Guard::Plain))) {
+            self.breaks(Rule::MediaUnprotected, format!("side {side}, with {party:?}: {now:?}"));
+        }
+        let is_srtp = |guard: &Guard| matches!(guard, Guard::Srtp(_));
+        if high < Secured && (told.iter().any(is_srtp) || (now.is_open && either.into_iter().any(is_srtp))) {
+            self.breaks(Rule::SrtpToPlain, format!("media of side {side}, with {party:?}: {now:?}"));
+        }
+        if let (true, true, Some(leg)) = (now.is_open, either.into_iter().all(is_srtp), self.leg(&call_id, party, None)) {
+            leg.ran_srtp = true;
+        }
+        if told.is_empty() {
+            return;
+        }
+        let heard: HashSet<String> = self.dialogs[&call_id].legs.iter().flat_map(|leg| leg.heard_keys.iter().cloned()).collect();
+        if let Guard::Srtp(keys) = &now.receive
+            && now.is_open
+            && !keys.iter().all(|key| heard.contains(key))
+        {
+            self.breaks(Rule::KeyCrossed, format!("side {side} is to take packets under a key {party:?} never sent"));
+        }
+        if let Guard::Srtp(keys) = &now.transmit
+            && now.is_open
+        {
+            let ours = |key: &String| self.keys.get(key).is_some_and(|seen| seen.ours && seen.call_id == call_id && seen.party == party);
+            if !keys.iter().all(ours) {
+                self.breaks(Rule::KeyCrossed, format!("side {side} is to send under a key {party:?} was never told"));
+            }
+        }
+    }
+
+    /// What the sides of the last call's stream are: the A and the B side; `None`: there is no stream.
+    pub fn sides(&self) -> Option<&[SideSeen; 2]> {
+        let call = self.current()?;
+        self.streams.values().find(|stream| stream.call == call).map(|stream| &stream.sides)
+    }
+}
