@@ -1,5 +1,6 @@
 //! Who may talk, as operators see it: each peer with what DNS says of its names, where it lives, how it proves itself and whether it answers.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -23,7 +24,12 @@ pub struct Scene<'a> {
 
 impl Scene<'_> {
     pub fn describe(&self) -> Value {
-        let peers: Vec<Value> = self.table.peers().map(|peer| self.peer(peer)).collect();
+        // By peer, once: this is done on the thread that signals.
+        let mut of_peer: HashMap<&str, Vec<&NameStatus>> = HashMap::new();
+        for (peer, name) in self.names.iter().flat_map(|name| name.peers.iter().map(move |peer| (peer, name))) {
+            of_peer.entry(peer).or_default().push(name);
+        }
+        let peers: Vec<Value> = self.table.peers().map(|peer| self.peer(peer, of_peer.get(&*peer.name).map_or(&[], |names| names))).collect();
         let shared: Vec<Value> = self
             .table
             .shared()
@@ -36,10 +42,9 @@ impl Scene<'_> {
         json!({ "table": self.table.number, "peers": peers, "shared": shared })
     }
 
-    fn peer(&self, peer: &Peer) -> Value {
+    fn peer(&self, peer: &Peer, names: &[&NameStatus]) -> Value {
         let hosts: Vec<String> = peer.hosts.iter().map(host).collect();
-        let names: Vec<&NameStatus> = self.names.iter().filter(|name| name.peers.contains(&peer.name)).collect();
-        let addresses: Vec<Value> = self.table.addresses(&peer.name).iter().map(|address| self.address(peer, &names, *address)).collect();
+        let addresses: Vec<Value> = self.table.addresses(&peer.name).iter().map(|address| self.address(peer, names, *address)).collect();
         json!({
             "name": peer.name,
             "kind": kind_name(peer.kind),

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use self::expiry::Expiry;
@@ -120,6 +121,8 @@ pub struct Rotation {
     /// Whose open connections are asked again. Not there before it has been opened, and no longer when it has closed.
     network: OnceLock<Weak<Network>>,
     state: Mutex<State>,
+    /// Held by who reads files to put them in force.
+    reading: Mutex<()>,
     upkeep: tokio::sync::watch::Sender<Upkeep>,
 }
 
@@ -136,7 +139,15 @@ impl Rotation {
         let Ready { settings, credentials, content } = ready;
         let state = State { settings, listeners, watch: Watch::new(content), expiry: Expiry::default() };
         let store = Arc::new(CredentialStore::new(credentials));
-        let rotation = Rotation { clock, store, facts, network: OnceLock::new(), state: Mutex::new(state), upkeep: tokio::sync::watch::Sender::new(upkeep) };
+        let rotation = Rotation {
+            clock,
+            store,
+            facts,
+            network: OnceLock::new(),
+            state: Mutex::new(state),
+            reading: Mutex::default(),
+            upkeep: tokio::sync::watch::Sender::new(upkeep),
+        };
         rotation.tell(What::CertificatesChanged { generation: rotation.store.generation() });
         rotation.tell_endings(&mut rotation.state());
         let rotation = Arc::new(rotation);
@@ -183,6 +194,8 @@ impl Rotation {
 
     /// Loads every file of the set in force anew, and puts them in force all at once or not at all. Returns what is worth knowing of them.
     pub fn rotate(&self) -> Result<Vec<String>, StartError> {
+        // Of two that read at the same time the later must win: what it read is newer.
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let settings = self.state().settings.clone();
         match read(&settings) {
             Ok(ready) => {
@@ -231,6 +244,7 @@ impl Rotation {
         if !due {
             return;
         }
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let result = read(&settings);
         let mut state = self.state();
         match result {
@@ -267,6 +281,8 @@ impl Rotation {
 async fn tend(rotation: Weak<Rotation>, mut upkeep: tokio::sync::watch::Receiver<Upkeep>) {
     let mut expiry = Instant::now() + HOURLY;
     let (mut look, mut recheck) = (None, None);
+    // At most one at a time. It is not waited for: the disk may be slow, a network file system may hang, and time goes on.
+    let mut looking: Option<JoinHandle<()>> = None;
     loop {
         let Upkeep { watch: period, recheck: rechecks } = upkeep.borrow_and_update().clone();
         let next = period.map(|period| *look.get_or_insert(Instant::now() + period));
@@ -282,11 +298,12 @@ async fn tend(rotation: Weak<Rotation>, mut upkeep: tokio::sync::watch::Receiver
                 rotation.recheck();
                 recheck = None;
             }
-            () = sleep_until(next.unwrap_or(expiry)), if next.is_some() => {
+            () = sleep_until(next.unwrap_or(expiry)), if next.is_some() && looking.is_none() => {
                 let (Some(rotation), Some(period)) = (rotation.upgrade(), period) else { return };
-                // Its own thread: the disk may be slow, a network file system may hang.
-                let _ = tokio::task::spawn_blocking(move || rotation.look(period)).await;
-                look = None;
+                looking = Some(tokio::task::spawn_blocking(move || rotation.look(period)));
+            }
+            () = async { if let Some(task) = &mut looking { let _ = task.await; } }, if looking.is_some() => {
+                (look, looking) = (None, None);
             }
             () = sleep_until(expiry) => {
                 let Some(rotation) = rotation.upgrade() else { return };
