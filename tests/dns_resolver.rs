@@ -13,6 +13,7 @@ use hickory_server::proto::rr::{RData, RecordType};
 use name_server::script::{self, Script};
 use name_server::{NameServer, a, aaaa, full, ip, names_told, naptr, peer, resolver, set, srv, table};
 use portcullis::adapters::dns::{Locator, NameStateWord, Settings};
+use portcullis::policy::settings::Peer;
 use portcullis::signaling::event::{LocateError, LocateQuery};
 use portcullis::signaling::fact::{NameError, NameState, What};
 use portcullis::sip::Transport;
@@ -277,15 +278,48 @@ async fn a_reload_keeps_known_names_and_asks_for_new_ones() {
     server.add("old", 3600, a("192.0.2.1")).await;
     server.add("new", 3600, a("192.0.2.1")).await;
     let old = peer("old", "old", Some(5060), Transport::Udp);
-    let (resolver, mut tables, told) = resolver(server.settings(), set(vec![Arc::clone(&old)]));
+    let (resolver, mut tables, _) = resolver(server.settings(), set(vec![Arc::clone(&old)]));
     table(&mut tables, SOON, |table| !table.addresses("old").is_empty()).await;
     server.deafen(&["old"]);
     resolver.policies(set(vec![old, peer("new", "new", Some(5060), Transport::Udp)]));
     let now = table(&mut tables, SOON, |table| !table.addresses("new").is_empty()).await;
     assert_eq!(now.addresses("old"), [ip("192.0.2.1")], "not asked for again");
-    // Exchange's event 1175.
-    let shared = told.lock().unwrap().iter().filter(|what| matches!(what, What::PeersShareAddress { told_apart: false, .. })).count();
-    assert_eq!(shared, 1);
     resolver.policies(set(Vec::new()));
     table(&mut tables, SOON, |table| table.peers().next().is_none()).await;
+}
+
+/// Exchange's event 1175: told when it begins, when what decides changes, and when it ends.
+#[tokio::test]
+async fn an_address_two_names_come_to_share_is_told_from_its_beginning_to_its_end() {
+    let server = NameServer::start().await;
+    server.add("still", 3600, a("192.0.2.1")).await;
+    server.add("moving", 0, a("192.0.2.2")).await;
+    let (still, moving) = (peer("still", "still", Some(5060), Transport::Udp), peer("moving", "moving", Some(5060), Transport::Udp));
+    let (resolver, mut tables, told) = resolver(server.settings(), set(vec![Arc::clone(&still), Arc::clone(&moving)]));
+    table(&mut tables, SOON, |table| !table.addresses("still").is_empty() && !table.addresses("moving").is_empty()).await;
+    server.remove("moving", RecordType::A).await;
+    server.add("moving", 0, a("192.0.2.1")).await;
+    let now = table(&mut tables, SOON, |table| !table.shared().is_empty()).await;
+    let since = now.shared()[0].since.clone().unwrap();
+    // A reload that says whom it is meant for.
+    let preferring = Arc::new(Peer { prefer: true, ..Peer::clone(&moving) });
+    resolver.policies(set(vec![still, preferring]));
+    let then = table(&mut tables, SOON, |table| table.peer("moving").is_some_and(|peer| peer.prefer)).await;
+    assert_eq!(then.shared()[0].since.as_ref(), Some(&since), "for as long as before");
+    server.remove("moving", RecordType::A).await;
+    server.add("moving", 0, a("192.0.2.3")).await;
+    table(&mut tables, SOON, |table| table.shared().is_empty()).await;
+    let sharing: Vec<String> = told
+        .lock()
+        .unwrap()
+        .iter()
+        .filter_map(|what| match what {
+            What::PeersShareAddress { place, peers, resolution, since: told, .. } if *told == since => {
+                Some(format!("{place} {} {}", peers.join(","), resolution.word()))
+            }
+            What::PeersShareNoMore { place, peers, since: told, .. } if *told == since => Some(format!("{place} {} no more", peers.join(","))),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sharing, ["192.0.2.1/32 still,moving rejected", "192.0.2.1/32 still,moving preferred", "192.0.2.1/32 still,moving no more"]);
 }

@@ -10,10 +10,11 @@ use portcullis::adapters::telemetry::{Anchor, Settings, Sink, Telemetry, ladder,
 use portcullis::media::control::{Report, Side, SideReport};
 use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
 use portcullis::policy::liveness::Liveness;
+use portcullis::policy::overlap::Resolution;
 use portcullis::policy::settings::SecurityMode;
 use portcullis::policy::verdict::{Decision, Reason};
 use portcullis::sdp::crypto::Suite;
-use portcullis::signaling::fact::{CallId, CallRecord, Fact, Hop, LegRecord, NameError, NameState, ReleasedBy, What};
+use portcullis::signaling::fact::{CallId, CallRecord, Fact, Hop, LegRecord, NameError, NameOddity, NameState, ReleasedBy, What};
 use portcullis::sip::Transport;
 use portcullis::time::Time;
 
@@ -303,6 +304,19 @@ fn the_metrics_of_a_call_a_stranger_and_a_refusal() {
         call: None,
         what: What::PeerName { name: "um.test".into(), state: NameState::Stale { error: NameError::Timeout, age: SOON, grace: SOON } },
     });
+    let odd = |given| NameOddity::TooMany { given, kept: 16 };
+    sink.put(Fact { at: Time::ZERO, call: None, what: What::PeerNameOdd { name: "um.test".into(), oddity: odd(2000) } });
+    sink.put(Fact {
+        at: Time::ZERO,
+        call: None,
+        what: What::PeersShareAddress {
+            place: "192.0.2.1/32".parse().unwrap(),
+            transport: Transport::Udp,
+            peers: vec!["a".into(), "b".into()],
+            resolution: Resolution::Rejected,
+            since: "2026-11-20T13:05:52Z".into(),
+        },
+    });
     sink.put(Fact { at: Time::ZERO, call: None, what: What::PeersChanged { number: 4 } });
     let down = Liveness::Down { since: Time::ZERO, why: Reason::LivenessTimeout };
     for (peer, last, state) in [
@@ -341,6 +355,8 @@ fn the_metrics_of_a_call_a_stranger_and_a_refusal() {
         ("portcullis_media_refused_total{cause=\"replay\",leg=\"b\"}", 2.0),
         ("portcullis_peer_name_addresses{name=\"um.test\",state=\"stale\"}", 1.0),
         ("portcullis_peer_name_addresses{name=\"um.test\",state=\"fresh\"}", 0.0),
+        ("portcullis_peer_name_oddities_total{kind=\"too_many\"}", 1.0),
+        ("portcullis_peers_sharing_total{resolution=\"rejected\"}", 1.0),
         ("portcullis_peer_table_number", 4.0),
         ("portcullis_peer_up{peer=\"um\"}", 1.0),
         ("portcullis_peer_addresses{peer=\"um\",state=\"up\"}", 1.0),

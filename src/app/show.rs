@@ -39,9 +39,20 @@ fn peers(answer: &Value) -> String {
     let mut page = format!("peer table {}\n{table}", text(&answer["table"]));
     for shared in list(answer, "shared") {
         let peers: Vec<String> = list(shared, "peers").iter().map(text).collect();
-        let verdict = if shared["told_apart"] == true { "their certificates tell them apart" } else { "nothing tells them apart (event 1175)" };
+        let verdict = match shared["resolution"].as_str() {
+            Some("certificate") => String::from("their certificates tell them apart"),
+            Some("preferred") => format!("{} is preferred, the others cannot call from there (event 1175)", text(&shared["preferred"])),
+            _ => String::from("nothing tells them apart, each is a stranger there (event 1175)"),
+        };
         // Writing into a String does not fail.
-        let _ = writeln!(page, "{} is shared over {} by {}: {verdict}", text(&shared["place"]), text(&shared["transport"]), peers.join(", "));
+        let _ = writeln!(
+            page,
+            "{} is shared over {} by {} since {}: {verdict}",
+            text(&shared["place"]),
+            text(&shared["transport"]),
+            peers.join(", "),
+            text(&shared["since"])
+        );
     }
     for name in list(answer, "peers").iter().flat_map(|peer| list(peer, "names")).filter(|name| !name["last_error"].is_null()) {
         let _ = writeln!(page, "{}: {}", text(&name["name"]), text(&name["last_error"]));

@@ -9,6 +9,7 @@
 //! | nobody lives there | `peer.stranger_address` |
 //! | somebody does, but speaks another transport | `security_mode.transport`: the door stays shut, so a TLS peer cannot be impersonated over TCP |
 //! | over TLS, no name and CA fit | `peer.stranger_certificate` |
+//! | two enabled peers, over UDP and TCP exactly one of them with `prefer` | that one ([`overlap`](super::overlap)) |
 //! | two enabled peers | `peer.ambiguous` (Exchange's event 1175) |
 //! | one, disabled | `peer.disabled` |
 //!
@@ -26,6 +27,7 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::policy::flow::{Flow, TlsIdentity};
+use crate::policy::overlap::{self, Shared};
 use crate::policy::settings::{Peer, PeerHost, PeerStatus, PolicySet};
 use crate::policy::verdict::{Decision, Reason};
 use crate::sip::Transport;
@@ -48,6 +50,7 @@ pub struct PeerTable {
     lingering: HashMap<IpAddr, SmallVec<[Arc<Peer>; 1]>>,
     /// Counts up with each change of who lingers.
     lingered: u64,
+    shared: Vec<Shared>,
 }
 
 /// Tells two states of the peer table apart: its number, and how often it has changed since who lingers. Two of the same are the same table.
@@ -80,6 +83,7 @@ impl PeerTable {
         lengths.dedup();
         table.prefixes_v4 = lengths.iter().filter(|(v4, _)| *v4).map(|(_, length)| *length).collect();
         table.prefixes_v6 = lengths.iter().filter(|(v4, _)| !*v4).map(|(_, length)| *length).collect();
+        table.shared = table.find_shared();
         table
     }
 
@@ -181,8 +185,20 @@ impl PeerTable {
         self.homes == other.homes
     }
 
-    /// Addresses and networks at which nothing but the certificate (TLS) or nothing at all (UDP, TCP) tells enabled peers apart.
-    pub fn shared(&self) -> Vec<Shared> {
+    /// Addresses and networks at which several enabled peers of one transport live, in order.
+    pub fn shared(&self) -> &[Shared] {
+        &self.shared
+    }
+
+    /// Says since when places are shared: those that `earlier` has as well since then, all others since `now`, which is what the clock on the wall says.
+    pub fn date_shared(&mut self, earlier: &PeerTable, now: &Arc<str>) {
+        for shared in &mut self.shared {
+            let before = earlier.shared.iter().find(|before| before.is_same(shared));
+            shared.since = before.and_then(|before| before.since.clone()).or_else(|| Some(Arc::clone(now)));
+        }
+    }
+
+    fn find_shared(&self) -> Vec<Shared> {
         let places = self.addresses.iter().map(|(address, at)| (IpNet::from(*address), at)).chain(self.networks.iter().map(|(net, at)| (*net, at)));
         let mut shared: Vec<Shared> = places
             .filter(|(_, at)| at.len() > 1)
@@ -194,12 +210,18 @@ impl PeerTable {
                         .map(|home| Arc::clone(&home.peer))
                         .filter(|peer| peer.transport == transport && peer.status != PeerStatus::Disabled)
                         .collect();
-                    (peers.len() > 1).then_some(Shared { place, transport, peers })
+                    (peers.len() > 1).then_some(Shared { place, transport, peers, since: None })
                 })
             })
             .collect();
         shared.sort_by_key(|entry| (entry.place, entry.transport));
         shared
+    }
+
+    /// Where several live at the place that answers for this address.
+    fn shared_at(&self, address: IpAddr, transport: Transport) -> Option<&Shared> {
+        let fits = |shared: &&Shared| shared.transport == transport && shared.place.contains(&address.to_canonical());
+        self.shared.iter().filter(fits).max_by_key(|shared| shared.place.prefix_len())
     }
 
     fn home(&self, peer: &str) -> Option<&Home> {
@@ -212,22 +234,6 @@ impl PeerTable {
         }
         let prefixes = if address.is_ipv4() { &self.prefixes_v4 } else { &self.prefixes_v6 };
         prefixes.iter().filter_map(|length| IpNet::new(address, *length).ok()).find_map(|net| self.networks.get(&net.trunc())).map_or(&[], |at| at)
-    }
-}
-
-/// Several enabled peers of one transport at one place.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Shared {
-    pub place: IpNet,
-    pub transport: Transport,
-    pub peers: Vec<Arc<Peer>>,
-}
-
-impl Shared {
-    /// Whether certificates tell them apart: TLS, and no name is accepted for two of them.
-    pub fn told_apart_by_certificate(&self) -> bool {
-        let names: Vec<&Arc<str>> = self.peers.iter().flat_map(|peer| &peer.tls_names).collect();
-        self.transport == Transport::Tls && names.iter().enumerate().all(|(index, name)| !names[..index].contains(name))
     }
 }
 
@@ -266,9 +272,18 @@ pub fn at_home<'a>(table: &'a PeerTable, flow: &Flow) -> Result<&'a Arc<Peer>, R
     let mut enabled = candidates.iter().filter(|peer| peer.status != PeerStatus::Disabled);
     match (enabled.next(), enabled.next()) {
         (Some(peer), None) => Ok(peer),
-        (Some(_), Some(_)) => Err(Reason::PeerAmbiguous),
+        (Some(_), Some(_)) => preferred(&candidates, flow.transport).ok_or(Reason::PeerAmbiguous),
         (None, _) => Err(Reason::PeerDisabled),
     }
+}
+
+/// Of several enabled ones the one that is to have the place. Over TLS the certificate has decided, or nothing does.
+fn preferred<'a>(candidates: &PeersAt<'a>, transport: Transport) -> Option<&'a Arc<Peer>> {
+    if transport == Transport::Tls {
+        return None;
+    }
+    let name = &overlap::preferred(candidates.iter().map(|peer| &***peer).filter(|peer| peer.status != PeerStatus::Disabled))?.name;
+    candidates.iter().find(|peer| peer.name == *name).copied()
 }
 
 /// Whether what the handshake established proves that the other end is this peer: the chain ends at the peer's own CA and the certificate carries
@@ -290,7 +305,13 @@ pub fn identify(table: &PeerTable, flow: &Flow) -> (Decision, Option<Arc<Peer>>)
     };
     let known = |rule: &'static str, peer: &Arc<Peer>| (Decision::passed("peer", rule).comparing("peer", String::from(&*peer.name)), Some(Arc::clone(peer)));
     match at_home(table, flow) {
-        Ok(peer) => known(rule, peer),
+        Ok(peer) => {
+            let (decision, peer) = known(rule, peer);
+            match table.shared_at(flow.remote.ip(), flow.transport).filter(|_| flow.transport != Transport::Tls) {
+                Some(shared) => (overlap::compare(decision, shared), peer),
+                None => (decision, peer),
+            }
+        }
         Err(reason) => match lingerer(table, flow) {
             Some(peer) => known("a peer that has left the address lingers there while calls are up", peer),
             None => (compare(Decision::refused("peer", rule, reason), table, flow), None),
@@ -305,6 +326,11 @@ fn compare(decision: Decision, table: &PeerTable, flow: &Flow) -> Decision {
         .comparing("transport", flow.transport.via_token())
         .comparing("peers at this address", if here.is_empty() { String::from("none") } else { here.join(", ") })
         .comparing("peer table", table.number.to_string());
+    let shared = table.shared_at(flow.remote.ip(), flow.transport).filter(|_| decision.refused == Some(Reason::PeerAmbiguous));
+    let decision = match shared {
+        Some(shared) => overlap::compare(decision, shared),
+        None => decision,
+    };
     match &flow.tls {
         Some(identity) => {
             let wanted: Vec<&str> = table.at(flow.remote.ip()).iter().flat_map(|peer| &peer.tls_names).map(|name| &**name).collect();

@@ -85,6 +85,8 @@ pub struct Peer {
     pub hosts: Vec<PeerHost>,
     /// What DNS may say of its host names.
     pub addresses: AddressScope,
+    /// At a place it shares with another peer of its transport, UDP or TCP, it is this one that is meant.
+    pub prefer: bool,
     pub transport: Transport,
     /// Where we send to. Where absent, RFC 3263 finds it (SRV) or the transport's default holds.
     pub port: Option<u16>,
@@ -116,6 +118,7 @@ impl Peer {
             status: PeerStatus::Enabled,
             hosts: Vec::new(),
             addresses: AddressScope::of_kind(kind),
+            prefer: false,
             transport,
             port: None,
             mode,

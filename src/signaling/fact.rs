@@ -11,6 +11,7 @@ use crate::media::control::{Report, Side};
 use crate::policy::ban::Ban;
 use crate::policy::flow::{Flow, TlsIdentity, TlsRefusal};
 use crate::policy::liveness::Liveness;
+use crate::policy::overlap::Resolution;
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::crypto::Suite;
@@ -148,12 +149,20 @@ pub enum What {
         /// They go on until they end; else they are being released.
         kept: bool,
     },
-    /// Several enabled peers live at one place (Exchange's event 1175). Over TLS their certificates may tell them apart; else each is a stranger.
+    /// Several enabled peers live at one place (Exchange's event 1175), and what decides there. `since`: by the clock on the wall, RFC 3339.
     PeersShareAddress {
         place: IpNet,
         transport: Transport,
         peers: Vec<Arc<str>>,
-        told_apart: bool,
+        resolution: Resolution,
+        since: Arc<str>,
+    },
+    /// They no longer do.
+    PeersShareNoMore {
+        place: IpNet,
+        transport: Transport,
+        peers: Vec<Arc<str>>,
+        since: Arc<str>,
     },
     /// What became of the firewall in front of the border, and of bans.
     Firewall(FirewallEvent),

@@ -1,10 +1,12 @@
-//! `peer.rs`: who is behind a flow.
+//! `peer.rs`, `overlap.rs`: who is behind a flow.
 
 use std::sync::Arc;
 
 use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
+use portcullis::policy::overlap::Resolution;
 use portcullis::policy::peer::{PeerTable, identify};
-use portcullis::policy::settings::PolicySet;
+use portcullis::policy::settings::{Peer, PeerHost, PeerKind, PeerStatus, PolicySet, SecurityMode};
+use portcullis::policy::verdict::Decision;
 use portcullis::sip::Transport;
 
 use super::{Failures, cases, code, set, table};
@@ -54,19 +56,104 @@ fn two_names_on_one_address_are_ambiguous_unless_the_certificate_decides() {
     assert_eq!((code(decision.refused), peer.map(|peer| peer.name.to_string()).as_deref()), ("passed", Some("mbx1")));
     let (decision, _) = identify(&over_tls, &shown(&["mbx1.corp.example", "router.corp.example"]));
     assert_eq!(code(decision.refused), "peer.ambiguous");
-    let shared = over_tls.shared();
-    assert_eq!(shared.len(), 1);
-    assert!(shared[0].told_apart_by_certificate());
+    assert_eq!(compared(&decision, "shared by"), "router, mbx1");
+    assert_eq!(over_tls.shared().len(), 1);
+    assert_eq!(over_tls.shared()[0].resolution(), Resolution::Certificate);
+}
 
-    let mut peers = set.peers.clone();
-    let mut twin = (*peers[1]).clone();
-    twin.name = "twin".into();
-    peers.push(Arc::new(twin));
-    let set = PolicySet { peers, ..PolicySet::clone(set) };
-    let over_udp = PeerTable::build(1, &set, &super::resolved);
-    let (decision, peer) = identify(&over_udp, &flow("198.51.100.2", Transport::Udp, &[], None));
-    assert_eq!((code(decision.refused), peer), ("peer.ambiguous", None));
-    assert!(!over_udp.shared()[0].told_apart_by_certificate());
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OverlapCase {
+    name: String,
+    transport: Transport,
+    peers: Vec<Sharer>,
+    /// What a flow shows over TLS.
+    #[serde(default)]
+    shows: Vec<String>,
+    resolution: String,
+    verdict: String,
+    #[serde(default)]
+    peer: String,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sharer {
+    name: String,
+    #[serde(default)]
+    prefer: bool,
+    #[serde(default)]
+    status: PeerStatus,
+    #[serde(default)]
+    tls_names: Vec<String>,
+    #[serde(default = "yes")]
+    mutual: bool,
+    /// Lives in the network around the place instead of at it.
+    #[serde(default)]
+    around: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[test]
+fn overlap_cases() {
+    let mut failures = Failures::default();
+    for case in cases::<OverlapCase>("overlap.toml") {
+        let peers = case.peers.iter().map(|sharer| {
+            let host = if sharer.around { PeerHost::Network("192.0.2.0/24".parse().unwrap()) } else { PeerHost::Name("one.example".into()) };
+            let tls_names = sharer.tls_names.iter().map(|name| name.as_str().into()).collect();
+            let peer = Peer::new(&sharer.name, PeerKind::Trunk, case.transport, SecurityMode::Unsecured);
+            Arc::new(Peer { hosts: vec![host], prefer: sharer.prefer, status: sharer.status, mutual: sharer.mutual, tls_names, ..peer })
+        });
+        let set = PolicySet { peers: peers.collect(), ..PolicySet::default() };
+        let mut table = PeerTable::build(3, &set, &|_| vec!["192.0.2.7".parse().unwrap()]);
+        table.date_shared(&PeerTable::default(), &"2026-11-20T13:05:52Z".into());
+        let trusted_for: Vec<String> = if case.shows.is_empty() { Vec::new() } else { case.peers.iter().map(|peer| peer.name.clone()).collect() };
+        let (decision, peer) = identify(&table, &flow("192.0.2.7", case.transport, &case.shows, Some(&trusted_for)));
+        let resolution = table.shared().first().map_or("none", |shared| shared.resolution().word());
+        let found = (resolution, code(decision.refused), peer.as_ref().map_or("", |peer| &*peer.name));
+        failures.expect(&case.name, found, (case.resolution.as_str(), case.verdict.as_str(), case.peer.as_str()));
+        if case.verdict == "peer.ambiguous" {
+            failures.expect(&case.name, compared(&decision, "shared since"), String::from("2026-11-20T13:05:52Z"));
+        }
+    }
+}
+
+fn compared(decision: &Decision, name: &str) -> String {
+    decision.compared.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string()).unwrap_or_default()
+}
+
+/// "Which peers, which address, since when": an operator needs all three, and since when must outlive tables in which nothing of it has changed.
+#[test]
+fn a_refusal_for_a_shared_place_says_who_shares_it_and_since_when() {
+    let of = |name: &str| {
+        let host = PeerHost::Name(format!("{name}.example").into());
+        Arc::new(Peer { hosts: vec![host], ..Peer::new(name, PeerKind::Gateway, Transport::Udp, SecurityMode::Unsecured) })
+    };
+    let set = PolicySet { peers: vec![of("berlin"), of("bern"), of("basel")], ..PolicySet::default() };
+    let both = |name: &str| vec![if name == "basel.example" { "10.1.1.2" } else { "10.1.1.1" }.parse().unwrap()];
+    let all = |_: &str| vec!["10.1.1.1".parse().unwrap()];
+    let mut first = PeerTable::build(1, &set, &both);
+    first.date_shared(&PeerTable::default(), &"2026-11-20T13:00:00Z".into());
+    let mut second = PeerTable::build(2, &set, &both);
+    second.date_shared(&first, &"2026-11-20T14:00:00Z".into());
+    let from = flow("10.1.1.1", Transport::Udp, &[], None);
+    let (decision, _) = identify(&second, &from);
+    for (name, value) in [
+        ("shared place", "10.1.1.1/32"),
+        ("shared by", "berlin, bern"),
+        ("shared since", "2026-11-20T13:00:00Z"),
+        ("prefer", "none"),
+        ("peer table", "2"),
+        ("peers at this address", "berlin (UDP), bern (UDP)"),
+    ] {
+        assert_eq!(compared(&decision, name), value, "{name}");
+    }
+    let mut third = PeerTable::build(3, &set, &all);
+    third.date_shared(&second, &"2026-11-20T15:00:00Z".into());
+    assert_eq!(compared(&identify(&third, &from).0, "shared since"), "2026-11-20T15:00:00Z", "with another peer it is another matter");
 }
 
 #[test]

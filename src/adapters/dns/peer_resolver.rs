@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
@@ -20,7 +22,8 @@ use super::lookup::{self, Lookup, Outcome};
 use super::names::{Entry, Key, Names};
 use super::status::NameStatus;
 use crate::policy::address_scope::AddressScope;
-use crate::policy::peer::{PeerTable, Shared};
+use crate::policy::overlap::Shared;
+use crate::policy::peer::PeerTable;
 use crate::policy::settings::PolicySet;
 use crate::signaling::event::{LocateError, LocateQuery};
 use crate::signaling::fact::{NameError, NameOddity, What};
@@ -66,7 +69,6 @@ impl PeerResolver {
             policies: policies_out,
             tables: tables_in,
             settled: settled_in,
-            shared: Vec::new(),
             report: Box::new(report),
         };
         let task = tokio::spawn(rounds.run()).abort_handle();
@@ -124,8 +126,6 @@ struct Rounds {
     policies: watch::Receiver<Arc<PolicySet>>,
     tables: watch::Sender<Arc<PeerTable>>,
     settled: watch::Sender<bool>,
-    /// Shared addresses already reported.
-    shared: Vec<Shared>,
     report: Box<dyn Fn(What) + Send + Sync>,
 }
 
@@ -242,28 +242,36 @@ impl Rounds {
 
     fn publish(&mut self) {
         let set = Arc::clone(&self.policies.borrow());
-        let number = self.tables.borrow().number + 1;
-        let table = {
+        let before = Arc::clone(&self.tables.borrow());
+        let mut table = {
             let names = locked(&self.names);
-            PeerTable::build_with(number, &set, &|peer, name| names.addresses(peer, name))
+            PeerTable::build_with(before.number + 1, &set, &|peer, name| names.addresses(peer, name))
         };
-        self.report_shared(&table);
+        table.date_shared(&before, &wall_clock());
+        self.report_shared(&before, &table);
         self.tables.send_replace(Arc::new(table));
     }
 
-    /// Exchange's event 1175, once for as long as it lasts.
-    fn report_shared(&mut self, table: &PeerTable) {
-        let shared = table.shared();
-        for entry in shared.iter().filter(|entry| !self.shared.contains(entry)) {
-            (self.report)(What::PeersShareAddress {
-                place: entry.place,
-                transport: entry.transport,
-                peers: entry.peers.iter().map(|peer| Arc::clone(&peer.name)).collect(),
-                told_apart: entry.told_apart_by_certificate(),
-            });
+    /// Exchange's event 1175: once when it begins, when what decides there changes, and when it ends.
+    fn report_shared(&self, before: &PeerTable, table: &PeerTable) {
+        let since = |shared: &Shared| shared.since.clone().unwrap_or_default();
+        for shared in before.shared().iter().filter(|shared| !table.shared().iter().any(|now| now.is_same(shared))) {
+            let (place, transport) = (shared.place, shared.transport);
+            (self.report)(What::PeersShareNoMore { place, transport, peers: shared.names(), since: since(shared) });
         }
-        self.shared = shared;
+        let is_told =
+            |shared: &Shared| before.shared().iter().any(|told| told.is_same(shared) && told.resolution() == shared.resolution() && told.since.is_some());
+        for shared in table.shared().iter().filter(|shared| !is_told(shared)) {
+            let (place, transport) = (shared.place, shared.transport);
+            (self.report)(What::PeersShareAddress { place, transport, peers: shared.names(), resolution: shared.resolution(), since: since(shared) });
+        }
     }
+}
+
+/// To the second, UTC, as RFC 3339 writes it.
+fn wall_clock() -> Arc<str> {
+    let now = OffsetDateTime::now_utc();
+    now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default().into()
 }
 
 fn locked(names: &Mutex<Names>) -> MutexGuard<'_, Names> {

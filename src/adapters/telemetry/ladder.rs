@@ -153,6 +153,7 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         | What::PeerLingers { .. }
         | What::Probed { .. }
         | What::PeersShareAddress { .. }
+        | What::PeersShareNoMore { .. }
         | What::Firewall(_)
         | What::TlsRefused { .. }
         | What::Crl { .. }

@@ -20,6 +20,7 @@ use crate::media::control::Side;
 use crate::policy::address_scope;
 use crate::policy::ban::Cause;
 use crate::policy::liveness::{Doubt, Liveness};
+use crate::policy::overlap::Resolution;
 use crate::policy::verdict::{Decision, Fault, Reason};
 use crate::signaling::fact::{CallRecord, CertificateEnding, CertificateKind, CrlState, Fact, FirewallEvent, NameOddity, NameState, What};
 use crate::sip::Transport;
@@ -142,7 +143,10 @@ impl Log {
             What::PeerLiveness { peer, address, state, why } => liveness(peer, *address, *state, *why),
             What::PeerLingers { peer, address, transport, calls, kept } => lingers(peer, *address, *transport, *calls, *kept),
             What::Probed { peer, address, answer, took } => debug!(%peer, %address, ?answer, took_ms = took.as_millis() as u64, "peer asked"),
-            What::PeersShareAddress { place, transport, peers, told_apart } => share_address(place, *transport, &peers.join(" "), *told_apart),
+            What::PeersShareAddress { place, transport, peers, resolution, since } => share(*place, *transport, &peers.join(" "), resolution, since),
+            What::PeersShareNoMore { place, transport, peers, since } => {
+                info!(%place, %transport, peers = %peers.join(" "), %since, event = 1175, "place no longer shared: each of these peers lives apart again");
+            }
             What::Firewall(event) => self.firewall(event),
             What::TlsRefused { peer, remote, refusal } => {
                 if self.refusals.admits() {
@@ -212,6 +216,20 @@ impl Log {
                     info!(call, stage = decision.stage, rule, %reason, meaning = reason.meaning(), compared = %compared(decision), "refused");
                 }
             }
+        }
+    }
+}
+
+fn share(place: IpNet, transport: Transport, peers: &str, resolution: &Resolution, since: &str) {
+    match resolution {
+        Resolution::Certificate => info!(%place, %transport, peers, since, "peers share a place; their certificates tell them apart"),
+        Resolution::Preferred(peer) => {
+            warn!(%place, %transport, peers, since, preferred = %peer, event = 1175, "peers share a place: who comes from there is taken for the preferred one; \
+                 the others cannot call from there");
+        }
+        Resolution::Rejected => {
+            error!(%place, %transport, peers, since, event = 1175, "peers share a place and nothing tells them apart: who comes from there is a stranger; give them \
+                 addresses of their own, TLS with certificate names of their own, or one of them prefer = true");
         }
     }
 }
@@ -341,14 +359,6 @@ fn liveness(peer: &str, address: SocketAddr, state: Liveness, why: Reason) {
             debug!(%peer, %address, state = to, reason = %why, meaning, "peer's liveness");
         }
     }
-}
-
-fn share_address(place: &IpNet, transport: Transport, peers: &str, told_apart: bool) {
-    if told_apart {
-        return info!(%place, %transport, peers, "peers share an address; their certificates tell them apart");
-    }
-    warn!(%place, %transport, peers, event = 1175, "peers share an address and nothing tells them apart: each is a stranger there; \
-         give them addresses of their own, or TLS with certificate names of their own");
 }
 
 fn lingers(peer: &str, address: IpAddr, transport: Transport, calls: usize, kept: bool) {

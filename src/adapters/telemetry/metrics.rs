@@ -49,6 +49,7 @@ pub struct Metrics {
     media_refused: IntCounterVec,
     peer_names: IntGaugeVec,
     name_oddities: IntCounterVec,
+    sharing: IntCounterVec,
     watched: Arc<Mutex<Watched>>,
     lingering: IntGauge,
     peer_table: IntGauge,
@@ -96,6 +97,7 @@ impl Metrics {
             media_lost: counters(r, "portcullis_media_lost_total", "RTP packets of ended calls that never came", &["leg"]),
             media_refused: counters(r, "portcullis_media_refused_total", "Media packets of ended calls refused", &["leg", "cause"]),
             peer_names: gauges(r, "portcullis_peer_name_addresses", "Addresses a peer's host name has; stale: of an answer past its time", &["name", "state"]),
+            sharing: counters(r, "portcullis_peers_sharing_total", "Times that peers began to share a place, by what decides there", &["resolution"]),
             name_oddities: counters(
                 r,
                 "portcullis_peer_name_oddities_total",
@@ -200,13 +202,14 @@ impl Metrics {
             What::CertificatesRefused { .. } => self.certificates_refused.inc(),
             What::Firewall(event) => self.firewall(event),
             What::Draining { .. } => self.draining.set(1),
+            What::PeersShareAddress { resolution, .. } => self.sharing.with_label_values(&[resolution.word()]).inc(),
             What::PeerNameOdd { oddity, .. } => self.name_oddities.with_label_values(&[odd(oddity)]).inc(),
             What::PeerLingers { calls, .. } => self.lingering.add(if *calls == 0 { -1 } else { 1 }),
             What::Decided(_)
             | What::CallProgressed { .. }
             | What::CallAnswered
             | What::Held { .. }
-            | What::PeersShareAddress { .. }
+            | What::PeersShareNoMore { .. }
             | What::CertificateEnding(_)
             | What::ConnectionParted { .. }
             | What::HandshakesHeld { .. }

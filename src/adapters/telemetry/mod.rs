@@ -102,6 +102,7 @@ fn is_vital(what: &What) -> bool {
         | What::PeerLiveness { .. }
         | What::PeerLingers { .. }
         | What::PeersShareAddress { .. }
+        | What::PeersShareNoMore { .. }
         | What::Firewall(_)
         | What::Crl { .. }
         | What::PeersChanged { .. }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::adapters::dns::NameStatus;
 use crate::policy::access_control::kind_name;
 use crate::policy::liveness::{Board, Liveness};
+use crate::policy::overlap::{Resolution, Shared};
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::mode_name;
 use crate::policy::settings::{Peer, PeerHost};
@@ -36,7 +37,7 @@ impl Scene<'_> {
             .iter()
             .map(|shared| {
                 let peers: Vec<&Arc<str>> = shared.peers.iter().map(|peer| &peer.name).collect();
-                json!({ "place": shared.place, "transport": shared.transport.uri_token(), "peers": peers, "told_apart": shared.told_apart_by_certificate() })
+                json!({ "place": shared.place, "transport": shared.transport.uri_token(), "peers": peers, "resolution": shared.resolution().word(), "preferred": preferred(shared), "since": shared.since })
             })
             .collect();
         json!({ "table": self.table.number, "peers": peers, "shared": shared })
@@ -71,6 +72,10 @@ impl Scene<'_> {
             .collect();
         json!({ "address": address, "ttl_left_seconds": held.and_then(|held| held.ttl_left_seconds), "liveness": watched.first(), "ports": watched })
     }
+}
+
+fn preferred(shared: &Shared) -> Option<Arc<str>> {
+    if let Resolution::Preferred(name) = shared.resolution() { Some(name) } else { None }
 }
 
 fn host(host: &PeerHost) -> String {

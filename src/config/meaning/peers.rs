@@ -9,6 +9,7 @@ use crate::config::finding::{At, Findings};
 use crate::config::written::{self, is_host_name};
 use crate::media::control::LatchPolicy;
 use crate::policy::address_scope::AddressScope;
+use crate::policy::overlap::Resolution;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::mode_name;
 use crate::policy::settings::{Peer, PeerHost, PolicySet, SecurityMode, domain_of};
@@ -42,6 +43,7 @@ pub fn peers(written: &[written::Peer], listeners: &[Listener], findings: &Findi
             kind: kind.value,
             status: entry.status,
             hosts: entry.hosts.iter().map(|host| host.value.clone()).collect(),
+            prefer: prefer(entry, findings),
             addresses: entry.addresses.as_ref().map_or(AddressScope::of_kind(kind.value), |scope| scope.value),
             transport: transport.value,
             port: entry.port,
@@ -88,6 +90,14 @@ fn mutual(entry: &written::Peer, findings: &Findings) -> bool {
         findings.problem(mutual.at, "mutual = false on a peer that is more than unsecured", "remove it, or write mode = \"unsecured\"");
     }
     mutual.value
+}
+
+fn prefer(entry: &written::Peer, findings: &Findings) -> bool {
+    let Some(prefer) = &entry.prefer else { return false };
+    if prefer.value && entry.transport.as_ref().is_some_and(|transport| transport.value == Transport::Tls) {
+        findings.problem(prefer.at, "prefer on a TLS peer: there the certificate says who it is", "remove it, and give each TLS peer tls_names of its own");
+    }
+    prefer.value
 }
 
 fn tls_names(entry: &written::Peer, findings: &Findings) -> Vec<Arc<str>> {
@@ -208,11 +218,15 @@ fn check_told_apart(peers: &[Arc<Peer>], places: &[At], findings: &Findings) {
         vec![IpAddr::V6(Ipv6Addr::from((0x0100_u128 << 112) | u128::from(index + 1)))]
     };
     let set = PolicySet { peers: peers.to_vec(), ..PolicySet::default() };
-    for shared in PeerTable::build(0, &set, &stand_in).shared().iter().filter(|shared| !shared.told_apart_by_certificate()) {
+    for shared in PeerTable::build(0, &set, &stand_in).shared().iter().filter(|shared| shared.resolution() == Resolution::Rejected) {
         let list: Vec<String> = shared.peers.iter().map(|peer| format!("\"{}\"", peer.name)).collect();
         let last = shared.peers.last().and_then(|last| peers.iter().position(|peer| peer.name == last.name)).and_then(|index| places.get(index));
         let what = format!("peers {} live at one place on {} and nothing tells them apart", list.join(" and "), shared.transport);
-        let instead = "make them one peer (a UM server may be a pool's router and server at once), or give each TLS peer tls_names of its own";
+        let instead = match (shared.transport, shared.peers.iter().filter(|peer| peer.prefer).count()) {
+            (Transport::Tls, _) => "make them one peer (a UM server may be a pool's router and server at once), or give each TLS peer tls_names of its own",
+            (_, 0) => "make them one peer (a UM server may be a pool's router and server at once), or write prefer = true for the one that is meant there",
+            _ => "leave prefer = true with one of them only",
+        };
         findings.problem(last.copied().unwrap_or_default(), what, instead);
     }
 }
