@@ -23,6 +23,10 @@ pub enum NameError {
     Absent,
     /// The peer's scope refuses every address of the answer.
     OutOfScope,
+    /// DNSSEC: what should be signed is not, or the signature does not hold.
+    Bogus,
+    /// DNSSEC: the zone is not signed, and has to be.
+    Unsigned,
     /// CNAME records lead in a circle, or too far.
     Loop,
     /// The answer did not fit a datagram, and TCP does not answer.
@@ -59,6 +63,8 @@ impl NameError {
         match self {
             NameError::Absent => "absent",
             NameError::OutOfScope => "out_of_scope",
+            NameError::Bogus => "bogus",
+            NameError::Unsigned => "unsigned",
             NameError::Loop => "loop",
             NameError::Truncated => "truncated",
             NameError::Refused => "refused",
@@ -77,6 +83,12 @@ impl NameError {
             NameError::Absent => "the name does not exist, or has no addresses: check its spelling in peers.toml and its zone",
             NameError::OutOfScope => {
                 "every address of the answer is outside what the peer's `addresses` lets DNS say: if it is meant, write addresses = \"private\" or name the address itself in hosts"
+            }
+            NameError::Bogus => {
+                "DNSSEC: the signatures do not hold: the answer is forged, or the zone is signed wrongly or too long ago; look at the zone, the trust anchor and this machine's clock"
+            }
+            NameError::Unsigned => {
+                "DNSSEC: the zone is not signed and [dns] dnssec = \"require\": sign it, list it under unsigned, or write dnssec = \"validate\""
             }
             NameError::Loop => "its CNAME records lead in a circle or too far: whoever runs its zone must mend them",
             NameError::Truncated => "the answer is too long for a datagram and the name server does not answer over TCP: open TCP port 53 to it",

@@ -71,7 +71,7 @@ impl NameServer {
         let mut set = RecordSet::new(origin.clone(), RecordType::SOA, 1);
         set.insert(Record::from_rdata(origin.clone(), 60, RData::SOA(soa)), 1);
         records.insert(RrKey::new(origin.clone().into(), RecordType::SOA), set);
-        let zone = Arc::new(InMemoryZoneHandler::new(origin.clone(), records, ZoneType::Primary, AxfrPolicy::Deny).unwrap());
+        let zone = Arc::new(InMemoryZoneHandler::new(origin.clone(), records, ZoneType::Primary, AxfrPolicy::Deny, None).unwrap());
         let mut catalog = Catalog::new();
         catalog.upsert(origin.into(), vec![Arc::clone(&zone) as Arc<dyn ZoneHandler>]);
         let (deaf_to, asked) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<Mutex<Vec<String>>>::default());

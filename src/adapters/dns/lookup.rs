@@ -11,10 +11,11 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::Settings;
 use super::hosts_file::HostsFile;
 use super::records;
 use super::servers::{Said, Servers};
+use super::status::Signed;
+use super::{Dnssec, Settings};
 use crate::signaling::event::LocateQuery;
 use crate::signaling::fact::NameError;
 use crate::signaling::locating::{Answer, Located, Locating, Question, RecordKind, Step};
@@ -39,11 +40,12 @@ struct Found {
     too_many: Option<(usize, usize)>,
     unasked: usize,
     from_hosts_file: bool,
+    signed: Signed,
 }
 
 impl Found {
     fn new(answer: Answer, ttl: Option<Duration>) -> Found {
-        Found { answer, ttl, error: None, too_many: None, unasked: 0, from_hosts_file: false }
+        Found { answer, ttl, error: None, too_many: None, unasked: 0, from_hosts_file: false, signed: Signed::Unchecked }
     }
 
     fn failed(error: NameError) -> Found {
@@ -66,6 +68,8 @@ pub(super) struct Outcome {
     pub unasked: usize,
     /// The hosts file knows the name itself that was to be located, not only one that DNS led to.
     pub from_hosts_file: bool,
+    /// What DNSSEC says of the weakest answer it rests on.
+    pub signed: Signed,
 }
 
 pub(super) struct Lookup {
@@ -74,6 +78,7 @@ pub(super) struct Lookup {
     /// Records that do not exist, until when (RFC 2308): a name without AAAA records need not be asked for them each time its A record ends.
     absent: Option<Mutex<HashMap<Question, Instant>>>,
     ceiling: Duration,
+    dnssec: Dnssec,
 }
 
 impl Lookup {
@@ -85,7 +90,7 @@ impl Lookup {
 
     fn with(servers: Servers, settings: &Settings, cache: bool) -> Lookup {
         let absent = (!cache).then(Mutex::default);
-        Lookup { servers, hosts: settings.hosts_file.clone().map(HostsFile::new), absent, ceiling: settings.ceiling }
+        Lookup { servers, hosts: settings.hosts_file.clone().map(HostsFile::new), absent, ceiling: settings.ceiling, dnssec: settings.dnssec }
     }
 
     /// What does not exist is asked for again.
@@ -122,10 +127,17 @@ impl Lookup {
             RecordKind::Ipv4 => RecordType::A,
         };
         match self.servers.ask(name, record_type).await {
-            Ok(Said::Records(lookup)) => {
+            Ok(Said::Records { lookup, checked }) => {
                 let Some(read) = records::read(name, kind, lookup.answers()) else { return Found::failed(NameError::Loop) };
+                let signed = match (checked, read.signed) {
+                    (false, _) => Signed::Unchecked,
+                    (true, None) => return Found::failed(NameError::Bogus),
+                    (true, Some(Signed::Secure)) => Signed::Secure,
+                    (true, Some(_)) if self.dnssec == Dnssec::Require => return Found::failed(NameError::Unsigned),
+                    (true, Some(signed)) => signed,
+                };
                 let too_many = (read.given > read.kept).then_some((read.given, read.kept));
-                Found { too_many, unasked: read.unasked, ..Found::new(read.answer, read.ttl) }
+                Found { too_many, unasked: read.unasked, signed, ..Found::new(read.answer, read.ttl) }
             }
             Ok(Said::Nothing { vouched: false, whole_name: false, .. }) if self.is_circle(name).await => Found::failed(NameError::Loop),
             Ok(Said::Nothing { ttl, .. }) => Found::new(Answer::None, ttl),
@@ -139,7 +151,7 @@ impl Lookup {
     async fn is_circle(&self, name: &Name) -> bool {
         let mut at = name.clone();
         for _ in 0..CHAIN {
-            let Ok(Said::Records(lookup)) = self.servers.ask(&at, RecordType::CNAME).await else { return false };
+            let Ok(Said::Records { lookup, .. }) = self.servers.ask(&at, RecordType::CNAME).await else { return false };
             let next = lookup.answers().iter().find_map(|record| match &record.data {
                 RData::CNAME(CNAME(target)) if record.name == at => Some(target.clone()),
                 _ => None,
@@ -216,6 +228,7 @@ struct Notes {
     too_many: Option<(usize, usize)>,
     unasked: usize,
     from_hosts_file: bool,
+    signed: Option<Signed>,
 }
 
 impl Notes {
@@ -225,6 +238,9 @@ impl Notes {
         self.too_many = self.too_many.max(found.too_many);
         self.unasked += found.unasked;
         self.from_hosts_file |= found.from_hosts_file && question.name.eq_ignore_ascii_case(&self.host);
+        if !matches!(found.answer, Answer::None | Answer::Failed) {
+            self.signed = Some(self.signed.map_or(found.signed, |signed| signed.min(found.signed)));
+        }
         match &found.answer {
             Answer::None => self.absent.extend(found.ttl.map(|ttl| (question.clone(), ttl))),
             Answer::Failed => {}
@@ -249,8 +265,8 @@ impl Notes {
         if located.targets.is_ok() {
             lookup.remember_absent(std::mem::take(&mut self.absent));
         }
-        let Notes { ttl, ttls, error, too_many, unasked, from_hosts_file, .. } = self;
-        Outcome { located, ttl, absent, ttls, error, too_many, unasked, from_hosts_file }
+        let Notes { ttl, ttls, error, too_many, unasked, from_hosts_file, signed, .. } = self;
+        Outcome { located, ttl, absent, ttls, error, too_many, unasked, from_hosts_file, signed: signed.unwrap_or(Signed::Unchecked) }
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use locator::Locator;
 pub use peer_resolver::PeerResolver;
-pub use status::{AddressStatus, NameStateWord, NameStatus};
+pub use status::{AddressStatus, NameStateWord, NameStatus, Signed};
 
 /// How names are resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,22 @@ pub struct Settings {
     pub grace: Duration,
     /// Percent of an answer's life over which the next question is drawn, so that names of one TTL are not asked for at the same moment. 0 to 50.
     pub jitter: u8,
+    pub dnssec: Dnssec,
+    /// DNSKEY records that are trusted; `None`: those of the root zone.
+    pub trust_anchor: Option<PathBuf>,
+    /// Zones that are known not to be signed and are not checked (RFC 7646).
+    pub unsigned: Vec<String>,
+}
+
+/// Whether answers must be signed (RFC 4035).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Dnssec {
+    #[default]
+    Off,
+    /// Forged answers are failures; of zones that are proven not to be signed they are taken as they are.
+    Validate,
+    /// As `Validate`, and answers of zones that are not signed are failures too.
+    Require,
 }
 
 impl Default for Settings {
@@ -53,6 +69,9 @@ impl Default for Settings {
             ceiling: Duration::from_secs(3600),
             grace: Duration::from_secs(3600),
             jitter: 20,
+            dnssec: Dnssec::Off,
+            trust_anchor: None,
+            unsigned: Vec::new(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::freshness::Freshness;
-use super::status::NameStatus;
+use super::status::{NameStatus, Signed};
 use crate::policy::address_scope::AddressScope;
 use crate::policy::settings::{Peer, PeerHost, PolicySet};
 use crate::signaling::fact::NameOddity;
@@ -31,6 +31,8 @@ impl Key {
 pub(super) struct Entry {
     pub key: Key,
     pub freshness: Freshness,
+    /// Of the last good answer.
+    pub signed: Option<Signed>,
     /// Told already, for as long as it stays so.
     pub oddities: Vec<NameOddity>,
     /// Who has it, in the set's order.
@@ -82,7 +84,7 @@ impl Names {
             self.due.extend(freshness.deadline().map(|at| (at, number)));
             self.unsettled += usize::from(!freshness.is_settled());
             self.numbers.insert(key.clone(), number);
-            self.entries.insert(number, Entry { key, freshness, oddities: Vec::new(), peers });
+            self.entries.insert(number, Entry { key, freshness, signed: None, oddities: Vec::new(), peers });
         }
     }
 

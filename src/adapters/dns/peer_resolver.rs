@@ -206,7 +206,11 @@ impl Rounds {
         let settings = &self.settings;
         let took = locked(&self.names).change(number, |entry| {
             let mut odd = oddities(&outcome, settings);
+            let signed = outcome.signed;
             let answered = answered(outcome, entry.key.scope, &mut odd);
+            if let Answered::Whole { .. } | Answered::Half { .. } = answered {
+                entry.signed = Some(signed);
+            }
             let news: Vec<NameOddity> = odd.iter().filter(|one| !entry.oddities.iter().any(|told| one.is_known_from(told))).cloned().collect();
             entry.oddities = odd;
             (Arc::clone(&entry.key.name), news, entry.freshness.answered(now, answered, settings))

@@ -4,8 +4,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use hickory_resolver::proto::dnssec::Proof;
 use hickory_resolver::proto::rr::{Name, RData, Record};
 
+use super::status::Signed;
 use crate::signaling::locating::{ADDRESSES, Answer, Naptr, RecordKind, SRV_RECORDS, Srv};
 
 /// CNAME records followed in one answer.
@@ -21,36 +23,49 @@ pub(super) struct Read {
     pub kept: usize,
     /// Records that nobody asked for.
     pub unasked: usize,
+    /// What DNSSEC says of the weakest record it rests on; `None`: it cannot say.
+    pub signed: Option<Signed>,
 }
 
 /// `None`: the CNAME records lead in a circle.
 pub(super) fn read(asked: &Name, kind: RecordKind, records: &[Record]) -> Option<Read> {
-    let (owner, chain_ttl) = follow(asked, records)?;
+    let chain = follow(asked, records)?;
+    let owner = chain.last().map_or(asked, |(_, target)| target).clone();
     let of_kind = |record: &&Record| fits(kind, &record.data);
     let (mine, others): (Vec<&Record>, Vec<&Record>) = records.iter().filter(of_kind).partition(|record| record.name == owner);
-    let ttl = mine.iter().map(|record| record.ttl).chain(chain_ttl).min().map(|seconds| Duration::from_secs(seconds.into()));
+    let way = || chain.iter().map(|(record, _)| *record).chain(mine.iter().copied());
+    let ttl = way().map(|record| record.ttl).min().map(|seconds| Duration::from_secs(seconds.into()));
     let answer = answer(kind, &mine);
     let (given, kept) = match &answer {
         Answer::Addresses(all) => (all.len(), ADDRESSES),
         Answer::Srv(all) => (all.len(), SRV_RECORDS),
         Answer::Naptr(_) | Answer::None | Answer::Failed => (0, 0),
     };
-    Some(Read { answer, ttl, given, kept, unasked: others.len() })
+    let signed = way().map(|record| signed(record.proof)).min().flatten();
+    Some(Read { answer, ttl, given, kept, unasked: others.len(), signed })
 }
 
-/// The name at the end of the CNAME records, and the shortest TTL on the way.
-fn follow(asked: &Name, records: &[Record]) -> Option<(Name, Option<u32>)> {
-    let (mut owner, mut ttl) = (asked.clone(), None);
+/// The CNAME records on the way, each with where it leads.
+fn follow<'a>(asked: &'a Name, records: &'a [Record]) -> Option<Vec<(&'a Record, &'a Name)>> {
+    let (mut owner, mut chain) = (asked, Vec::new());
     for _ in 0..CHAIN {
         let next = records.iter().find_map(|record| match &record.data {
-            RData::CNAME(target) if record.name == owner => Some((target.0.clone(), record.ttl)),
+            RData::CNAME(target) if record.name == *owner => Some((record, &target.0)),
             _ => None,
         });
-        let Some((target, of_this)) = next else { return Some((owner, ttl)) };
-        owner = target;
-        ttl = Some(ttl.map_or(of_this, |ttl: u32| ttl.min(of_this)));
+        let Some(next) = next else { return Some(chain) };
+        owner = next.1;
+        chain.push(next);
     }
     None
+}
+
+const fn signed(proof: Proof) -> Option<Signed> {
+    match proof {
+        Proof::Secure => Some(Signed::Secure),
+        Proof::Insecure => Some(Signed::Insecure),
+        Proof::Bogus | Proof::Indeterminate => None,
+    }
 }
 
 fn fits(kind: RecordKind, data: &RData) -> bool {

@@ -2,8 +2,12 @@
 //!
 //! A server that refuses, fails, or refers us elsewhere has not answered: the next is asked. One that has been silent several times in a row is
 //! asked last for a while, so that a dead first server does not cost every question its timeout.
+//!
+//! With DNSSEC (RFC 4035) each answer is checked here, from a trust anchor down; who runs a name server, or sits before it, can then withhold
+//! answers but not make them up. Zones that are known not to be signed are excepted (RFC 7646).
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -12,12 +16,13 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfi
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
+use hickory_resolver::proto::dnssec::{DnssecSummary, TrustAnchors};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::proto::rr::{Name, Record, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 use tokio::time::Instant;
 
-use super::Settings;
+use super::{Dnssec, Settings};
 use crate::signaling::fact::NameError;
 
 /// Silences in a row after which a server is asked last.
@@ -34,7 +39,8 @@ const AT_ONCE: usize = 256;
 /// What a server said.
 #[derive(Debug)]
 pub(super) enum Said {
-    Records(Lookup),
+    /// `checked`: each record says what DNSSEC made of it.
+    Records { lookup: Lookup, checked: bool },
     /// There are none, for so long (RFC 2308). `whole_name`: no record of any kind.
     Nothing {
         ttl: Option<Duration>,
@@ -48,12 +54,17 @@ pub(super) struct Servers {
     all: Vec<Server>,
     /// Where single labels are looked for.
     domains: Vec<Name>,
+    /// Not checked.
+    unsigned: Vec<Name>,
+    dnssec: Dnssec,
     began: Instant,
 }
 
 struct Server {
     resolver: TokioResolver,
-    /// The same without TCP.
+    /// The same without DNSSEC, where that is on.
+    unchecked: Option<TokioResolver>,
+    /// The same without DNSSEC and TCP.
     datagrams: TokioResolver,
     silences: AtomicU32,
     /// Asked last until then. Unit: ms since `began`.
@@ -84,18 +95,25 @@ impl Servers {
             options.positive_max_ttl = Some(settings.ceiling);
             options.negative_max_ttl = Some(settings.floor);
         }
+        let anchors = anchors(settings).map_err(io::Error::other)?;
         let (domain, search, servers) = config.into_parts();
         let server = |one: NameServerConfig| {
             let mut by_datagrams = one.clone();
             by_datagrams.connections.retain(|connection| matches!(connection.protocol, ProtocolConfig::Udp));
-            let resolver = resolver_of(one, options.clone())?;
+            let unchecked = anchors.is_some().then(|| resolver_of(one.clone(), options.clone(), None)).transpose()?;
+            let resolver = resolver_of(one, options.clone(), anchors.clone())?;
             let mut brief = options.clone();
             (brief.cache_size, brief.timeout) = (0, SIGHT);
-            let datagrams = resolver_of(by_datagrams, brief)?;
-            Ok(Server { resolver, datagrams, silences: AtomicU32::new(0), aside_until: AtomicU64::new(0) })
+            let datagrams = resolver_of(by_datagrams, brief, None)?;
+            Ok(Server { resolver, unchecked, datagrams, silences: AtomicU32::new(0), aside_until: AtomicU64::new(0) })
         };
         let all = servers.into_iter().map(server).collect::<io::Result<Vec<Server>>>()?;
-        Ok(Servers { all, domains: domain.into_iter().chain(search).collect(), began: Instant::now() })
+        let unsigned = settings.unsigned.iter().filter_map(|zone| Name::from_ascii(zone).ok()).map(|mut zone| {
+            zone.set_fqdn(true);
+            zone
+        });
+        let domains = domain.into_iter().chain(search).collect();
+        Ok(Servers { all, domains, unsigned: unsigned.collect(), dnssec: settings.dnssec, began: Instant::now() })
     }
 
     /// The names to ask for in turn where the machine's domains are searched: `name` itself where it is complete.
@@ -114,7 +132,11 @@ impl Servers {
     pub async fn ask(&self, name: &Name, kind: RecordType) -> Result<Said, NameError> {
         let mut error = NameError::Unreachable;
         for server in self.in_order() {
-            match said(server.resolver.lookup(name.clone(), kind).await) {
+            let (resolver, dnssec) = match &server.unchecked {
+                Some(unchecked) if self.unsigned.iter().any(|zone| zone.zone_of(name)) => (unchecked, Dnssec::Off),
+                _ => (&server.resolver, self.dnssec),
+            };
+            match said(resolver.lookup(name.clone(), kind).await, dnssec) {
                 Ok(said) => {
                     server.silences.store(0, Ordering::Relaxed);
                     server.aside_until.store(0, Ordering::Relaxed);
@@ -163,9 +185,23 @@ impl Servers {
     }
 }
 
-fn resolver_of(server: NameServerConfig, options: ResolverOpts) -> io::Result<TokioResolver> {
+/// The DNSKEY records that are trusted; `None`: DNSSEC is off. The error says which file, why, and what to do.
+pub fn anchors(settings: &Settings) -> Result<Option<Arc<TrustAnchors>>, String> {
+    if settings.dnssec == Dnssec::Off {
+        return Ok(None);
+    }
+    let Some(file) = &settings.trust_anchor else { return Ok(Some(Arc::default())) };
+    let instead = "name a file of DNSKEY records, one a line, such as \"example.com. 3600 IN DNSKEY 257 3 13 mdsswUyr3DPW...\"";
+    let anchors = TrustAnchors::from_file(file).map_err(|error| format!("[dns] trust_anchor {}: {error}; {instead}", file.display()))?;
+    Ok(Some(Arc::new(anchors)))
+}
+
+fn resolver_of(server: NameServerConfig, options: ResolverOpts, anchors: Option<Arc<TrustAnchors>>) -> io::Result<TokioResolver> {
     let mut builder = TokioResolver::builder_with_config(ResolverConfig::from_name_servers(vec![server]), TokioRuntimeProvider::default());
     *builder.options_mut() = options;
+    if let Some(anchors) = anchors {
+        builder = builder.with_trust_anchor(anchors);
+    }
     builder.build().map_err(io::Error::other)
 }
 
@@ -180,10 +216,16 @@ fn written(settings: &Settings) -> ResolverConfig {
     ResolverConfig::from_parts(None, Vec::new(), servers.collect())
 }
 
-fn said(outcome: Result<Lookup, NetError>) -> Result<Said, NameError> {
+fn said(outcome: Result<Lookup, NetError>, dnssec: Dnssec) -> Result<Said, NameError> {
     match outcome {
-        Ok(lookup) => Ok(Said::Records(lookup)),
-        Err(NetError::Dns(DnsError::NoRecordsFound(none))) => nothing(&none),
+        Ok(lookup) => Ok(Said::Records { lookup, checked: dnssec != Dnssec::Off }),
+        Err(NetError::Dns(DnsError::NoRecordsFound(none))) => match dnssec {
+            Dnssec::Off | Dnssec::Validate => nothing(&none),
+            // Who can say unsigned that there is nothing can take a peer's addresses away.
+            Dnssec::Require if is_secure(none.authorities.iter().flat_map(|all| all.iter())) => nothing(&none),
+            Dnssec::Require => Err(NameError::Unsigned),
+        },
+        Err(NetError::Dns(DnsError::DnssecBogus | DnsError::Nsec { .. })) => Err(NameError::Bogus),
         Err(NetError::Dns(DnsError::ResponseCode(code))) => Err(of_code(code)),
         Err(NetError::Timeout) => Err(NameError::Timeout),
         Err(NetError::Truncated) => Err(NameError::Truncated),
@@ -191,6 +233,10 @@ fn said(outcome: Result<Lookup, NetError>) -> Result<Said, NameError> {
         Err(NetError::NoConnections | NetError::Io(_) | NetError::Busy) => Err(NameError::Unreachable),
         Err(_) => Err(NameError::ServerFailed),
     }
+}
+
+fn is_secure<'a>(records: impl Iterator<Item = &'a Record>) -> bool {
+    DnssecSummary::from_records(records) == DnssecSummary::Secure
 }
 
 fn nothing(none: &NoRecords) -> Result<Said, NameError> {

@@ -22,6 +22,8 @@ pub struct NameStatus {
     /// For how long the state has been this one.
     pub since_seconds: u64,
     pub addresses: Vec<AddressStatus>,
+    /// Of the last good answer; null before the first.
+    pub dnssec: Option<Signed>,
     /// Since the last good answer; null before the first.
     pub age_seconds: Option<u64>,
     /// Of a stale name: until its last good addresses are given up.
@@ -30,6 +32,18 @@ pub struct NameStatus {
     pub next_question_in_seconds: Option<u64>,
     /// Of the last question; null where it was answered.
     pub last_error: Option<String>,
+}
+
+/// What DNSSEC says of an answer, the weakest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signed {
+    /// Nobody asked: DNSSEC is off, the zone is excepted, or the hosts file answered.
+    Unchecked,
+    /// The zone is proven not to be signed.
+    Insecure,
+    /// Every record it rests on is signed, from a trust anchor down.
+    Secure,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
@@ -59,6 +73,7 @@ impl Entry {
             state: name.word(),
             since_seconds: now.since(name.since()).as_secs(),
             addresses: name.held().iter().map(|held| AddressStatus { address: held.ip, ttl_left_seconds: held.ends.map(seconds_until) }).collect(),
+            dnssec: self.signed,
             age_seconds: name.last_answer().map(|at| now.since(at).as_secs()),
             grace_left_seconds: name.grace_until().map(seconds_until),
             next_question_in_seconds: name.next_question().map(seconds_until),

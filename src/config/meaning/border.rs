@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::place;
-use crate::adapters::{admin, dns, net};
+use crate::adapters::{admin, net};
 use crate::config::finding::{At, Findings, Written};
 use crate::config::written::{self, Border, Set};
 use crate::policy::flow::ListenerId;
@@ -215,24 +215,6 @@ pub fn admin(border: &Border, listeners: &[Listener], findings: &Findings) -> ad
         findings.problem(written.at, format!("the admin door wants {address}, which listener \"{}\" has", listener.name), "write another port");
     }
     written::admin(Some(address), border.admin_beyond_loopback)
-}
-
-pub fn dns(border: &Border, findings: &Findings) -> dns::Settings {
-    let mut settings = border.dns.clone();
-    for written in &border.dns_servers {
-        match written::socket_address(&written.value, 53) {
-            Some(server) => settings.servers.push(server),
-            None => findings.problem(
-                written.at,
-                format!("\"{}\" is no DNS server's address", written.value),
-                "write an address such as \"192.0.2.53\" or \"192.0.2.53:53\"",
-            ),
-        }
-    }
-    if settings.floor > settings.ceiling {
-        findings.problem(At { file: "border.toml", line: 1, column: 1 }, "[dns] floor is above ceiling", "write a floor below the ceiling");
-    }
-    settings
 }
 
 pub fn signaling(set: &Set, listeners: &[Listener], media: signaling::MediaSettings) -> signaling::Settings {

@@ -2,6 +2,7 @@
 
 mod border;
 mod certificates;
+mod dns;
 mod firewall;
 mod peers;
 mod plans;
@@ -33,7 +34,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
     let tls = certificates::tls(&set, &listeners, source);
     let media = border::media(&set.border, &listeners, findings);
     let admin = border::admin(&set.border, &listeners, findings);
-    let dns = border::dns(&set.border, findings);
+    let dns = dns::dns(&set.border, source, findings);
     let mut telemetry = set.border.telemetry.clone();
     telemetry.records = set.border.records.as_ref().map(|file| super::written::path(source, file));
     let control = control::Settings { socket: set.border.control_socket.as_ref().map(|socket| super::written::path(source, socket)) };

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::adapters::dns::Dnssec;
 use crate::adapters::telemetry::log::{self, Format};
 use crate::adapters::{admin, dns, media, net, nft, telemetry, tls};
 use crate::config::finding::{At, Written};
@@ -18,6 +19,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub const TRANSPORTS: [(&str, Transport); 3] = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
 
 const REMOVED_PEERS: [(&str, RemovedPeers); 2] = [("keep-calls", RemovedPeers::KeepCalls), ("release-calls", RemovedPeers::ReleaseCalls)];
+const DNSSEC: [(&str, Dnssec); 3] = [("off", Dnssec::Off), ("validate", Dnssec::Validate), ("require", Dnssec::Require)];
 
 #[derive(Default)]
 pub struct Border {
@@ -38,6 +40,9 @@ pub struct Border {
     pub control_socket: Option<String>,
     pub dns: dns::Settings,
     pub dns_servers: Vec<Written<String>>,
+    /// Relative to the set's folder.
+    pub dns_trust_anchor: Option<Written<String>>,
+    pub dns_unsigned: Vec<Written<String>>,
     pub certificates: tls::Upkeep,
     pub crl_refresh: Option<Duration>,
     /// Relative to the set's folder.
@@ -206,6 +211,11 @@ fn read_dns(root: &Table<'_, '_>, border: &mut Border) {
     if let Some(jitter) = table.integer("jitter", 0..=50) {
         border.dns.jitter = jitter.value as u8;
     }
+    if let Some(dnssec) = table.choice("dnssec", &DNSSEC) {
+        border.dns.dnssec = dnssec.value;
+    }
+    border.dns_trust_anchor = table.text("trust_anchor", "\"certs/anchor.key\"");
+    border.dns_unsigned = table.texts("unsigned", "[\"corp.example.com\"]").unwrap_or_default();
     table.finish();
 }
 
