@@ -8,7 +8,7 @@ use portcullis::policy::liveness::{Doubt, Liveness};
 use portcullis::policy::settings::{Peer, PeerHost, PeerKind, PeerStatus, PolicySet, SecurityMode};
 use portcullis::policy::verdict::Reason;
 use portcullis::signaling::core::{Core, Holdings};
-use portcullis::signaling::event::{Action, Command, Event, Route, Target, TransportError};
+use portcullis::signaling::event::{Action, Command, Event, LocateError, Route, Target, TransportError};
 use portcullis::signaling::fact::What;
 use portcullis::sip::{HeaderName, Limits, Message, Method, Transport};
 use portcullis::time::Time;
@@ -450,15 +450,7 @@ fn a_reload_takes_a_new_interval_and_a_new_status_into_force() {
 /// A peer known by a name without a port lives at the ports its SRV records name (RFC 3263 §4.2).
 #[test]
 fn a_name_without_a_port_is_asked_where_its_srv_records_lead() {
-    let scene = Scene { router_by_name: true, probe: Some(INTERVAL), ..Scene::tcp() };
-    let mut set = policy_set(&scene);
-    set.peers.retain(|peer| matches!(&*peer.name, "router" | "trunk"));
-    for peer in &mut set.peers {
-        let peer = Arc::make_mut(peer);
-        (peer.port, peer.probe) = (None, peer.probe.filter(|_| &*peer.name == "router"));
-    }
-    let mut lab = Lab::new(Scene { probe: None, ..scene.clone() });
-    lab.handle(Event::Peers(Arc::new(peer_table(2, &set))));
+    let (mut lab, scene) = by_srv();
     lab.nothing_sent();
     let at = |port| vec![Target { transport: Transport::Tcp, address: (Party::Router.address(), port).into() }];
     let (id, query) = lab.locates.pop().expect("a name is located");
@@ -478,6 +470,60 @@ fn a_name_without_a_port_is_asked_where_its_srv_records_lead() {
     assert_eq!(lab.core.holdings().watched, 1);
     next_question(&mut lab, Party::Router);
     assert_eq!(port(&asked(&mut lab, Party::Router)), 5080);
+    finish(lab, scene);
+}
+
+fn by_srv() -> (Lab, Scene) {
+    let scene = Scene { router_by_name: true, probe: Some(INTERVAL), ..Scene::tcp() };
+    let mut set = policy_set(&scene);
+    set.peers.retain(|peer| matches!(&*peer.name, "router" | "trunk"));
+    for peer in &mut set.peers {
+        let peer = Arc::make_mut(peer);
+        (peer.port, peer.probe) = (None, peer.probe.filter(|_| &*peer.name == "router"));
+    }
+    let mut lab = Lab::new(Scene { probe: None, ..scene.clone() });
+    lab.handle(Event::Peers(Arc::new(peer_table(2, &set))));
+    (lab, scene)
+}
+
+fn located_at(lab: &mut Lab, port: Option<u16>) {
+    let (id, _) = lab.locates.pop().expect("a name is located");
+    let target = |port| vec![Target { transport: Transport::Tcp, address: (Party::Router.address(), port).into() }];
+    lab.handle(Event::Located { id, targets: port.map(target).ok_or(LocateError::Failed) });
+}
+
+fn asked_port(lab: &mut Lab) -> u16 {
+    next_question(lab, Party::Router);
+    let question = asked(lab, Party::Router);
+    lab.answer(Party::Router, &question, 200, "x", "", "");
+    if let Route::Connect(connect) = &question.route { connect.remote.port() } else { 0 }
+}
+
+/// Something else may answer at the transport's own port.
+#[test]
+fn ports_that_could_not_be_located_are_located_again() {
+    let (mut lab, scene) = by_srv();
+    located_at(&mut lab, None);
+    assert_eq!(asked_port(&mut lab), 5060);
+    located_at(&mut lab, Some(5070));
+    assert_eq!(asked_port(&mut lab), 5070);
+    assert!(lab.locates.is_empty());
+    finish(lab, scene);
+}
+
+/// The old port still answers: a drained instance, somebody else.
+#[test]
+fn ports_that_answer_are_located_again_now_and_then() {
+    let (mut lab, scene) = by_srv();
+    located_at(&mut lab, Some(5070));
+    let began = lab.now;
+    while lab.locates.is_empty() {
+        assert_eq!(asked_port(&mut lab), 5070);
+        assert!(lab.now.since(began) < Duration::from_secs(400));
+    }
+    assert!(lab.now.since(began) >= Duration::from_secs(300));
+    located_at(&mut lab, Some(5080));
+    assert_eq!(asked_port(&mut lab), 5080);
     finish(lab, scene);
 }
 

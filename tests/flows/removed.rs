@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::policy::peer::{PeerTable, recognise};
-use portcullis::policy::settings::{Peer, PeerHost, PeerStatus, PolicySet};
+use portcullis::policy::settings::{Peer, PeerHost, PeerStatus, PolicySet, SecurityMode};
 use portcullis::policy::verdict::Reason;
 use portcullis::signaling::event::{Event, Route};
 use portcullis::signaling::fact::{ReleasedBy, What};
 use portcullis::signaling::settings::RemovedPeers;
-use portcullis::sip::{HeaderName, Method};
+use portcullis::sip::{HeaderName, Method, Transport};
 
 use crate::lab::{ALLOW, Callee, Caller, Lab, Party, Scene, established, hang_up, invited, peer_table, policy_set};
 
@@ -237,6 +237,50 @@ fn a_target_is_looked_at_again_when_its_turn_comes() {
         lab.response_to(Party::Trunk, reason.status().unwrap());
         lab.finish();
     }
+}
+
+/// The INVITE would be written for the peer as it was: too weak a leg, or to nobody.
+#[test]
+fn a_target_that_was_changed_meanwhile_is_not_called_as_it_was() {
+    let scene = Scene::default().with_routers(&["router", "spare"]);
+    let changes: [&dyn Fn(&mut Peer); 4] =
+        [&|peer| peer.mode = SecurityMode::Secured, &|peer| peer.transport = Transport::Tcp, &|peer| peer.port = Some(5070), &|peer| {
+            peer.tls_names = vec!["other.test".into()]
+        }];
+    for change in changes {
+        let mut lab = Lab::new(scene.clone());
+        let (_, callee) = invited(&mut lab, "");
+        let set = changed(&scene, "spare", |peer| {
+            change(peer);
+            true
+        });
+        take(&mut lab, 2, &set);
+        callee.answer(&mut lab, 503, "", "");
+        lab.request_to(Party::Router, Method::Ack);
+        lab.nothing_to(Party::Spare);
+        lab.response_to(Party::Trunk, 503);
+        lab.finish();
+        assert_eq!(lab.records()[0].reason, Reason::PeerRemoved);
+    }
+}
+
+/// Every answer from there would be dropped as a stranger's.
+#[test]
+fn a_target_that_nothing_tells_from_another_is_passed_over() {
+    let scene = Scene::default().with_routers(&["router", "spare"]);
+    let mut lab = Lab::new(scene.clone());
+    let set = changed(&scene, "router", |peer| {
+        peer.hosts.push(PeerHost::Address(Party::Spare.address()));
+        true
+    });
+    take(&mut lab, 2, &set);
+    let (_, callee) = invited(&mut lab, "");
+    callee.answer(&mut lab, 503, "", "");
+    lab.request_to(Party::Router, Method::Ack);
+    lab.nothing_to(Party::Spare);
+    lab.response_to(Party::Trunk, 503);
+    lab.finish();
+    assert_eq!(lab.records()[0].reason, Reason::PeerAmbiguous);
 }
 
 #[test]

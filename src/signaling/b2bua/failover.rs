@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::media::control::Side;
-use crate::policy::peer::PeerTable;
+use crate::policy::flow::{Flow, FlowId, ListenerId};
+use crate::policy::peer::{PeerTable, at_home};
 use crate::policy::redirection::Tried;
 use crate::policy::settings::PeerStatus;
 use crate::policy::topology_hiding;
@@ -17,7 +18,7 @@ use crate::signaling::liveness;
 use crate::signaling::session::offer_answer::Terms;
 use crate::signaling::settings::Listener;
 use crate::signaling::transport;
-use crate::sip::{Builder, Limits, Message, Method};
+use crate::sip::{Builder, Limits, Message, Method, Transport};
 use crate::time::Time;
 
 /// Tries the next target; when none is left, the caller is told.
@@ -38,16 +39,34 @@ pub fn next(border: &mut Border, now: Time, call: &mut Call) {
     }
 }
 
-/// What routing saw may be past when a target's turn comes: a reload, or an answer of DNS.
+/// What routing saw may be past when a target's turn comes: a reload, or an answer of DNS. Whose answers would be a stranger's is not called.
 fn takes_calls(table: &PeerTable, candidate: &Candidate) -> Result<(), Reason> {
-    match table.peer(&candidate.peer.name).map(|peer| peer.status) {
-        None => return Err(Reason::PeerRemoved),
-        Some(PeerStatus::Disabled) => return Err(Reason::PeerDisabled),
-        Some(PeerStatus::NoNewCalls) => return Err(Reason::PeerNoNewCalls),
-        Some(PeerStatus::Enabled) => {}
+    let then = &candidate.peer;
+    let now = table.peer(&then.name).ok_or(Reason::PeerRemoved)?;
+    match now.status {
+        PeerStatus::Disabled => return Err(Reason::PeerDisabled),
+        PeerStatus::NoNewCalls => return Err(Reason::PeerNoNewCalls),
+        PeerStatus::Enabled => {}
     }
-    let lives_there = |address: SocketAddr| table.at(address.ip()).iter().any(|peer| peer.name == candidate.peer.name);
-    if candidate.address.is_none_or(lives_there) { Ok(()) } else { Err(Reason::PeerRemoved) }
+    // The leg was planned for the peer as it was.
+    if (now.transport, now.mode, now.mutual, now.port, &now.tls_names) != (then.transport, then.mode, then.mutual, then.port, &then.tls_names) {
+        return Err(Reason::PeerRemoved);
+    }
+    match candidate.address {
+        None => Ok(()),
+        Some(address) if candidate.transport == Transport::Tls => {
+            let lives_there = table.at(address.ip()).iter().any(|peer| peer.name == then.name);
+            if lives_there { Ok(()) } else { Err(Reason::PeerRemoved) }
+        }
+        Some(address) => {
+            let answers = Flow { id: FlowId(0), transport: candidate.transport, listener: ListenerId(0), local: address, remote: address, tls: None };
+            match at_home(table, &answers) {
+                Ok(peer) if peer.name == then.name => Ok(()),
+                Err(Reason::PeerAmbiguous) => Err(Reason::PeerAmbiguous),
+                Ok(_) | Err(_) => Err(Reason::PeerRemoved),
+            }
+        }
+    }
 }
 
 /// The first of those left that is known to be no worse than any other.

@@ -2,7 +2,8 @@
 //!
 //! The watch follows the peer table. An address that comes is asked for the first time after a wait drawn by lot, so that many peers are not asked
 //! at once; one that goes is forgotten at once, whatever is still under way. Where a peer has no port and its names lead to SRV records, the ports
-//! are located as for a call (RFC 3263 §4.2): when the name's addresses change, and while one of them is down. What a call meets at an address
+//! are located as for a call (RFC 3263 §4.2): when the name's addresses change, now and then, while one of them is down, and after a question that
+//! failed; meanwhile what was known holds, or the transport's own port. What a call meets at an address
 //! counts as well: an answer is a sign of life, silence or a failure has it asked at once.
 
 pub mod health;
@@ -27,6 +28,9 @@ pub use probe::{answered, due, failed, shows_life};
 
 /// At start, and when many addresses come at once, so many are asked in one second.
 const FIRST_ASKED_PER_SECOND: u64 = 100;
+
+/// Ports are looked for again after this at the latest.
+const LOCATED_ANEW: Duration = Duration::from_secs(300);
 
 /// A call's failure does not have an address asked that was asked less than this ago.
 const ASKED_LATELY: Duration = Duration::from_secs(1);
@@ -71,6 +75,8 @@ struct Located {
     /// `None`: not answered yet. Empty: not to be had, so the transport's default port is taken.
     targets: Option<Vec<SocketAddr>>,
     asking: bool,
+    /// The last good answer.
+    answered: Option<Time>,
 }
 
 impl Watch {
@@ -114,7 +120,10 @@ pub fn located(border: &mut Border, now: Time, id: LocateId, targets: &Result<Ve
     if let Some(located) = border.watch.names.get_mut(&(peer.clone(), name)) {
         located.asking = false;
         match targets {
-            Ok(targets) => located.targets = Some(targets.iter().map(|target| target.address).collect()),
+            Ok(targets) => {
+                located.targets = Some(targets.iter().map(|target| target.address).collect());
+                located.answered = Some(now);
+            }
             // What was known before is as good as anything.
             Err(_) => {
                 located.targets.get_or_insert_default();
@@ -269,10 +278,18 @@ fn locate_if_changed(border: &mut Border, peer: &Peer, name: &Arc<str>, addresse
     if known || addresses.is_empty() || peer.status == PeerStatus::Disabled {
         return;
     }
-    let before = border.watch.names.remove(&key);
-    let asking = before.as_ref().is_some_and(|located| located.asking);
-    border.watch.names.insert(key, Located { addresses: addresses.to_vec(), targets: before.and_then(|located| located.targets), asking });
+    let before = border.watch.names.remove(&key).unwrap_or(Located { addresses: Vec::new(), targets: None, asking: false, answered: None });
+    border.watch.names.insert(key, Located { addresses: addresses.to_vec(), ..before });
     locate(border, peer, name);
+}
+
+/// An address of this name has been asked: its service may have moved to another port, above all where it is down.
+fn locate_if_stale(border: &mut Border, now: Time, peer: &Peer, name: &Arc<str>, is_down: bool) {
+    let key = (peer.name.clone(), name.clone());
+    let Some(located) = border.watch.names.get(&key) else { return };
+    if is_down || located.answered.is_none_or(|at| now.since(at) >= LOCATED_ANEW.max(interval(peer))) {
+        locate(border, peer, name);
+    }
 }
 
 /// Asks for the SRV records of a name, if that is not being done already.

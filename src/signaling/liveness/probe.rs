@@ -5,9 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::health::Evidence;
-use super::{Asking, WatchId, Watched, heard, interval, locate};
+use super::{Asking, WatchId, Watched, heard, interval, locate_if_stale};
 use crate::policy::liveness::Liveness;
-use crate::policy::settings::PeerHost;
 use crate::policy::topology_hiding;
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::ClientOwner;
@@ -117,9 +116,8 @@ fn over(border: &mut Border, now: Time, id: WatchId, since: Time, outcome: Resul
     let tenth = pause / 10;
     let lot = Duration::from_millis(border.mint.below(u64::try_from(tenth.as_millis()).unwrap_or(u64::MAX).saturating_mul(2)));
     border.timers.set(Timer::Watch(id), now + (pause - if drains { Duration::ZERO } else { tenth }) + lot);
-    if is_down && peer.port.is_none() && peer.hosts.iter().any(|known| matches!(known, PeerHost::Name(name) if *name == host)) {
-        // Its service may have moved to another port.
-        locate(border, &peer, &host);
+    if peer.port.is_none() {
+        locate_if_stale(border, now, &peer, &host, is_down);
     }
 }
 
