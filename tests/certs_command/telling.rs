@@ -85,6 +85,40 @@ fn a_border_that_falls_silent_is_asked_to_go_back_as_well() {
     site.links([None, Some(1), None]);
 }
 
+/// Only the answer to the second question says which files the border is on.
+#[test]
+fn a_border_that_does_not_confirm_going_back_is_told_of() {
+    let refusal = r#"{"title":"Conflict","status":409,"detail":"ca.pem: gone"}"#;
+    for (second, says) in [((0, String::new()), "does not answer"), ((409, refusal.to_owned()), "ca.pem: gone")] {
+        let site = Site::new();
+        let socket = site.lab.at("control.sock");
+        site.stage(&[]).is(0, "");
+        let _asked = border(&socket, vec![(0, String::new()), second]);
+        site.activate(&["--socket", &socket]).is(1, "[border-unsure]").is(1, says).is(1, "rolled back");
+        site.links([None, Some(1), None]);
+    }
+}
+
+/// It takes no connection, and as many wait as may: to connect would block for ever, and hold the folder's lock.
+#[test]
+fn a_border_that_takes_no_connection_is_not_waited_for() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+    let site = Site::new();
+    let path = site.lab.at("control.sock");
+    site.stage(&[]).is(0, "");
+    let hung = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&hung, &SocketAddrUnix::new(path.as_str()).unwrap()).unwrap();
+    listen(&hung, 0).unwrap();
+    let _waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let (done, ended) = channel();
+    std::thread::spawn(move || {
+        site.activate(&["--socket", &path]).is(1, "does not answer").is(1, "nothing has changed");
+        site.links([None, Some(1), None]);
+        let _ = done.send(());
+    });
+    ended.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+}
+
 #[test]
 fn a_border_that_was_to_be_asked_must_be_there() {
     let site = Site::new();

@@ -10,10 +10,14 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// A rotation may have to read many files.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Whoever does not take a connection within this time hangs.
+const TAKEN: Duration = Duration::from_secs(5);
+/// How often one that found no room is tried again.
+const AGAIN: Duration = Duration::from_millis(50);
 /// Ten thousand peers with all their addresses stay well below.
 const LONGEST: usize = 64 * 1024 * 1024;
 
@@ -29,8 +33,26 @@ pub async fn ask(socket: &Path, method: &str, path: &str, body: Option<&Value>) 
     timeout(PATIENCE, exchange(socket, method, path, body)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
+/// Within a tokio runtime: whether somebody takes connections there. An error of kind `TimedOut`: somebody has the socket, but takes none.
+pub async fn reach(socket: &Path) -> io::Result<()> {
+    connect(socket).await.map(drop)
+}
+
+/// Where as many wait already as may, the system does not let another wait, but says so at once.
+async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let tried = async {
+        loop {
+            match UnixStream::connect(socket).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(AGAIN).await,
+                result => return result,
+            }
+        }
+    };
+    timeout(TAKEN, tried).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
 async fn exchange(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
-    let stream = UnixStream::connect(socket).await?;
+    let stream = connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let connection = tokio::spawn(connection);
     let text = body.map(Value::to_string).unwrap_or_default();

@@ -32,7 +32,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
-pub use client::{Answer, ask};
+pub use client::{Answer, ask, reach};
 pub use socket::Operator;
 
 /// The longest body a request may have.

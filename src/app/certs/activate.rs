@@ -124,7 +124,7 @@ pub fn told(door: &Door, layout: &Layout, before: Option<Generation>, report: &m
         Err(error) => {
             // It may have taken them before it fell silent: back to the old ones, and once more.
             layout.set(Link::Current, before)?;
-            let _ = door.tell();
+            go_back(door, layout, report);
             error.to_string()
         }
     };
@@ -136,4 +136,20 @@ pub fn told(door: &Door, layout: &Layout, before: Option<Generation>, report: &m
     report.findings.push(Finding::problem("refused-by-border", layout.root(), what, "mend that, stage and activate again"));
     report.put("border", "refused");
     Ok(false)
+}
+
+/// Has a border that did not answer load what is current again; unless it confirms that, nobody knows which files it is on.
+fn go_back(door: &Door, layout: &Layout, report: &mut Report) {
+    let why = match door.tell() {
+        Ok(Told::Rotated(_)) => {
+            report.tell("asked once more, the running border has taken the files of before");
+            return;
+        }
+        Ok(Told::Refused(why)) => why,
+        Ok(Told::Signalled(_) | Told::Nobody(_)) => String::from("it was told, and does not answer"),
+        Err(error) => error.to_string(),
+    };
+    let what = format!("the running border may be on the files that were taken back: asked to load those of before, it does not confirm it: {why}");
+    let remedy = "see whether it runs; compare with `portcullis certs status`, and have it load them: `portcullis reload`, SIGHUP or a restart";
+    report.findings.push(Finding::problem("border-unsure", layout.root(), what, remedy));
 }

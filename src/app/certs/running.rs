@@ -2,7 +2,6 @@
 //! all, where the border watches the folder itself (`[certificates] watch`) or reads the files when it starts.
 
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -56,7 +55,7 @@ impl Border {
     /// Finds the way, and that somebody is at its end, before anything is changed. An error where what was asked for is not there.
     pub fn door(&self, set: Option<&Set>) -> io::Result<Door> {
         if let Some(socket) = &self.socket {
-            UnixStream::connect(socket).map_err(|error| wrong(socket, unanswered(&error)))?;
+            reach(socket).map_err(|error| wrong(socket, unanswered(&error)))?;
             return Ok(Door::Socket(socket.clone()));
         }
         let process = match &self.pid_file {
@@ -78,10 +77,12 @@ impl Border {
         }
         let sockets = set.and_then(Set::socket).map(Path::to_path_buf).into_iter().chain([PathBuf::from(control::DEFAULT)]);
         for socket in sockets {
-            match UnixStream::connect(&socket) {
-                Ok(_) => return Ok(Door::Socket(socket)),
+            match reach(&socket) {
+                Ok(()) => return Ok(Door::Socket(socket)),
                 // Somebody may well be there.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(wrong(&socket, unanswered(&error))),
+                Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::TimedOut) => {
+                    return Err(wrong(&socket, unanswered(&error)));
+                }
                 Err(_) => {}
             }
         }
@@ -120,8 +121,15 @@ pub fn ask_for_certificates(socket: &Path) -> io::Result<Value> {
 }
 
 fn ask(socket: &Path, method: &str, path: &str) -> io::Result<Answer> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(control::ask(socket, method, path, None)).map_err(|error| wrong(socket, unanswered(&error)))
+    runtime()?.block_on(control::ask(socket, method, path, None)).map_err(|error| wrong(socket, unanswered(&error)))
+}
+
+fn reach(socket: &Path) -> io::Result<()> {
+    runtime()?.block_on(control::reach(socket))
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 fn unanswered(error: &io::Error) -> String {
