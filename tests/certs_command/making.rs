@@ -211,6 +211,44 @@ fn a_revocation_list_grows_and_openssl_obeys_it() {
     certs(&["crl", &list, "--ca", &lab.at("strangers/ca.pem"), "--ca-key", &lab.at("strangers/ca.key")]).is(2, "another CA");
 }
 
+/// Each read the list, added its own and wrote: the last one won.
+#[test]
+fn no_revocation_is_lost_among_runs_at_once() {
+    let lab = Lab::new();
+    let names = ["a.test", "b.test", "c.test", "d.test", "e.test"];
+    for name in names {
+        lab.certificate("new", name, &[]).is(0, "issued");
+    }
+    let (list, ca, key) = (lab.at("ca/ca.crl"), lab.at("ca/ca.pem"), lab.at("ca/ca.key"));
+    std::thread::scope(|scope| {
+        for name in names {
+            let certificate = lab.at(&format!("new/{name}.pem"));
+            let arguments = ["crl".to_owned(), list.clone(), "--ca".into(), ca.clone(), "--ca-key".into(), key.clone(), "--revoke".into(), certificate];
+            scope.spawn(move || certs(&arguments).is(0, "(1 added)").status);
+        }
+    });
+    certs(&["crl", &list, "--ca", &ca, "--ca-key", &key]).is(0, "up to date, 5 revoked");
+}
+
+/// What is not carried on would be gone when the file is written.
+#[test]
+fn a_list_among_others_is_not_carried_on() {
+    let lab = Lab::new();
+    certs(&["init", &lab.at("strangers"), "--name", "c.test"]).is(0, "");
+    let crl = |ca: &str, list: &str| {
+        certs(&["crl", &lab.at(list), "--ca", &lab.at(&format!("{ca}/ca.pem")), "--ca-key", &lab.at(&format!("{ca}/ca.key")), "--days", "30"])
+    };
+    crl("ca", "ours.crl").is(0, "number 1");
+    crl("strangers", "theirs.crl").is(0, "number 1");
+    let ours = fs::read_to_string(lab.at("ours.crl")).unwrap();
+    for other in ["theirs.crl", "strangers/ca.pem"] {
+        let bundle = format!("{ours}{}", fs::read_to_string(lab.at(other)).unwrap());
+        fs::write(lab.at("bundle.crl"), &bundle).unwrap();
+        crl("ca", "bundle.crl").is(2, "a file of its own");
+        assert_eq!(fs::read_to_string(lab.at("bundle.crl")).unwrap(), bundle);
+    }
+}
+
 #[test]
 fn jobs_get_one_object_and_cron_gets_silence() {
     let lab = Lab::new();

@@ -481,3 +481,66 @@ fn a_generation_is_not_written_into() {
     fs::rename(site.lab.at("real"), &current).unwrap();
     site.stage(&[]).is(2, "in the way");
 }
+
+/// A link that somebody puts among the files of a generation must not be followed: the job may be root, and hand on what is behind it.
+#[test]
+fn links_in_generations_are_not_followed() {
+    let site = Site::new();
+    site.stage(&[]).is(0, "");
+    site.activate(&[]).is(0, "");
+    let secret = PathBuf::from(site.lab.at("shadow"));
+    fs::write(&secret, "root:secret").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let generations = Path::new(&site.certs).join("generations");
+    let untouched = || {
+        let metadata = fs::metadata(&secret).unwrap();
+        assert_eq!((mode(&secret), metadata.uid()), (0o600, fs::metadata(&generations).unwrap().uid()));
+        assert_eq!(fs::read(&secret).unwrap(), b"root:secret");
+    };
+    // Among what is carried on.
+    let linked = generations.join("0001/trap.pem");
+    symlink(&secret, &linked).unwrap();
+    site.renew(&[]);
+    site.stage(&[]).is(2, "trap.pem: it is a link");
+    untouched();
+    fs::remove_file(&linked).unwrap();
+    // In the draft's place, and in that of what is staged.
+    symlink(&secret, generations.join(".draft")).unwrap();
+    site.stage(&[]).is(0, "generation 0002 is staged");
+    untouched();
+    let staged = generations.join("0002/sbc.pem");
+    let elsewhere = site.lab.at("elsewhere.pem");
+    fs::rename(&staged, &elsewhere).unwrap();
+    symlink(&elsewhere, &staged).unwrap();
+    site.activate(&[]).is(1, "[link]").is(1, "nothing has changed");
+    fs::remove_file(&staged).unwrap();
+    fs::rename(&elsewhere, &staged).unwrap();
+    site.activate(&[]).is(0, "generation 0002 is current");
+    // The lock, and the folder of the generations.
+    let lock = Path::new(&site.certs).join(".lock");
+    fs::remove_file(&lock).unwrap();
+    symlink(site.lab.at("nologin"), &lock).unwrap();
+    site.stage(&[]).is(2, ".lock");
+    assert!(!Path::new(&site.lab.at("nologin")).exists());
+    fs::remove_file(&lock).unwrap();
+    fs::rename(&generations, site.lab.at("moved")).unwrap();
+    symlink(site.lab.at("moved"), &generations).unwrap();
+    site.renew(&[]);
+    site.stage(&[]).is(2, "generations: it is a link");
+}
+
+/// A key that is not read was taken for a certificate, and opened to everybody.
+#[test]
+fn an_encrypted_key_beside_a_ca_stays_closed() {
+    let site = Site::new();
+    let file = site.new_file("trunk-ca.pem");
+    let authority = fs::read_to_string(&file).unwrap();
+    let key = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    fs::write(&file, format!("{authority}{key}")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    site.stage(&[]).is(1, "[key-open]").is(1, "nothing is staged");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    site.stage(&[]).is(0, "is staged");
+    let staged = Path::new(&site.certs).join("staged");
+    assert_eq!((mode(&staged.join("trunk-ca.pem")), mode(&staged.join("sbc.pem"))), (0o600, 0o644));
+}

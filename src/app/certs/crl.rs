@@ -13,7 +13,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use super::facts::{Facts, hexadecimal};
 use super::files::{self, wrong};
 use super::issue::Ca;
-use super::layout;
+use super::layout::{self, Lock};
 use super::of_rcgen;
 use super::report::{Outcome, Report, Style};
 
@@ -67,9 +67,12 @@ impl Reason {
 
 /// Exit status 0: written, or all in it already and not due for a while.
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> io::Result<u8> {
-    layout::refuse_generation(arguments.file.parent().unwrap_or(Path::new("")))?;
+    let folder = arguments.file.parent().unwrap_or(Path::new(""));
+    layout::refuse_generation(folder)?;
     let now = OffsetDateTime::now_utc();
     let ca = Ca::load(&arguments.ca, &arguments.ca_key)?;
+    // From reading to writing: what another run revokes meanwhile would be lost.
+    let _lock = Lock::of(folder, layout::PATIENCE)?;
     let mut list = if arguments.file.exists() { Earlier::read(&arguments.file, &ca)? } else { Earlier::default() };
     let mut added = Vec::new();
     for file in &arguments.revoke {
@@ -126,6 +129,11 @@ impl Earlier {
         let contents = files::contents(file)?;
         let unreadable = || wrong(file, "it holds no revocation list that can be read; move it away to begin a new one");
         let der = contents.lists.first().ok_or_else(unreadable)?;
+        let others = contents.lists.len() + contents.certificates.len() + contents.keys.len() + contents.requests.len() - 1;
+        if others > 0 {
+            let what = format!("it holds {others} more lists, certificates or keys, which would be lost; give this CA's list a file of its own");
+            return Err(wrong(file, what));
+        }
         let (_, list) = CertificateRevocationList::from_der(der).map_err(|_| unreadable())?;
         let (_, issuer) = X509Certificate::from_der(&ca.facts.der).map_err(|_| unreadable())?;
         if list.issuer().as_raw() != issuer.subject().as_raw() || list.verify_signature(issuer.public_key()).is_err() {

@@ -13,7 +13,7 @@ use rustls::pki_types::CertificateSigningRequestDer;
 use zeroize::Zeroizing;
 
 use super::files::{self, wrong};
-use super::layout;
+use super::layout::{self, Lock};
 use super::names::Name;
 use super::of_rcgen;
 use super::report::{Outcome, Report, Style};
@@ -87,6 +87,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> io::Result<u8> {
     layout::refuse_generation(&arguments.folder)?;
     let stem = stem(arguments)?;
     std::fs::create_dir_all(&arguments.folder)?;
+    let _lock = Lock::of(&arguments.folder, layout::PATIENCE)?;
     let (key_file, request_file) = (arguments.folder.join(format!("{stem}.key")), arguments.folder.join(format!("{stem}.csr")));
     let names = wanted(arguments);
     let mut report = Report::new("csr", Outcome::Nothing);

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine;
 use rcgen::KeyPair;
@@ -47,7 +47,12 @@ pub fn wrong(path: &Path, what: impl std::fmt::Display) -> io::Error {
 /// The whole file, wiped when dropped.
 pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    let file = fs::File::open(path).map_err(named)?;
+    read_open(fs::File::open(path).map_err(named)?, path).map(|(contents, _)| contents)
+}
+
+/// As [`read`], of a file that is open; `path` is for errors. With it, whose this very file is, whatever has its name by now.
+pub fn read_open(file: fs::File, path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, fs::Metadata)> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     let metadata = file.metadata().map_err(named)?;
     if !metadata.is_file() {
         return Err(wrong(path, "it is no file; name a PEM file"));
@@ -58,7 +63,7 @@ pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     // All of it reserved beforehand: a key must not be left behind in a buffer that grew.
     let mut contents = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 1));
     file.take(LARGEST).read_to_end(&mut contents).map_err(named)?;
-    Ok(contents)
+    Ok((contents, metadata))
 }
 
 /// Everything in a PEM file, or a revocation list as DER, which is how CAs publish it. An error where a block is cut off or is not Base64, or where there
@@ -96,6 +101,12 @@ pub fn of_text(text: &[u8]) -> Result<Contents, String> {
         return Err(what.into());
     }
     Ok(contents)
+}
+
+/// Whether this may be a private key, of whatever kind and however it is protected: also one that is not read here.
+pub fn may_be_key(text: &[u8]) -> bool {
+    const LABEL: &[u8] = b"PRIVATE KEY";
+    of_text(text).is_err() || text.windows(LABEL.len()).any(|window| window == LABEL)
 }
 
 /// The one private key of a file that is closed to others.
@@ -153,16 +164,14 @@ pub fn certificates_pem(chain: &[CertificateDer<'_>]) -> String {
 }
 
 /// Writes beside and renames, so that a reader sees the old file or the new one, and a key never has a wider mode, even for a moment. The folder is
-/// written through as well: after a power cut the file is there or it is not, never half.
+/// written through as well: after a power cut the file is there or it is not, never half. Of several at once, each writes beside under a name of its
+/// own, and the last one's file stays.
 pub fn write_whole(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named(error)),
-        _ => {}
-    }
+    let mut number = [0_u8; 8];
+    getrandom::fill(&mut number).map_err(|error| io::Error::other(format!("the system gives no randomness: {error}")))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = path.with_file_name(format!(".{name}.{:016x}.new", u64::from_ne_bytes(number)));
     let written = create(&beside, contents, mode).and_then(|()| fs::rename(&beside, path)).map_err(named);
     if written.is_err() {
         let _ = fs::remove_file(&beside);
@@ -173,8 +182,14 @@ pub fn write_whole(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
 
 /// A new file with this mode from the beginning, whole and on disk. An error where there is one already.
 pub fn create(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    use std::os::unix::fs::OpenOptionsExt;
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode & 0o600).open(path)?;
+    fill(&mut file, contents, mode)
+}
+
+/// Gives a file that was just made its contents and its mode, on disk.
+pub fn fill(file: &mut fs::File, contents: &[u8], mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
     file.write_all(contents)?;
     // Not left to the umask, which is 077 in many a job and would shut the border out of its own certificate.
     file.set_permissions(fs::Permissions::from_mode(mode))?;
@@ -215,6 +230,33 @@ mod tests {
                 assert!(error.to_string().contains("chmod 600"), "{error}");
             }
         }
+    }
+
+    /// With one name beside for all, one removed what another was about to rename, or had it put there half.
+    #[test]
+    fn writers_at_once_do_not_meet_beside_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.pem");
+        let texts = [vec![b'a'; 300_000], vec![b'b'; 200_000], vec![b'c'; 100_000]];
+        std::thread::scope(|scope| {
+            for text in &texts {
+                scope.spawn(|| (0..20).for_each(|_| write_whole(&path, text, 0o600).unwrap()));
+            }
+        });
+        assert!(texts.contains(&fs::read(&path).unwrap()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_key_that_is_not_read_is_taken_for_a_key() {
+        let certificate = certificates_pem(&[CertificateDer::from(vec![7; 300])]);
+        assert!(!may_be_key(certificate.as_bytes()));
+        for kind in ["ENCRYPTED ", "DSA ", "OPENSSH ", "EC ", ""] {
+            let key = format!("-----BEGIN {kind}PRIVATE KEY-----\nAAAA\n-----END {kind}PRIVATE KEY-----\n");
+            assert!(may_be_key(key.as_bytes()), "{kind}");
+            assert!(may_be_key(format!("{certificate}{key}").as_bytes()), "{kind}");
+        }
+        assert!(may_be_key(&[0x30, 0x82, 0x04, 0xbd, 0x02, 0x01, 0x00]), "perhaps a key as DER");
     }
 
     #[test]

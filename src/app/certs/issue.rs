@@ -19,7 +19,7 @@ use x509_parser::prelude::FromDer;
 use super::authority::BACKDATED;
 use super::facts::Facts;
 use super::files::{self, wrong};
-use super::layout;
+use super::layout::{self, Lock};
 use super::of_rcgen;
 use super::report::{Outcome, Report, Style};
 
@@ -58,11 +58,13 @@ pub struct Arguments {
 /// Exit status 0: issued, or there already.
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> io::Result<u8> {
     let file = arguments.out.clone().unwrap_or_else(|| arguments.csr.with_extension("pem"));
-    layout::refuse_generation(file.parent().unwrap_or(Path::new("")))?;
+    let folder = file.parent().unwrap_or(Path::new(""));
+    layout::refuse_generation(folder)?;
     let now = OffsetDateTime::now_utc();
     let request = request(&arguments.csr)?;
     let ca = Ca::load(&arguments.ca, &arguments.ca_key)?;
     let usages = usages(arguments);
+    let _lock = Lock::of(folder, layout::PATIENCE)?;
     let mut report = Report::new("issue", Outcome::Nothing);
     report.put("certificate", &file);
     if !arguments.again

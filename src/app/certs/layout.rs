@@ -18,14 +18,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use serde::Serialize;
 
 use super::files::{settle, wrong};
+use super::folder::Folder;
 
 pub const GENERATIONS: &str = "generations";
 
 /// Links followed from a file that a policy set names to one in a generation.
 const LINKS: usize = 8;
+
+/// The generation that is being made.
+const DRAFT: &str = ".draft";
+
+/// How long a command that is not told otherwise waits for another one to end.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a taken lock is tried again.
 const POLL: Duration = Duration::from_millis(50);
@@ -87,6 +95,15 @@ impl Layout {
         self.root.join(GENERATIONS).join(generation.to_string())
     }
 
+    /// A generation, held open.
+    pub fn open(&self, generation: Generation) -> io::Result<Folder> {
+        self.open_generations()?.folder(&generation.to_string())
+    }
+
+    fn open_generations(&self) -> io::Result<Folder> {
+        Folder::open(&self.root)?.folder(GENERATIONS)
+    }
+
     /// Whether rotation has ever worked here.
     pub fn exists(&self) -> bool {
         self.root.join(GENERATIONS).is_dir()
@@ -102,8 +119,7 @@ impl Layout {
             fs::create_dir_all(&self.root).map_err(|error| wrong(&self.root, error))?;
             open_folder(&self.root)?;
         }
-        fs::create_dir(&generations).map_err(|error| wrong(&generations, error))?;
-        open_folder(&generations)?;
+        Folder::open(&self.root)?.make(GENERATIONS)?;
         settle(&self.root)
     }
 
@@ -159,12 +175,10 @@ impl Layout {
     }
 
     /// An empty folder for a generation that has no number yet; what an earlier run left behind is cleared away.
-    pub fn draft(&self) -> io::Result<PathBuf> {
-        let folder = self.root.join(GENERATIONS).join(".draft");
-        clear(&folder)?;
-        fs::create_dir(&folder).map_err(|error| wrong(&folder, error))?;
-        open_folder(&folder)?;
-        Ok(folder)
+    pub fn draft(&self) -> io::Result<Folder> {
+        let generations = self.open_generations()?;
+        clear(&generations.path().join(DRAFT))?;
+        generations.make(DRAFT)
     }
 
     /// Takes a draft away that is not wanted.
@@ -206,8 +220,30 @@ impl Layout {
 
     /// Waits for whoever else changes the folder, for at most `patience`. The lock is gone with the process, however that ends.
     pub fn lock(&self, patience: Duration) -> io::Result<Lock> {
-        let path = self.root.join(".lock");
-        let file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(|error| wrong(&path, error))?;
+        Lock::of(&self.root, patience)
+    }
+}
+
+/// Held while a folder is being changed.
+pub struct Lock {
+    _file: fs::File,
+}
+
+impl Lock {
+    /// Waits for whoever else changes this folder, for at most `patience`. The lock is gone with the process, however that ends.
+    pub fn of(folder: &Path, patience: Duration) -> io::Result<Lock> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = folder.join(".lock");
+        let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+        let made = fs::OpenOptions::new().create(true).append(true).custom_flags(no_link).open(&path);
+        let file = match made {
+            // Made by another user, whose turn it was: to wait, reading is enough.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                fs::OpenOptions::new().read(true).custom_flags(no_link).open(&path).map_err(|_| error)
+            }
+            made => made,
+        };
+        let file = file.map_err(|error| wrong(&path, error))?;
         let begun = Instant::now();
         loop {
             match file.try_lock() {
@@ -215,17 +251,12 @@ impl Layout {
                 Err(fs::TryLockError::WouldBlock) if begun.elapsed() < patience => std::thread::sleep(POLL),
                 Err(fs::TryLockError::WouldBlock) => {
                     let what = format!("another run works here and has not ended within {} seconds; try again, or see what it waits for", patience.as_secs());
-                    return Err(io::Error::new(io::ErrorKind::WouldBlock, format!("{}: {what}", self.root.display())));
+                    return Err(io::Error::new(io::ErrorKind::WouldBlock, format!("{}: {what}", folder.display())));
                 }
                 Err(fs::TryLockError::Error(error)) => return Err(wrong(&path, error)),
             }
         }
     }
-}
-
-/// Held while the folder is being changed.
-pub struct Lock {
-    _file: fs::File,
 }
 
 /// The border is another user than the job that works here, whose umask may be 077. Keys are guarded by their own modes.

@@ -12,6 +12,7 @@ mod examine;
 mod facts;
 mod files;
 mod fitness;
+mod folder;
 mod init;
 mod inspect;
 mod issue;

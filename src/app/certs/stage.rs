@@ -2,9 +2,9 @@
 //! waiting for `activate`. With one problem anywhere nothing is staged, and all problems are said.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use super::examine::{self, Yardstick};
 use super::facts::Facts;
 use super::files;
 use super::fitness::{self, Files};
+use super::folder::Folder;
 use super::layout::{Generation, Layout, Link};
 use super::report::{Finding, Outcome, Report, Style};
 use super::set::Set;
@@ -74,7 +75,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> io::Result<u8> {
     let _lock = layout.lock(arguments.wait)?;
     let (current, staged) = (layout.get(Link::Current)?, layout.get(Link::Staged)?);
     if let Some(current) = current {
-        inherit(&mut new, &layout.folder(current), arguments.only)?;
+        inherit(&mut new, &layout.open(current)?, arguments.only)?;
     }
     without_authority_keys(&mut new, &mut report);
     if new.is_empty() {
@@ -91,11 +92,13 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> io::Result<u8> {
         return report.print(&arguments.style, out);
     }
     let already = same(&layout, staged, &new)?;
-    let folder = match staged {
-        Some(staged) if already => layout.folder(staged),
-        _ => layout.draft()?,
+    let (folder, mut findings) = match staged {
+        Some(staged) if already => (layout.folder(staged), Vec::new()),
+        _ => {
+            let draft = layout.draft()?;
+            (draft.path().to_path_buf(), write(&draft, &new))
+        }
     };
-    let mut findings = if already { Vec::new() } else { write(&folder, &new) };
     let check = Check { root: &arguments.folder, set: set.as_ref(), ca: &arguments.ca, within: SOON };
     findings.extend(check.folder(&folder)?);
     findings.extend(open_keys(&new));
@@ -137,9 +140,21 @@ impl Check<'_> {
         let mut yardstick = Yardstick::new(OffsetDateTime::now_utc(), self.within);
         self.ca.iter().for_each(|file| yardstick.learn(file));
         let (files, mut found) = Files::read(folder)?;
+        found.extend(links(folder)?);
         found.extend(files.examine(self.set.map(|set| (set, self.root)), &mut yardstick));
         Ok(found)
     }
+}
+
+/// Links in a generation's place or among its files: what is behind one can be changed unseen, and be anybody's.
+fn links(folder: &Path) -> io::Result<Vec<Finding>> {
+    let mut places = vec![folder.to_path_buf()];
+    for entry in fs::read_dir(folder)? {
+        places.push(entry?.path());
+    }
+    let links = places.into_iter().filter(|path| path.is_symlink());
+    let remedy = "see who put it there; remove it and stage again";
+    Ok(links.map(|path| Finding::problem("link", &path, "it is a link, where rotation only ever puts files and folders", remedy)).collect())
 }
 
 /// Reads what --from names.
@@ -176,16 +191,21 @@ fn sources(arguments: &Arguments, report: &mut Report) -> io::Result<BTreeMap<St
 }
 
 fn read(path: &Path) -> io::Result<Source> {
-    let contents = files::read(path)?;
-    let metadata = fs::metadata(path)?;
-    let mode = metadata.permissions().mode() & 0o777;
-    Ok(Source { path: path.to_path_buf(), contents, mode, kept_mode: None, owner: (metadata.uid(), metadata.gid()), inherited: false })
+    let file = File::open(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+    Ok(Source::new(path.to_path_buf(), files::read_open(file, path)?))
+}
+
+impl Source {
+    fn new(path: PathBuf, (contents, metadata): (Zeroizing<Vec<u8>>, Metadata)) -> Source {
+        let mode = metadata.permissions().mode() & 0o777;
+        Source { path, contents, mode, kept_mode: None, owner: (metadata.uid(), metadata.gid()), inherited: false }
+    }
 }
 
 /// Owner and mode of what is replaced, and the files that are not.
-fn inherit(new: &mut BTreeMap<String, Source>, current: &Path, only: bool) -> io::Result<()> {
-    for name in fitness::names(current)?.0 {
-        let old = read(&current.join(&name))?;
+fn inherit(new: &mut BTreeMap<String, Source>, current: &Folder, only: bool) -> io::Result<()> {
+    for name in fitness::names(current.path())?.0 {
+        let old = Source::new(current.path().join(&name), current.read(&name)?);
         match new.get_mut(&name) {
             Some(source) => (source.owner, source.kept_mode, source.inherited) = (old.owner, Some(old.mode), true),
             None if only => {}
@@ -215,28 +235,29 @@ fn without_authority_keys(new: &mut BTreeMap<String, Source>, report: &mut Repor
 /// Whether a generation has exactly these files.
 fn same(layout: &Layout, generation: Option<Generation>, new: &BTreeMap<String, Source>) -> io::Result<bool> {
     let Some(generation) = generation else { return Ok(false) };
-    let folder = layout.folder(generation);
-    let names = fitness::names(&folder)?.0;
+    let folder = layout.open(generation)?;
+    let names = fitness::names(folder.path())?.0;
     let equal = |name: &String| {
-        let there = files::read(&folder.join(name));
-        there.is_ok_and(|there| new.get(name).is_some_and(|source| *source.contents == *there))
+        let there = folder.read(name);
+        there.is_ok_and(|(there, _)| new.get(name).is_some_and(|source| *source.contents == *there))
     };
     Ok(names.len() == new.len() && names.iter().all(equal))
 }
 
 /// Writes the files with their owners and modes; keys are never open, whatever they were.
-fn write(folder: &Path, new: &BTreeMap<String, Source>) -> Vec<Finding> {
+fn write(folder: &Folder, new: &BTreeMap<String, Source>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (name, source) in new {
-        let path = folder.join(name);
-        let has_key = files::of_text(&source.contents).map_or(source.mode & 0o077 == 0, |contents| !contents.keys.is_empty());
-        let mode = if has_key { source.kept_mode.unwrap_or(source.mode) & 0o640 | 0o400 } else { 0o644 };
-        let made = files::create(&path, &source.contents, mode);
-        if let Err(error) = made {
-            found.push(Finding::problem("not-written", &path, error.to_string(), "make room and rights for it"));
-            continue;
-        }
-        if let Err(error) = own(&path, source) {
+        let path = folder.path().join(name);
+        let mode = if files::may_be_key(&source.contents) { source.kept_mode.unwrap_or(source.mode) & 0o640 | 0o400 } else { 0o644 };
+        let made = match folder.create(name, &source.contents, mode) {
+            Ok(made) => made,
+            Err(error) => {
+                found.push(Finding::problem("not-written", &path, error.to_string(), "make room and rights for it"));
+                continue;
+            }
+        };
+        if let Err(error) = own(&made, source) {
             let (user, group) = source.owner;
             let what = format!("it cannot be given to its owner so far, user {user} and group {group} ({error}), so the border could not read it");
             found.push(Finding::problem("owner", &path, what, "run this as root, or as that user"));
@@ -245,17 +266,17 @@ fn write(folder: &Path, new: &BTreeMap<String, Source>) -> Vec<Finding> {
     found
 }
 
-fn own(path: &Path, source: &Source) -> io::Result<()> {
-    use std::os::unix::fs::chown;
-    let metadata = fs::metadata(path)?;
+/// The file that was made, not whatever has its name by now.
+fn own(file: &File, source: &Source) -> io::Result<()> {
+    let metadata = file.metadata()?;
     let (user, group) = source.owner;
     if (metadata.uid(), metadata.gid()) == source.owner {
         return Ok(());
     }
-    match chown(path, Some(user), Some(group)) {
+    match fchown(file, Some(user), Some(group)) {
         // A new file: ours will do, though its group is better.
         Err(_) if !source.inherited => {
-            let _ = chown(path, None, Some(group));
+            let _ = fchown(file, None, Some(group));
             Ok(())
         }
         result => result,
@@ -264,7 +285,8 @@ fn own(path: &Path, source: &Source) -> io::Result<()> {
 
 /// Keys that others could read where they come from.
 fn open_keys(new: &BTreeMap<String, Source>) -> Vec<Finding> {
-    let has_key = |source: &Source| files::of_text(&source.contents).is_ok_and(|contents| !contents.keys.is_empty());
+    // What is unreadable is refused as that: it may be a CA's certificate as DER.
+    let has_key = |source: &Source| files::of_text(&source.contents).is_ok() && files::may_be_key(&source.contents);
     let open = new.values().filter(|source| source.mode & 0o027 != 0 && has_key(source));
     open.map(|source| {
         let what = format!("this private key is open to others (mode {:04o}); it may have been read by them", source.mode);
