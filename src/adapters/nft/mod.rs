@@ -6,13 +6,13 @@
 //! takes microseconds where a process takes milliseconds. [`keeper`] is the one thread that does both, and finds out when others have changed
 //! what is ours.
 
-mod contents;
+pub mod contents;
 mod failure;
 mod firewall;
 mod keeper;
-mod netlink;
+pub mod netlink;
 mod privilege;
-mod process;
+pub mod process;
 mod rules;
 mod ruleset;
 mod shared;
