@@ -61,31 +61,33 @@ impl std::fmt::Display for Range {
     }
 }
 
-/// From where packets of this transport may come: disjoint, not touching, in order, IPv4 before IPv6. Exactly the addresses for which
+/// From where packets may come, by transport: of each transport disjoint, not touching, in order, IPv4 before IPv6. Exactly the addresses for which
 /// [`PeerTable::expected`] is not empty.
-pub fn trusted(table: &PeerTable, transport: Transport) -> Vec<Range> {
+pub fn trusted(table: &PeerTable) -> Vec<(Transport, Range)> {
     let mut ranges = Vec::new();
     for v4 in [true, false] {
-        ranges.extend(family(table, transport, v4));
+        family(table, v4, &mut ranges);
     }
     ranges
 }
 
-fn family(table: &PeerTable, transport: Transport, v4: bool) -> Vec<Range> {
+fn family(table: &PeerTable, v4: bool, ranges: &mut Vec<(Transport, Range)>) {
     let edges: Vec<u128> = edges(table.places().filter(|place| place.addr().is_ipv4() == v4)).into_iter().collect();
     let end = if v4 { u128::from(u32::MAX) } else { u128::MAX };
-    let mut found: Vec<(u128, u128)> = Vec::new();
-    for (index, first) in edges.iter().enumerate() {
-        let last = edges.get(index + 1).map_or(end, |next| next - 1);
-        if table.expected(address(*first, v4), transport).is_empty() {
-            continue;
+    for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
+        let mut found: Vec<(u128, u128)> = Vec::new();
+        for (index, first) in edges.iter().enumerate() {
+            let last = edges.get(index + 1).map_or(end, |next| next - 1);
+            if table.expected(address(*first, v4), transport).is_empty() {
+                continue;
+            }
+            match found.last_mut() {
+                Some((_, before)) if before.checked_add(1) == Some(*first) => *before = last,
+                _ => found.push((*first, last)),
+            }
         }
-        match found.last_mut() {
-            Some((_, before)) if before.checked_add(1) == Some(*first) => *before = last,
-            _ => found.push((*first, last)),
-        }
+        ranges.extend(found.into_iter().map(|(first, last)| (transport, Range { first: address(first, v4), last: address(last, v4) })));
     }
-    found.into_iter().map(|(first, last)| Range { first: address(first, v4), last: address(last, v4) }).collect()
 }
 
 /// Where a place begins, and where the first address after one is.
@@ -159,6 +161,10 @@ mod tests {
         PeerTable::build(1, &PolicySet { peers, ..PolicySet::default() }, &|_| Vec::new())
     }
 
+    fn of(table: &PeerTable, transport: Transport) -> Vec<Range> {
+        trusted(table).into_iter().filter(|(found, _)| *found == transport).map(|(_, range)| range).collect()
+    }
+
     fn shown(ranges: &[Range]) -> Vec<String> {
         ranges.iter().map(ToString::to_string).collect()
     }
@@ -169,9 +175,9 @@ mod tests {
         let tcp = peer("tcp", Transport::Tcp, PeerStatus::Enabled, &["10.0.0.5", "2001:db8::/64"]);
         let off = peer("off", Transport::Udp, PeerStatus::Disabled, &["10.0.0.16/28"]);
         let table = table(vec![udp, tcp, off]);
-        assert_eq!(shown(&trusted(&table, Transport::Udp)), ["10.0.0.0-10.0.0.4", "10.0.0.6-10.0.0.15", "10.0.0.32-10.0.0.255", "192.0.2.1"]);
-        assert_eq!(shown(&trusted(&table, Transport::Tcp)), ["10.0.0.5", "2001:db8::-2001:db8::ffff:ffff:ffff:ffff"]);
-        assert!(trusted(&table, Transport::Tls).is_empty());
+        assert_eq!(shown(&of(&table, Transport::Udp)), ["10.0.0.0-10.0.0.4", "10.0.0.6-10.0.0.15", "10.0.0.32-10.0.0.255", "192.0.2.1"]);
+        assert_eq!(shown(&of(&table, Transport::Tcp)), ["10.0.0.5", "2001:db8::-2001:db8::ffff:ffff:ffff:ffff"]);
+        assert!(of(&table, Transport::Tls).is_empty());
     }
 
     #[test]
@@ -179,9 +185,9 @@ mod tests {
         let gone = peer("gone", Transport::Udp, PeerStatus::Disabled, &[]);
         let stays = peer("stays", Transport::Tcp, PeerStatus::Enabled, &["10.0.0.0/24"]);
         let table = table(vec![stays]).lingering([("10.0.0.5".parse().unwrap(), gone)], 1);
-        assert_eq!(shown(&trusted(&table, Transport::Udp)), ["10.0.0.5"]);
-        assert_eq!(shown(&trusted(&table, Transport::Tcp)), ["10.0.0.0-10.0.0.255"]);
-        assert!(trusted(&table.lingering([], 2), Transport::Udp).is_empty());
+        assert_eq!(shown(&of(&table, Transport::Udp)), ["10.0.0.5"]);
+        assert_eq!(shown(&of(&table, Transport::Tcp)), ["10.0.0.0-10.0.0.255"]);
+        assert!(of(&table.lingering([], 2), Transport::Udp).is_empty());
     }
 
     #[test]
@@ -190,14 +196,14 @@ mod tests {
             peer("a", Transport::Tls, PeerStatus::Enabled, &["10.0.0.0/25", "10.0.0.64/26"]),
             peer("b", Transport::Tls, PeerStatus::NoNewCalls, &["10.0.0.128/25", "10.0.1.0"]),
         ];
-        assert_eq!(shown(&trusted(&table(peers), Transport::Tls)), ["10.0.0.0-10.0.1.0"]);
+        assert_eq!(shown(&of(&table(peers), Transport::Tls)), ["10.0.0.0-10.0.1.0"]);
     }
 
     #[test]
     fn the_ends_of_the_address_space_are_no_edge_cases() {
         let peers = vec![peer("all", Transport::Udp, PeerStatus::Enabled, &["0.0.0.0/0", "::/0", "255.255.255.255"])];
         let table = table(peers);
-        assert_eq!(shown(&trusted(&table, Transport::Udp)), ["0.0.0.0-255.255.255.255", "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"]);
+        assert_eq!(shown(&of(&table, Transport::Udp)), ["0.0.0.0-255.255.255.255", "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"]);
         assert!(inhabitant(&table, "255.255.255.255/32".parse().unwrap()).is_some());
     }
 
@@ -231,7 +237,7 @@ mod tests {
             });
             let table = table(peers.collect());
             for transport in transports {
-                let ranges = trusted(&table, transport);
+                let ranges = of(&table, transport);
                 for pair in ranges.windows(2) {
                     prop_assert!(number(pair[0].last) + 1 < number(pair[1].first), "{} {}", pair[0], pair[1]);
                 }

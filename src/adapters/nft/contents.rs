@@ -120,21 +120,15 @@ impl Contents {
     /// Whom a peer table lets in.
     pub fn of_peers(table: &PeerTable) -> Contents {
         let mut contents = Contents::default();
-        for transport in TRANSPORTS {
-            contents.put_peers(transport, trusted(table, transport));
-        }
-        contents
-    }
-
-    fn put_peers(&mut self, transport: Transport, ranges: Vec<Range>) {
-        for range in ranges {
+        for (transport, range) in trusted(table) {
             let family = Family::of(range.first);
             if range.is_single() {
-                self.insert(Set { kind: Kind::Peers(transport), family }, Element::Address(range.first));
+                contents.insert(Set { kind: Kind::Peers(transport), family }, Element::Address(range.first));
             } else {
-                self.insert(Set { kind: Kind::PeerNets(transport), family }, Element::Range(range));
+                contents.insert(Set { kind: Kind::PeerNets(transport), family }, Element::Range(range));
             }
         }
+        contents
     }
 
     /// Whom either lets in. Ranges that meet become one, since the kernel takes none that overlap.

@@ -50,6 +50,7 @@ pub enum Order {
     /// Of those the kernel made, this one ends.
     Unban(IpNet, oneshot::Sender<Vec<Ban>>),
     Opened(StreamId, Vec<SocketAddr>),
+    /// Comes with others, by [`Shared::take_closed`].
     Closed(StreamId),
     Reload(Box<Layout>, oneshot::Sender<()>),
     Stop(oneshot::Sender<()>),
@@ -83,6 +84,8 @@ pub struct Keeper {
     /// What the kernel should hold.
     wanted: Contents,
     streams: HashMap<StreamId, Vec<SocketAddr>>,
+    /// Whose each open media port is.
+    users: HashMap<SocketAddr, StreamId>,
     state: State,
     /// The operators' bans that `wanted` has, by their number, and when the next of them ends.
     bans: u64,
@@ -102,6 +105,7 @@ impl Keeper {
             program: settings.program.clone().or_else(process::find),
             netlink: None,
             streams: HashMap::new(),
+            users: HashMap::new(),
             state: State::Out { at: Instant::now(), pause: RETRY.0 },
             bans: 0,
             ban_ends: None,
@@ -136,7 +140,8 @@ impl Keeper {
             };
             tokio::select! {
                 count = orders.recv_many(&mut batch, TOGETHER) => {
-                    if count == 0 || self.carry_out(batch.drain(..)).await {
+                    self.gather(&mut orders, &mut batch);
+                    if count == 0 || self.carry_out(&mut batch).await {
                         break;
                     }
                 }
@@ -146,7 +151,13 @@ impl Keeper {
                     (disturbed, checked) = (false, Instant::now());
                     self.compare(true).await;
                 }
-                _ = look.tick() => self.look().await,
+                _ = look.tick() => {
+                    self.gather(&mut orders, &mut batch);
+                    if self.carry_out(&mut batch).await {
+                        break;
+                    }
+                    self.look().await;
+                }
                 _ = check.tick() => {
                     checked = Instant::now();
                     self.compare(false).await;
@@ -170,10 +181,19 @@ impl Keeper {
         netlink::watch().map(std::os::fd::OwnedFd::from).and_then(|socket| UnixDatagram::from_std(socket.into())).ok()
     }
 
+    /// Whatever else is there to be done. A stream whose end is known of now was opened by an order that is there by now.
+    fn gather(&self, orders: &mut mpsc::UnboundedReceiver<Order>, batch: &mut Vec<Order>) {
+        let closed = self.shared.take_closed();
+        while let Ok(order) = orders.try_recv() {
+            batch.push(order);
+        }
+        batch.extend(closed.into_iter().map(Order::Closed));
+    }
+
     /// True: it is to stop.
-    async fn carry_out(&mut self, orders: impl Iterator<Item = Order>) -> bool {
+    async fn carry_out(&mut self, orders: &mut Vec<Order>) -> bool {
         let (mut replies, mut unbans, mut stop) = (Vec::new(), Vec::new(), None);
-        for order in orders {
+        for order in orders.drain(..) {
             match order {
                 Order::Admit(table, reply) => {
                     self.wanted = self.wanted.with_peers_of(&table);
@@ -219,6 +239,7 @@ impl Keeper {
     fn open(&mut self, stream: StreamId, ports: Vec<SocketAddr>) {
         for port in &ports {
             self.wanted.open(*port);
+            self.users.insert(*port, stream);
         }
         self.touched.extend(&ports);
         self.streams.insert(stream, ports);
@@ -226,8 +247,12 @@ impl Keeper {
 
     fn close(&mut self, stream: StreamId) {
         for port in self.streams.remove(&stream).unwrap_or_default() {
-            self.wanted.close(port);
-            self.touched.push(port);
+            // Where much had to wait, another stream may have it by now.
+            if self.users.get(&port) == Some(&stream) {
+                self.users.remove(&port);
+                self.wanted.close(port);
+                self.touched.push(port);
+            }
         }
     }
 

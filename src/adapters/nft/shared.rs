@@ -12,6 +12,7 @@ use super::keeper;
 use super::ruleset::{COUNTERS, Timed};
 use super::{Kernel, Mode};
 use crate::adapters::clock::Clock;
+use crate::media::control::StreamId;
 use crate::policy::ban::{Ban, Bans};
 use crate::policy::peer::PeerTable;
 use crate::signaling::fact::{FirewallEvent, What};
@@ -22,6 +23,8 @@ pub struct Shared {
     pub table: ArcSwap<PeerTable>,
     bans: Mutex<Bans>,
     kernel: Mutex<Seen>,
+    /// Streams that have ended. That wakes nobody: their ports are shut with the next change, or within a second.
+    closed: Mutex<Vec<StreamId>>,
     report: Box<dyn Fn(What) + Send + Sync>,
 }
 
@@ -37,7 +40,7 @@ impl Shared {
     pub fn new(mode: Mode, clock: Clock, table: std::sync::Arc<PeerTable>, bans: Bans, report: impl Fn(What) + Send + Sync + 'static) -> Shared {
         let status = Kernel { mode, in_force: false, elements: 0, rebuilt: 0, dropped: COUNTERS.iter().map(|name| (*name, 0)).collect(), last_error: None };
         let seen = Seen { status, bans: HashMap::new(), carried: BTreeMap::new() };
-        Shared { clock, table: ArcSwap::new(table), bans: Mutex::new(bans), kernel: Mutex::new(seen), report: Box::new(report) }
+        Shared { clock, table: ArcSwap::new(table), bans: Mutex::new(bans), kernel: Mutex::new(seen), closed: Mutex::default(), report: Box::new(report) }
     }
 
     pub fn bans(&self) -> MutexGuard<'_, Bans> {
@@ -46,6 +49,14 @@ impl Shared {
 
     pub fn tell(&self, event: FirewallEvent) {
         (self.report)(What::Firewall(event));
+    }
+
+    pub fn close(&self, stream: StreamId) {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
+    }
+
+    pub fn take_closed(&self) -> Vec<StreamId> {
+        std::mem::take(&mut *self.closed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
