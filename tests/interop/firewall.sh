@@ -44,6 +44,7 @@ is() { [ "$1" = "$2" ] || { echo "$2, not $1"; return 1; }; }
 told() { grep -q "$@" "$WORK/border.log"; }
 # soon COMMAND... : within five seconds.
 soon() { for _ in $(seq 50); do "$@" >/dev/null 2>&1 && return 0; sleep 0.1; done; "$@"; }
+ask() { timeout 10 "$PORTCULLIS" "$@" --socket "$SET/control.sock"; }
 dropped() { at sbc nft list counter inet portcullis "$1" | sed -n 's/.*packets \([0-9]*\).*/\1/p'; }
 holds() { at sbc nft get element inet portcullis "$1" "{ $2 }"; }
 # secured HOST ADDRESS : whether an OPTIONS over mutual TLS gets its 200.
@@ -53,6 +54,7 @@ secured() {
         at "$1" timeout 4 openssl s_client -connect "$to:5061" -CAfile "$CERTS/ca.pem" -cert "$CERTS/peer.example.test.pem" -key "$CERTS/peer.example.test.key" -quiet 2>&1 |
         grep -q "^SIP/2.0 200"
 }
+export PROBE_SECONDS=1
 V4=10.97.0.1
 V6=fd97::1
 
@@ -87,6 +89,8 @@ before=$(dropped stranger)
 probe stranger udp $V4 5060 >/dev/null
 check "who is banned is counted as banned" is "$before" "$(dropped stranger)"
 check "the bans are told of" soon told "banned net=10.97.0.66/32 cause=\"scan\" by=kernel"
+listed() { ask show bans --json >"$WORK/bans" && grep -q "\"$1\"" "$WORK/bans"; }
+check "and listed, as the kernel's" soon listed fd97:0:0:66::/64
 knock udp $V4 --udp -p 5060
 knock udp $V4 --tcp --flags syn -p 5061
 knock udp $V6 -6 --tcp --flags syn -p 5061
@@ -105,7 +109,7 @@ send 20000 53
 check "but answers of DNS are let through" is $((before + 5)) "$(dropped media_closed)"
 start um um timeout 40 sipp -sf "$HERE/sipp/um.xml" -i 10.97.0.12 -p 5062 -mi 10.97.0.12 -t t1 -key contact "10.97.0.12:5062;transport=tcp" -m 1 -nostdin
 listening um 5062
-start call udp timeout 30 sipp $V4:5060 -sf "$HERE/sipp/call.xml" -i 10.97.0.11 -p 5060 -mi 10.97.0.11 -t u1 -s 5000 -d 4000 -m 1 -nostdin -timeout 25
+start call udp timeout 30 sipp $V4:5060 -sf "$HERE/sipp/call.xml" -i 10.97.0.11 -p 5060 -mi 10.97.0.11 -t u1 -s 5000 -d 2500 -m 1 -nostdin -timeout 25
 CALL=$PID
 check "a call opens its ports" soon port
 OPEN=$(port)
@@ -117,6 +121,18 @@ check "and its ports are shut when it is over" soon fails port
 before=$(dropped media_closed)
 send "$OPEN"
 check "for packets as well" is $((before + 5)) "$(dropped media_closed)"
+
+# Operators.
+refused() { ! ask ban "$1" >"$WORK/refused" && grep -q "$2" "$WORK/refused"; }
+check "no operator bans a peer, and is told which it is" refused 10.97.0.0/24 'peer "udp4" lives there'
+check "an operator bans for a while" ask ban 10.97.0.66 --for 3s --reason "toll fraud"
+check "which the kernel has at once" holds ban4 10.97.0.66
+ask show bans --json >"$WORK/bans"
+check "with owner, reason and time left" grep -q '"why": "toll fraud"' "$WORK/bans"
+check "it ends by itself" soon fails holds ban4 10.97.0.66
+ask ban fd97:0:0:66::/64 >/dev/null
+check "or is lifted" ask unban fd97:0:0:66::/64
+refuses "at once" holds ban6 fd97:0:0:66::1
 
 others >"$WORK/others.now"
 check "other tables are the same to the byte" cmp "$WORK/others" "$WORK/others.now"

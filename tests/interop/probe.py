@@ -2,12 +2,13 @@
 """probe.py udp|tcp HOST PORT: an OPTIONS request to the border; says in one word what came back: answered, silent, closed or refused.
 probe.py call HOST PORT CERTIFICATE KEY CA NUMBER: an INVITE with SRTP over mutual TLS; prints the final status."""
 
+import os
 import socket
 import ssl
 import sys
 import time
 
-SECONDS = 2
+SECONDS = float(os.environ.get("PROBE_SECONDS", 2))
 
 
 def written(host):
