@@ -503,7 +503,7 @@ fn every_problem_of_every_file_is_named_at_once() {
         ("ca.pem", "the first certificate is a CA's"),
         ("nowhere.pem", "no such file"),
         ("leaf.pem", "neither a CA's nor self-signed"),
-        ("expired-ca.pem", "has expired"),
+        ("expired-ca.pem", "every certificate in it has expired"),
     ];
     for (file, what) in expected {
         assert!(problems.iter().any(|problem| problem.contains(&format!("/{file}: ")) && problem.contains(what)), "{file} {what}\n{problems:#?}");

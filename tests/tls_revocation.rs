@@ -602,3 +602,34 @@ async fn dialled(to: SocketAddr, server: &Ca, shows: &Issued) -> std::io::Result
     let name = rustls::pki_types::ServerName::try_from("sbc.example.org").unwrap();
     tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, TcpStream::connect(to).await?).await
 }
+
+/// Over plain HTTP whoever is on the way chooses the answer: a genuine list of another CA that is known must not take the place of what is held.
+#[tokio::test]
+async fn an_answer_without_the_list_that_is_held_is_refused() {
+    let (root, other) = (Ca::new("root"), Ca::new("other"));
+    let bad = root.leaf();
+    let web = Web::open().await;
+    let mut set = Set::new(&(root.pem().to_owned() + other.pem()));
+    set.peer().crl = vec![web.source()];
+    let store = set.store();
+    web.gives(root.current(&[&bad.certificate]) + &other.current(&[]));
+    assert_eq!(refreshed(&store, &web.source()).await, Ok(true));
+    for answer in [other.current(&[]), root.current(&[&bad.certificate])] {
+        web.gives(answer);
+        assert!(refreshed(&store, &web.source()).await.unwrap_err().contains("is not among it"));
+        assert_eq!(asked(&store, &bad), Err(Reason::TlsRevoked));
+    }
+}
+
+/// A CA that has renewed its key keeps its name and publishes a list under each key, as Microsoft's does.
+#[test]
+fn a_renewed_cas_lists_are_asked_each_under_its_own_key() {
+    let (old, new) = (Ca::new("root"), Ca::new("root"));
+    let (bad, good, newer, newly_bad) = (old.leaf(), old.leaf(), new.leaf(), new.leaf());
+    let mut set = Set::new(&(old.pem().to_owned() + new.pem()));
+    let files = [set.write("ca.crl", old.list(&[&bad.certificate], 2 * HOUR, DAY)), set.write("ca1.crl", new.current(&[&newly_bad.certificate]))];
+    set.crl_files(&files);
+    let store = set.store();
+    assert_eq!((asked(&store, &good), asked(&store, &newer)), (Ok(()), Ok(())));
+    assert_eq!((asked(&store, &bad), asked(&store, &newly_bad)), (Err(Reason::TlsRevoked), Err(Reason::TlsRevoked)));
+}

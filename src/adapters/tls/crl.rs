@@ -88,6 +88,8 @@ pub struct Crl {
     pub this_update: UnixTime,
     pub next_update: UnixTime,
     pub entries: usize,
+    /// Its issuing distribution point (RFC 5280 §5.2.5), raw: of which part of its issuer's certificates it speaks. Empty: of all.
+    scope: Vec<u8>,
     der: Vec<u8>,
 }
 
@@ -117,6 +119,20 @@ pub fn read_all(contents: &[u8]) -> Result<Vec<Crl>, String> {
     }
 }
 
+/// Of the list's own extensions, which come last. Good for comparing lists that are signed, and for nothing else.
+fn scope(der: &[u8]) -> Option<&[u8]> {
+    // id-ce-issuingDistributionPoint, 2.5.29.28.
+    const POINT: &[u8] = &[0x06, 0x03, 0x55, 0x1d, 0x1c];
+    const CRITICAL: &[u8] = &[0x01, 0x01, 0xff];
+    let after = der.get(memchr::memmem::rfind(der, POINT)? + POINT.len()..)?;
+    let value = after.strip_prefix(CRITICAL).unwrap_or(after);
+    match value {
+        [0x04, length, rest @ ..] if *length < 0x80 => rest.get(..usize::from(*length)),
+        // A long one: what is left will do, since the signature follows and is never the same.
+        _ => Some(value),
+    }
+}
+
 impl Crl {
     fn read(der: &[u8]) -> Result<Crl, String> {
         let list = OwnedCertRevocationList::from_der(der)
@@ -128,8 +144,14 @@ impl Crl {
             this_update: told.this_update,
             next_update: told.next_update,
             entries: told.entries,
+            scope: scope(der).unwrap_or_default().to_vec(),
             der: der.to_vec(),
         })
+    }
+
+    /// Whether both speak of the same certificates: one may take the other's place.
+    pub fn covers_as(&self, other: &Crl) -> bool {
+        self.list.issuer() == other.list.issuer() && self.scope == other.scope
     }
 
     pub fn der(&self) -> &[u8] {

@@ -70,10 +70,13 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
 /// One `ca` file of a peer.
 pub fn anchors(file: &Path, now: UnixTime) -> Result<Anchors, Problem> {
     let mut anchors = Anchors::of(file);
-    for der in certificates(file)? {
-        if Certificate::read(&der).is_some_and(|facts| facts.not_after.as_secs() < now.as_secs()) {
-            return Err(problem(file, "it holds a certificate that has expired", "replace it with the peer's current CA certificate, or take it out"));
-        }
+    let all = certificates(file)?;
+    let spent = |der: &CertificateDer<'_>| Certificate::read(der).is_some_and(|facts| facts.not_after.as_secs() < now.as_secs());
+    // An old CA's beside its successor's is the end of an overlap: nothing chains to it any more, and no other peer may suffer for it.
+    if all.iter().all(spent) {
+        return Err(problem(file, "every certificate in it has expired", "put the peer's current CA certificate there"));
+    }
+    for der in all {
         anchors.add(der).map_err(|what| problem(file, what, "put the peer's CA certificates there, or its own self-signed one, as PEM"))?;
     }
     Ok(anchors)

@@ -164,13 +164,22 @@ pub fn fit(new: &[Crl], held: &[Arc<Held>], issuers: &Issuers, algorithms: &WebP
         if crl.this_update.as_secs() > now.as_secs() + AHEAD {
             return Err(format!("it begins {} ({}): compare the clocks", from_now(crl.this_update, now), written(crl.this_update)));
         }
-        let newer = held.iter().filter(same_issuer).find(|held| held.crl.this_update.as_secs() > crl.this_update.as_secs());
+        let newer = held.iter().find(|held| held.crl.covers_as(crl) && held.crl.this_update.as_secs() > crl.this_update.as_secs());
         if let Some(newer) = newer.filter(|held| held.is_signed(issuers, algorithms) != Some(false)) {
             let older = newer.crl.this_update.as_secs() - crl.this_update.as_secs();
             return Err(format!("it is {} older than the one held", span(older)));
         }
     }
-    Ok(())
+    // Whoever is on the way of plain HTTP chooses the answer: a genuine list of another CA, or of another part of the same one's certificates,
+    // must not make what is revoked good again.
+    let gone = held.iter().find(|held| {
+        let counts = held.crl.next_update.as_secs() > now.as_secs() && held.is_signed(issuers, algorithms) != Some(false);
+        counts && !new.iter().any(|crl| crl.covers_as(&held.crl))
+    });
+    match gone {
+        Some(held) => Err(format!("the list of {} that is held is not among it, and holds until {}", held.crl.issuer, written(held.crl.next_update))),
+        None => Ok(()),
+    }
 }
 
 /// Where a fetched list is kept over a restart.

@@ -53,11 +53,12 @@ impl Issuers {
     }
 }
 
-/// A list that is held, and whether its signature has been found good or bad; not set while its issuer is unknown.
+/// A list that is held, and whether its signature has been found good. That it was not is no lasting word: a CA that has renewed its key under its
+/// old name, or another peer's CA of that name, may have come by first.
 #[derive(Debug)]
 pub struct Held {
     pub crl: Arc<Crl>,
-    signed: OnceLock<bool>,
+    signed: OnceLock<()>,
 }
 
 impl Held {
@@ -65,12 +66,16 @@ impl Held {
         Arc::new(Held { crl, signed: OnceLock::new() })
     }
 
-    /// `None`: still unknown.
+    /// `None`: no CA of its issuer's name is known.
     pub fn is_signed(&self, issuers: &Issuers, algorithms: &WebPkiSupportedAlgorithms) -> Option<bool> {
-        self.signed.get().copied().or_else(|| {
-            let found = issuers.vouch(&self.crl, algorithms)?;
-            Some(*self.signed.get_or_init(|| found))
-        })
+        if self.signed.get().is_some() {
+            return Some(true);
+        }
+        let found = issuers.vouch(&self.crl, algorithms)?;
+        if found {
+            self.signed.get_or_init(|| ());
+        }
+        Some(found)
     }
 }
 
@@ -164,26 +169,36 @@ impl Revocation {
         path: &Path<'_>,
         issuers: &Issuers,
         algorithms: &WebPkiSupportedAlgorithms,
-        verify: impl FnOnce(webpki::RevocationOptions<'_>) -> Result<(), webpki::Error>,
+        verify: impl Fn(webpki::RevocationOptions<'_>) -> Result<(), webpki::Error>,
     ) -> Result<(), TlsRefusal> {
         path.intermediates.iter().for_each(|der| issuers.remember(der));
         let held: Vec<Arc<Held>> = self.slots.iter().flat_map(|slot| slot.held.load().to_vec()).collect();
         // Of a list that its CA did not sign nothing is believed. The newest of a CA's lists comes first, and is the one asked.
         let mut good: Vec<&Arc<Held>> = held.iter().filter(|held| held.is_signed(issuers, algorithms) != Some(false)).collect();
         good.sort_by_key(|held| std::cmp::Reverse(held.crl.this_update.as_secs()));
-        let lists: Vec<&CertRevocationList<'_>> = good.iter().map(|held| &held.crl.list).collect();
-        let Ok(options) = RevocationOptionsBuilder::new(&lists) else {
-            return match self.stale {
-                StaleCrl::Accept => Ok(()),
-                StaleCrl::Refuse => Err(self.unknown("no CRL is held yet", path)),
-            };
-        };
         let (status, expiration) = match self.stale {
             StaleCrl::Refuse => (UnknownStatusPolicy::Deny, ExpirationPolicy::Enforce),
             StaleCrl::Accept => (UnknownStatusPolicy::Allow, ExpirationPolicy::Ignore),
         };
-        let options = options.with_depth(RevocationCheckDepth::Chain).with_status_policy(status).with_expiration_policy(expiration).build();
-        verify(options).map_err(|error| match error {
+        let outcome = loop {
+            let lists: Vec<&CertRevocationList<'_>> = good.iter().map(|held| &held.crl.list).collect();
+            let Ok(options) = RevocationOptionsBuilder::new(&lists) else {
+                return match self.stale {
+                    StaleCrl::Accept => Ok(()),
+                    StaleCrl::Refuse => Err(self.unknown("no CRL is held yet", path)),
+                };
+            };
+            let options = options.with_depth(RevocationCheckDepth::Chain).with_status_policy(status).with_expiration_policy(expiration).build();
+            match verify(options) {
+                // A CA that has renewed its key keeps its name, and publishes a list under each: the one under this chain's key may be further down.
+                Err(webpki::Error::InvalidCrlSignatureForPublicKey) => match newest_of_several(&good) {
+                    Some(place) => drop(good.remove(place)),
+                    None => break Err(webpki::Error::InvalidCrlSignatureForPublicKey),
+                },
+                outcome => break outcome,
+            }
+        };
+        outcome.map_err(|error| match error {
             webpki::Error::CertRevoked => revoked(path, &good),
             webpki::Error::CrlExpired { next_update, .. } => {
                 let what = format!("the CRL it is held against ended {} ({})", from_now(next_update, path.now), written(next_update));
@@ -207,6 +222,11 @@ impl Revocation {
         );
         TlsRefusal::new(Reason::TlsRevocationUnknown, what).comparing("issuers in its chain", missing.join(", ")).comparing("crl", sources.join(", "))
     }
+}
+
+/// The first list whose issuer and part another one, later in the order, has as well.
+fn newest_of_several(lists: &[&Arc<Held>]) -> Option<usize> {
+    (0..lists.len()).find(|place| lists.iter().skip(place + 1).any(|later| lists.get(*place).is_some_and(|held| held.crl.covers_as(&later.crl))))
 }
 
 fn revoked(path: &Path<'_>, lists: &[&Arc<Held>]) -> TlsRefusal {
