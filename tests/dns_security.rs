@@ -113,7 +113,7 @@ impl Signer {
         server.register_listener(TcpListener::bind(address).await.unwrap(), Duration::from_secs(2), 64);
         let folder = tempfile::tempdir().unwrap();
         let anchor = folder.path().join("anchor.key");
-        std::fs::write(&anchor, anchor_line(&key)).unwrap();
+        std::fs::write(&anchor, anchor_line(&key).trim_end()).unwrap();
         let settings = Settings {
             servers: vec![address],
             hosts_file: None,
@@ -292,7 +292,9 @@ async fn a_trust_anchor_that_cannot_be_read_is_told_at_start() {
     let server = Signer::start(Dnssec::Validate).await;
     let broken = server._folder.path().join("broken.key");
     std::fs::write(&broken, "signed.test. 3600 IN DNSKEY garbage\n").unwrap();
-    for file in [broken, PathBuf::from("/nowhere/anchor.key")] {
+    let empty = server._folder.path().join("empty.key");
+    std::fs::write(&empty, "; nothing but a comment\n").unwrap();
+    for file in [broken, empty, PathBuf::from("/nowhere/anchor.key")] {
         let settings = Settings { trust_anchor: Some(file.clone()), ..server.settings.clone() };
         let error = PeerResolver::start(settings, set(Vec::new()), |_| {}).err().unwrap().to_string();
         assert!(error.contains(&file.display().to_string()) && error.contains("DNSKEY"), "{error}");

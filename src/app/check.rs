@@ -1,4 +1,5 @@
-//! `portcullis check`: everything that is wrong with a policy set, at once, without opening a socket.
+//! `portcullis check`: everything that is wrong with a policy set, at once. But for asking DNS for the peers' names, which `--offline` leaves out, no
+//! socket is opened.
 //!
 //! Certificates and keys that are there are read and checked too; ones that are not there are a warning only, since keys are often put in
 //! place on the machine itself (`run` refuses to start without them).
@@ -8,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::adapters::tls;
+use crate::adapters::{dns, tls};
+use crate::app::survey::survey;
 use crate::config::{self, Problem, Settings, Warning};
 
 /// The command line of `check`.
@@ -19,6 +21,9 @@ pub struct Check {
     /// Print one JSON object instead of lines.
     #[arg(long)]
     pub json: bool,
+    /// Do not ask DNS for the peers' names.
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// Exit status: the set loads.
@@ -35,9 +40,9 @@ pub fn check(arguments: &Check, out: &mut dyn Write) -> io::Result<u8> {
         unreadable(arguments, out)?;
         return Ok(UNREADABLE);
     }
-    let found = find(folder);
+    let found = find(folder, arguments.offline);
     if arguments.json {
-        let object = json!({ "policy_set": folder, "problems": found.problems, "certificates": found.certificates, "remarks": found.remarks, "warnings": found.warnings });
+        let object = json!({ "policy_set": folder, "problems": found.problems, "certificates": found.certificates, "remarks": found.remarks, "names": found.names, "warnings": found.warnings });
         writeln!(out, "{object:#}")?;
     } else {
         print(folder, &found, out)?;
@@ -61,7 +66,9 @@ struct Found {
     warnings: Vec<Warning>,
     /// What of certificate and CRL files is no problem, but worth knowing, each as one line.
     remarks: Vec<String>,
-    /// Certificate, key and CRL files that are not there.
+    /// What DNS says of peers' names that is worth knowing, each as one line.
+    names: Vec<String>,
+    /// Certificate, key, CRL and trust anchor files that are not there.
     absent: Vec<PathBuf>,
     settings: Option<Box<Settings>>,
 }
@@ -72,14 +79,30 @@ impl Found {
     }
 }
 
-fn find(folder: &Path) -> Found {
+fn find(folder: &Path, offline: bool) -> Found {
     match config::load(folder) {
-        Err(problems) => {
-            Found { problems: problems.0, certificates: Vec::new(), warnings: Vec::new(), remarks: Vec::new(), absent: Vec::new(), settings: None }
-        }
+        Err(problems) => Found {
+            problems: problems.0,
+            certificates: Vec::new(),
+            warnings: Vec::new(),
+            remarks: Vec::new(),
+            names: Vec::new(),
+            absent: Vec::new(),
+            settings: None,
+        },
         Ok((settings, warnings)) => {
-            let (certificates, remarks, absent) = certificates(&settings.tls);
-            Found { problems: Vec::new(), certificates, warnings, remarks, absent, settings: Some(Box::new(settings)) }
+            let (mut certificates, remarks, mut absent) = certificates(&settings.tls);
+            let anchor = settings.dns.trust_anchor.as_ref().filter(|file| !file.exists());
+            absent.extend(anchor.cloned());
+            let names = match dns::anchors(&settings.dns) {
+                Err(problem) if anchor.is_none() => {
+                    certificates.push(problem);
+                    Vec::new()
+                }
+                Ok(_) if !offline => survey(&settings),
+                Ok(_) | Err(_) => Vec::new(),
+            };
+            Found { problems: Vec::new(), certificates, warnings, remarks, names, absent, settings: Some(Box::new(settings)) }
         }
     }
 }
@@ -123,6 +146,9 @@ fn print(folder: &Path, found: &Found, out: &mut dyn Write) -> io::Result<()> {
     for remark in &found.remarks {
         writeln!(out, "warning: {remark}")?;
     }
+    for name in &found.names {
+        writeln!(out, "warning: {name}")?;
+    }
     for file in &found.absent {
         writeln!(out, "warning: {}: not there; put it in place before run, or make throw-away ones with `portcullis certs init`", file.display())?;
     }
@@ -138,7 +164,7 @@ fn print(folder: &Path, found: &Found, out: &mut dyn Write) -> io::Result<()> {
                 policy.um_pools.len(),
                 policy.dial_plans.len(),
                 policy.hunt_groups.len(),
-                found.warnings.len() + found.remarks.len() + found.absent.len()
+                found.warnings.len() + found.remarks.len() + found.names.len() + found.absent.len()
             )
         }
         _ => {

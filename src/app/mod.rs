@@ -15,4 +15,5 @@ pub mod rotation;
 pub mod ruleset;
 pub mod run;
 pub mod show;
+mod survey;
 pub mod vitals;

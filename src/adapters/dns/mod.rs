@@ -19,6 +19,7 @@ use std::time::Duration;
 
 pub use locator::Locator;
 pub use peer_resolver::PeerResolver;
+pub use servers::{anchors, are_any_servers};
 pub use status::{AddressStatus, NameStateWord, NameStatus, Signed};
 
 /// How names are resolved.

@@ -19,6 +19,7 @@ use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::dnssec::{DnssecSummary, TrustAnchors};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, Record, RecordType};
+use hickory_resolver::proto::serialize::txt::{ParseError, trust_anchor};
 use hickory_resolver::system_conf::read_system_conf;
 use tokio::time::Instant;
 
@@ -116,6 +117,10 @@ impl Servers {
         Ok(Servers { all, domains, unsigned: unsigned.collect(), dnssec: settings.dnssec, began: Instant::now() })
     }
 
+    pub fn are_any(&self) -> bool {
+        !self.all.is_empty()
+    }
+
     /// The names to ask for in turn where the machine's domains are searched: `name` itself where it is complete.
     pub fn complete(&self, name: &Name) -> Vec<Name> {
         let mut names: Vec<Name> = Vec::new();
@@ -185,6 +190,11 @@ impl Servers {
     }
 }
 
+/// Whether there is a name server to ask, in the settings or in /etc/resolv.conf.
+pub fn are_any_servers(settings: &Settings) -> bool {
+    Servers::new(settings, false).is_ok_and(|servers| servers.are_any())
+}
+
 /// The DNSKEY records that are trusted; `None`: DNSSEC is off. The error says which file, why, and what to do.
 pub fn anchors(settings: &Settings) -> Result<Option<Arc<TrustAnchors>>, String> {
     if settings.dnssec == Dnssec::Off {
@@ -192,8 +202,14 @@ pub fn anchors(settings: &Settings) -> Result<Option<Arc<TrustAnchors>>, String>
     }
     let Some(file) = &settings.trust_anchor else { return Ok(Some(Arc::default())) };
     let instead = "name a file of DNSKEY records, one a line, such as \"example.com. 3600 IN DNSKEY 257 3 13 mdsswUyr3DPW...\"";
-    let anchors = TrustAnchors::from_file(file).map_err(|error| format!("[dns] trust_anchor {}: {error}; {instead}", file.display()))?;
-    Ok(Some(Arc::new(anchors)))
+    let refused = |why: &dyn std::fmt::Display| format!("[dns] trust_anchor {}: {why}; {instead}", file.display());
+    // The parser takes a last line without its end for no line.
+    let text = std::fs::read_to_string(file).map_err(|error| refused(&error))? + "\n";
+    // Without a key nothing would ever be believed.
+    if trust_anchor::Parser::new(text.as_str()).parse().is_ok_and(|entries| entries.is_empty()) {
+        return Err(refused(&"no key in it"));
+    }
+    Ok(Some(Arc::new(text.parse().map_err(|error: ParseError| refused(&error))?)))
 }
 
 fn resolver_of(server: NameServerConfig, options: ResolverOpts, anchors: Option<Arc<TrustAnchors>>) -> io::Result<TokioResolver> {
