@@ -230,10 +230,29 @@ fn a_name_that_leads_to_another_transport_than_its_peers_is_not_called() {
     }
 }
 
+/// The grace is over: the call router's name has no address.
+fn nowhere(lab: &mut Lab) {
+    let set = policy_set(&Scene { router_by_name: true, ..Scene::secured() });
+    lab.handle(Event::Peers(std::sync::Arc::new(PeerTable::build(2, &set, &|_| Vec::new()))));
+}
+
+#[test]
+fn a_name_no_server_answers_for_is_called_where_it_lived_last() {
+    let (mut lab, _) = by_name();
+    let (id, _) = lab.locates.pop().expect("a name is located");
+    lab.handle(Event::Located { id, targets: Err(LocateError::Failed) });
+    match lab.request_to(Party::Router, Method::Invite).route {
+        Route::Connect(connect) => assert_eq!(connect.remote, (Party::Router.address(), 5061).into()),
+        route => panic!("{route:?}"),
+    }
+    lab.finish();
+}
+
 #[test]
 fn a_name_that_cannot_be_resolved_or_is_never_answered_for() {
     for answers in [Some(Err(LocateError::NotFound)), Some(Err(LocateError::Failed)), Some(Ok(Vec::new())), None] {
         let (mut lab, _) = by_name();
+        nowhere(&mut lab);
         let (id, _) = lab.locates.pop().expect("a name is located");
         match answers {
             Some(targets) => lab.handle(Event::Located { id, targets }),

@@ -68,14 +68,20 @@ pub fn located(border: &mut Border, now: Time, call: &mut Call, id: LocateId, ta
     };
     failover::stop_waiting(border, call);
     let Some(hunt) = call.hunt() else { return };
-    match targets.map(|targets| known(&border.table, &candidate, targets)) {
-        Ok(targets) if !targets.is_empty() => {
+    let targets = match targets {
+        Ok(targets) => known(&border.table, &candidate, targets),
+        // No server answers. Where the peer lived last holds for the grace, for calls to it as for calls from it.
+        Err(LocateError::Failed) => remembered(&border.table, &candidate, candidate.port.unwrap_or(candidate.transport.default_port())),
+        Err(LocateError::NotFound) => Vec::new(),
+    };
+    match targets.is_empty() {
+        false => {
             for target in targets.into_iter().rev() {
                 let located = Candidate { address: Some(target.address), transport: target.transport, ..candidate.clone() };
                 hunt.queue.push_front(located);
             }
         }
-        _ => {
+        true => {
             hunt.failure.get_or_insert((503, Reason::LocateFailed));
             let decision = Decision::refused("locating", format!("peer \"{}\"", candidate.peer.name), Reason::LocateFailed);
             border.decided(now, call.id, decision.comparing("host", candidate.host));
@@ -90,12 +96,13 @@ fn known(table: &PeerTable, candidate: &Candidate, mut targets: Vec<Target>) -> 
     targets.retain(|target| target.transport == candidate.transport);
     let Some(port) = targets.first().map(|target| target.address.port()) else { return targets };
     targets.retain(|target| table.at(target.address.ip()).iter().any(|peer| peer.name == candidate.peer.name));
-    if targets.is_empty() {
-        let named = table.addresses_of_name(&candidate.peer.name, &candidate.host);
-        let at = |address: &IpAddr| Target { transport: candidate.transport, address: SocketAddr::new(*address, port) };
-        targets.extend(named.iter().map(at));
-    }
-    targets
+    if targets.is_empty() { remembered(table, candidate, port) } else { targets }
+}
+
+/// Where the peer table has the candidate's name.
+fn remembered(table: &PeerTable, candidate: &Candidate, port: u16) -> Vec<Target> {
+    let at = |address: &IpAddr| Target { transport: candidate.transport, address: SocketAddr::new(*address, port) };
+    table.addresses_of_name(&candidate.peer.name, &candidate.host).iter().map(at).collect()
 }
 
 fn note_caller(border: &mut Border, now: Time, id: CallId, peer: &Peer, request: &ServerRequest) {
