@@ -60,6 +60,7 @@ fn tls() -> Arc<TlsIdentity> {
     Arc::new(TlsIdentity {
         version: "TLSv1.3".into(),
         cipher: "TLS13_AES_256_GCM_SHA384".into(),
+        backend: Default::default(),
         names: vec!["trunk.test".into()],
         trusted_for: vec!["trunk".into()],
     })

@@ -211,6 +211,7 @@ fn flow(arguments: &Explain, settings: &Settings, table: &PeerTable, remote: Soc
         Arc::new(TlsIdentity {
             version: String::from("TLSv1.3"),
             cipher: String::new(),
+            backend: Default::default(),
             names: arguments.tls_name.iter().map(|name| name.to_ascii_lowercase()).collect(),
             trusted_for: peers.iter().map(|peer| Arc::clone(&peer.name)).collect(),
         })

@@ -38,6 +38,16 @@ impl Flow {
     }
 }
 
+/// Which library carries a TLS connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsBackend {
+    #[default]
+    Rustls,
+    /// For a UM server that shares no cipher suite with rustls; weaker suites, the same verification.
+    OpenSsl,
+}
+
 /// What a TLS handshake established about the other end.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TlsIdentity {
@@ -45,6 +55,7 @@ pub struct TlsIdentity {
     pub version: String,
     /// Such as `TLS13_AES_256_GCM_SHA384`.
     pub cipher: String,
+    pub backend: TlsBackend,
     /// Names in the certificate's subjectAltName: DNS names and the hosts of `sip:` URIs (RFC 5922 §7.1), lower case, in order. IP addresses in
     /// their text form. Empty where the other end showed no certificate.
     pub names: Vec<String>,

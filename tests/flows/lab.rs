@@ -295,6 +295,7 @@ impl Lab {
             Arc::new(TlsIdentity {
                 version: "TLSv1.3".into(),
                 cipher: "TLS13_AES_256_GCM_SHA384".into(),
+                backend: Default::default(),
                 names: vec![format!("{}.test", party.name())],
                 trusted_for: vec![party.name().into()],
             })

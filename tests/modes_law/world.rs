@@ -320,7 +320,7 @@ impl Proof {
             Proof::WrongCa(party) => (vec![party.host().to_owned()], vec!["somebody".into()]),
             Proof::WrongName(party) => (vec!["other.test".to_owned()], vec![party.name().into()]),
         };
-        TlsIdentity { version: "TLSv1.3".into(), cipher: "TLS13_AES_256_GCM_SHA384".into(), names, trusted_for }
+        TlsIdentity { backend: Default::default(), version: "TLSv1.3".into(), cipher: "TLS13_AES_256_GCM_SHA384".into(), names, trusted_for }
     }
 }
 

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::redact::clean;
 use super::wall::Anchor;
 use crate::media::control::{Report, SideReport};
+use crate::policy::flow::TlsBackend;
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Fault, Reason};
 use crate::sdp::crypto::Suite;
@@ -91,7 +92,12 @@ impl Leg<'_> {
             call_id: clean(&leg.call_id),
             transport: leg.transport,
             remote: leg.remote,
-            tls: leg.tls.as_deref().map(|tls| Tls { version: &tls.version, cipher: &tls.cipher, names: tls.names.iter().map(|name| clean(name)).collect() }),
+            tls: leg.tls.as_deref().map(|tls| Tls {
+                version: &tls.version,
+                cipher: &tls.cipher,
+                backend: tls.backend,
+                names: tls.names.iter().map(|name| clean(name)).collect(),
+            }),
             mode: leg.mode,
             srtp_suite: leg.suite,
             codec: leg.codec.as_deref().map(clean),
@@ -103,6 +109,7 @@ impl Leg<'_> {
 struct Tls<'a> {
     version: &'a str,
     cipher: &'a str,
+    backend: TlsBackend,
     /// Of the other end's certificate.
     names: Vec<String>,
 }

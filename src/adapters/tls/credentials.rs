@@ -26,7 +26,7 @@ use super::revocation::{Issuers, Revocation, Slot};
 use super::trust::{self, Anchors, Purpose, Question};
 use super::verifier::Verifier;
 use super::{KeyPairFiles, Problem, Settings};
-use crate::policy::flow::{ListenerId, Proof, TlsRefusal};
+use crate::policy::flow::{ListenerId, Proof, TlsBackend, TlsRefusal};
 use crate::policy::settings::Peer;
 use crate::policy::verdict::Reason;
 use crate::signaling::event::Connect;
@@ -48,6 +48,7 @@ pub struct Credentials {
     pub(super) owns: Vec<(KeyPairFiles, Arc<OwnCertificate>)>,
     pub(super) slots: HashMap<CrlSource, Arc<Slot>>,
     issuers: Issuers,
+    openssl_listeners: Vec<ListenerId>,
     pub(super) settings: Settings,
     pub(super) loaded_at: UnixTime,
 }
@@ -57,6 +58,7 @@ pub(super) struct PeerTrust {
     pub own: Option<Arc<OwnCertificate>>,
     pub revocation: Option<Revocation>,
     server_as_client: bool,
+    backend: TlsBackend,
 }
 
 /// One of our own certificates, for logs, metrics and `check`. No secrets.
@@ -94,9 +96,11 @@ impl Credentials {
             let own = peer.own.as_ref().and_then(|files| load.own(files));
             let slots: Vec<Arc<Slot>> = peer.crl.iter().filter_map(|source| load.slot(source, settings.crl_cache.as_deref())).collect();
             let revocation = (!peer.crl.is_empty()).then_some(Revocation { slots, stale: peer.stale_crl });
-            let trust = PeerTrust { anchors, own, revocation, server_as_client: peer.server_certificate_as_client };
+            let trust = PeerTrust { anchors, own, revocation, server_as_client: peer.server_certificate_as_client, backend: peer.backend };
             peers.insert(Arc::clone(&peer.peer), Arc::new(trust));
         }
+        let apart = settings.listeners.iter().filter(|listener| settings.openssl_listeners.contains(&listener.name));
+        let openssl_listeners = apart.map(|listener| listener.listener).collect();
         let issuers = Issuers::after(load.authorities(), &Issuers::default());
         load.check_crls(&issuers);
         let mut remarks = load.chains();
@@ -113,7 +117,7 @@ impl Credentials {
         let slots = load.slots.into_iter().filter_map(|(source, slot)| Some((source, slot?))).collect();
         let (provider, loaded_at, settings) = (load.provider, load.now, settings.clone());
         let left = ArcSwap::default();
-        Ok(Credentials { provider, listeners, peers, left, loaded, lifetimes, remarks, owns, slots, issuers, settings, loaded_at })
+        Ok(Credentials { provider, listeners, peers, left, loaded, lifetimes, remarks, owns, slots, issuers, openssl_listeners, settings, loaded_at })
     }
 
     /// What earlier credentials fetched and saw goes on to count; files were read anew. Peers that have left the set are kept until `release`.
@@ -243,12 +247,7 @@ impl Credentials {
 
     /// For one inbound connection: TLS in which one of the verifier's candidates must prove itself, unless one of them may come without a certificate.
     pub(super) fn server(&self, listener: ListenerId, candidates: &[Arc<Peer>], verifier: Arc<Verifier>) -> Result<Arc<ServerConfig>, TlsRefusal> {
-        let special = match candidates {
-            [only] => self.trust(&only.name).and_then(|trust| trust.own.clone()),
-            _ => None,
-        };
-        let own =
-            special.or_else(|| self.listeners.get(&listener).cloned()).ok_or_else(|| unprepared("the listener has no certificate: give it one, and reload"))?;
+        let own = self.shown_on(listener, candidates)?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider)).with_protocol_versions(VERSIONS).map_err(|_| unprepared(VERSIONLESS))?;
         let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(Shows(Arc::clone(&own.key))));
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -258,6 +257,24 @@ impl Credentials {
 
     /// For one outbound connection.
     pub(super) fn client(&self, to: &Connect, verifier: Arc<Verifier>) -> Result<(Arc<ClientConfig>, ServerName<'static>), TlsRefusal> {
+        let (own, server_name) = self.shown_to(to)?;
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider)).with_protocol_versions(VERSIONS).map_err(|_| unprepared(VERSIONLESS))?;
+        let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_client_cert_resolver(Arc::new(Shows(Arc::clone(&own.key))));
+        config.resumption = Resumption::disabled();
+        Ok((Arc::new(config), server_name))
+    }
+
+    /// What we show to who connects to us.
+    pub(super) fn shown_on(&self, listener: ListenerId, candidates: &[Arc<Peer>]) -> Result<Arc<OwnCertificate>, TlsRefusal> {
+        let special = match candidates {
+            [only] => self.trust(&only.name).and_then(|trust| trust.own.clone()),
+            _ => None,
+        };
+        special.or_else(|| self.listeners.get(&listener).cloned()).ok_or_else(|| unprepared("the listener has no certificate: give it one, and reload"))
+    }
+
+    /// What we show to whom we connect to, and the name to ask for.
+    pub(super) fn shown_to(&self, to: &Connect) -> Result<(Arc<OwnCertificate>, ServerName<'static>), TlsRefusal> {
         let trusted = self.trust(&to.peer).ok_or_else(|| unprepared("we have no CA to verify it by: name one in the peer's ca"))?;
         if to.names.is_empty() {
             return Err(unprepared("we know no name that its certificate must carry: write tls_names"));
@@ -266,14 +283,22 @@ impl Credentials {
             return Err(unprepared("we have no CA to verify it by: its ca files are empty"));
         }
         let own = trusted.own.as_ref().or_else(|| self.listeners.get(&to.listener));
-        let own = own.ok_or_else(|| unprepared("we have no certificate to show: give the listener, or the peer, one"))?;
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider)).with_protocol_versions(VERSIONS).map_err(|_| unprepared(VERSIONLESS))?;
-        let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_client_cert_resolver(Arc::new(Shows(Arc::clone(&own.key))));
-        config.resumption = Resumption::disabled();
+        let own = own.cloned().ok_or_else(|| unprepared("we have no certificate to show: give the listener, or the peer, one"))?;
         // RFC 6066 §3: addresses are not sent as SNI.
         let host_name = |name: &Arc<str>| ServerName::try_from(String::from(&**name)).ok().filter(|name| matches!(name, ServerName::DnsName(_)));
-        let server_name = to.names.iter().find_map(host_name).unwrap_or_else(|| ServerName::from(to.remote.ip()));
-        Ok((Arc::new(config), server_name))
+        Ok((own, to.names.iter().find_map(host_name).unwrap_or_else(|| ServerName::from(to.remote.ip()))))
+    }
+
+    /// By which library to talk to this peer.
+    pub(super) fn backend(&self, peer: &str) -> TlsBackend {
+        self.trust(peer).map_or(TlsBackend::Rustls, |trust| trust.backend)
+    }
+
+    /// OpenSSL reads a byte only where everybody who may be behind the address is a UM peer that names it, on a listener for such peers alone.
+    pub(super) fn backend_of_inbound(&self, listener: ListenerId, candidates: &[Arc<Peer>]) -> TlsBackend {
+        let named = |peer: &Arc<Peer>| peer.kind.is_um() && self.backend(&peer.name) == TlsBackend::OpenSsl;
+        let apart = self.openssl_listeners.contains(&listener);
+        if apart && !candidates.is_empty() && candidates.iter().all(named) { TlsBackend::OpenSsl } else { TlsBackend::Rustls }
     }
 }
 

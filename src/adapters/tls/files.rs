@@ -25,6 +25,9 @@ const LARGEST: u64 = 4 * 1024 * 1024;
 pub struct OwnCertificate {
     pub key: Arc<CertifiedKey>,
     pub facts: Certificate,
+    /// `None`: OpenSSL cannot read it.
+    #[cfg(feature = "legacy-tls")]
+    pub legacy: Option<openssl::pkey::PKey<openssl::pkey::Private>>,
 }
 
 pub fn problem(file: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Problem {
@@ -105,8 +108,15 @@ pub fn own(files: &KeyPairFiles, provider: &CryptoProvider, now: UnixTime) -> Re
     if !problems.is_empty() {
         return Err(problems);
     }
+    #[cfg(feature = "legacy-tls")]
+    let legacy = super::legacy::key(&key);
     match CertifiedKey::from_der(chain, key, provider) {
-        Ok(key) => Ok(OwnCertificate { key: Arc::new(key), facts }),
+        Ok(key) => Ok(OwnCertificate {
+            key: Arc::new(key),
+            facts,
+            #[cfg(feature = "legacy-tls")]
+            legacy,
+        }),
         Err(rustls::Error::InconsistentKeys(_)) => Err(vec![problem(
             &files.key,
             format!("this key does not belong to the certificate in {}", files.certificate.display()),

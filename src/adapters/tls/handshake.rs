@@ -9,11 +9,12 @@ use rustls::server::{Acceptor, ClientHello};
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
 
+use super::credentials::{Credentials, Proven};
 use super::refusal;
 use super::store::CredentialStore;
 use super::stream::Encrypted;
 use super::verifier::Verifier;
-use crate::policy::flow::{ListenerId, Presented, Proof, TlsIdentity, TlsRefusal};
+use crate::policy::flow::{ListenerId, Presented, Proof, TlsBackend, TlsIdentity, TlsRefusal};
 use crate::policy::settings::Peer;
 use crate::policy::verdict::Reason;
 use crate::signaling::event::Connect;
@@ -33,25 +34,32 @@ impl CredentialStore {
     pub async fn accept(&self, listener: ListenerId, candidates: Vec<Arc<Peer>>, stream: TcpStream) -> Result<Secured, TlsRefusal> {
         let credentials = self.current();
         let verifier = Verifier::new(Arc::clone(&credentials), Proof::Client(candidates.clone()));
+        if credentials.backend_of_inbound(listener, &candidates) == TlsBackend::OpenSsl {
+            return accept_legacy(&credentials, listener, &candidates, &verifier, stream).await;
+        }
         let config = credentials.server(listener, &candidates, Arc::clone(&verifier))?;
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(|error| refusal::of_handshake(&error))?;
         let offered = suites(&start.client_hello());
-        let shaken = start.into_stream(config).await;
-        let stream = shaken.map_err(|error| {
-            let refusal = verifier.refusal().cloned().unwrap_or_else(|| refusal::of_handshake(&error));
+        let stream = start.into_stream(config).await.map_err(|error| {
+            let refusal = verifier.refusal().unwrap_or_else(|| refusal::of_handshake(&error));
             if refusal.reason == Reason::TlsNothingShared { refusal.comparing("suites offered", offered) } else { refusal }
         })?;
-        Ok(secured(stream.get_ref().1, &verifier, candidates).around(Encrypted::new(stream)))
+        let established = by_rustls(stream.get_ref().1, &verifier);
+        Ok(established.around(Encrypted::new(stream)))
     }
 
     /// The client's side, towards the peer, listener and names of `to`. The caller limits the time.
     pub async fn connect(&self, to: &Connect, stream: TcpStream) -> Result<Secured, TlsRefusal> {
         let credentials = self.current();
         let verifier = Verifier::new(Arc::clone(&credentials), Proof::Server { peer: Arc::clone(&to.peer), names: to.names.clone() });
+        if credentials.backend(&to.peer) == TlsBackend::OpenSsl {
+            return connect_legacy(&credentials, to, &verifier, stream).await;
+        }
         let (config, name) = credentials.client(to, Arc::clone(&verifier))?;
         let shaken = TlsConnector::from(config).connect(name, stream).await;
-        let stream = shaken.map_err(|error| verifier.refusal().cloned().unwrap_or_else(|| refusal::of_handshake(&error)))?;
-        Ok(secured(stream.get_ref().1, &verifier, Vec::new()).around(Encrypted::new(stream)))
+        let stream = shaken.map_err(|error| verifier.refusal().unwrap_or_else(|| refusal::of_handshake(&error)))?;
+        let established = by_rustls(stream.get_ref().1, &verifier);
+        Ok(established.around(Encrypted::new(stream)))
     }
 
     /// Whether what was presented would still prove the same, by the credentials in force now and at this time.
@@ -72,35 +80,72 @@ impl CredentialStore {
     }
 }
 
+#[cfg(feature = "legacy-tls")]
+async fn accept_legacy(
+    credentials: &Credentials,
+    listener: ListenerId,
+    candidates: &[Arc<Peer>],
+    verifier: &Arc<Verifier>,
+    stream: TcpStream,
+) -> Result<Secured, TlsRefusal> {
+    let own = credentials.shown_on(listener, candidates)?;
+    let (stream, established) = super::legacy::accept(&own, verifier, stream).await?;
+    Ok(established.around(Encrypted::new(stream)))
+}
+
+#[cfg(feature = "legacy-tls")]
+async fn connect_legacy(credentials: &Credentials, to: &Connect, verifier: &Arc<Verifier>, stream: TcpStream) -> Result<Secured, TlsRefusal> {
+    let (own, name) = credentials.shown_to(to)?;
+    let (stream, established) = super::legacy::connect(&own, verifier, &name, stream).await?;
+    Ok(established.around(Encrypted::new(stream)))
+}
+
+#[cfg(not(feature = "legacy-tls"))]
+async fn accept_legacy(_: &Credentials, _: ListenerId, _: &[Arc<Peer>], _: &Arc<Verifier>, _: TcpStream) -> Result<Secured, TlsRefusal> {
+    Err(not_built_in())
+}
+
+#[cfg(not(feature = "legacy-tls"))]
+async fn connect_legacy(_: &Credentials, _: &Connect, _: &Arc<Verifier>, _: TcpStream) -> Result<Secured, TlsRefusal> {
+    Err(not_built_in())
+}
+
+#[cfg(not(feature = "legacy-tls"))]
+fn not_built_in() -> TlsRefusal {
+    super::credentials::unprepared("its tls_backend is not built in: build with --features legacy-tls, or remove it")
+}
+
 /// What a handshake established, still without its stream.
-struct Established {
+pub struct Established {
     identity: TlsIdentity,
     presented: Presented,
 }
 
 impl Established {
+    /// `chain`: as presented. `proven`: of it.
+    pub(super) fn of(verifier: &Verifier, proven: Proven, chain: Vec<Bytes>, backend: TlsBackend, version: &str, cipher: &str) -> Established {
+        let proves = match &verifier.proof {
+            Proof::Client(candidates) => {
+                let proven = |peer: &&Arc<Peer>| chain.is_empty() || proven.peers.contains(&peer.name);
+                Proof::Client(candidates.iter().filter(proven).cloned().collect())
+            }
+            server => server.clone(),
+        };
+        let (version, cipher) = (version.to_owned(), cipher.to_owned());
+        let identity = TlsIdentity { version, cipher, backend, names: proven.names, trusted_for: proven.trusted_for };
+        Established { identity, presented: Presented { chain, proves } }
+    }
+
     fn around(self, stream: Encrypted) -> Secured {
         Secured { stream, identity: self.identity, presented: self.presented }
     }
 }
 
-fn secured(connection: &CommonState, verifier: &Verifier, mut candidates: Vec<Arc<Peer>>) -> Established {
-    let proven = verifier.proven().cloned().unwrap_or_default();
-    let identity = TlsIdentity {
-        version: connection.protocol_version().and_then(|version| version.as_str()).unwrap_or("unknown").replace('_', "."),
-        cipher: connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown").to_owned(),
-        names: proven.names,
-        trusted_for: proven.trusted_for,
-    };
-    let chain: Vec<Bytes> = connection.peer_certificates().unwrap_or_default().iter().map(|der| Bytes::copy_from_slice(der)).collect();
-    let proves = match &verifier.proof {
-        Proof::Client(_) => {
-            candidates.retain(|peer| chain.is_empty() || proven.peers.contains(&peer.name));
-            Proof::Client(candidates)
-        }
-        server => server.clone(),
-    };
-    Established { identity, presented: Presented { chain, proves } }
+fn by_rustls(connection: &CommonState, verifier: &Verifier) -> Established {
+    let version = connection.protocol_version().and_then(|version| version.as_str()).unwrap_or("unknown").replace('_', ".");
+    let cipher = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
+    let chain = connection.peer_certificates().unwrap_or_default().iter().map(|der| Bytes::copy_from_slice(der)).collect();
+    Established::of(verifier, verifier.proven().cloned().unwrap_or_default(), chain, TlsBackend::Rustls, &version, cipher)
 }
 
 fn suites(hello: &ClientHello<'_>) -> String {

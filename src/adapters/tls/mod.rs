@@ -10,6 +10,8 @@ mod fetch;
 mod files;
 mod fingerprint;
 mod handshake;
+#[cfg(feature = "legacy-tls")]
+mod legacy;
 mod lifetime;
 mod load;
 mod refresh;
@@ -26,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::policy::flow::ListenerId;
+use crate::policy::flow::{ListenerId, TlsBackend};
 
 pub use credentials::{Credentials, LoadedCertificate};
 pub use crl::{CrlSource, HttpAddress};
@@ -46,13 +48,15 @@ pub struct Settings {
     pub peers: Vec<PeerCertificates>,
     /// CRLs are read or fetched again after so long, and before they end.
     pub crl_refresh: Duration,
+    /// Names of the listeners to which only UM peers come that OpenSSL carries: on no other does it read a byte.
+    pub openssl_listeners: Vec<Arc<str>>,
     /// A folder where fetched CRLs are kept over a restart.
     pub crl_cache: Option<PathBuf>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { listeners: Vec::new(), peers: Vec::new(), crl_refresh: Duration::from_secs(3_600), crl_cache: None }
+        Settings { listeners: Vec::new(), peers: Vec::new(), crl_refresh: Duration::from_secs(3_600), openssl_listeners: Vec::new(), crl_cache: None }
     }
 }
 
@@ -101,12 +105,24 @@ pub struct PeerCertificates {
     pub stale_crl: StaleCrl,
     /// A certificate for a server alone (serverAuth) is taken from it as a client's.
     pub server_certificate_as_client: bool,
+    pub backend: TlsBackend,
 }
+
+/// Whether this build can carry TLS by OpenSSL.
+pub const OPENSSL_IS_BUILT_IN: bool = cfg!(feature = "legacy-tls");
 
 impl PeerCertificates {
     /// A peer trusted by these CA files, strictly, and shown the listener's certificate.
     pub fn new(peer: &str, ca: Vec<PathBuf>) -> PeerCertificates {
-        PeerCertificates { peer: peer.into(), ca, own: None, crl: Vec::new(), stale_crl: StaleCrl::default(), server_certificate_as_client: false }
+        PeerCertificates {
+            peer: peer.into(),
+            ca,
+            own: None,
+            crl: Vec::new(),
+            stale_crl: StaleCrl::default(),
+            server_certificate_as_client: false,
+            backend: TlsBackend::Rustls,
+        }
     }
 }
 

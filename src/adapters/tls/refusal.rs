@@ -86,7 +86,10 @@ pub fn to_library(refusal: &TlsRefusal) -> rustls::Error {
 /// What the TLS library, or the socket beneath it, says of a handshake, or of a connection later on. `None`: an error of the socket that is none of
 /// TLS.
 pub fn of_library(error: &io::Error) -> Option<TlsRefusal> {
-    error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).map(of_rustls)
+    let by_rustls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).map(of_rustls);
+    #[cfg(feature = "legacy-tls")]
+    let by_rustls = by_rustls.or_else(|| super::legacy::of_library(error));
+    by_rustls
 }
 
 /// As [`of_library`], for a connection that has not come through its handshake.
@@ -117,7 +120,7 @@ fn of_rustls(error: &rustls::Error) -> TlsRefusal {
             "its certificate chain is larger than any real one: the other side must send its certificate and intermediates only",
         ),
         Error::PeerIncompatible(why) => incompatible(why),
-        Error::AlertReceived(alert) => alerted(*alert),
+        Error::AlertReceived(alert) => alerted(*alert, SPOKEN),
         other => TlsRefusal::new(Reason::TlsBroken, format!("what came was not the TLS it should be ({other})")),
     }
 }
@@ -147,12 +150,12 @@ fn incompatible(why: &PeerIncompatible) -> TlsRefusal {
 }
 
 /// A fatal alert (RFC 8446 §6.2) is all the other end ever says.
-fn alerted(alert: Alert) -> TlsRefusal {
+pub fn alerted(alert: Alert, spoken: &str) -> TlsRefusal {
     let name = format!("{alert:?}");
     let remedy = match alert {
         Alert::HandshakeFailure | Alert::InsufficientSecurity | Alert::ProtocolVersion => {
             let what = format!(
-                "it shares no protocol version or cipher suite with us, or wants another certificate (alert {name}); {SPOKEN}: \
+                "it shares no protocol version or cipher suite with us, or wants another certificate (alert {name}); {spoken}: \
                  enable ECDHE with AES-GCM there, on Windows Server 2012 R2 by an ECDSA certificate"
             );
             return TlsRefusal::new(Reason::TlsNothingShared, what).comparing("alert", name);

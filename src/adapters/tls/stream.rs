@@ -6,15 +6,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::refusal;
 
-pub struct Encrypted(tokio_rustls::TlsStream<TcpStream>);
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+pub struct Encrypted(Box<dyn Stream>);
 
 impl Encrypted {
-    pub(super) fn new(stream: impl Into<tokio_rustls::TlsStream<TcpStream>>) -> Encrypted {
-        Encrypted(stream.into())
+    pub(super) fn new(stream: impl Stream + 'static) -> Encrypted {
+        Encrypted(Box::new(stream))
     }
 }
 

@@ -32,17 +32,37 @@ impl Verifier {
         self.found.get().and_then(|found| found.as_ref().ok())
     }
 
-    pub fn refusal(&self) -> Option<&TlsRefusal> {
-        self.found.get().and_then(|found| found.as_ref().err())
+    pub fn refusal(&self) -> Option<TlsRefusal> {
+        self.found.get().and_then(|found| found.as_ref().err()).cloned()
+    }
+
+    /// Whether something must be shown at all.
+    pub fn demands_proof(&self) -> bool {
+        match &self.proof {
+            Proof::Client(candidates) => candidates.iter().all(|peer| peer.mutual),
+            Proof::Server { .. } => true,
+        }
     }
 
     fn verify(&self, leaf: &CertificateDer<'_>, between: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
         let chain: Vec<CertificateDer<'_>> = std::iter::once(leaf).chain(between).map(|der| CertificateDer::from(&**der)).collect();
-        let found = self.credentials.prove(&chain, &self.proof, now);
-        let answer = found.as_ref().map(|_| ()).map_err(refusal::to_library);
-        // Asked once only: sessions are not resumed and TLS 1.2 does not renegotiate here.
-        let _ = self.found.set(found);
-        answer
+        self.judged(&chain, now).as_ref().map(|_| ()).map_err(refusal::to_library)
+    }
+
+    /// The verdict of the first time stands for the connection: sessions are not resumed, and TLS 1.2 does not renegotiate here.
+    fn judged(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> &Result<Proven, TlsRefusal> {
+        self.found.get_or_init(|| self.credentials.prove(chain, &self.proof, now))
+    }
+
+    #[cfg(feature = "legacy-tls")]
+    pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> bool {
+        self.judged(chain, now).is_ok()
+    }
+
+    /// For a reason that the library found first. Always false.
+    #[cfg(feature = "legacy-tls")]
+    pub fn refuse(&self, refusal: TlsRefusal) -> bool {
+        self.found.get_or_init(|| Err(refusal)).is_ok()
     }
 
     fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
@@ -63,10 +83,7 @@ impl ClientCertVerifier for Verifier {
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        match &self.proof {
-            Proof::Client(candidates) => candidates.iter().all(|peer| peer.mutual),
-            Proof::Server { .. } => true,
-        }
+        self.demands_proof()
     }
 
     fn verify_client_cert(&self, leaf: &CertificateDer<'_>, between: &[CertificateDer<'_>], now: UnixTime) -> Result<ClientCertVerified, Error> {

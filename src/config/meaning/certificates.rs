@@ -1,16 +1,20 @@
 //! Certificates, CAs and CRLs as meant: which files and addresses each listener and peer goes by. Whether they are there and good is the TLS
 //! adapter's to say.
 
+use std::sync::Arc;
+
 use super::border::Listener;
 use super::place;
 use crate::adapters::tls::{self, CrlSource, HttpAddress, StaleCrl};
 use crate::config::finding::Findings;
 use crate::config::source::Source;
 use crate::config::written::{self, Set};
+use crate::policy::flow::TlsBackend;
+use crate::policy::settings::{Peer, PeerHost};
 use crate::sip::Transport;
 
 /// Paths are relative to the set's folder.
-pub fn tls(set: &Set, listeners: &[Listener], source: &dyn Source) -> tls::Settings {
+pub fn tls(set: &Set, peers: &[Arc<Peer>], listeners: &[Listener], source: &dyn Source, findings: &Findings) -> tls::Settings {
     let pair = |certificate: &str, key: &str| tls::KeyPairFiles { certificate: written::path(source, certificate), key: written::path(source, key) };
     let of_listener = |listener: &Listener| {
         let (certificate, key) = listener.certificate.as_ref()?;
@@ -30,6 +34,7 @@ pub fn tls(set: &Set, listeners: &[Listener], source: &dyn Source) -> tls::Setti
             own,
             crl,
             stale_crl: peer.stale_crl.as_ref().map(|stale| stale.value).unwrap_or_default(),
+            backend: backend(peer),
             server_certificate_as_client: peer.server_certificate_as_client.as_ref().is_some_and(|flag| flag.value),
             ..tls::PeerCertificates::new(&peer.name.as_ref()?.value, ca)
         })
@@ -38,6 +43,7 @@ pub fn tls(set: &Set, listeners: &[Listener], source: &dyn Source) -> tls::Setti
     tls::Settings {
         listeners: listeners.iter().filter_map(of_listener).collect(),
         peers: set.peers.iter().filter_map(of_peer).collect(),
+        openssl_listeners: openssl_listeners(set, peers, findings),
         crl_refresh: set.border.crl_refresh.unwrap_or(defaults.crl_refresh),
         crl_cache: set.border.crl_cache.as_ref().map(|folder| written::path(source, &folder.value)),
     }
@@ -81,5 +87,60 @@ pub fn check(entry: &written::Peer, source: &dyn Source, findings: &Findings) {
     if let Some(flag) = as_client.filter(|flag| flag.value) {
         let what = format!("peer \"{name}\": a certificate issued for servers only is taken as a client's");
         findings.warning(flag.at, what, "remove server_certificate_as_client once it has one with clientAuth");
+    }
+}
+
+fn backend(entry: &written::Peer) -> TlsBackend {
+    entry.tls_backend.as_ref().map(|backend| backend.value).unwrap_or_default()
+}
+
+/// Listeners that belong to UM peers carried by OpenSSL alone. That library is to meet nobody's bytes but theirs, so such a peer must be on the UM
+/// side, live at addresses of its own, and name a listener that no outside peer uses.
+fn openssl_listeners(set: &Set, peers: &[Arc<Peer>], findings: &Findings) -> Vec<Arc<str>> {
+    let mut apart = Vec::new();
+    for entry in set.peers.iter().filter(|entry| backend(entry) == TlsBackend::OpenSsl) {
+        let (Some(written), Some(name)) = (&entry.tls_backend, &entry.name) else { continue };
+        let Some(peer) = peers.iter().find(|peer| *peer.name == *name.value) else { continue };
+        match openssl_listener(entry, peer, peers, findings) {
+            Ok(listener) if apart.contains(listener) => {}
+            Ok(listener) => apart.push(Arc::clone(listener)),
+            Err((what, instead)) => {
+                findings.problem(written.at, what, instead);
+                continue;
+            }
+        }
+        let what = format!("peer \"{}\": TLS by OpenSSL, with suites that lack forward secrecy or AEAD", peer.name);
+        findings.warning(written.at, what, "give the UM server an ECDSA certificate (docs/exchange-2016.md) and remove tls_backend");
+    }
+    apart
+}
+
+/// `Err`: what is wrong, and what to do instead.
+fn openssl_listener<'a>(entry: &written::Peer, peer: &'a Peer, peers: &[Arc<Peer>], findings: &Findings) -> Result<&'a Arc<str>, (String, &'static str)> {
+    let name = &peer.name;
+    if peer.transport != Transport::Tls {
+        return Err((String::from("tls_backend on a peer that is not TLS"), "remove it, or write transport = \"tls\""));
+    }
+    if !peer.kind.is_um() {
+        return Err((format!("peer \"{name}\" is outside: OpenSSL, with its weaker suites, is for UM peers only"), "remove tls_backend"));
+    }
+    if !tls::OPENSSL_IS_BUILT_IN {
+        let instead = "build with --features legacy-tls, or better give the UM server an ECDSA certificate (docs/exchange-2016.md) and remove tls_backend";
+        return Err((format!("peer \"{name}\" wants TLS by OpenSSL, which is not in this build"), instead));
+    }
+    if let Some(network) = entry.hosts.iter().find(|host| matches!(host.value, PeerHost::Network(_))) {
+        findings.problem(network.at, format!("peer \"{name}\" lives in a network, all of which could reach OpenSSL"), "write its addresses or host names");
+    }
+    let listener = peer.listener.as_ref().ok_or_else(|| {
+        (format!("peer \"{name}\" names no listener of its own for OpenSSL"), "add listener = \"inside\": a TLS listener that no outside peer uses")
+    })?;
+    let uses = |other: &&Arc<Peer>| other.transport == Transport::Tls && !other.kind.is_um() && other.listener.as_ref().is_none_or(|used| used == listener);
+    match peers.iter().find(uses) {
+        Some(other) => {
+            let what =
+                format!("listener \"{listener}\" of peer \"{name}\" is also that of \"{}\", which is outside: OpenSSL must not listen there", other.name);
+            Err((what, "give the UM side a TLS listener of its own, and name a listener in each outside peer"))
+        }
+        None => Ok(listener),
     }
 }

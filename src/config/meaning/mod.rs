@@ -31,7 +31,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
     let hunt_groups = plans::hunt_groups(&set.hunt_groups, &plans, &known, findings);
     let policy =
         PolicySet { number: 1, peers, um_pools: pools, dial_plans: plans, hunt_groups: hunt_groups.into(), admission: plans::admission(&set.admission) };
-    let tls = certificates::tls(&set, &listeners, source);
+    let tls = certificates::tls(&set, &policy.peers, &listeners, source, findings);
     let media = border::media(&set.border, &listeners, findings);
     let admin = border::admin(&set.border, &listeners, findings);
     let dns = dns::dns(&set.border, source, findings);

@@ -11,6 +11,7 @@ use crate::config::finding::{At, Written};
 use crate::config::table::Table;
 use crate::media::control::LatchPolicy;
 use crate::policy::address_scope::AddressScope;
+use crate::policy::flow::TlsBackend;
 use crate::policy::settings::{PeerHost, PeerKind, PeerStatus, SecurityMode};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
@@ -34,6 +35,8 @@ const SUITES: [(&str, Suite); 2] =
 /// Between questions for signs of life: no burden, and soon enough to be of use.
 const PROBE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));
 
+const BACKENDS: [(&str, TlsBackend); 2] = [("rustls", TlsBackend::Rustls), ("openssl", TlsBackend::OpenSsl)];
+
 const STALE: [(&str, StaleCrl); 2] = [("refuse", StaleCrl::Refuse), ("accept", StaleCrl::Accept)];
 
 pub struct Peer {
@@ -51,6 +54,7 @@ pub struct Peer {
     pub crl: Option<Vec<Written<String>>>,
     pub stale_crl: Option<Written<StaleCrl>>,
     pub server_certificate_as_client: Option<Written<bool>>,
+    pub tls_backend: Option<Written<TlsBackend>>,
     pub certificate: Option<Written<String>>,
     pub key: Option<Written<String>>,
     pub listener: Option<Written<String>>,
@@ -86,6 +90,7 @@ fn read_peer(table: Table<'_, '_>) -> Peer {
         crl: table.some_texts("crl", "\"certs/ca.crl\""),
         stale_crl: table.choice("stale_crl", &STALE),
         server_certificate_as_client: table.flag("server_certificate_as_client"),
+        tls_backend: table.choice("tls_backend", &BACKENDS),
         certificate: table.text("certificate", "\"certs/sbc.pem\""),
         key: table.text("key", "\"certs/sbc.key\""),
         listener: table.text("listener", "\"outside\""),
