@@ -18,6 +18,7 @@
 //! | `strangers` | legs*, direction, side, who speaks in its name and with what proof, moment, what is said |
 //! | `colleagues` | legs*, direction, mode x transport of another server of the pool, moment, what is said |
 //! | `contacts` | legs*, direction, side, place named in Contact or Record-Route, when, connection gone or not |
+//! | `digits` | legs, direction, side, type and body of INFO |
 //! | `transfers` | legs, direction, side, REFER inside or outside the call, target |
 //!
 //! "Legs" are the pairs of what a leg may be: Unsecured over UDP, TCP or TLS, SIP secured, Secured. What a call does once it is admitted depends on its
@@ -29,12 +30,14 @@
 //! fail is shown by `violations`, rule by rule.
 //!
 //! Not covered: what the media plane does with the commands (`tests/media_relay.rs`), what the network does with the routes (`tests/net_transports.rs`,
-//! `tests/tls_certificates.rs`), two changes at once in one message, more than one call at a time but for the difference of their keys.
+//! `tests/tls_certificates.rs`), two changes at once in one message, more than one call at a time but for the difference of their keys, and what a peer
+//! writes of its own keys where words are free (a display name, a user part).
 
 mod answers;
 mod changes;
 mod colleagues;
 mod contacts;
+mod digits;
 mod failovers;
 mod intrusion;
 mod observer;
