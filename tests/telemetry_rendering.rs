@@ -123,6 +123,10 @@ fn record() -> CallRecord {
     }
 }
 
+fn opened(micros: u64, side: Side, peer: &str, remote: SocketAddr) -> Fact {
+    at(micros, What::LegOpened { side, peer: peer.into(), mode: SecurityMode::Secured, transport: Transport::Tls, remote })
+}
+
 /// A TLS call from a trunk, redirected once, answered, hung up.
 fn call() -> Vec<Fact> {
     let authorization = format!("Proxy-Authorization: Digest username=\"alice\", response=\"{DIGEST}\"\r\n");
@@ -142,11 +146,14 @@ fn call() -> Vec<Fact> {
             ]),
         ),
         sent(1_000_400, Side::A, caller(), message("SIP/2.0 100 Trying", "1 INVITE", "", "")),
+        opened(1_000_500, Side::A, "trunk", caller()),
+        opened(1_000_900, Side::B, "um-router", router()),
         sent(1_001_000, Side::B, router(), invite_b.clone()),
         again(sent(1_501_000, Side::B, router(), invite_b.clone())),
         received(1_520_000, Side::B, router(), message("SIP/2.0 302 Moved Temporarily", "1 INVITE", "Contact: <sip:7000@[2001:db8::25]:5067>\r\n", "")),
         sent(1_520_050, Side::B, router(), message("ACK sip:7000@um.test SIP/2.0", "1 ACK", "", "")),
         at(1_520_100, What::Redirected { hop: record().redirects[0].clone() }),
+        opened(1_520_600, Side::B, "um-worker", worker()),
         sent(1_520_700, Side::B, worker(), invite_b),
         received(1_600_000, Side::B, worker(), message("SIP/2.0 200 OK", "1 INVITE", "", &sdp("RTP/SAVP", 40000, KEY_B, "sendrecv"))),
         sent(1_600_200, Side::A, caller(), message("SIP/2.0 200 OK", "1 INVITE", "", &sdp("RTP/SAVP", 30002, KEY_A, "sendrecv"))),
@@ -183,6 +190,25 @@ fn the_ladder_of_a_redirected_call() {
     no_secret(&text);
     assert!(text.lines().all(|line| line.chars().count() <= 140), "{text}");
     golden("ladder_redirected.txt", &text);
+}
+
+/// Above a ladder stands what each leg is; of a call that goes on, as far as it was seen, and from what is kept of it, which holds no keys.
+#[test]
+fn the_head_of_a_ladder_tells_mode_tls_and_suite_of_each_leg() {
+    let whole = "TLSv1.3 TLS13_AES_256_GCM_SHA384, SRTP AES_CM_128_HMAC_SHA1_80, PCMA/8000";
+    let of_both = [format!("leg A trunk: secured, TLS, {whole}"), format!("leg B um-worker: secured, TLS, {whole}")];
+    assert_eq!(ladder::render(&call()).lines().take(2).collect::<Vec<_>>(), of_both);
+    let facts: Vec<Fact> = call().into_iter().filter(|fact| !matches!(fact.what, What::CallEnded(_))).collect();
+    assert_eq!(ladder::render(&facts).lines().take(2).collect::<Vec<_>>(), of_both, "while it goes on");
+    let (sink, telemetry) = start(Settings::default());
+    facts.iter().for_each(|fact| sink.put(fact.clone()));
+    assert!(telemetry.flush(Duration::from_secs(5)));
+    assert_eq!(telemetry.ladder(CALL).unwrap().lines().take(2).collect::<Vec<_>>(), of_both, "from what is kept");
+    // The second target has not answered yet.
+    let until = |what: fn(&What) -> bool| facts.iter().take_while(|fact| !what(&fact.what)).cloned().collect::<Vec<_>>();
+    let ringing = ladder::render(&until(|what| matches!(what, What::Redirected { .. })));
+    assert!(ringing.lines().nth(1).unwrap().starts_with("leg B um-router: secured, TLS, "), "{ringing}");
+    assert_eq!(ladder::render(&until(|what| matches!(what, What::LegOpened { .. }))).lines().filter(|line| line.starts_with("leg ")).count(), 0);
 }
 
 #[test]

@@ -89,6 +89,14 @@ pub enum What {
         from: String,
         to: String,
     },
+    /// A leg is to be of this mode, whatever comes: the caller's when it is let in, the called side's with each target that is asked.
+    LegOpened {
+        side: Side,
+        peer: Arc<str>,
+        mode: SecurityMode,
+        transport: Transport,
+        remote: SocketAddr,
+    },
     /// First provisional answer above 100 from the B leg.
     CallProgressed {
         status: u16,

@@ -1,10 +1,11 @@
 //! The ladder: both legs of a call on one canvas, with us in the middle.
 //!
-//! Columns are the caller, the border, and the addresses of the called side in the order of first sight. Each message is an arrow with its time
+//! First a line for each leg: its mode, what TLS came to, the SRTP suite. Columns are the caller, the border, and the addresses of the called side in the order of first sight. Each message is an arrow with its time
 //! and the milliseconds since the line before; decisions stand between the arrows with their rule and the values compared. Plain text of at most
 //! 140 columns. No key and no credential appears: of a description only its short form is drawn.
 
 mod canvas;
+mod head;
 mod kept;
 
 use std::net::SocketAddr;
@@ -18,8 +19,9 @@ use super::redact::clean;
 use super::summary::read;
 use super::wall::Anchor;
 use crate::media::control::Side;
+use crate::policy::security_mode::mode_name;
 use crate::sdp::Description;
-use crate::signaling::fact::{CallRecord, Fact, LegRecord, What};
+use crate::signaling::fact::{CallRecord, Fact, What};
 use crate::sip::{Message, Transport};
 use crate::time::Time;
 
@@ -56,7 +58,7 @@ fn draw(facts: &[Fact], clock: &dyn Fn(Time) -> String) -> String {
     let mut facts: Vec<&Fact> = facts.iter().collect();
     facts.sort_by_key(|fact| fact.at);
     let columns = Columns::of(&facts);
-    let mut canvas = Canvas::new(columns.labels(), columns.border());
+    let mut canvas = Canvas::new(&head::lines(&facts), columns.labels(), columns.border());
     let mut before: Option<Time> = None;
     for fact in facts {
         let lines = lines(fact, &columns);
@@ -139,6 +141,7 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
             .collect(),
         What::Malformed { reason, detail, .. } => note(format!("! malformed, {reason}: {detail}")),
         What::CallBegan { peer, from, to } => note(format!("= call from {peer}: {} to {}", clean(from), clean(to))),
+        What::LegOpened { side, peer, mode, transport, .. } => note(format!("= leg {side} to be {}: {peer} by {transport}", mode_name(*mode))),
         What::CallAnswered => note("= answered".to_owned()),
         What::Redirected { hop } => note(format!("* redirection: {} from {} followed to {} {}", hop.status, clean(&hop.from), clean(&hop.to), hop.transport)),
         What::FailedOver { peer, target, why } => note(format!("! failover: {peer} {target} given up, {why}: {}", why.meaning())),
@@ -223,8 +226,6 @@ fn ended(record: &CallRecord) -> Vec<Line> {
     };
     let status = record.status.map_or_else(String::new, |status| format!(", status {status}"));
     let mut lines = vec![Line::Note(format!("= ended by {by}, {}: {}{status}", record.reason, record.reason.meaning()))];
-    lines.push(Line::Note(leg_note("A", &record.a)));
-    lines.extend(record.b.as_ref().map(|leg| Line::Note(leg_note("B", leg))));
     if let Some(media) = &record.media {
         let direction = |name: &str, from: &crate::media::control::SideReport, to: &crate::media::control::SideReport| {
             let jitter = f64::from(from.jitter_us) / 1000.0;
@@ -234,17 +235,4 @@ fn ended(record: &CallRecord) -> Vec<Line> {
         lines.push(direction("B to A", &media.b, &media.a));
     }
     lines
-}
-
-fn leg_note(name: &str, leg: &LegRecord) -> String {
-    let tls = leg.tls.as_deref().map_or_else(String::new, |tls| format!(", {} {}", tls.version, tls.cipher));
-    let media = match (leg.suite, &leg.codec) {
-        (Some(suite), _) => format!(", SRTP {}", suite.name()),
-        (None, Some(_)) => ", RTP".to_owned(),
-        // Never agreed, or declined.
-        (None, None) => ", no media".to_owned(),
-    };
-    let codec = leg.codec.as_deref().map_or_else(String::new, |codec| format!(", {}", clean(codec)));
-    let mode = serde_json::to_string(&leg.mode).unwrap_or_default();
-    format!("= leg {name} {}: {}, {}{tls}{media}{codec}", leg.peer, mode.trim_matches('"'), leg.transport)
 }

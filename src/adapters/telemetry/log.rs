@@ -21,6 +21,7 @@ use crate::policy::address_scope;
 use crate::policy::ban::Cause;
 use crate::policy::liveness::{Doubt, Liveness};
 use crate::policy::overlap::Resolution;
+use crate::policy::security_mode::mode_name;
 use crate::policy::verdict::{Decision, Fault, Reason};
 use crate::signaling::fact::{CallRecord, CertificateEnding, CertificateKind, CrlState, Fact, FirewallEvent, NameOddity, NameState, What};
 use crate::sip::Transport;
@@ -123,6 +124,9 @@ impl Log {
             }
             What::Decided(decisions) => decisions.iter().for_each(|decision| self.decision(call, decision)),
             What::CallBegan { peer, from, to } => info!(call, %peer, from = %clean(from), to = %clean(to), "call began"),
+            What::LegOpened { side: of, peer, mode, transport, remote } => {
+                debug!(call, leg = side(*of), %peer, mode = mode_name(*mode), %transport, %remote, "leg opened");
+            }
             What::CallProgressed { status } => debug!(call, status, "call progressed"),
             What::CallAnswered => info!(call, "call answered"),
             What::Redirected { hop } => {
@@ -257,16 +261,16 @@ fn call_ended(record: &CallRecord) {
     let (call, reason) = (record.call.0, record.reason);
     let setup_ms = record.answered.map(|at| at.since(record.began).as_millis() as u64);
     let talk_ms = record.answered.map(|at| record.ended.since(at).as_millis() as u64);
-    let (peer_a, mode_a) = (&record.a.peer, record.a.mode);
-    let (peer_b, mode_b) = (record.b.as_ref().map(|leg| &*leg.peer), record.b.as_ref().map(|leg| tracing::field::debug(leg.mode)));
+    let (peer_a, mode_a) = (&record.a.peer, mode_name(record.a.mode));
+    let (peer_b, mode_b) = (record.b.as_ref().map(|leg| &*leg.peer), record.b.as_ref().map(|leg| mode_name(leg.mode)));
     let released_by = tracing::field::debug(record.released_by);
     match reason.fault() {
         Fault::None | Fault::Peer => {
-            info!(call, %reason, status = record.status, released_by, setup_ms, talk_ms, %peer_a, ?mode_a, peer_b, mode_b, "call ended");
+            info!(call, %reason, status = record.status, released_by, setup_ms, talk_ms, %peer_a, mode_a, peer_b, mode_b, "call ended");
         }
         fault @ (Fault::Policy | Fault::Resource | Fault::Us) => {
             let meaning = reason.meaning();
-            warn!(call, %reason, ?fault, meaning, status = record.status, released_by, setup_ms, talk_ms, %peer_a, ?mode_a, peer_b, mode_b, "call ended");
+            warn!(call, %reason, ?fault, meaning, status = record.status, released_by, setup_ms, talk_ms, %peer_a, mode_a, peer_b, mode_b, "call ended");
         }
     }
 }

@@ -206,6 +206,7 @@ impl Metrics {
             What::PeerNameOdd { oddity, .. } => self.name_oddities.with_label_values(&[odd(oddity)]).inc(),
             What::PeerLingers { calls, .. } => self.lingering.add(if *calls == 0 { -1 } else { 1 }),
             What::Decided(_)
+            | What::LegOpened { .. }
             | What::CallProgressed { .. }
             | What::CallAnswered
             | What::Held { .. }

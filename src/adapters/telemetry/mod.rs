@@ -91,6 +91,7 @@ fn is_vital(what: &What) -> bool {
         What::Firewall(FirewallEvent::Banned(_)) => false,
         What::Probed { .. } => false,
         What::CallBegan { .. }
+        | What::LegOpened { .. }
         | What::CallProgressed { .. }
         | What::CallAnswered
         | What::Redirected { .. }

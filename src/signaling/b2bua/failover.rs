@@ -191,6 +191,7 @@ fn invite(border: &mut Border, now: Time, call: &mut Call, candidate: &Candidate
     hunt.tried.push(Tried::new(&candidate.host, address.port(), candidate.transport));
     let leg = record::leg(&candidate.peer, &plan, &hunt.call_id, candidate.transport, address);
     hunt.attempt = Attempt::Inviting { client, invite, candidate: candidate.clone(), listener };
+    border.fact(now, Some(call.id), record::opened(Side::B, &leg));
     call.record.b = Some(leg);
     Ok(())
 }

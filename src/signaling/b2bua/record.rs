@@ -9,7 +9,7 @@ use crate::policy::security_mode::MediaPlan;
 use crate::policy::settings::Peer;
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::ServerRequest;
-use crate::signaling::fact::{CallId, CallRecord, Hop, LegRecord, ReleasedBy};
+use crate::signaling::fact::{CallId, CallRecord, Hop, LegRecord, ReleasedBy, What};
 use crate::sip::Transport;
 use crate::time::Time;
 
@@ -33,6 +33,11 @@ pub struct Draft {
 /// What a leg's record starts with.
 pub fn leg(peer: &Peer, plan: &MediaPlan, call_id: &str, transport: Transport, remote: SocketAddr) -> LegRecord {
     LegRecord { peer: peer.name.clone(), call_id: call_id.to_owned(), transport, remote, tls: None, mode: plan.mode(), suite: None, codec: None }
+}
+
+/// Tells of a leg that begins as this record does.
+pub fn opened(side: Side, leg: &LegRecord) -> What {
+    What::LegOpened { side, peer: leg.peer.clone(), mode: leg.mode, transport: leg.transport, remote: leg.remote }
 }
 
 /// The record of a leg whose INVITE was refused before anything was planned.

@@ -184,6 +184,7 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
     let a_terms = Terms { plan: admitted.a.clone(), transport: request.flow.transport, latch: peer.latch, peer: Some(request.flow.remote.ip()) };
     let b_terms = Terms { plan: admitted.b.clone(), transport: admitted.targets[0].transport, latch: admitted.targets[0].latch, peer: None };
     border.tags.insert(dialog.local_tag.clone(), (id, Side::A));
+    border.fact(now, Some(id), record::opened(Side::A, &record.a));
     border.load.admitted(now, &peer.name);
     border.timers.set(Timer::Hunt(id), now + LONGEST_HUNT);
     let hunt = Hunt {

@@ -34,11 +34,15 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
-    pub fn new(labels: Vec<String>, border: usize) -> Canvas {
+    /// `head`: stands above the lifelines' labels, a line each.
+    pub fn new(head: &[String], labels: Vec<String>, border: usize) -> Canvas {
         let gaps = labels.len().saturating_sub(1).max(1);
         let apart = ((WIDTH - GUTTER - 2 * MARGIN) / gaps).min(WIDEST);
         let columns: Vec<usize> = (0..labels.len()).map(|index| GUTTER + MARGIN + index * apart).collect();
         let mut canvas = Canvas { columns, out: String::new(), again: false };
+        for (index, piece) in head.iter().flat_map(|line| wrapped(line, WIDTH).into_iter().enumerate()) {
+            canvas.push(format!("{}{piece}", if index == 0 { "" } else { "  " }).chars().collect());
+        }
         canvas.header(&labels, border, apart);
         canvas
     }
