@@ -18,6 +18,7 @@
 //! | `strangers` | legs*, direction, side, who speaks in its name and with what proof, moment, what is said |
 //! | `colleagues` | legs*, direction, mode x transport of another server of the pool, moment, what is said |
 //! | `contacts` | legs*, direction, side, place named in Contact or Record-Route, when, connection gone or not |
+//! | `reports` | legs, direction, course of the call; what record, metrics and ladder say |
 //! | `digits` | legs, direction, side, type and body of INFO |
 //! | `transfers` | legs, direction, side, REFER inside or outside the call, target |
 //!
@@ -45,6 +46,7 @@ mod play;
 mod profiles;
 mod redirects;
 mod reload;
+mod reports;
 mod setup;
 mod stage;
 mod strangers;

@@ -373,6 +373,14 @@ fn a_record_of_something_else() {
     let a = || leg(Trunk, "a", Secured, Tls, suite);
     let b = || Some(leg(Router, "b", Secured, Tls, suite));
     assert_eq!(ended(a(), b()), []);
+    let opened = |side, party: Party, mode, transport: Transport| {
+        let remote = SocketAddr::new(party.address(), 5061);
+        let what = What::LegOpened { side, peer: party.name().into(), mode, transport, remote };
+        Trace::new(SECURED, SECURED).lawful().act(fact(what)).broken()
+    };
+    assert_eq!(opened(Side::B, Router, Secured, Tls), []);
+    assert_eq!(opened(Side::B, Router, SipSecured, Tls), [Rule::Misreported]);
+    assert_eq!(opened(Side::A, Trunk, Secured, Tcp), [Rule::Misreported]);
     let wrong = [
         (leg(Trunk, "a", SipSecured, Tls, None), b()),
         (leg(Trunk, "a", Secured, Tcp, suite), b()),

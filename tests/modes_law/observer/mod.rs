@@ -312,29 +312,27 @@ impl Observer {
 
     /// The leg of a dialog with a party, made when first spoken of.
     fn leg(&mut self, call_id: &str, party: Party, seen_on: Option<Transport>) -> Option<&mut LegSeen> {
-        let now = self.world.kind(party).mode;
+        let call = self.dialogs.get(call_id)?.call;
+        let (low, high) = self.range(call, party);
         let dialog = self.dialogs.get_mut(call_id)?;
-        let call = &self.calls[dialog.call];
         let index = match dialog.legs.iter().position(|leg| leg.party == party) {
             Some(index) => index,
             None => {
-                let then = call.world.kind(party).mode;
-                let floor = if party.is_um() { call.world.plan } else { Unsecured };
-                dialog.legs.push(LegSeen {
-                    party,
-                    low: floor.max(then.min(now)),
-                    high: floor.max(then.max(now)),
-                    transports: Vec::new(),
-                    suites: Vec::new(),
-                    heard_keys: Vec::new(),
-                    ran_srtp: false,
-                });
+                dialog.legs.push(LegSeen { party, low, high, transports: Vec::new(), suites: Vec::new(), heard_keys: Vec::new(), ran_srtp: false });
                 dialog.legs.len() - 1
             }
         };
         let leg = dialog.legs.get_mut(index)?;
         leg.transports.extend(seen_on.filter(|transport| !leg.transports.contains(transport)));
         Some(leg)
+    }
+
+    /// The least and the most a leg of a call with a party may be.
+    fn range(&self, call: usize, party: Party) -> (SecurityMode, SecurityMode) {
+        let world = &self.calls[call].world;
+        let (then, now) = (world.kind(party).mode, self.world.kind(party).mode);
+        let floor = if party.is_um() { world.plan } else { Unsecured };
+        (floor.max(then.min(now)), floor.max(then.max(now)))
     }
 
     /// What the core wants done.
@@ -460,6 +458,9 @@ impl Observer {
             Step::Improper { is_new } if !(only_seen || is_new && refused) => self.breaks(Rule::AcceptedInClear, name()),
             Step::Refer if !only_seen => self.breaks(Rule::ReferActed, name()),
             _ => {}
+        }
+        if let What::LegOpened { side, peer, mode, transport, .. } = &fact.what {
+            self.opened(*side, peer, *mode, *transport);
         }
         if let What::CallEnded(record) = &fact.what {
             self.reported(record);

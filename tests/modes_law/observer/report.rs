@@ -1,11 +1,25 @@
 //! What the call record says of each leg, compared with what was on the wire.
 
+use portcullis::media::control::Side;
 use portcullis::signaling::fact::{CallRecord, LegRecord};
 
 use super::{Observer, Rule};
-use crate::world::{Secured, Tls};
+use crate::world::{PEERS, Secured, SecurityMode, Tls, Transport, Unsecured};
 
 impl Observer {
+    /// What is told of a leg when it is opened.
+    pub(super) fn opened(&mut self, side: Side, peer: &str, mode: SecurityMode, transport: Transport) {
+        let Some(call) = self.current() else { return self.breaks(Rule::Misreported, format!("leg {side} of no call is opened")) };
+        let Some(party) = PEERS.into_iter().find(|party| party.name() == peer) else {
+            return self.breaks(Rule::Misreported, format!("a leg with nobody known: {peer}"));
+        };
+        let (low, high) = self.range(call, party);
+        let carries = mode == Unsecured || transport == Tls;
+        if mode < low || high < mode || !carries {
+            self.breaks(Rule::Misreported, format!("leg {side} with {party:?} is opened as {mode:?} by {transport}, demanded {low:?} to {high:?}"));
+        }
+    }
+
     pub(super) fn reported(&mut self, record: &CallRecord) {
         let Some(call) = self.calls.iter().position(|call| call.a == record.a.call_id) else {
             return self.breaks(Rule::Misreported, "a record of no call");
