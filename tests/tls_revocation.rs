@@ -424,6 +424,27 @@ async fn a_forged_list_of_an_intermediate_is_found_out_when_its_chain_comes() {
     assert!(refreshed(&store, &web.source()).await.unwrap_err().contains("is not that of CN=middle"));
 }
 
+/// A peer whose calls go on though it was taken out of the set: its lists go on to be asked for.
+#[tokio::test]
+async fn a_peer_that_has_left_can_still_be_revoked() {
+    let root = Ca::new("root");
+    let bad = root.leaf();
+    let web = Web::open().await;
+    let mut set = Set::new(root.pem());
+    set.peer().crl = vec![web.source()];
+    let store = set.store();
+    web.gives(root.list(&[], 2 * HOUR, DAY));
+    assert_eq!(refreshed(&store, &web.source()).await, Ok(true));
+    set.settings.peers.clear();
+    for _ in 0..2 {
+        store.swap(Credentials::load(&set.settings).unwrap());
+        assert_eq!(asked(&store, &bad), Ok(()));
+    }
+    web.gives(root.current(&[&bad.certificate]));
+    assert_eq!(refreshed(&store, &web.source()).await, Ok(true));
+    assert_eq!(asked(&store, &bad), Err(Reason::TlsRevoked));
+}
+
 #[tokio::test]
 async fn fetched_lists_outlive_a_restart_where_they_are_kept() {
     let root = Ca::new("root");

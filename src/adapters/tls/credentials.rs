@@ -125,6 +125,10 @@ impl Credentials {
         let left = before.left.load();
         let known = before.peers.iter().chain(left.iter()).filter(|(name, _)| !self.peers.contains_key(*name));
         self.left = ArcSwap::from_pointee(known.map(|(name, trust)| (Arc::clone(name), Arc::clone(trust))).collect());
+        // Their lists are still asked for.
+        for slot in self.left.load().values().flat_map(|trust| trust.revocation.iter().flat_map(|revocation| &revocation.slots)) {
+            self.slots.entry(slot.source.clone()).or_insert_with(|| Arc::clone(slot));
+        }
         self.issuers = Issuers::after(self.issuers.anchors.clone(), &before.issuers);
         for (source, slot) in &self.slots {
             if let (CrlSource::Http(_), Some(before)) = (source, before.slots.get(source)) {

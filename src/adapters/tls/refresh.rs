@@ -58,12 +58,13 @@ pub async fn keep_crls_fresh(store: Weak<CredentialStore>, report: Report) {
 impl CredentialStore {
     /// Reads or fetches one source now, and takes what is new and good. What was found, and how long to wait before the next time.
     pub async fn refresh_crl(&self, source: &CrlSource) -> (Option<What>, Duration) {
-        self.conclude(source, obtain(source).await).await
+        let found = obtain(source).await.and_then(|lists| self.take(source, lists));
+        self.conclude(source, found).await
     }
 
-    async fn conclude(&self, source: &CrlSource, obtained: Result<Vec<Crl>, String>) -> (Option<What>, Duration) {
+    /// `found`: whether what was obtained is new, or why it was not taken.
+    async fn conclude(&self, source: &CrlSource, found: Result<bool, String>) -> (Option<What>, Duration) {
         let interval = self.current().settings.crl_refresh;
-        let found = obtained.and_then(|lists| self.take(source, lists));
         let now = UnixTime::now();
         let name: Arc<str> = source.to_string().into();
         let Some(slot) = self.current().crl_slot(source) else { return (None, interval) };
@@ -118,7 +119,10 @@ async fn follow(store: Weak<CredentialStore>, source: CrlSource, report: Report)
         tokio::time::sleep(wait).await;
         let obtained = obtain(&source).await;
         let Some(store) = store.upgrade() else { return };
-        let (told, next) = store.conclude(&source, obtained).await;
+        let (taking, of) = (Arc::clone(&store), source.clone());
+        // Signatures over long lists take a while to verify, too.
+        let taken = tokio::task::spawn_blocking(move || obtained.and_then(|lists| taking.take(&of, lists))).await;
+        let (told, next) = store.conclude(&source, taken.unwrap_or_else(|_| Err(String::from("reading it failed")))).await;
         if let Some(what) = told {
             report(what);
         }

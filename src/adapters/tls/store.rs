@@ -65,7 +65,12 @@ impl CredentialStore {
         if held.len() == lists.len() && held.iter().zip(&lists).all(|(held, new)| **held == *new) {
             return Ok(false);
         }
-        slot.held.store(Arc::new(lists.into_iter().map(|crl| Held::new(Arc::new(crl))).collect()));
+        let held: Vec<Arc<Held>> = lists.into_iter().map(|crl| Held::new(Arc::new(crl))).collect();
+        // Found out here, not in the first handshake.
+        for held in &held {
+            let _ = held.is_signed(credentials.issuers(), credentials.algorithms());
+        }
+        slot.held.store(Arc::new(held));
         self.changed();
         Ok(true)
     }
