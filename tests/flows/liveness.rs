@@ -230,6 +230,12 @@ fn a_peer_that_answers_503_drains_and_is_left_alone_for_as_long_as_it_says() {
     assert!(matches!(told(&lab, Party::Router), Some(Liveness::Draining { until: told, .. }) if told == until));
     next_question(&mut lab, Party::Router);
     assert!(lab.now >= until && lab.now <= until + Duration::from_secs(24), "{:?} {until:?}", lab.now);
+    for _ in 0..8 {
+        answers(&mut lab, Party::Router, 503, "Retry-After: 120\n");
+        let asked = lab.now;
+        next_question(&mut lab, Party::Router);
+        assert!(lab.now.since(asked) >= Duration::from_secs(120), "{:?}", lab.now.since(asked));
+    }
     answers(&mut lab, Party::Router, 200, "");
     assert_eq!(word(&lab, Party::Router), "up");
     assert_eq!(reasons(&lab, Party::Router), [Reason::LivenessUnknown, Reason::LivenessUp, Reason::LivenessDraining, Reason::LivenessUp]);
@@ -364,6 +370,22 @@ fn a_call_that_meets_silence_has_the_address_asked_at_once() {
     finish(lab, scene);
 }
 
+/// The question under way is not given up for it, nor another one asked beside it.
+#[test]
+fn a_call_that_fails_while_its_address_is_being_asked_changes_nothing() {
+    let scene = Scene::tcp().with_routers(&["router", "spare"]);
+    let mut lab = watched(scene.clone());
+    let question = asked(&mut lab, Party::Router);
+    let (_, _, invite) = called(&mut lab);
+    lab.fails(&invite, TransportError::Closed);
+    assert!(!lab.facts.iter().any(|fact| matches!(fact.what, What::Probed { .. })), "{}", lab.ladder());
+    assert!(!lab.sent.iter().any(|sent| sent.to == Party::Router && sent.message.method() == Some(&Method::Options)));
+    lab.answer(Party::Router, &question, 200, "x", "", "");
+    assert_eq!(word(&lab, Party::Router), "up");
+    lab.handle(Event::Command(Command::ReleaseAll));
+    finish(lab, scene);
+}
+
 #[test]
 fn a_call_that_is_answered_is_a_sign_of_life() {
     let scene = Scene::tcp();
@@ -427,6 +449,11 @@ fn a_reload_takes_a_new_interval_and_a_new_status_into_force() {
     next_question(&mut lab, Party::Router);
     assert!(lab.now.since(began) <= Duration::from_secs(5), "{:?}", lab.now.since(began));
     assert_eq!(word(&lab, Party::Router), "up", "what is known stays known");
+    // What answered behind another certificate was another service.
+    reload(&mut lab, 3, &|peer| peer.tls_names = vec!["other.test".into()]);
+    assert_eq!(told(&lab, Party::Router), Some(Liveness::Probing(Doubt::NotKnown { failures: 0 })));
+    reload(&mut lab, 3, &|_| {});
+    lab.sent.clear();
     reload(&mut lab, 3, &|peer| peer.status = PeerStatus::NoNewCalls);
     answers(&mut lab, Party::Router, 200, "");
     assert_eq!(word(&lab, Party::Router), "up", "it is asked as before");

@@ -86,6 +86,27 @@ fn a_call_with_a_peer_that_was_taken_out_goes_on_and_either_side_ends_it() {
     }
 }
 
+/// Its BYE crosses ours, and its answer to ours comes late: both are heard.
+#[test]
+fn a_peer_that_is_taken_out_while_its_call_ends_is_heard_to_the_end() {
+    for scene in Scene::everywhere() {
+        let mut lab = Lab::new(scene.clone());
+        let (mut caller, mut callee) = established(&mut lab);
+        caller.next(&mut lab, "BYE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        let bye = lab.request_to(Party::Router, Method::Bye);
+        take_out(&mut lab, &scene, "router");
+        assert!(let_in(&lab, Party::Router));
+        callee.next(&mut lab, "BYE", "", "");
+        lab.response_to(Party::Router, 200);
+        assert!(lab.records().is_empty());
+        lab.answer(Party::Router, &bye, 200, "", "", "");
+        assert_eq!(lab.records().len(), 1);
+        assert!(!let_in(&lab, Party::Router));
+        lab.finish();
+    }
+}
+
 /// As a UM IP gateway that is disabled without `-Immediate`.
 #[test]
 fn a_call_with_a_peer_that_was_disabled_goes_on() {
@@ -313,6 +334,29 @@ fn a_peer_that_moves_is_followed_and_its_old_place_is_a_strangers_from_then_on()
         lab.sent.clear();
         lab.finish();
     }
+}
+
+#[test]
+fn one_side_that_moves_does_not_end_the_others_lingering() {
+    let scene = Scene::tcp();
+    let mut lab = Lab::new(scene.clone());
+    let (mut caller, mut callee) = established(&mut lab);
+    let mut set = changed(&scene, "router", |peer| {
+        peer.hosts = vec![PeerHost::Address(Party::Stranger.address())];
+        true
+    });
+    set.peers.retain(|peer| &*peer.name != "trunk");
+    take(&mut lab, 2, &set);
+    assert_eq!(told(&lab).len(), 2);
+    callee.party = Party::Stranger;
+    callee.next(&mut lab, "OPTIONS", "", "");
+    lab.response_to(Party::Stranger, 200);
+    assert_eq!((let_in(&lab, Party::Router), let_in(&lab, Party::Trunk)), (false, true));
+    caller.next(&mut lab, "BYE", "", "");
+    lab.response_to(Party::Trunk, 200);
+    let bye = lab.request_to(Party::Stranger, Method::Bye);
+    lab.answer(Party::Stranger, &bye, 200, "", "", "");
+    lab.finish();
 }
 
 /// An OPTIONS in the callee's dialog, from the new address but with the peer's own certificate.

@@ -263,6 +263,8 @@ mod tests {
         address.sees(&[BAD, BAD, BAD, Evidence::Alive, Evidence::Alive, BAD, BAD, BAD, Evidence::Alive]);
         let Liveness::Probing(Doubt::Recovering { damped: Some(until), .. }) = address.health.state() else { panic!("{:?}", address.health) };
         assert_eq!(until, address.now + HOLD);
+        assert_eq!(address.health.pause(address.now, INTERVAL), HOLD, "nothing is to be found out before");
+        assert_eq!(address.health.pause(until, INTERVAL), quick(INTERVAL));
         address.sees(&[Evidence::Alive; 20]);
         address.sees(&[BAD, Evidence::Alive]);
         let Liveness::Probing(Doubt::Recovering { damped: Some(until), .. }) = address.health.state() else { panic!("{:?}", address.health) };
