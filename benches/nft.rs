@@ -74,6 +74,7 @@ fn settings() -> (Settings, Ours) {
         listeners: vec![(Transport::Udp, SocketAddr::from(([192, 0, 2, 1], 5060)))],
         media: vec![Ipv4Addr::new(192, 0, 2, 1).into()],
         ports: (20_000, 29_999),
+        name_servers: Vec::new(),
     };
     (Settings { mode: Mode::Required, ..Settings::default() }, ours)
 }

@@ -48,6 +48,7 @@ async fn attempt(settings: Settings, hosts: &[&str]) -> (Result<Firewall, Refuse
         listeners: vec![(Transport::Udp, "192.0.2.1:5060".parse().unwrap()), (Transport::Tls, "[2001:db8::1]:5061".parse().unwrap())],
         media: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         ports: (20_000, 29_999),
+        name_servers: vec![5353],
     };
     let report = move |what| match what {
         What::Firewall(event) => keep.0.lock().unwrap().push(event),
@@ -89,6 +90,7 @@ async fn the_kernel_holds_the_peers_and_follows_them() {
     let (firewall, told) = start(on(), &["198.51.100.1", "10.0.0.0/24", "2001:db8:7::/48"]).await;
     assert!(in_force(&told) && firewall.status().kernel.in_force, "{:?}", told.all());
     assert!(holds("udp4", "198.51.100.1") && holds("udp4_nets", "10.0.0.255") && holds("udp6_nets", "2001:db8:7::9"));
+    assert_eq!(nft("list chain inet portcullis media6").matches("udp sport").count(), 2, "answers of name servers on either port");
     let next = table(2, &["198.51.100.2", "10.0.0.128/25", "10.0.1.0/24", "0.0.0.0/32"]);
     firewall.admit(next.clone()).await;
     assert!(holds("udp4", "198.51.100.1") && holds("udp4", "198.51.100.2") && holds("udp4", "0.0.0.0"), "added, none removed");
@@ -350,9 +352,35 @@ async fn a_reload_changes_the_structure() {
     }
     let (firewall, _told) = start(on(), &["198.51.100.1"]).await;
     firewall.media_opened(StreamId(1), vec![port("192.0.2.1:20000")]);
-    let ours = Ours { listeners: vec![(Transport::Tcp, port("192.0.2.1:5070"))], media: vec!["192.0.2.5".parse().unwrap()], ports: (30_000, 30_999) };
+    let ours = Ours {
+        listeners: vec![(Transport::Tcp, port("192.0.2.1:5070"))],
+        media: vec!["192.0.2.5".parse().unwrap()],
+        ports: (30_000, 30_999),
+        ..Ours::default()
+    };
     firewall.reload(&Settings { notrack: true, ..on() }, &ours).await;
     let listed = nft("list table inet portcullis");
     assert!(listed.contains("ip daddr 192.0.2.5 udp dport 30000-30999 jump media4") && listed.contains("notrack"), "{listed}");
     assert!(!listed.contains("5060") && holds("udp4", "198.51.100.1") && holds("media4", "192.0.2.1 . 20000"));
+}
+
+#[tokio::test]
+async fn two_borders_with_one_table_end_their_quarrel() {
+    if !inside("two_borders_with_one_table_end_their_quarrel") {
+        return;
+    }
+    let (one, told_one) = start(on(), &["198.51.100.1"]).await;
+    let (two, told_two) = start(on(), &["198.51.100.2"]).await;
+    let gave_up = |told: &Told| told.any(|event| matches!(event, FirewallEvent::NotInForce { remedy, .. } if remedy.contains("table = ")));
+    until("one of them leaves it to the other", || gave_up(&told_one) || gave_up(&told_two)).await;
+    assert!(rebuilt(&told_one).len() <= 5 && rebuilt(&told_two).len() <= 5, "{:?} {:?}", told_one.all(), told_two.all());
+    until("which has it", || one.status().kernel.in_force != two.status().kernel.in_force).await;
+    let holder = if one.status().kernel.in_force { "198.51.100.1" } else { "198.51.100.2" };
+    until("whole", || holds("udp4", holder)).await;
+    // Who has given up takes nothing out when it stops.
+    let (holding, other) = if one.status().kernel.in_force { (one, two) } else { (two, one) };
+    other.stop().await;
+    assert!(holds("udp4", holder));
+    holding.stop().await;
+    assert_eq!(nft("list tables"), "");
 }

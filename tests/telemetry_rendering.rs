@@ -8,13 +8,14 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use portcullis::adapters::telemetry::{Anchor, Settings, Sink, Telemetry, ladder, log, records, redact};
 use portcullis::media::control::{Report, Side, SideReport};
+use portcullis::policy::ban::{Ban, Cause, Owner};
 use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
 use portcullis::policy::liveness::Liveness;
 use portcullis::policy::overlap::Resolution;
 use portcullis::policy::settings::SecurityMode;
 use portcullis::policy::verdict::{Decision, Reason};
 use portcullis::sdp::crypto::Suite;
-use portcullis::signaling::fact::{CallId, CallRecord, Fact, Hop, LegRecord, NameError, NameOddity, NameState, ReleasedBy, What};
+use portcullis::signaling::fact::{CallId, CallRecord, Fact, FirewallEvent, Hop, LegRecord, NameError, NameOddity, NameState, ReleasedBy, What};
 use portcullis::sip::Transport;
 use portcullis::time::Time;
 
@@ -554,6 +555,46 @@ fn a_flood_of_strangers_takes_a_few_lines_a_minute() {
     assert_eq!(told, 10, "{text}");
     assert_eq!(text.lines().filter(|line| line.contains("lines left out") && line.contains("strangers")).count(), 1, "{text}");
     assert_eq!(text.lines().count(), 11, "nobody can forge a line:\n{text}");
+}
+
+/// What became of the kernel's table is told with what to do; bans, which strangers can cause at will, are limited, and nobody writes lines of his own.
+#[test]
+fn the_firewall_tells_what_to_do_and_bans_flood_no_log() {
+    let fact = |event: FirewallEvent| Fact { at: Time::from_millis(100_000), call: None, what: What::Firewall(event) };
+    let ban = |last: u8| Ban {
+        net: std::net::IpAddr::from([192, 0, 2, last]).into(),
+        cause: if last == 0 { Cause::Ordered("fraud\nlevel=ERROR forged".into()) } else { Cause::Scan },
+        owner: if last == 0 { Owner::Operator("ada".into()) } else { Owner::Kernel },
+        since: Time::ZERO,
+        until: Some(Time::from_millis(600_000)),
+    };
+    let mut facts = vec![
+        fact(FirewallEvent::NotInForce { why: "no CAP_NET_ADMIN".into(), remedy: "grant it".into(), retry: Some(SOON) }),
+        fact(FirewallEvent::InForce { table: "portcullis".into(), elements: 7, took: Duration::from_micros(12_345) }),
+        fact(FirewallEvent::Rebuilt { table: "portcullis".into(), missing: "the whole table".into(), took: SOON }),
+        fact(FirewallEvent::Unbanned { ban: ban(9), why: "by operator ada".into() }),
+    ];
+    facts.extend((0..100).map(|n| fact(FirewallEvent::Banned(ban(n)))));
+    let text = logged(log::Format::Human, "info", facts.clone());
+    for expected in
+        ["firewall not in force", "grant it", "took_ms=12.345", "firewall.rebuilt", "missing=the whole table", "unbanned net=192.0.2.9/32", "by=operator ada"]
+    {
+        assert!(text.contains(expected), "no {expected} in\n{text}");
+    }
+    assert_eq!(text.lines().count(), 4 + 5, "nobody can forge a line:\n{text}");
+
+    let (sink, telemetry) = start(Settings::default());
+    facts.into_iter().for_each(|fact| sink.put(fact));
+    assert!(telemetry.flush(SOON));
+    let all = samples(&telemetry.metrics().exposition());
+    for (name, expected) in [
+        ("portcullis_firewall_in_force", 1.0),
+        ("portcullis_firewall_rebuilt_total", 1.0),
+        ("portcullis_bans_total{cause=\"scan\"}", 99.0),
+        ("portcullis_bans_total{cause=\"ordered\"}", 1.0),
+    ] {
+        assert!(all.iter().any(|(found, value)| found == name && *value == expected), "{name}: {all:?}");
+    }
 }
 
 #[test]

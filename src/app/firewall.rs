@@ -70,7 +70,12 @@ pub fn ours(settings: &config::Settings, bound: &[(ListenerId, SocketAddr)]) -> 
         (listener.transport, found.map_or(listener.address, |(_, address)| *address))
     });
     let media = &settings.signaling.media;
-    Ours { listeners: listeners.collect(), media: media.inside.iter().chain(&media.outside).copied().collect(), ports: media.ports }
+    Ours {
+        listeners: listeners.collect(),
+        media: media.inside.iter().chain(&media.outside).copied().collect(),
+        ports: media.ports,
+        name_servers: settings.dns.servers.iter().map(|server| server.port()).collect(),
+    }
 }
 
 /// The kernel lets media in at the ports that are signalled, and at no others.
@@ -142,4 +147,37 @@ pub fn follow_tables(
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::nft::Kernel;
+
+    #[test]
+    fn what_the_kernel_dropped_can_be_scraped_by_reason() {
+        let kernel =
+            Kernel { mode: Mode::On, in_force: true, elements: 12, rebuilt: 1, dropped: [("stranger", 7), ("media_closed", 3)].into(), last_error: None };
+        let status = Status { peer_table: 4, bans: 2, kernel };
+        let text = exposition(&status);
+        for line in [
+            "portcullis_bans 2",
+            "portcullis_firewall_elements 12",
+            "portcullis_firewall_dropped_total{reason=\"firewall.stranger\"} 7",
+            "portcullis_firewall_dropped_total{reason=\"firewall.media_closed\"} 3",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+        let off = exposition(&Status { kernel: Kernel { mode: Mode::Off, ..status.kernel }, ..status });
+        assert!(off.contains("portcullis_bans 2") && !off.contains("dropped"), "{off}");
+    }
+
+    /// A reason that no code knows could not be explained.
+    #[test]
+    fn every_counter_of_the_kernel_is_a_reason() {
+        for counter in crate::adapters::nft::COUNTERS {
+            let code = format!("firewall.{counter}");
+            assert!(crate::policy::verdict::Reason::ALL.iter().any(|reason| reason.code() == code), "{code}");
+        }
+    }
 }

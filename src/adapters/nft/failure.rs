@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -26,6 +27,11 @@ pub enum Failure {
     Refused {
         status: ExitStatus,
         complaint: String,
+    },
+    /// Others keep removing or replacing it.
+    Contested {
+        table: Arc<str>,
+        times: usize,
     },
     /// The kernel's own answer.
     Kernel {
@@ -54,6 +60,9 @@ impl Failure {
             Failure::Refused { .. } => {
                 "see that the kernel has nf_tables, and nft is 1.0.6 or later: portcullis firewall POLICYSET | nft -c -j -f -".to_owned()
             }
+            Failure::Contested { .. } => {
+                "stop what flushes the ruleset again and again (nft monitor shows it); a second border on this machine needs a name of its own, table = \"…\" in [firewall]".to_owned()
+            }
             Failure::Kernel { error, .. } => match error.raw_os_error() {
                 Some(libc::EPROTONOSUPPORT | libc::EOPNOTSUPP | libc::EAFNOSUPPORT) => {
                     "load the kernel module nf_tables, or write mode = \"off\" in [firewall]".to_owned()
@@ -74,6 +83,7 @@ impl std::fmt::Display for Failure {
             Failure::Late { limit } => write!(f, "nft did not end within {} s and was killed", limit.as_secs()),
             Failure::Refused { status, complaint } if complaint.is_empty() => write!(f, "nft ended with {status}"),
             Failure::Refused { status, complaint } => write!(f, "nft ended with {status}: {complaint}"),
+            Failure::Contested { table, times } => write!(f, "the table inet {table} was removed or changed by others {times} times in a minute"),
             Failure::Kernel { doing, error } => write!(f, "{doing}: {error}"),
         }
     }

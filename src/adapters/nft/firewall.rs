@@ -230,6 +230,7 @@ pub fn layout(settings: &Settings, ours: &Ours) -> Layout {
         listeners: ours.listeners.clone(),
         media,
         ports: ours.ports,
+        name_servers: [53].into_iter().chain(ours.name_servers.iter().copied()).collect(),
         shut_media: settings.shut_media,
         notrack: settings.notrack,
         rules: settings.rules.clone(),

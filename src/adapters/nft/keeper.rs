@@ -38,6 +38,10 @@ const BREATH: Duration = Duration::from_millis(100);
 /// The first and the longest pause before the table is loaded again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// So often within so much time the table is mended because of others. After that it is left to them for as long: a second border with a table of
+/// the same name would do the same.
+const CONTEST: (usize, Duration) = (5, Duration::from_secs(60));
+
 /// Orders carried out together.
 const TOGETHER: usize = 1024;
 
@@ -87,6 +91,8 @@ pub struct Keeper {
     /// Whose each open media port is.
     users: HashMap<SocketAddr, StreamId>,
     state: State,
+    /// When others had made it necessary to mend the table.
+    mended: Vec<Instant>,
     /// The operators' bans that `wanted` has, by their number, and when the next of them ends.
     bans: u64,
     ban_ends: Option<Time>,
@@ -106,6 +112,7 @@ impl Keeper {
             netlink: None,
             streams: HashMap::new(),
             users: HashMap::new(),
+            mended: Vec::new(),
             state: State::Out { at: Instant::now(), pause: RETRY.0 },
             bans: 0,
             ban_ends: None,
@@ -304,6 +311,9 @@ impl Keeper {
     }
 
     async fn rebuild(&mut self, missing: String) {
+        if self.is_contested() {
+            return;
+        }
         let began = Instant::now();
         match self.load().await {
             Ok(()) => {
@@ -312,6 +322,21 @@ impl Keeper {
             }
             Err(failure) => self.give_up(&failure, RETRY.0),
         }
+    }
+
+    /// Whether others have made us mend our table so often that it is left to them for now. Counts this time.
+    fn is_contested(&mut self) -> bool {
+        let now = Instant::now();
+        self.mended.retain(|then| now.duration_since(*then) < CONTEST.1);
+        self.mended.push(now);
+        let times = self.mended.len() - 1;
+        if times < CONTEST.0 {
+            return false;
+        }
+        // What is there now is another's: to take it out would only go on with the quarrel.
+        let failure = Failure::Contested { table: self.table(), times };
+        self.be_out(&failure, failure.remedy(), CONTEST.1);
+        true
     }
 
     async fn retry(&mut self) {
@@ -329,9 +354,13 @@ impl Keeper {
             Err(_) => "; what the kernel holds of ours may be stale, and drop new peers and calls' media: nft delete table inet ",
         };
         let name = if left.is_empty() { "" } else { &*self.layout.table };
+        self.be_out(failure, format!("{}{left}{name}", failure.remedy()), pause);
+    }
+
+    fn be_out(&mut self, failure: &Failure, remedy: String, pause: Duration) {
         self.state = State::Out { at: Instant::now() + pause, pause: (pause * 2).min(RETRY.1) };
         self.shared.out(failure.to_string());
-        self.shared.tell(FirewallEvent::NotInForce { why: failure.to_string(), remedy: format!("{}{left}{name}", failure.remedy()), retry: Some(pause) });
+        self.shared.tell(FirewallEvent::NotInForce { why: failure.to_string(), remedy, retry: Some(pause) });
     }
 
     fn withdraw(&mut self) -> io::Result<()> {
@@ -353,6 +382,9 @@ impl Keeper {
             Ok(Difference::Structure(missing)) => self.rebuild(missing.to_owned()).await,
             Ok(Difference::Elements { found, missing }) => {
                 held.contents = found;
+                if self.is_contested() {
+                    return;
+                }
                 self.changed = true;
                 let began = Instant::now();
                 self.bring().await;
@@ -421,10 +453,10 @@ impl Keeper {
     }
 
     fn end(&mut self) {
-        if self.keep_on_stop || !matches!(self.state, State::Held(_)) {
-            return;
-        }
-        if self.withdraw().is_ok() {
+        let (State::Held(held), Some(netlink), false) = (&self.state, &mut self.netlink, self.keep_on_stop) else { return };
+        // One that another border has made in the meantime, by the same name, is that one's.
+        let is_ours = netlink.structure(&self.layout.table).is_ok_and(|found| found.is_some_and(|found| found.is_of_table(&held.structure)));
+        if is_ours && self.withdraw().is_ok() {
             self.shared.tell(FirewallEvent::Removed { table: self.table() });
         }
         self.state = State::Out { at: Instant::now(), pause: RETRY.1 };

@@ -29,6 +29,7 @@ use crate::sip::Transport;
 use crate::time::Time;
 
 pub use firewall::{Firewall, Refused};
+pub use ruleset::COUNTERS;
 
 /// What the kernel does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
@@ -99,6 +100,8 @@ pub struct Ours {
     pub media: Vec<IpAddr>,
     /// First and last port for media, inclusive.
     pub ports: (u16, u16),
+    /// Ports of name servers we ask, besides the usual one: their answers come to any port of ours.
+    pub name_servers: Vec<u16>,
 }
 
 /// How it stands with the firewall.

@@ -46,6 +46,13 @@ pub struct Structure {
     rules: Vec<u64>,
 }
 
+impl Structure {
+    /// Whether it is the same table, whatever has become of its chains and rules.
+    pub fn is_of_table(&self, other: &Structure) -> bool {
+        self.table == other.table
+    }
+}
+
 impl Netlink {
     /// Errors: the kernel has no netfilter netlink, or this process may not have it.
     pub fn open() -> io::Result<Netlink> {

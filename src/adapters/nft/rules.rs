@@ -20,9 +20,6 @@ pub const UNTRACKED_OUT: &str = "untracked_out";
 /// One of each family.
 pub const CHAINS: [&str; 6] = ["banned", "strangers", "udp", "tcp", "tls", "media"];
 
-/// The ports of resolvers, from which answers come to any port above 1023.
-const DNS: u32 = 53;
-
 /// Whoever has one IPv6 address has its whole /64.
 const SOURCE_OF_V6: &str = "ffff:ffff:ffff:ffff::";
 
@@ -123,7 +120,9 @@ impl Writer<'_> {
         }
         self.rule(&name, vec![jump(&chain("banned", family))]);
         if shut {
-            self.rule(&name, vec![is(field("udp", "sport"), Expression::Number(DNS)), accept()]);
+            for port in &self.layout.name_servers {
+                self.rule(&name, vec![is(field("udp", "sport"), Expression::Number((*port).into())), accept()]);
+            }
             self.rule(&name, vec![count("media_closed"), drop()]);
         }
     }

@@ -17,7 +17,7 @@
 //!
 //! An answer of DNS is let through to media ports, since resolvers, ours among them, ask from any port above 1023.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +56,8 @@ pub struct Layout {
     pub media: Vec<IpAddr>,
     /// First and last, inclusive.
     pub ports: (u16, u16),
+    /// Ports of name servers, whose answers come to any port of ours.
+    pub name_servers: BTreeSet<u16>,
     /// Media ports that no stream uses are shut.
     pub shut_media: bool,
     /// Neither SIP nor media is followed by connection tracking.

@@ -15,6 +15,7 @@ fn layout(notrack: bool, shut_media: bool) -> Layout {
         ],
         media: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         ports: (20_000, 29_999),
+        name_servers: [53].into(),
         shut_media,
         notrack,
         rules: Rules::default(),
