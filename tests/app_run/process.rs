@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use portcullis::simulator::trunk::{self, Call, Failure};
@@ -18,6 +19,9 @@ pub const CALLER: f64 = 440.0;
 pub fn portcullis() -> Command {
     Command::new(env!("CARGO_BIN_EXE_portcullis"))
 }
+
+/// Each border has a hundred ports for media to itself, below those the system gives out by itself.
+static MEDIA: AtomicU32 = AtomicU32::new(22_000);
 
 /// A port nobody had a moment ago. What binds it next is our own child.
 pub fn free_port() -> u16 {
@@ -35,7 +39,7 @@ impl Set {
     /// Trunk at 127.0.0.1, UM at 127.0.0.3 to 5 (call router, service, worker), all on TCP. `border` is put at the top of border.toml.
     pub fn new(um: &Um, border: &str, tables: &str) -> Set {
         let set = Set { folder: tempfile::tempdir().expect("a folder"), sip: free_port(), admin: free_port() };
-        let media = u32::from(set.sip) % 200 * 100 + 30_000;
+        let media = MEDIA.fetch_add(100, Ordering::Relaxed);
         set.write(
             "border.toml",
             &format!(
