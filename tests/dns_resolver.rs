@@ -259,6 +259,28 @@ async fn a_server_that_refuses_or_is_dead_is_passed_over_for_one_that_answers() 
     assert!(lame.asked("um") > 0, "the lame one was asked first");
 }
 
+/// It costs the first questions their timeout, and then nobody anything.
+#[tokio::test]
+async fn a_silent_first_server_is_asked_last_after_a_while() {
+    let server = NameServer::start().await;
+    let silent = Script::start(|_, _| Vec::new()).await;
+    let hosts: Vec<String> = (0..10).map(|n| format!("h{n}")).collect();
+    for host in &hosts {
+        server.add(host, 0, a("192.0.2.1")).await;
+    }
+    let settings =
+        Settings { servers: vec![silent.address, server.address], limit: Duration::from_secs(2), floor: Duration::from_millis(200), ..server.settings() };
+    let peers = hosts.iter().map(|host| peer(host, host, Some(5060), Transport::Udp)).collect();
+    let (resolver, _, told) = resolver(settings, set(peers));
+    tokio::time::timeout(SOON, resolver.settled()).await.unwrap();
+    let (before, good) = (silent.asked(""), server.asked("A h"));
+    assert!(before > 0);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(silent.asked(""), before, "not asked any more");
+    assert!(server.asked("A h") >= good + 30, "the other answers at once");
+    assert!(names_told(&told).iter().all(|state| matches!(state, NameState::Fresh { .. })), "{:?}", names_told(&told));
+}
+
 #[tokio::test]
 async fn records_that_do_not_exist_are_asked_for_no_sooner_than_the_zone_says() {
     let server = NameServer::start().await;

@@ -140,3 +140,90 @@ impl Names {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Settings;
+    use super::super::freshness::{Address, Answered};
+    use super::*;
+    use crate::policy::settings::{PeerKind, SecurityMode};
+
+    const TTL: Duration = Duration::from_secs(30);
+
+    fn set(count: usize, prefix: &str) -> PolicySet {
+        let peer = |number: usize| {
+            let name = format!("{prefix}{number}");
+            let hosts = vec![PeerHost::Name(format!("{name}.example").into())];
+            Arc::new(Peer { hosts, ..Peer::new(&name, PeerKind::Trunk, Transport::Udp, SecurityMode::Unsecured) })
+        };
+        PolicySet { peers: (0..count).map(peer).collect(), ..PolicySet::default() }
+    }
+
+    fn good() -> Answered {
+        Answered::Whole { addresses: vec![Address { ip: IpAddr::from([8, 8, 8, 8]), ttl: Some(TTL) }], ttl: Some(TTL) }
+    }
+
+    /// Takes all questions that are due at `now`, and answers them at once.
+    fn answer_due(names: &mut Names, now: Time, settings: &Settings) -> u32 {
+        let mut asked = 0;
+        for number in names.due(now) {
+            names.change(number, |entry| {
+                if entry.freshness.take_due(now) {
+                    asked += 1;
+                    entry.freshness.answered(now, good(), settings);
+                }
+            });
+        }
+        asked
+    }
+
+    #[test]
+    fn a_thousand_names_of_one_ttl_never_come_in_one_burst() {
+        let (mut names, settings) = (Names::default(), Settings::default());
+        names.take(&set(1000, "p"), Time::ZERO, 42);
+        assert_eq!(answer_due(&mut names, Time::ZERO, &settings), 1000);
+        let mut per_second = vec![0u32; 600];
+        while let Some(now) = names.deadline().filter(|at| *at < Time::from_millis(600_000)) {
+            assert!(names.entries.values().all(|entry| entry.freshness.last_answer().is_some_and(|at| now - at <= TTL * 9 / 10)), "asked before the TTL ends");
+            per_second[(now.as_millis() / 1000) as usize] += answer_due(&mut names, now, &settings);
+        }
+        let (all, busiest) = (per_second.iter().sum::<u32>(), per_second.iter().skip(300).max().copied().unwrap_or(0));
+        // Every 24 s in the mean: 42 a second.
+        assert!((23_000..27_000).contains(&all), "{all} questions in ten minutes");
+        assert!(per_second.iter().all(|second| *second < 250), "{per_second:?}");
+        assert!(busiest < 100, "{busiest} in one second after five minutes: {per_second:?}");
+    }
+
+    #[test]
+    fn a_name_that_left_the_set_meets_no_late_answer_and_one_that_stays_is_not_asked_again() {
+        let (mut names, settings) = (Names::default(), Settings::default());
+        names.take(&set(2, "old"), Time::ZERO, 1);
+        let due = names.due(Time::ZERO);
+        assert_eq!((due.len(), names.are_settled()), (2, false));
+        let now = Time::from_millis(1000);
+        names.take(&set(1, "new"), now, 2);
+        assert!(due.iter().all(|number| names.change(*number, |_| ()).is_none()));
+        assert_eq!(answer_due(&mut names, now, &settings), 1);
+        assert!(names.are_settled());
+        names.take(&set(1, "new"), now, 3);
+        assert!(names.due(now).is_empty() && names.deadline().is_some());
+        names.take(&PolicySet::default(), now, 4);
+        assert!(names.deadline().is_none() && names.are_settled() && names.statuses(now).is_empty());
+    }
+
+    #[test]
+    fn one_name_of_two_peers_is_one_question_where_they_ask_the_same_way() {
+        let mut peers: Vec<Peer> = (0..4).map(|n| Peer::new(&format!("p{n}"), PeerKind::Trunk, Transport::Udp, SecurityMode::Unsecured)).collect();
+        peers.iter_mut().for_each(|peer| peer.hosts = vec![PeerHost::Name("one.example".into()); 2]);
+        peers[2].port = Some(5060);
+        peers[3].addresses = AddressScope::Private;
+        let set = PolicySet { peers: peers.into_iter().map(Arc::new).collect(), ..PolicySet::default() };
+        let mut names = Names::default();
+        names.take(&set, Time::ZERO, 1);
+        let statuses = names.statuses(Time::ZERO);
+        let whose: Vec<Vec<&str>> = statuses.iter().map(|status| status.peers.iter().map(|peer| &**peer).collect()).collect();
+        assert_eq!(whose, [vec!["p2"], vec!["p0", "p1"], vec!["p3"]]);
+    }
+}

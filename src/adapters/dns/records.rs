@@ -35,14 +35,25 @@ pub(super) fn read(asked: &Name, kind: RecordKind, records: &[Record]) -> Option
     let (mine, others): (Vec<&Record>, Vec<&Record>) = records.iter().filter(of_kind).partition(|record| record.name == owner);
     let way = || chain.iter().map(|(record, _)| *record).chain(mine.iter().copied());
     let ttl = way().map(|record| record.ttl).min().map(|seconds| Duration::from_secs(seconds.into()));
-    let answer = answer(kind, &mine);
-    let (given, kept) = match &answer {
-        Answer::Addresses(all) => (all.len(), ADDRESSES),
+    let mut answer = answer(kind, &mine);
+    let (given, kept) = match &mut answer {
+        Answer::Addresses(all) => (fewer(all), ADDRESSES),
         Answer::Srv(all) => (all.len(), SRV_RECORDS),
         Answer::Naptr(_) | Answer::None | Answer::Failed => (0, 0),
     };
     let signed = way().map(|record| signed(record.proof)).min().flatten();
     Some(Read { answer, ttl, given, kept, unasked: others.len(), signed })
+}
+
+/// Of more addresses than are taken always the same ones, whatever order the server gives them in. Says how many there were.
+fn fewer(all: &mut Vec<IpAddr>) -> usize {
+    if all.len() > ADDRESSES {
+        all.sort_unstable();
+        all.dedup();
+    }
+    let given = all.len();
+    all.truncate(ADDRESSES);
+    given
 }
 
 /// The CNAME records on the way, each with where it leads.
@@ -105,14 +116,7 @@ fn answer(kind: RecordKind, records: &[&Record]) -> Answer {
             })
             .collect(),
         ),
-        RecordKind::Ipv6 | RecordKind::Ipv4 => {
-            let mut all: Vec<IpAddr> = data.filter_map(RData::ip_addr).collect();
-            if all.len() > ADDRESSES {
-                all.sort_unstable();
-                all.dedup();
-            }
-            Answer::Addresses(all)
-        }
+        RecordKind::Ipv6 | RecordKind::Ipv4 => Answer::Addresses(data.filter_map(RData::ip_addr).collect()),
     }
 }
 
