@@ -17,12 +17,13 @@ cp -r "$HERE/sets/firewall" "$SET"
 CERTS=$SET/certs
 "$PORTCULLIS" certs init "$CERTS" --name sbc.example.test --name peer.example.test >/dev/null || exit 2
 
-# Another program's table, without counters, so that it stays the same to the byte.
+# Another program's table, without counters, so that it stays the same to the byte. It has connections tracked.
 at sbc nft -f - <<'OTHER'
 table inet other {
   set friends { type ipv4_addr; flags interval; elements = { 10.97.0.0/24 } }
   chain input {
     type filter hook input priority filter; policy accept;
+    ct state invalid drop
     ip saddr @friends accept
     tcp dport 22 drop
   }
@@ -121,6 +122,10 @@ check "and its ports are shut when it is over" soon fails port
 before=$(dropped media_closed)
 send "$OPEN"
 check "for packets as well" is $((before + 5)) "$(dropped media_closed)"
+
+tracked() { at sbc grep -E "[sd]port=($1) " /proc/net/nf_conntrack; }
+check "connections of others are tracked" tracked 8080
+refuses "SIP and media are not, either way" tracked "5060|5061|20[0-9]{3}"
 
 # Operators.
 refused() { ! ask ban "$1" >"$WORK/refused" && grep -q "$2" "$WORK/refused"; }
