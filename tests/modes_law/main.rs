@@ -7,25 +7,27 @@
 //! |---|---|
 //! | `setup` | trunk's mode x transport, plan's mode, UM's mode x transport, interwork, direction, offer |
 //! | `setup`, certificates | callers that need no certificate: proof shown, plan, other side's mode x transport, direction, offer |
-//! | `answers` | legs, direction, lawful offer, answer, moment (200, 183, reliable 183, forks, late 200) |
-//! | `answers`, delayed offers | legs, direction, the called side's offer, the caller's answer in its ACK |
-//! | `changes` | legs, direction, re-INVITE or UPDATE, side, offer, answer; refreshes of ours: side, method, answer, connection gone or not |
+//! | `answers` | legs*, direction, lawful offer, answer, moment (200, 183, reliable 183, forks, late 200) |
+//! | `answers`, delayed offers | legs*, direction, the called side's offer, the caller's answer in its ACK |
+//! | `changes` | legs*, direction, re-INVITE or UPDATE, side, offer, answer; refreshes of ours: side, method, answer, connection gone or not |
 //! | `changes` after changes | legs*, direction, what was before (hold, off, refused, glare, other keys), its side, method, side, offer |
 //! | `redirects` | trunk's leg*, plan with router, server's mode x transport, form of Contact, what the server does |
 //! | `failovers` | trunk's leg*, plan with first target, second's mode x transport, how the first ends, the second's answer; gateways alike |
 //! | `failovers`, locating | trunk's leg*, plan with router, transport and address DNS leads to |
-//! | `reload` | legs*, direction, side, its peer's new mode x transport (and plan), moment, what is said, by the old way or the new |
+//! | `reload` | legs*, direction, side, its peer's new mode x transport* (and plan), moment, what is said, by the old way or the new |
 //! | `strangers` | legs*, direction, side, who speaks in its name and with what proof, moment, what is said |
 //! | `colleagues` | legs*, direction, mode x transport of another server of the pool, moment, what is said |
+//! | `reload`, removed peers | legs*, direction, side, what becomes of its peer, moment, calls kept or released |
+//! | `calls` | legs*, direction, two calls of which one changes |
 //! | `contacts` | legs*, direction, side, place named in Contact or Record-Route, when, connection gone or not |
-//! | `reports` | legs, direction, course of the call; what record, metrics and ladder say |
-//! | `digits` | legs, direction, side, type and body of INFO |
-//! | `transfers` | legs, direction, side, REFER inside or outside the call, target |
+//! | `reports` | legs*, direction, course of the call; what record, metrics and ladder say |
+//! | `digits` | legs*, direction, side, type and body of INFO |
+//! | `transfers` | legs*, direction, side, REFER inside or outside the call, target |
 //!
 //! "Legs" are the pairs of what a leg may be: Unsecured over UDP, TCP or TLS, SIP secured, Secured. What a call does once it is admitted depends on its
 //! admission by the plans of its two legs alone (`Admitted`), and each pair is reached by a policy set of its own; so the products after `setup` go over
 //! pairs of legs instead of policy sets. A star: without optimisation only one leg of each mode is taken (`world::most_legs`); an optimised
-//! run takes all five.
+//! run takes all five, and so does `MODES_LAW=all`.
 //!
 //! Each product says how many states it played, and fails if they have become fewer: `cargo test --test modes_law -- --nocapture`. That the observer can
 //! fail is shown by `violations`, rule by rule.
@@ -35,6 +37,7 @@
 //! writes of its own keys where words are free (a display name, a user part).
 
 mod answers;
+mod calls;
 mod changes;
 mod colleagues;
 mod contacts;

@@ -158,6 +158,3 @@ pub fn each_call(legs: &[Kind], mut visit: impl FnMut(Way, Kind, Kind, &Snapshot
         }
     }
 }
-
-/// How many calls `each_call` makes of `most_legs`.
-pub const MOST_CALLS: u64 = if cfg!(debug_assertions) { 18 } else { 50 };

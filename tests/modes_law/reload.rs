@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use portcullis::policy::flow::Flow;
+use portcullis::signaling::settings::{RemovedPeers, Settings};
 
 use crate::intrusion::{PHASES, Phase, Say, Scene};
-use crate::play::{MOST_CALLS, Way, each_call};
+use crate::play::{WAYS, Way, each_call};
 use crate::profiles::Offer;
 use crate::stage::{Stage, Tally};
-use crate::world::{Kind, Proof, Snapshot, Tls, Unsecured, kind, kinds, most_legs};
+use crate::world::{Kind, Proof, Snapshot, TRANSPORTS, Tls, Unsecured, kind, most_legs, new_kinds, settings};
 
 /// By which way the peer speaks after the change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,13 +23,13 @@ enum By {
     NowUnproven,
 }
 
-/// Complete, over most legs: both sides x 10 new kinds of that side's peer (on the UM side with the plan) x moment x way x what can be said then.
+/// Complete, over most legs: both sides x 10 new kinds (where not everything is played, 6) of that side's peer (on the UM side with the plan) x moment x way x what can be said then.
 #[test]
 fn a_call_keeps_what_it_was_admitted_as() {
     let mut tally = Tally::new("reloads");
     each_call(most_legs(), |way, a, b, snapshot| {
         for is_a in [true, false] {
-            for new in kinds().chain([Kind { mutual: false, ..kind(Unsecured, Tls) }]) {
+            for new in new_kinds().into_iter().chain([Kind { mutual: false, ..kind(Unsecured, Tls) }]) {
                 for phase in PHASES {
                     for say in phase.sayings(is_a) {
                         for by in [By::Before, By::Now, By::NowUnproven] {
@@ -41,7 +42,77 @@ fn a_call_keeps_what_it_was_admitted_as() {
             }
         }
     });
-    tally.finish(MOST_CALLS * (21 + 19) * (10 * 2 + 1));
+    tally.finish(42_000, 9360);
+}
+
+/// A leg that moved from TCP to UDP sent datagrams from the TCP listener, and one that moved to TLS showed another listener's certificate.
+#[test]
+fn a_leg_that_moves_speaks_from_the_listener_of_its_transport() {
+    let mut tally = Tally::new("moves");
+    for way in WAYS {
+        for is_a in [true, false] {
+            for before in TRANSPORTS {
+                for now in TRANSPORTS {
+                    let (old, new) = (kind(Unsecured, before), kind(Unsecured, now));
+                    let snapshot = Snapshot::new(1, way.world(old, old));
+                    let mut stage = Stage::new(&snapshot);
+                    let scene = Scene::set(&mut stage, way, Phase::Up);
+                    let mut world = (*snapshot.world).clone();
+                    world.set_kind(scene.party(is_a), new);
+                    stage.reload(&Snapshot::new(2, world));
+                    let (mut mover, mut other) = if is_a { (scene.a, scene.b) } else { (scene.b, scene.a) };
+                    mover.flow = stage.flow(mover.party);
+                    mover.say(&mut stage, "UPDATE", "", "");
+                    stage.close(&mover.flow);
+                    other.say(&mut stage, "INFO", "", "");
+                    let what = || format!("{way:?}: side A {is_a} moves from {before} to {now}");
+                    let asked = stage.request_to(mover.party, "INFO").map(|sent| sent.flow.transport);
+                    tally.expect(asked == Some(now), &stage, || format!("asked over {asked:?}: {}", what()));
+                    tally.up += 1;
+                    tally.state(stage, what);
+                }
+            }
+        }
+    }
+    tally.finish(36, 36);
+}
+
+/// What becomes of the entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Entry {
+    Is(Kind),
+    Disabled,
+}
+
+/// Complete, over most legs: both sides x what becomes of that side's peer x moment x calls kept or released. Whatever is said to either leg then, it is
+/// said by its own way.
+#[test]
+fn a_peer_that_goes_takes_no_leg_down_to_its_new_mode() {
+    let mut tally = Tally::new("removed peers");
+    let entries: Vec<Entry> = new_kinds().into_iter().map(Entry::Is).chain([Entry::Disabled]).collect();
+    each_call(most_legs(), |way, a, b, snapshot| {
+        for is_a in [true, false] {
+            for entry in &entries {
+                for phase in PHASES {
+                    for removed_peers in [RemovedPeers::KeepCalls, RemovedPeers::ReleaseCalls] {
+                        let what = || format!("{way:?}, A {a:?}, B {b:?}: side A {is_a} becomes {entry:?}, {phase:?}, {removed_peers:?}");
+                        let mut stage = Stage::with(Arc::new(Settings { removed_peers, ..(*settings()).clone() }), snapshot);
+                        let scene = Scene::set(&mut stage, way, phase);
+                        let party = scene.party(is_a);
+                        let mut world = (*snapshot.world).clone();
+                        match entry {
+                            Entry::Is(new) => world.set_kind(party, *new),
+                            Entry::Disabled => world.disabled = vec![party],
+                        }
+                        stage.reload(&Snapshot::new(2, world));
+                        tally.up += u64::from(scene.goes_on(&mut stage));
+                        tally.state(stage, what);
+                    }
+                }
+            }
+        }
+    });
+    tally.finish(8000, 1728);
 }
 
 #[allow(clippy::too_many_arguments)]

@@ -11,11 +11,12 @@ use portcullis::policy::flow::{Flow, FlowId};
 use portcullis::signaling::core::Core;
 use portcullis::signaling::event::{Action, Connect, Event, LocateId, LocateQuery, Route, TransmitId, TransportError};
 use portcullis::signaling::fact::{CallRecord, Fact, What};
+use portcullis::signaling::settings::Settings;
 use portcullis::sip::Transport;
 use portcullis::time::Time;
 
 use crate::observer::{Broken, Observer, Rule};
-use crate::world::{Party, Proof, Snapshot, World, flow, settings};
+use crate::world::{Party, Proof, Snapshot, World, flow, plays_all, settings};
 
 /// One message of the border, as it left.
 #[derive(Clone, Debug)]
@@ -47,6 +48,7 @@ impl Sent {
 
 pub struct Stage {
     core: Core,
+    settings: Arc<Settings>,
     pub world: Arc<World>,
     pub now: Time,
     pub observer: Observer,
@@ -64,8 +66,13 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(snapshot: &Snapshot) -> Stage {
+        Stage::with(settings(), snapshot)
+    }
+
+    pub fn with(settings: Arc<Settings>, snapshot: &Snapshot) -> Stage {
         Stage {
-            core: Core::new(settings(), snapshot.set.clone(), snapshot.table.clone(), [42; 32]),
+            core: Core::new(settings.clone(), snapshot.set.clone(), snapshot.table.clone(), [42; 32]),
+            settings,
             world: snapshot.world.clone(),
             now: Time::from_millis(1_000_000),
             observer: Observer::new(snapshot.world.clone()),
@@ -125,7 +132,7 @@ impl Stage {
         self.world = snapshot.world.clone();
         self.observer.reloaded(snapshot.world.clone());
         self.handle(Event::Peers(snapshot.table.clone()));
-        self.handle(Event::Policies(snapshot.set.clone(), settings()));
+        self.handle(Event::Policies(snapshot.set.clone(), self.settings.clone()));
     }
 
     pub fn tell(&mut self, event: Event) {
@@ -271,7 +278,9 @@ impl Tally {
         }
     }
 
-    pub fn finish(self, floor: u64) {
+    /// `all` and `most`: the states there must be where everything is played, and where only the marked legs are.
+    pub fn finish(self, all: u64, most: u64) {
+        let floor = if plays_all() { all } else { most };
         let states = STATES.fetch_add(self.states, Ordering::Relaxed) + self.states;
         let steps = STEPS.fetch_add(self.steps, Ordering::Relaxed) + self.steps;
         println!(

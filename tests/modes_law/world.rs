@@ -8,7 +8,7 @@ use std::time::Duration;
 use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
 use portcullis::policy::peer::PeerTable;
 pub use portcullis::policy::settings::SecurityMode;
-use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PolicySet, UmPool, UriType};
+use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, UmPool, UriType};
 use portcullis::signaling::settings::{Listener, MediaSettings, RemovedPeers, SessionTimer, Settings, Timers};
 pub use portcullis::sip::Transport;
 
@@ -111,9 +111,20 @@ pub const LEGS: [Kind; 5] = [kind(Unsecured, Udp), kind(Unsecured, Tcp), kind(Un
 /// The legs that differ in what the modes are about; a run without optimisation makes do with these where a product says so.
 pub const MARKED_LEGS: [Kind; 3] = [kind(Unsecured, Udp), kind(SipSecured, Tls), kind(Secured, Tls)];
 
-/// All legs in an optimised run, else the marked ones.
+/// Whether everything is played: in an optimised run, or where `MODES_LAW=all` asks for it.
+pub fn plays_all() -> bool {
+    static ALL: OnceLock<bool> = OnceLock::new();
+    *ALL.get_or_init(|| !cfg!(debug_assertions) || std::env::var_os("MODES_LAW").is_some_and(|asked| asked == "all"))
+}
+
+/// All legs where everything is played, else the marked ones.
 pub fn most_legs() -> &'static [Kind] {
-    if cfg!(debug_assertions) { &MARKED_LEGS } else { &LEGS }
+    if plays_all() { &LEGS } else { &MARKED_LEGS }
+}
+
+/// What a peer may become: every mode on every transport where everything is played, else what can work.
+pub fn new_kinds() -> Vec<Kind> {
+    if plays_all() { kinds().collect() } else { LEGS.to_vec() }
 }
 
 /// Every mode on every transport, also those that cannot work.
@@ -135,6 +146,8 @@ pub struct World {
     pub gateways: Vec<Party>,
     /// The routers are known by name, to be located.
     pub by_name: bool,
+    /// Peers whose status is disabled.
+    pub disabled: Vec<Party>,
 }
 
 impl World {
@@ -152,6 +165,7 @@ impl World {
             routers: vec![Router],
             gateways: vec![Trunk],
             by_name: false,
+            disabled: Vec::new(),
         }
     }
 
@@ -240,6 +254,7 @@ impl World {
             port: Some(kind.port()),
             tls_names: vec![party.host().into()],
             mutual: kind.mutual,
+            status: if self.disabled.contains(&party) { PeerStatus::Disabled } else { PeerStatus::Enabled },
             diversion_trusted: true,
             identity_trusted: true,
             ..Peer::new(party.name(), role, kind.transport, kind.mode)

@@ -39,6 +39,10 @@ pub fn requested(border: &mut Border, now: Time, call: &mut Call, side: Side, pe
     }
     if peer.name == leg.peer.name && leg.flow.id != request.flow.id {
         leg.flow = request.flow.clone();
+        // After a reload that may be by another transport, which has a listener of its own.
+        if let Some(listener) = border.listener(&request.flow) {
+            leg.listener = listener;
+        }
         lingering::moved(border, now, call);
     }
     if !standalone::unsupported(&request.message).is_empty() {

@@ -198,7 +198,8 @@ impl Observer {
         let Some(party) = Party::at(flow.remote.ip()) else { return nobody };
         // A peer is known by the way the policy set has for it, and while a call with it is up by the way it had when the call began.
         let lingers = self.calls.iter().filter(|call| !call.is_over && call.is_with(party, &self.dialogs)).map(|call| call.world.kind(party));
-        let ways = std::iter::once(self.world.kind(party)).chain(lingers);
+        let lives = Some(self.world.kind(party)).filter(|_| !self.world.disabled.contains(&party));
+        let ways = lives.into_iter().chain(lingers);
         let shown = ways.filter(|kind| kind.transport == flow.transport).map(|kind| Observer::shown(flow, party, kind));
         shown.max_by_key(|way| (way.party.is_some(), way.mutual)).unwrap_or(nobody)
     }
@@ -226,10 +227,16 @@ impl Observer {
                 }
                 Ok(Way { transport: Transport::Udp, party: Party::at(remote.ip()), mutual: false })
             }
-            Route::Flow { id, .. } if !self.closed.contains(id) => {
+            Route::Flow { id, otherwise } if !self.closed.contains(id) => {
                 let Some((flow, way)) = self.flows.get(id) else { return Err("a flow that never was") };
                 // Who a certificate belongs to does not change when its peer is set to another transport.
-                Ok(Way { party: Party::at(flow.remote.ip()), ..*way })
+                let way = Way { party: Party::at(flow.remote.ip()), ..*way };
+                // The connection may be gone by then: what would be made instead must be as good.
+                match otherwise.as_ref().map(|connect| self.connection(connect)).transpose()? {
+                    Some(instead) if instead.transport != way.transport => Err("another transport, should the connection be gone"),
+                    Some(instead) if instead.party != way.party => Err("another peer, should the connection be gone"),
+                    _ => Ok(way),
+                }
             }
             Route::Flow { otherwise: Some(connect), .. } | Route::Connect(connect) => self.connection(connect),
             Route::Flow { otherwise: None, .. } => Err("a closed flow, and nothing instead"),
@@ -241,6 +248,9 @@ impl Observer {
         let way = Way { transport: connect.transport, party, mutual: false };
         if connect.transport == Transport::Udp {
             return Err("a connection by UDP");
+        }
+        if connect.listener != crate::world::listener_of(connect.transport) {
+            return Err("a connection in the name of a listener of another transport");
         }
         let Some(party) = party.filter(|party| *connect.peer == *party.name()) else { return Err("a connection in the name of a peer that is not there") };
         let names_right = !connect.names.is_empty() && connect.names.iter().all(|name| **name == *party.host());
