@@ -280,9 +280,15 @@ fn query_name(host: &str) -> Option<Name> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
     use hickory_resolver::config::{ResolverConfig, ResolverOpts};
+    use hickory_resolver::proto::op::{Message, ResponseCode};
+    use hickory_resolver::proto::rr::Record;
+    use hickory_resolver::proto::rr::rdata::{A, SOA};
 
     use super::*;
+    use crate::sip::Transport;
 
     async fn ask(lookup: &Lookup, name: &str, kind: RecordKind) -> Answer {
         lookup.ask(&Question { name: name.into(), kind }).await.answer
@@ -312,6 +318,56 @@ mod tests {
         for name in ["", "a..b", &"x".repeat(64), &"x.".repeat(200)] {
             assert!(matches!(ask(&lookup, name, RecordKind::Ipv4).await, Answer::None | Answer::Failed), "{name}");
         }
+    }
+
+    /// A server that knows um.test's A record only, or after `gone` nothing at all; all it says holds for an hour. Counts what it is asked.
+    async fn server(gone: Arc<AtomicBool>) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (address, asked) = (socket.local_addr().unwrap(), Arc::<AtomicUsize>::default());
+        let count = Arc::clone(&asked);
+        tokio::spawn(async move {
+            let mut buffer = [0; 1500];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+                count.fetch_add(1, Ordering::Relaxed);
+                let query = Message::from_vec(&buffer[..length]).unwrap();
+                let zone = Name::from_ascii("test.").unwrap();
+                let mut answer = Message::response(query.id, query.op_code);
+                answer.add_queries(query.queries.clone());
+                let gone = gone.load(Ordering::Relaxed);
+                if query.queries[0].query_type() == RecordType::A && !gone {
+                    answer.add_answer(Record::from_rdata(query.queries[0].name().clone(), 3600, RData::A(A([192, 0, 2, 1].into()))));
+                } else {
+                    answer.metadata.response_code = if gone { ResponseCode::NXDomain } else { ResponseCode::NoError };
+                    answer.add_authority(Record::from_rdata(zone.clone(), 3600, RData::SOA(SOA::new(zone.clone(), zone, 1, 1, 1, 1, 3600))));
+                }
+                socket.send_to(&answer.to_vec().unwrap(), from).await.unwrap();
+            }
+        });
+        (address, asked)
+    }
+
+    #[tokio::test]
+    async fn what_does_not_exist_beside_what_does_is_remembered_but_never_that_all_is_gone() {
+        let gone = Arc::<AtomicBool>::default();
+        let (address, asked) = server(Arc::clone(&gone)).await;
+        let settings = Settings { servers: vec![address], hosts_file: None, ..Settings::default() };
+        let lookup = Arc::new(Lookup::new(&settings, false).unwrap());
+        let query = LocateQuery { host: "um.test".into(), port: Some(5060), transport: Some(Transport::Udp), allowed: Vec::new() };
+        // Questions of one location more, each time.
+        let mut before = 0;
+        let mut located = async || {
+            let outcome = locate(&lookup, query.clone(), 0, Instant::now() + Duration::from_secs(5)).await;
+            let all = asked.load(Ordering::Relaxed);
+            (outcome.located.targets.is_ok(), outcome.absent, all - std::mem::replace(&mut before, all))
+        };
+        let hour = Some(Duration::from_secs(3600));
+        assert_eq!(located().await, (true, hour, 2));
+        assert_eq!(located().await, (true, None, 1), "no AAAA record for an hour");
+        lookup.forget();
+        assert_eq!(located().await, (true, hour, 2), "but after a reload it is looked for");
+        gone.store(true, Ordering::Relaxed);
+        assert_eq!(located().await, (false, hour, 1));
+        assert_eq!(located().await, (false, hour, 1), "the second word is the server's, not ours");
     }
 
     #[test]

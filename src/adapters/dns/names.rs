@@ -214,6 +214,22 @@ mod tests {
     }
 
     #[test]
+    fn a_reload_asks_at_once_for_what_has_no_good_addresses() {
+        let (mut names, settings, now) = (Names::default(), Settings::default(), Time::from_millis(5000));
+        names.take(&set(2, "p"), Time::ZERO, 1);
+        let due = names.due(Time::ZERO);
+        for (number, answer) in due.into_iter().zip([good(), Answered::Absent { ttl: Some(Duration::from_secs(3600)) }]) {
+            names.change(number, |entry| {
+                entry.freshness.take_due(Time::ZERO);
+                entry.freshness.answered(Time::ZERO, answer, &settings)
+            });
+        }
+        assert!(names.due(now).is_empty());
+        names.take(&set(2, "p"), now, 2);
+        assert_eq!(names.due(now).len(), 1);
+    }
+
+    #[test]
     fn one_name_of_two_peers_is_one_question_where_they_ask_the_same_way() {
         let mut peers: Vec<Peer> = (0..4).map(|n| Peer::new(&format!("p{n}"), PeerKind::Trunk, Transport::Udp, SecurityMode::Unsecured)).collect();
         peers.iter_mut().for_each(|peer| peer.hosts = vec![PeerHost::Name("one.example".into()); 2]);

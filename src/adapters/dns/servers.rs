@@ -275,3 +275,57 @@ fn of_code(code: ResponseCode) -> NameError {
         _ => NameError::ServerFailed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr;
+
+    use hickory_resolver::proto::op::Query;
+    use hickory_resolver::proto::rr::rdata::SOA;
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from_str(text).unwrap()
+    }
+
+    fn none(code: ResponseCode, soa: Option<(u32, u32)>) -> NoRecords {
+        let mut none = NoRecords::new(Query::query(name("um.example."), RecordType::A), code);
+        none.soa = soa.map(|(ttl, minimum)| {
+            let data = SOA::new(name("example."), name("example."), 1, 1, 1, 1, minimum);
+            Box::new(Record::from_rdata(name("example."), ttl, data))
+        });
+        none
+    }
+
+    #[test]
+    fn absence_holds_for_the_lesser_of_the_soa_records_ttl_and_minimum() {
+        for (soa, expected) in [(Some((600, 60)), Some(60)), (Some((60, 600)), Some(60)), (None, None)] {
+            let Ok(Said::Nothing { ttl, vouched, .. }) = nothing(&none(ResponseCode::NXDomain, soa)) else { panic!("{soa:?}") };
+            assert_eq!((ttl, vouched), (expected.map(Duration::from_secs), soa.is_some()));
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_and_one_without_such_records_are_told_apart() {
+        for (code, expected) in [(ResponseCode::NXDomain, true), (ResponseCode::NoError, false)] {
+            assert!(matches!(nothing(&none(code, None)), Ok(Said::Nothing { whole_name, .. }) if whole_name == expected), "{code}");
+        }
+        assert_eq!(nothing(&none(ResponseCode::ServFail, Some((60, 60)))).err(), Some(NameError::ServerFailed));
+    }
+
+    #[tokio::test]
+    async fn a_single_label_is_looked_for_in_the_machines_domains_first() {
+        let config = ResolverConfig::from_parts(Some(name("corp.example.")), vec![name("example.")], Vec::new());
+        let servers = Servers::with(config, ResolverOpts::default(), &Settings::default(), false).unwrap();
+        let asked = |text: &str, complete: bool| {
+            let mut name = name(text);
+            name.set_fqdn(complete);
+            servers.complete(&name).iter().map(Name::to_ascii).collect::<Vec<_>>()
+        };
+        assert_eq!(asked("um1", false), ["um1.corp.example.", "um1.example.", "um1."]);
+        assert_eq!(asked("um1.test", true), ["um1.test."]);
+        assert!(!servers.are_any());
+        assert_eq!(servers.ask(&name("um1."), RecordType::A).await.err(), Some(NameError::Unreachable));
+    }
+}
