@@ -99,7 +99,8 @@ async fn check_ends_in_time_however_many_names_are_silent() {
     write_set(folder.path(), &format!("servers = [\"{}\"]\ntimeout = \"30s\"", server.address), &format!("version = 1\n{peers}"));
     let (status, text, took) = checked(folder.path(), false, false).await;
     assert_eq!(status, 0, "{text}");
-    assert!(took < Duration::from_secs(8), "{took:?}");
+    // Six, and what a busy machine adds.
+    assert!(took < Duration::from_secs(10), "{took:?}");
     assert_eq!(text.matches("does not resolve: timeout").count(), 400, "{text}");
 }
 
