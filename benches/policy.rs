@@ -4,7 +4,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -36,17 +35,8 @@ fn peer(index: u32, kind: PeerKind) -> Arc<Peer> {
 fn set() -> PolicySet {
     let um = peer(1, PeerKind::UmServer);
     let mut peers: Vec<Arc<Peer>> = (1..PEERS).map(|index| peer(index, PeerKind::Trunk)).collect();
-    let pool =
-        Arc::new(UmPool { name: "um".into(), routers: vec![Arc::clone(&um.name)], servers: vec![], max_redirects: 5, no_answer: Duration::from_secs(10) });
-    let plan = Arc::new(DialPlan {
-        name: "main".into(),
-        uri_type: UriType::E164,
-        digits: 5,
-        mode: SecurityMode::Secured,
-        um_pool: Arc::clone(&pool),
-        interwork: vec![],
-        gateways: vec![],
-    });
+    let pool = Arc::new(UmPool::new("um", vec![Arc::clone(&um.name)]));
+    let plan = Arc::new(DialPlan::new("main", UriType::E164, 5, SecurityMode::Secured, Arc::clone(&pool)));
     let group = |peer: &Arc<Peer>, index: u32| {
         let pilot = format!("+1425555{index:04}");
         Arc::new(HuntGroup { name: "group".into(), peer: Arc::clone(&peer.name), pilot: Some(pilot.into()), plan: Arc::clone(&plan) })

@@ -5,7 +5,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
@@ -13,7 +12,7 @@ use portcullis::policy::liveness::Board;
 use portcullis::policy::peer::PeerTable;
 use portcullis::policy::screening::{Load, Question, screen};
 use portcullis::policy::security_mode::leg_plan;
-use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PolicySet, SecurityMode, UmPool, UriType};
+use portcullis::policy::settings::{DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PolicySet, SecurityMode, UmPool, UriType};
 use portcullis::policy::verdict::Reason;
 use portcullis::sdp::Description;
 use portcullis::sip::{Limits, Message, Transport};
@@ -104,18 +103,10 @@ impl Case {
     fn run(&self) -> Result<portcullis::policy::screening::Admitted, Reason> {
         let trunk = peer("trunk", PeerKind::Trunk, "198.51.100.1", self.trunk.1, self.trunk.0);
         let um = peer("um", PeerKind::UmServer, "10.0.0.1", self.um.1, self.um.0);
-        let pool = Arc::new(UmPool { name: "um".into(), routers: vec!["um".into()], servers: vec![], max_redirects: 5, no_answer: Duration::from_secs(10) });
+        let pool = Arc::new(UmPool::new("um", vec!["um".into()]));
         let interwork = if self.interwork { vec!["trunk".into()] } else { Vec::new() };
-        let plan = DialPlan {
-            name: "plan".into(),
-            uri_type: UriType::Extension,
-            digits: 4,
-            mode: self.plan,
-            um_pool: Arc::clone(&pool),
-            interwork,
-            gateways: vec!["trunk".into()],
-        };
-        let plan = Arc::new(plan);
+        let plan = DialPlan::new("plan", UriType::Extension, 4, self.plan, Arc::clone(&pool));
+        let plan = Arc::new(DialPlan { interwork, gateways: vec!["trunk".into()], ..plan });
         let groups = vec![Arc::new(HuntGroup { name: "all".into(), peer: "trunk".into(), pilot: None, plan: Arc::clone(&plan) })];
         let set = PolicySet {
             number: 1,
@@ -123,7 +114,7 @@ impl Case {
             um_pools: vec![pool],
             dial_plans: vec![plan],
             hunt_groups: groups.into(),
-            admission: AdmissionLimits::default(),
+            ..PolicySet::default()
         };
         let table = PeerTable::build(1, &set, &|_| Vec::<IpAddr>::new());
         let caller = if self.inward { &trunk } else { &um };

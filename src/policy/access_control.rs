@@ -1,8 +1,8 @@
 //! May this peer ask this of us now: method × kind of peer × inside a dialog or not (RFC 5853 §3.2, access control).
 //!
-//! | method | trunk, gateway, PBX | UM router | UM server |
+//! | method | trunk, gateway, PBX, Mediation | UM router, fax server | UM server |
 //! |---|---|---|---|
-//! | INVITE | new calls and inside | inside (it makes no calls) | new calls and inside |
+//! | INVITE | new calls and inside | inside (they make no calls)| new calls and inside |
 //! | ACK, BYE, CANCEL, PRACK, UPDATE, INFO | about a call | about a call | about a call |
 //! | OPTIONS | always | always | always |
 //! | REFER, NOTIFY, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, unknown ones | never: 405 | never: 405 | never: 405 |
@@ -29,7 +29,7 @@ fn permit(kind: PeerKind, method: &Method) -> Permit {
     use Permit::*;
     match method {
         Method::Options => Always,
-        Method::Invite if kind == PeerKind::UmRouter => InsideOnly,
+        Method::Invite if matches!(kind, PeerKind::UmRouter | PeerKind::Fax) => InsideOnly,
         Method::Invite => Always,
         // Whether the call or transaction they are about exists is the core's to say (481).
         Method::Ack | Method::Bye | Method::Cancel | Method::Prack | Method::Update | Method::Info => Always,
@@ -66,5 +66,7 @@ pub const fn kind_name(kind: PeerKind) -> &'static str {
         PeerKind::Pbx => "pbx",
         PeerKind::UmRouter => "um-router",
         PeerKind::UmServer => "um-server",
+        PeerKind::Mediation => "mediation",
+        PeerKind::Fax => "fax",
     }
 }

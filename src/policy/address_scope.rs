@@ -50,7 +50,7 @@ impl AddressScope {
     pub const fn of_kind(kind: PeerKind) -> AddressScope {
         match kind {
             PeerKind::Trunk => AddressScope::Public,
-            PeerKind::Gateway | PeerKind::Pbx | PeerKind::UmRouter | PeerKind::UmServer => AddressScope::Private,
+            PeerKind::Gateway | PeerKind::Pbx | PeerKind::Mediation | PeerKind::Fax | PeerKind::UmRouter | PeerKind::UmServer => AddressScope::Private,
         }
     }
 

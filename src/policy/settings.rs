@@ -40,6 +40,10 @@ pub enum PeerKind {
     UmRouter,
     /// A UM server (Mailbox server): the UM service and its workers.
     UmServer,
+    /// A Lync or Skype for Business Mediation Server: a trunk that refers, and drops calls without RTCP.
+    Mediation,
+    /// A partner fax server: where UM refers calls that turn out to be faxes. It takes calls and makes none.
+    Fax,
 }
 
 impl PeerKind {
@@ -158,6 +162,19 @@ pub struct DialPlan {
     pub gateways: Vec<Arc<str>>,
 }
 
+/// Redirects followed unless the pool says otherwise: two of Exchange's own, and room for coexistence of versions.
+pub const MAX_REDIRECTS: u8 = 5;
+
+/// Mediation Server's and Exchange's limit for any response at all.
+pub const NO_ANSWER: Duration = Duration::from_secs(10);
+
+impl UmPool {
+    /// A pool of these routers alone.
+    pub fn new(name: &str, routers: Vec<Arc<str>>) -> UmPool {
+        UmPool { name: name.into(), routers, servers: Vec::new(), max_redirects: MAX_REDIRECTS, no_answer: NO_ANSWER }
+    }
+}
+
 #[derive(Clone, PartialEq, Debug)]
 pub struct UmPool {
     pub name: Arc<str>,
@@ -169,6 +186,13 @@ pub struct UmPool {
     pub max_redirects: u8,
     /// Next target if no response at all came in this time (Mediation's and Exchange's 10 s rule).
     pub no_answer: Duration,
+}
+
+impl DialPlan {
+    /// A plan that serves no peer weaker than itself and calls nobody.
+    pub fn new(name: &str, uri_type: UriType, digits: u8, mode: SecurityMode, um_pool: Arc<UmPool>) -> DialPlan {
+        DialPlan { name: name.into(), uri_type, digits, mode, um_pool, interwork: Vec::new(), gateways: Vec::new() }
+    }
 }
 
 /// (peer, pilot identifier) -> dial plan, as a UM hunt group.

@@ -183,21 +183,11 @@ pub fn policy_set(scene: &Scene) -> PolicySet {
         peer(scene, Party::Spare, PeerKind::UmRouter),
         peer(scene, Party::Server, PeerKind::UmServer),
     ];
-    let pool = Arc::new(UmPool {
-        name: "um".into(),
-        routers: scene.routers.iter().map(|name| (*name).into()).collect(),
-        servers: vec!["server".into()],
-        max_redirects: 5,
-        no_answer: Duration::from_secs(10),
-    });
+    let routers = scene.routers.iter().map(|name| (*name).into()).collect();
+    let pool = Arc::new(UmPool { servers: vec!["server".into()], ..UmPool::new("um", routers) });
     let plan = Arc::new(DialPlan {
-        name: "plan".into(),
-        uri_type: UriType::Extension,
-        digits: 4,
-        mode: scene.mode,
-        um_pool: pool.clone(),
-        interwork: Vec::new(),
         gateways: if scene.outcalls { vec!["trunk".into()] } else { Vec::new() },
+        ..DialPlan::new("plan", UriType::Extension, 4, scene.mode, pool.clone())
     });
     let group = Arc::new(HuntGroup { name: "default".into(), peer: "trunk".into(), pilot: None, plan: plan.clone() });
     PolicySet { number: 1, peers, um_pools: vec![pool], dial_plans: vec![plan], hunt_groups: vec![group].into(), admission: scene.admission.clone() }

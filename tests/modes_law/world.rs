@@ -8,7 +8,7 @@ use std::time::Duration;
 use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
 use portcullis::policy::peer::PeerTable;
 pub use portcullis::policy::settings::SecurityMode;
-use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, UmPool, UriType};
+use portcullis::policy::settings::{DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, UmPool, UriType};
 use portcullis::signaling::settings::{Listener, MediaSettings, RemovedPeers, SessionTimer, Settings, Timers};
 pub use portcullis::sip::Transport;
 
@@ -222,22 +222,17 @@ impl World {
     pub fn policy_set(&self, number: u64) -> PolicySet {
         let names = |parties: &[Party]| parties.iter().map(|party| party.name().into()).collect::<Vec<Arc<str>>>();
         let peers = PEERS.into_iter().map(|party| self.peer(party)).collect();
-        let pool =
-            |name: &str, routers, servers| Arc::new(UmPool { name: name.into(), routers, servers, max_redirects: 5, no_answer: Duration::from_secs(10) });
+        let pool = |name: &str, routers, servers| Arc::new(UmPool { servers, ..UmPool::new(name, routers) });
         let um = pool("um", names(&self.routers), names(&[Server]));
         let foreign = pool("foreign", names(&[Foreign]), Vec::new());
         let plan = Arc::new(DialPlan {
-            name: "plan".into(),
-            uri_type: UriType::Extension,
-            digits: 4,
-            mode: self.plan,
-            um_pool: um.clone(),
             interwork: names(&self.interwork),
             gateways: names(&self.gateways),
+            ..DialPlan::new("plan", UriType::Extension, 4, self.plan, um.clone())
         });
         let group = |party: Party| Arc::new(HuntGroup { name: "all".into(), peer: party.name().into(), pilot: None, plan: plan.clone() });
         let groups = vec![group(Trunk), group(Second)];
-        PolicySet { number, peers, um_pools: vec![um, foreign], dial_plans: vec![plan], hunt_groups: groups.into(), admission: AdmissionLimits::default() }
+        PolicySet { number, peers, um_pools: vec![um, foreign], dial_plans: vec![plan], hunt_groups: groups.into(), ..PolicySet::default() }
     }
 
     fn peer(&self, party: Party) -> Arc<Peer> {

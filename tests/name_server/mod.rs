@@ -144,7 +144,7 @@ pub fn peer(name: &str, host: &str, port: Option<u16>, transport: Transport) -> 
 
 pub fn set(peers: Vec<Arc<Peer>>) -> Arc<PolicySet> {
     let admission = AdmissionLimits::default();
-    Arc::new(PolicySet { number: 1, peers, um_pools: Vec::new(), dial_plans: Vec::new(), hunt_groups: Vec::new().into(), admission })
+    Arc::new(PolicySet { number: 1, peers, admission, ..PolicySet::default() })
 }
 
 pub type Told = Arc<Mutex<Vec<What>>>;

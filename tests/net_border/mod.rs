@@ -17,7 +17,7 @@ use portcullis::app::certs::{Issued, write_whole};
 use portcullis::app::handshakes::Handshakes;
 use portcullis::policy::flow::{Flow, ListenerId};
 use portcullis::policy::peer::PeerTable;
-use portcullis::policy::settings::{AdmissionLimits, Peer, PeerHost, PeerKind, PolicySet, SecurityMode};
+use portcullis::policy::settings::{Peer, PeerHost, PeerKind, PolicySet, SecurityMode};
 use portcullis::policy::verdict::Reason;
 use portcullis::signaling::event::{Connect, Route, TransmitId, TransportError};
 use portcullis::sip::Transport;
@@ -37,14 +37,7 @@ pub fn peer(name: &str, transport: Transport, host: IpAddr, tls_names: &[&str]) 
 }
 
 pub fn table(number: u64, peers: &[Peer]) -> PeerTable {
-    let set = PolicySet {
-        number,
-        peers: peers.iter().cloned().map(Arc::new).collect(),
-        um_pools: Vec::new(),
-        dial_plans: Vec::new(),
-        hunt_groups: Vec::new().into(),
-        admission: AdmissionLimits::default(),
-    };
+    let set = PolicySet { number, peers: peers.iter().cloned().map(Arc::new).collect(), ..PolicySet::default() };
     PeerTable::build(number, &set, &|_| Vec::new())
 }
 

@@ -66,7 +66,7 @@ pub fn pools(written: &[written::UmPool], known: &Known<'_>, findings: &Findings
         let routers = names_of(known, &entry.routers, true, findings);
         let servers = names_of(known, &entry.servers, true, findings);
         let Some(name) = name else { continue };
-        pools.push(Arc::new(UmPool { name, routers, servers, max_redirects: entry.max_redirects, no_answer: entry.no_answer }));
+        pools.push(Arc::new(UmPool { servers, max_redirects: entry.max_redirects, no_answer: entry.no_answer, ..UmPool::new(&name, routers) }));
     }
     pools
 }
@@ -88,7 +88,7 @@ pub fn plans(written: &[written::DialPlan], pools: &[Arc<UmPool>], known: &Known
         });
         let (Some(name), Some(pool)) = (name, pool) else { continue };
         let digits = entry.digits.unwrap_or(1);
-        let plan = DialPlan { name, uri_type: entry.uri_type, digits, mode: entry.mode, um_pool: Arc::clone(pool), interwork, gateways };
+        let plan = DialPlan { interwork, gateways, ..DialPlan::new(&name, entry.uri_type, digits, entry.mode, Arc::clone(pool)) };
         check_pool(&plan, entry, known.peers, findings);
         check_gateways(&plan, entry, known.peers, findings);
         check_interwork(&plan, entry, known.peers, findings);

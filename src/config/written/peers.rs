@@ -16,8 +16,15 @@ use crate::policy::settings::{PeerHost, PeerKind, PeerStatus, SecurityMode};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
 
-const KINDS: [(&str, PeerKind); 5] =
-    [("trunk", PeerKind::Trunk), ("gateway", PeerKind::Gateway), ("pbx", PeerKind::Pbx), ("um-router", PeerKind::UmRouter), ("um-server", PeerKind::UmServer)];
+const KINDS: [(&str, PeerKind); 7] = [
+    ("trunk", PeerKind::Trunk),
+    ("gateway", PeerKind::Gateway),
+    ("pbx", PeerKind::Pbx),
+    ("mediation", PeerKind::Mediation),
+    ("um-router", PeerKind::UmRouter),
+    ("um-server", PeerKind::UmServer),
+    ("fax", PeerKind::Fax),
+];
 
 pub const MODES: [(&str, SecurityMode); 3] =
     [("secured", SecurityMode::Secured), ("sip-secured", SecurityMode::SipSecured), ("unsecured", SecurityMode::Unsecured)];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::peers::MODES;
 use crate::config::finding::{At, Written};
 use crate::config::table::Table;
-use crate::policy::settings::{SecurityMode, UriType};
+use crate::policy::settings::{MAX_REDIRECTS, NO_ANSWER, SecurityMode, UriType};
 
 const URI_TYPES: [(&str, UriType); 3] = [("extension", UriType::Extension), ("sip-uri", UriType::SipUri), ("e164", UriType::E164)];
 
@@ -51,8 +51,8 @@ pub fn read_pools(root: &Table<'_, '_>) -> Vec<UmPool> {
             name: table.required_text("name", "\"um\""),
             routers: table.required_texts("routers", "[\"um-router\"]"),
             servers: table.texts("servers", "[\"um-server\"]").unwrap_or_default(),
-            max_redirects: table.integer("max_redirects", 1..=5).map_or(5, |depth| depth.value as u8),
-            no_answer: table.duration("no_answer", Duration::from_secs(1), Duration::from_secs(32)).map_or(Duration::from_secs(10), |span| span.value),
+            max_redirects: table.integer("max_redirects", 1..=5).map_or(MAX_REDIRECTS, |depth| depth.value as u8),
+            no_answer: table.duration("no_answer", Duration::from_secs(1), Duration::from_secs(32)).map_or(NO_ANSWER, |span| span.value),
         };
         table.finish();
         pool
