@@ -50,6 +50,7 @@ fn set() -> PolicySet {
         dial_plans: vec![plan],
         hunt_groups: groups.into(),
         admission: AdmissionLimits { calls: Some(10_000), ..Default::default() },
+        ..PolicySet::default()
     }
 }
 

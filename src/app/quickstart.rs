@@ -23,13 +23,14 @@ use crate::simulator::um::{self, Taken, Um};
 use crate::simulator::voice::Heard;
 
 /// The policy set, as it stands in `policies/quickstart`.
-const SET: [(&str, &str); 6] = [
+const SET: [(&str, &str); 7] = [
     ("border.toml", include_str!("../../policies/quickstart/border.toml")),
     ("peers.toml", include_str!("../../policies/quickstart/peers.toml")),
     ("um_pools.toml", include_str!("../../policies/quickstart/um_pools.toml")),
     ("dial_plans.toml", include_str!("../../policies/quickstart/dial_plans.toml")),
     ("hunt_groups.toml", include_str!("../../policies/quickstart/hunt_groups.toml")),
     ("admission.toml", include_str!("../../policies/quickstart/admission.toml")),
+    ("toll.toml", include_str!("../../policies/quickstart/toll.toml")),
 ];
 
 const NAMES: [&str; 5] = ["sbc", "trunk.quickstart.test", "call-router.quickstart.test", "um-service.quickstart.test", "um-worker.quickstart.test"];

@@ -25,7 +25,7 @@ use source::{Folder, Source};
 pub use table::duration;
 
 /// The files of a policy set, in the order in which their problems are listed.
-pub const FILES: [&str; 6] = ["border.toml", "peers.toml", "um_pools.toml", "dial_plans.toml", "hunt_groups.toml", "admission.toml"];
+pub const FILES: [&str; 7] = ["border.toml", "peers.toml", "um_pools.toml", "dial_plans.toml", "hunt_groups.toml", "admission.toml", "toll.toml"];
 
 /// Everything the program is told by a policy set.
 #[derive(Clone, PartialEq, Debug)]

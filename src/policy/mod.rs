@@ -19,5 +19,6 @@ pub mod routing;
 pub mod screening;
 pub mod security_mode;
 pub mod settings;
+pub mod toll;
 pub mod topology_hiding;
 pub mod verdict;

@@ -1,7 +1,7 @@
 //! The order in which the border asks its questions of an INVITE, and the one value that proves they were all answered.
 //!
 //! Access control, admission, hunt group (from the trunk side) or the pool's plan (from the UM side), security mode of this leg, interwork, fit of
-//! the called number, routing, security mode of the other leg. The first refusal ends it. `run` and `explain` both come through here.
+//! the called number (from the UM side: toll), routing, security mode of the other leg. The first refusal ends it. `run` and `explain` both come through here.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use crate::policy::liveness::Board;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::{self, MediaPlan, mode_name};
 use crate::policy::settings::{DialPlan, HuntGroup, Peer, PolicySet, SecurityMode, UmPool, number_of, pilot_key};
+use crate::policy::toll::{self, TollCaller};
 use crate::policy::verdict::{Decision, Reason};
 use crate::policy::{access_control, admission, dial_plan, hunt_group, routing};
 use crate::sdp::Description;
@@ -102,6 +103,7 @@ fn deliberate(question: &Question<'_>, trail: &mut Trail) -> Result<Admitted, Re
     let a = security_mode::leg_plan(a_mode, peer);
     trail.record(this_leg(question, &a))?;
     let (floor, pool, called, targets) = if peer.kind.is_um() {
+        trail.record(toll::permits(question.set, plan, TollCaller::Outcall, &governed.called))?;
         let (decision, targets) = routing::towards_gateways(question.table, question.liveness, plan);
         trail.record(decision)?;
         // A gateway's leg has the gateway's own mode, which `permitted` compares with the plan's.

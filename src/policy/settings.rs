@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::media::control::LatchPolicy;
 use crate::policy::address_scope::AddressScope;
+use crate::policy::toll::TollRule;
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
 
@@ -303,6 +304,8 @@ pub struct PolicySet {
     pub dial_plans: Vec<Arc<DialPlan>>,
     pub hunt_groups: HuntGroups,
     pub admission: AdmissionLimits,
+    /// Which numbers may be called outward, in the order written.
+    pub toll: Vec<Arc<TollRule>>,
 }
 
 impl PolicySet {

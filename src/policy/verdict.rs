@@ -90,6 +90,8 @@ reasons! {
     MediaMalformed,        "media.malformed",               Peer,     488, "the session description cannot be read";
     MediaPorts,            "media.ports",                   Resource, 503, "no media ports are free, or they could not be bound";
     MediaSilent,           "media.silent",                  Peer,     0,   "no media from either side for the configured time";
+    TollDenied,            "toll.denied",                   Policy,   403, "a toll rule denies calls to this number";
+    TollNoRule,            "toll.no_rule",                  Policy,   403, "no toll rule allows calls to this number, and it is no extension of the plan";
     NoRoute,               "routing.none",                  Policy,   404, "nowhere to send this call";
     LocateFailed,          "locating.failed",               Resource, 503, "the target's name could not be resolved";
     TargetsExhausted,      "failover.exhausted",            Resource, 503, "every target was tried and none answered";

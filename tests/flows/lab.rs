@@ -190,7 +190,15 @@ pub fn policy_set(scene: &Scene) -> PolicySet {
         ..DialPlan::new("plan", UriType::Extension, 4, scene.mode, pool.clone())
     });
     let group = Arc::new(HuntGroup { name: "default".into(), peer: "trunk".into(), pilot: None, plan: plan.clone() });
-    PolicySet { number: 1, peers, um_pools: vec![pool], dial_plans: vec![plan], hunt_groups: vec![group].into(), admission: scene.admission.clone() }
+    PolicySet {
+        number: 1,
+        peers,
+        um_pools: vec![pool],
+        dial_plans: vec![plan],
+        hunt_groups: vec![group].into(),
+        admission: scene.admission.clone(),
+        ..PolicySet::default()
+    }
 }
 
 /// As DNS would have it: each name is that of its party.

@@ -88,3 +88,18 @@ fn a_call_router_places_no_calls() {
     lab.response_to(Party::Router, 403);
     lab.finish();
 }
+
+#[test]
+fn a_number_that_no_toll_rule_allows_is_refused_and_nobody_is_called() {
+    let mut lab = Lab::new(Scene::default());
+    for number in ["+442079460000", "0039061234", "20011"] {
+        let mut caller = Caller::new(&mut lab, Party::Server, number);
+        let offer = lab.sdp(Party::Server, 6000);
+        caller.invite(&mut lab, "", &offer);
+        lab.response_to(Party::Server, 100);
+        lab.response_to(Party::Server, 403);
+        lab.nothing_to(Party::Trunk);
+    }
+    lab.finish();
+    assert!(lab.records().iter().all(|record| record.reason == Reason::TollNoRule));
+}

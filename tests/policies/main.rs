@@ -4,6 +4,7 @@
 
 mod crossing;
 mod door;
+mod outward;
 mod redirects;
 mod screening;
 mod small;

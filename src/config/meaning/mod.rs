@@ -6,6 +6,7 @@ mod dns;
 mod firewall;
 mod peers;
 mod plans;
+mod toll;
 
 use std::sync::Arc;
 
@@ -29,8 +30,9 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
     let pools = plans::pools(&set.um_pools, &known, findings);
     let plans = plans::plans(&set.dial_plans, &pools, &known, findings);
     let hunt_groups = plans::hunt_groups(&set.hunt_groups, &plans, &known, findings);
+    let toll = toll::rules(&set.toll, &plans, &known, findings);
     let policy =
-        PolicySet { number: 1, peers, um_pools: pools, dial_plans: plans, hunt_groups: hunt_groups.into(), admission: plans::admission(&set.admission) };
+        PolicySet { number: 1, peers, um_pools: pools, dial_plans: plans, hunt_groups: hunt_groups.into(), admission: plans::admission(&set.admission), toll };
     let tls = certificates::tls(&set, &policy.peers, &listeners, source, findings);
     let media = border::media(&set.border, &listeners, findings);
     let admin = border::admin(&set.border, &listeners, findings);

@@ -18,7 +18,7 @@ pub struct Known<'k> {
     peers: &'k [Arc<Peer>],
     peer_names: Vec<&'k str>,
     pool_names: Vec<&'k str>,
-    plan_names: Vec<&'k str>,
+    pub plan_names: Vec<&'k str>,
 }
 
 impl<'k> Known<'k> {

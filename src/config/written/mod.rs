@@ -4,6 +4,7 @@ mod border;
 mod firewall;
 mod peers;
 mod plans;
+mod toll;
 
 use super::FILES;
 use super::finding::{At, Findings};
@@ -13,6 +14,7 @@ use super::table::{Document, Table};
 pub use border::{Border, Listener, Media, admin, path, socket_address};
 pub use peers::{Peer, is_host_name};
 pub use plans::{Admission, DialPlan, HuntGroup, UmPool};
+pub use toll::TollRule;
 
 /// A whole set.
 #[derive(Default)]
@@ -25,6 +27,7 @@ pub struct Set {
     pub dial_plans: Vec<DialPlan>,
     pub hunt_groups: Vec<HuntGroup>,
     pub admission: Admission,
+    pub toll: Vec<TollRule>,
 }
 
 pub fn read(source: &dyn Source, findings: &Findings) -> Set {
@@ -52,6 +55,7 @@ pub fn read(source: &dyn Source, findings: &Findings) -> Set {
             "um_pools.toml" => set.um_pools = plans::read_pools(&root),
             "dial_plans.toml" => set.dial_plans = plans::read_plans(&root),
             "hunt_groups.toml" => set.hunt_groups = plans::read_hunt_groups(&root),
+            "toll.toml" => set.toll = toll::read(&root),
             _ => set.admission = plans::read_admission(&root),
         }
         root.finish();
