@@ -23,12 +23,13 @@ pub fn carry(crossing: &Crossing<'_>, message: &Message, carried: &mut Carried) 
     if !present {
         return;
     }
-    let rule = match (crossing.from.diversion_trusted, crossing.to.kind.is_um()) {
+    let is_told = crossing.to.kind.is_um() || crossing.to.diversion_sent;
+    let rule = match (crossing.from.diversion_trusted, is_told) {
         (true, true) => "believed from this peer",
         (false, _) => "not believed from this peer",
-        (true, false) => "sent to UM only",
+        (true, false) => "sent to UM, and where the peer has send_diversion",
     };
-    if !(crossing.from.diversion_trusted && crossing.to.kind.is_um()) {
+    if !(crossing.from.diversion_trusted && is_told) {
         carried.trail.push(Decision::passed("diversion", rule).comparing("kept", "0"));
         return;
     }

@@ -15,6 +15,7 @@ pub mod liveness;
 pub mod overlap;
 pub mod peer;
 pub mod redirection;
+pub mod reroute;
 pub mod routing;
 pub mod screening;
 pub mod security_mode;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::policy::liveness::Board;
 use crate::policy::peer::PeerTable;
-use crate::policy::settings::{DialPlan, Peer, PeerStatus};
+use crate::policy::settings::{DialPlan, Peer, PeerStatus, Reroute};
 use crate::policy::verdict::{Decision, Reason};
 
 /// The UM pool's routers that take new calls, in the pool's order.
@@ -18,6 +18,11 @@ pub fn towards_um(table: &PeerTable, liveness: &Board, plan: &DialPlan) -> (Deci
 /// The plan's gateways that take new calls, in the plan's order.
 pub fn towards_gateways(table: &PeerTable, liveness: &Board, plan: &DialPlan) -> (Decision, Vec<Arc<Peer>>) {
     choose(table, liveness, &plan.gateways, || format!("gateways of dial plan \"{}\"", plan.name))
+}
+
+/// The gateways of the plan's reroute that take new calls, in its order.
+pub fn towards_pstn(table: &PeerTable, liveness: &Board, plan: &DialPlan, reroute: &Reroute) -> (Decision, Vec<Arc<Peer>>) {
+    choose(table, liveness, &reroute.gateways, || format!("reroute of dial plan \"{}\"", plan.name))
 }
 
 /// A peer that is disabled or takes no new calls gets none from us either.

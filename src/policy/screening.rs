@@ -61,6 +61,17 @@ impl Admitted {
     pub fn b_leg(&self, target: &Peer) -> MediaPlan {
         security_mode::leg_plan(self.floor, target)
     }
+
+    /// The same call on its way over the PSTN: as with UM's own outward calls a gateway's leg has the gateway's mode, and a gateway weaker than the plan
+    /// gets none unless the plan names it in `interwork`. `None`: no target may carry it.
+    pub fn rerouted(&self, called: String, targets: Vec<Arc<Peer>>) -> (Decision, Option<Admitted>) {
+        let Some(plan) = &self.plan else { return (Decision::refused("security_mode", "no plan governs the call", Reason::NoRoute), None) };
+        let floor = SecurityMode::Unsecured;
+        let (decision, targets) = other_leg(plan, floor, targets);
+        let b = targets.first().map(|first| security_mode::leg_plan(floor, first));
+        let admitted = b.map(|b| Admitted { pool: None, targets, b, called, floor, ..self.clone() });
+        (decision, admitted)
+    }
 }
 
 pub struct Screening {

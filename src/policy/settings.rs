@@ -109,6 +109,8 @@ pub struct Peer {
     pub diversion_trusted: bool,
     /// P-Asserted-Identity is believed from, and sent to, this peer (RFC 3325 trust domain).
     pub identity_trusted: bool,
+    /// It is told who diverted a call that is rerouted to it; UM always is.
+    pub diversion_sent: bool,
     /// Its addresses are asked for signs of life at this interval, 5 s or more.
     pub probe: Option<Duration>,
 }
@@ -133,6 +135,7 @@ impl Peer {
             latch: LatchPolicy::default(),
             suites: Suite::ALL.to_vec(),
             diversion_trusted: false,
+            diversion_sent: false,
             identity_trusted: false,
             probe: None,
         }
@@ -161,6 +164,31 @@ pub struct DialPlan {
     pub interwork: Vec<Arc<str>>,
     /// Where UM's outward calls of this plan go, in order (peer names).
     pub gateways: Vec<Arc<str>>,
+    /// Where its calls to UM go when UM cannot be had.
+    pub reroute: Option<Reroute>,
+}
+
+/// The way to UM over the PSTN (Lync's CsVoicemailReroutingConfiguration). At least one number is there.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Reroute {
+    /// Where the PSTN is reached, in order (peer names); never empty.
+    pub gateways: Vec<Arc<str>>,
+    /// The number of an auto attendant that takes messages, for calls that would leave one.
+    pub auto_attendant: Option<Arc<str>>,
+    /// The number at which users hear their messages.
+    pub subscriber_access: Option<Arc<str>>,
+    /// Calls that may be under way to one of the numbers at once.
+    pub limit: u32,
+}
+
+/// Calls under way to a reroute number unless the plan says otherwise.
+pub const REROUTE_LIMIT: u32 = 20;
+
+impl Reroute {
+    /// The numbers that are there.
+    pub fn numbers(&self) -> impl Iterator<Item = &str> {
+        [&self.auto_attendant, &self.subscriber_access].into_iter().flatten().map(|number| &**number)
+    }
 }
 
 /// Redirects followed unless the pool says otherwise: two of Exchange's own, and room for coexistence of versions.
@@ -192,7 +220,7 @@ pub struct UmPool {
 impl DialPlan {
     /// A plan that serves no peer weaker than itself and calls nobody.
     pub fn new(name: &str, uri_type: UriType, digits: u8, mode: SecurityMode, um_pool: Arc<UmPool>) -> DialPlan {
-        DialPlan { name: name.into(), uri_type, digits, mode, um_pool, interwork: Vec::new(), gateways: Vec::new() }
+        DialPlan { name: name.into(), uri_type, digits, mode, um_pool, interwork: Vec::new(), gateways: Vec::new(), reroute: None }
     }
 }
 

@@ -113,6 +113,10 @@ reasons! {
     RedirectLoop,          "redirection.loop",              Peer,     502, "a redirect led to a target already tried";
     RedirectTooDeep,       "redirection.too_deep",          Peer,     502, "more redirects than allowed";
     RedirectEmpty,         "redirection.empty",             Peer,     502, "a redirect without a usable Contact";
+    UmUnavailable,         "route.um_unavailable",          Resource, 503, "Unified Messaging cannot be had: the call goes over the PSTN where its plan says so (Lync: event 44009, ms-diagnostics 15030)";
+    RerouteNowhere,        "route.no_number",               Policy,   503, "the plan's reroute has no number for what this call is for";
+    RerouteLoop,           "route.loop",                    Policy,   482, "the call came from a reroute number, or went to one just now: sent on, it would go round";
+    RerouteLimit,          "route.limit",                   Resource, 503, "as many calls are under way to the reroute number as may";
     Rejected,              "call.rejected",                 Peer,     480, "the called side refused the call";
     HeldTooLong,           "call.held_too_long",            Peer,     0,   "the call was on hold longer than a call may be";
     NoAnswer,              "call.no_answer",                Peer,     408, "it rang longer than allowed (timer C)";
@@ -144,6 +148,7 @@ impl Reason {
         match self {
             Reason::PeerAmbiguous => &[1175],
             Reason::PlanMismatch => &[1021],
+            Reason::UmUnavailable => &[44009, 15030],
             _ => &[],
         }
     }

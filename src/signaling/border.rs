@@ -13,6 +13,7 @@ use crate::policy::verdict::Decision;
 use crate::sdp::crypto::{MasterKey, Suite};
 use crate::signaling::b2bua::call::{ClientOwner, Leg};
 use crate::signaling::b2bua::lingering::Lingering;
+use crate::signaling::b2bua::reroute::Rerouting;
 use crate::signaling::event::{Action, LocateId, Route};
 use crate::signaling::fact::{CallId, Fact, What};
 use crate::signaling::identifiers::Mint;
@@ -83,6 +84,7 @@ pub struct Border {
     pub load: LoadCount,
     pub watch: Watch,
     pub lingering: Lingering,
+    pub rerouting: Rerouting,
     pub draining: bool,
     /// Call-IDs of calls that are over, until `Timer::Forget`.
     past: HashMap<CallId, Vec<String>>,
@@ -138,6 +140,7 @@ impl Border {
             load: LoadCount::default(),
             watch: Watch::default(),
             lingering: Lingering::default(),
+            rerouting: Rerouting::default(),
             draining: false,
             past: HashMap::new(),
             ports: HashMap::new(),

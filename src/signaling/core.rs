@@ -54,6 +54,8 @@ pub struct Holdings {
     pub watched: usize,
     /// Calls with peers that are no longer where they were.
     pub lingering: usize,
+    /// Calls under way to UM over the PSTN.
+    pub rerouted: usize,
 }
 
 impl Core {
@@ -126,6 +128,7 @@ impl Core {
             ports: border.ports_in_use(),
             watched: border.watch.len(),
             lingering: border.lingering.len(),
+            rerouted: border.rerouting.len(),
         }
     }
 

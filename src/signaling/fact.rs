@@ -12,6 +12,7 @@ use crate::policy::ban::Ban;
 use crate::policy::flow::{Flow, TlsIdentity, TlsRefusal};
 use crate::policy::liveness::Liveness;
 use crate::policy::overlap::Resolution;
+use crate::policy::reroute::Wanted;
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::crypto::Suite;
@@ -110,6 +111,13 @@ pub enum What {
     FailedOver {
         peer: Arc<str>,
         target: SocketAddr,
+        why: Reason,
+    },
+    /// UM cannot be had: the call goes over the PSTN to UM's number there (Lync's event 44009).
+    Rerouted {
+        plan: Arc<str>,
+        wanted: Wanted,
+        number: String,
         why: Reason,
     },
     Held {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use portcullis::media::control::{self, Command, Report, StreamId};
 use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity, TlsRefusal};
 use portcullis::policy::peer::PeerTable;
-use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PolicySet, SecurityMode, UmPool, UriType};
+use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PolicySet, Reroute, SecurityMode, UmPool, UriType};
 use portcullis::policy::verdict::Reason;
 use portcullis::signaling::core::{Core, Holdings};
 use portcullis::signaling::event::{Action, Event, Route, TransportError};
@@ -32,11 +32,13 @@ pub enum Party {
     Server,
     /// A second call router, 198.51.100.21.
     Spare,
+    /// A gateway to the PSTN, 192.0.2.40, where the scene has one.
+    Pstn,
     /// Nobody the border knows, 203.0.113.66.
     Stranger,
 }
 
-pub const PARTIES: [Party; 5] = [Party::Trunk, Party::Router, Party::Server, Party::Spare, Party::Stranger];
+pub const PARTIES: [Party; 6] = [Party::Trunk, Party::Router, Party::Server, Party::Spare, Party::Stranger, Party::Pstn];
 
 impl Party {
     pub fn address(self) -> IpAddr {
@@ -45,6 +47,7 @@ impl Party {
             Party::Router => [198, 51, 100, 20].into(),
             Party::Server => [198, 51, 100, 30].into(),
             Party::Spare => [198, 51, 100, 21].into(),
+            Party::Pstn => [192, 0, 2, 40].into(),
             Party::Stranger => [203, 0, 113, 66].into(),
         }
     }
@@ -55,6 +58,7 @@ impl Party {
             Party::Router => "router",
             Party::Server => "server",
             Party::Spare => "spare",
+            Party::Pstn => "pstn",
             Party::Stranger => "stranger",
         }
     }
@@ -121,7 +125,13 @@ pub struct Scene {
     /// The routers and the trunk are asked for signs of life at this interval.
     pub probe: Option<Duration>,
     pub removed_peers: RemovedPeers,
+    /// There is a gateway to the PSTN, of this mode, and the plan reroutes to it: see [`AUTO_ATTENDANT`].
+    pub pstn: Option<SecurityMode>,
 }
+
+/// What the plan reroutes calls to that would leave a message, and those that dialled pilot 5000 to hear theirs.
+pub const AUTO_ATTENDANT: &str = "+14255550190";
+pub const SUBSCRIBER_ACCESS: &str = "+14255550191";
 
 impl Default for Scene {
     fn default() -> Scene {
@@ -136,6 +146,7 @@ impl Default for Scene {
             ports: (20_000, 20_999),
             probe: None,
             removed_peers: RemovedPeers::KeepCalls,
+            pstn: None,
         }
     }
 }
@@ -177,25 +188,37 @@ fn peer(scene: &Scene, party: Party, kind: PeerKind) -> Arc<Peer> {
 }
 
 pub fn policy_set(scene: &Scene) -> PolicySet {
-    let peers = vec![
+    let mut peers = vec![
         peer(scene, Party::Trunk, PeerKind::Trunk),
         peer(scene, Party::Router, PeerKind::UmRouter),
         peer(scene, Party::Spare, PeerKind::UmRouter),
         peer(scene, Party::Server, PeerKind::UmServer),
     ];
+    if let Some(mode) = scene.pstn {
+        let gateway = peer(scene, Party::Pstn, PeerKind::Gateway);
+        peers.push(Arc::new(Peer { mode, probe: None, ..(*gateway).clone() }));
+    }
     let routers = scene.routers.iter().map(|name| (*name).into()).collect();
     let pool = Arc::new(UmPool { servers: vec!["server".into()], ..UmPool::new("um", routers) });
     let plan = Arc::new(DialPlan {
         gateways: if scene.outcalls { vec!["trunk".into()] } else { Vec::new() },
+        reroute: scene.pstn.map(|_| Reroute {
+            gateways: vec!["pstn".into()],
+            auto_attendant: Some(AUTO_ATTENDANT.into()),
+            subscriber_access: Some(SUBSCRIBER_ACCESS.into()),
+            limit: 2,
+        }),
         ..DialPlan::new("plan", UriType::Extension, 4, scene.mode, pool.clone())
     });
+    let pilot = |pilot: &str| Arc::new(HuntGroup { name: "access".into(), peer: "trunk".into(), pilot: Some(pilot.into()), plan: plan.clone() });
     let group = Arc::new(HuntGroup { name: "default".into(), peer: "trunk".into(), pilot: None, plan: plan.clone() });
+    let groups = scene.pstn.map(|_| pilot("5000")).into_iter().chain([group]).collect::<Vec<_>>();
     PolicySet {
         number: 1,
         peers,
         um_pools: vec![pool],
         dial_plans: vec![plan],
-        hunt_groups: vec![group].into(),
+        hunt_groups: groups.into(),
         admission: scene.admission.clone(),
         ..PolicySet::default()
     }

@@ -19,6 +19,7 @@ mod refusals;
 mod release;
 mod reliable;
 mod removed;
+mod reroute;
 mod resources;
 mod rfc3665;
 mod script;

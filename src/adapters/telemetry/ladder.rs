@@ -144,6 +144,7 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         What::LegOpened { side, peer, mode, transport, .. } => note(format!("= leg {side} to be {}: {peer} by {transport}", mode_name(*mode))),
         What::CallAnswered => note("= answered".to_owned()),
         What::Redirected { hop } => note(format!("* redirection: {} from {} followed to {} {}", hop.status, clean(&hop.from), clean(&hop.to), hop.transport)),
+        What::Rerouted { wanted, number, why, .. } => note(format!("! rerouted over the PSTN to {number} ({}), {why}: {}", wanted.word(), why.meaning())),
         What::FailedOver { peer, target, why } => note(format!("! failover: {peer} {target} given up, {why}: {}", why.meaning())),
         What::Held { by, held } => note(format!("= {} by leg {by}", if *held { "held" } else { "resumed" })),
         What::CallEnded(record) => ended(record),

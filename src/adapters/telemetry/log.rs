@@ -133,6 +133,10 @@ impl Log {
                 info!(call, status = hop.status, from = %clean(&hop.from), to = %clean(&hop.to), transport = %hop.transport, "redirect followed");
             }
             What::FailedOver { peer, target, why } => warn!(call, %peer, %target, reason = %why, meaning = why.meaning(), "target given up"),
+            What::Rerouted { plan, wanted, number, why } => {
+                warn!(call, %plan, wanted = wanted.word(), number = %clean(number), reason = %why, event = 44009, diagnostics = 15030,
+                    "UM cannot be had, the call goes over the PSTN to UM's number there: see why the plan's UM pool does not answer");
+            }
             What::Held { by, held } => debug!(call, by = side(*by), held, "hold"),
             What::CallEnded(record) => call_ended(record),
             What::Standalone { method, peer, status, reason } => {

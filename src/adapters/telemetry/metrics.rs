@@ -38,6 +38,7 @@ pub struct Metrics {
     refusals: IntCounterVec,
     redirects: IntCounterVec,
     failovers: IntCounterVec,
+    reroutes: IntCounterVec,
     standalone: IntCounterVec,
     messages: IntCounterVec,
     retransmissions: IntCounterVec,
@@ -82,6 +83,7 @@ impl Metrics {
             refusals: counters(r, "portcullis_refusals_total", "Requests of peers refused by the border itself", &["reason"]),
             redirects: counters(r, "portcullis_redirects_total", "3xx answers followed inside", &["status"]),
             failovers: counters(r, "portcullis_failovers_total", "Targets given up for another", &["peer", "reason"]),
+            reroutes: counters(r, "portcullis_reroutes_total", "Calls sent over the PSTN because UM could not be had", &["wanted", "reason"]),
             standalone: counters(r, "portcullis_standalone_total", "Requests outside calls", &["peer", "method", "class"]),
             messages: counters(r, "portcullis_messages_total", "SIP messages", &["direction", "transport", "method", "class"]),
             retransmissions: counters(r, "portcullis_retransmissions_total", "SIP messages seen or sent before", &["direction", "transport"]),
@@ -175,6 +177,7 @@ impl Metrics {
             What::CallEnded(record) => self.call_ended(record),
             What::Redirected { hop } => self.redirects.with_label_values(&[class_of(hop.status)]).inc(),
             What::FailedOver { peer, why, .. } => self.failovers.with_label_values(&[self.name(peer).as_ref(), why.code()]).inc(),
+            What::Rerouted { wanted, why, .. } => self.reroutes.with_label_values(&[wanted.word(), why.code()]).inc(),
             What::Standalone { method, peer, status, reason } => {
                 self.standalone.with_label_values(&[self.name(peer).as_ref(), known_method(method), class_of(*status)]).inc();
                 if *reason != Reason::Answered {

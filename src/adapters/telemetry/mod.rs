@@ -96,6 +96,7 @@ fn is_vital(what: &What) -> bool {
         | What::CallAnswered
         | What::Redirected { .. }
         | What::FailedOver { .. }
+        | What::Rerouted { .. }
         | What::Held { .. }
         | What::CallEnded(_)
         | What::PeerName { .. }

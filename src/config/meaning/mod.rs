@@ -6,6 +6,7 @@ mod dns;
 mod firewall;
 mod peers;
 mod plans;
+mod reroute;
 mod toll;
 
 use std::sync::Arc;

@@ -53,6 +53,7 @@ pub fn peers(written: &[written::Peer], listeners: &[Listener], findings: &Findi
             latch: entry.latch.as_ref().map(|latch| latch.value).unwrap_or_default(),
             suites: suites(entry),
             diversion_trusted: entry.diversion.unwrap_or(false),
+            diversion_sent: entry.send_diversion.unwrap_or(false),
             mutual: mutual(entry, findings),
             identity_trusted: entry.identity.unwrap_or(kind.value.is_um()),
             probe: entry.probe.as_ref().map(|probe| probe.value),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{name, place, unknown};
+use super::{name, place, reroute, unknown};
 use crate::config::finding::{Findings, Written};
 use crate::config::written;
 use crate::policy::dial_plan;
@@ -15,7 +15,7 @@ const NAME_CHARACTERS: usize = 64;
 
 /// The peers made, and the names written for everything, made or not.
 pub struct Known<'k> {
-    peers: &'k [Arc<Peer>],
+    pub(super) peers: &'k [Arc<Peer>],
     peer_names: Vec<&'k str>,
     pool_names: Vec<&'k str>,
     pub plan_names: Vec<&'k str>,
@@ -54,7 +54,7 @@ fn find<'p>(known: &Known<'p>, written: &Written<String>, um: bool, findings: &F
     found
 }
 
-fn names_of(known: &Known<'_>, written: &[Written<String>], um: bool, findings: &Findings) -> Vec<Arc<str>> {
+pub(super) fn names_of(known: &Known<'_>, written: &[Written<String>], um: bool, findings: &Findings) -> Vec<Arc<str>> {
     written.iter().filter_map(|name| find(known, name, um, findings)).map(|peer| Arc::clone(&peer.name)).collect()
 }
 
@@ -92,8 +92,10 @@ pub fn plans(written: &[written::DialPlan], pools: &[Arc<UmPool>], known: &Known
         check_pool(&plan, entry, known.peers, findings);
         check_gateways(&plan, entry, known.peers, findings);
         check_interwork(&plan, entry, known.peers, findings);
-        plans.push(Arc::new(plan));
+        let reroute = entry.reroute.as_ref().and_then(|written| reroute::reroute(&plan, written, known, findings));
+        plans.push(Arc::new(DialPlan { reroute, ..plan }));
     }
+    reroute::check_unique(written, findings);
     plans
 }
 
@@ -166,7 +168,7 @@ const fn exposed(mode: SecurityMode) -> &'static str {
     }
 }
 
-fn weaker(peer: &Peer, plan: &DialPlan) -> String {
+pub(super) fn weaker(peer: &Peer, plan: &DialPlan) -> String {
     format!(
         "peer \"{}\" is {}, weaker than dial plan \"{}\" ({}): every call would be refused",
         peer.name,
@@ -176,7 +178,7 @@ fn weaker(peer: &Peer, plan: &DialPlan) -> String {
     )
 }
 
-fn interwork_instead(peer: &Peer, plan: &DialPlan) -> String {
+pub(super) fn interwork_instead(peer: &Peer, plan: &DialPlan) -> String {
     format!("raise the peer's mode, or add interwork = [\"{}\"] to the plan \"{}\" if that is meant", peer.name, plan.name)
 }
 

@@ -13,7 +13,7 @@ use super::table::{Document, Table};
 
 pub use border::{Border, Listener, Media, admin, path, socket_address};
 pub use peers::{Peer, is_host_name};
-pub use plans::{Admission, DialPlan, HuntGroup, UmPool};
+pub use plans::{Admission, DialPlan, HuntGroup, Reroute, UmPool};
 pub use toll::TollRule;
 
 /// A whole set.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::peers::MODES;
 use crate::config::finding::{At, Written};
 use crate::config::table::Table;
-use crate::policy::settings::{MAX_REDIRECTS, NO_ANSWER, SecurityMode, UriType};
+use crate::policy::settings::{MAX_REDIRECTS, NO_ANSWER, REROUTE_LIMIT, SecurityMode, UriType};
 
 const URI_TYPES: [(&str, UriType); 3] = [("extension", UriType::Extension), ("sip-uri", UriType::SipUri), ("e164", UriType::E164)];
 
@@ -26,6 +26,16 @@ pub struct DialPlan {
     pub um_pool: Option<Written<String>>,
     pub interwork: Vec<Written<String>>,
     pub gateways: Vec<Written<String>>,
+    pub reroute: Option<Reroute>,
+}
+
+/// `reroute` of a plan.
+pub struct Reroute {
+    pub at: At,
+    pub gateways: Vec<Written<String>>,
+    pub auto_attendant: Option<Written<String>>,
+    pub subscriber_access: Option<Written<String>>,
+    pub limit: u32,
 }
 
 pub struct HuntGroup {
@@ -71,11 +81,24 @@ pub fn read_plans(root: &Table<'_, '_>) -> Vec<DialPlan> {
             um_pool: table.required_text("um_pool", "\"um\""),
             interwork: table.texts("interwork", "[\"lab-trunk\"]").unwrap_or_default(),
             gateways: table.texts("gateways", "[\"carrier\"]").unwrap_or_default(),
+            reroute: table.table("reroute", "reroute = { … }").map(read_reroute),
         };
         table.finish();
         plan
     };
     root.tables("dial_plan", "[[dial_plan]]").into_iter().map(read).collect()
+}
+
+fn read_reroute(table: Table<'_, '_>) -> Reroute {
+    let reroute = Reroute {
+        at: table.at(),
+        gateways: table.required_texts("gateways", "[\"carrier\"]"),
+        auto_attendant: table.text("auto_attendant", "\"+14255550190\""),
+        subscriber_access: table.text("subscriber_access", "\"+14255550191\""),
+        limit: table.integer("limit", 1..=10_000).map_or(REROUTE_LIMIT, |limit| limit.value as u32),
+    };
+    table.finish();
+    reroute
 }
 
 pub fn read_hunt_groups(root: &Table<'_, '_>) -> Vec<HuntGroup> {

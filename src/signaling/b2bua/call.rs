@@ -169,6 +169,17 @@ pub struct Hunt {
     pub offered: bool,
     /// What was decided about the headers of the last INVITE, so that the same is not written down for every target.
     pub crossed: Vec<Decision>,
+    pub rerouted: Rerouted,
+    /// The first failure that was no want of UM: with it the call does not go over the PSTN.
+    pub barred: Option<Reason>,
+}
+
+/// Whether the call has been taken from UM to the PSTN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rerouted {
+    NotAsked,
+    Refused(Reason),
+    Done,
 }
 
 /// One place the B leg may be.

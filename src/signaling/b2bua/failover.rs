@@ -10,7 +10,7 @@ use crate::policy::settings::PeerStatus;
 use crate::policy::topology_hiding;
 use crate::policy::verdict::{Decision, Reason};
 use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, Exchange, InviteOwner, Stage};
-use crate::signaling::b2bua::{lifetime, record, setup, standalone};
+use crate::signaling::b2bua::{lifetime, record, reroute, setup, standalone};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::event::{Action, LocateQuery, TransportError};
 use crate::signaling::fact::What;
@@ -134,6 +134,7 @@ fn note_failure(border: &mut Border, now: Time, call: &mut Call, candidate: &Can
     if let Some(hunt) = call.hunt() {
         hunt.failure = Some((status, reason));
     }
+    reroute::note(call, reason);
     let mut decision = Decision::refused("failover", format!("peer \"{}\"", candidate.peer.name), reason).comparing("target", candidate.host.clone());
     if let Some(error) = error {
         decision = decision.comparing("connection", error.to_string());

@@ -18,6 +18,7 @@ pub mod redirect;
 pub mod refresh;
 pub mod reinvite;
 pub mod release;
+pub mod reroute;
 pub mod setup;
 pub mod standalone;
 pub mod update;

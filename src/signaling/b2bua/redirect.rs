@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::policy::redirection::{self, Redirect};
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::{Attempt, Call, Candidate};
-use crate::signaling::b2bua::failover;
+use crate::signaling::b2bua::{failover, reroute};
 use crate::signaling::border::Border;
 use crate::signaling::fact::{Hop, What};
 use crate::sip::Message;
@@ -59,6 +59,7 @@ fn refused_redirect(border: &mut Border, now: Time, call: &mut Call, reason: Rea
     if let Some(hunt) = call.hunt() {
         hunt.failure = Some((reason.status().unwrap_or(502), reason));
     }
+    reroute::note(call, reason);
     failover::next(border, now, call);
 }
 

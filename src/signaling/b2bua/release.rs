@@ -215,6 +215,7 @@ fn end(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reason: 
         border.timers.cancel(Timer::Session(call.id, side));
     }
     border.load.ended(&call.a.peer.name);
+    border.rerouting.ended(call.id);
     for Waiting { request, .. } in call.waiting.drain(..) {
         border.reply(now, (&request.key, &request.message, &request.flow), 487, None, |_| {});
     }

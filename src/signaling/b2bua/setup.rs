@@ -12,9 +12,9 @@ use crate::policy::settings::{Peer, PeerHost};
 use crate::policy::topology_hiding;
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::Description;
-use crate::signaling::b2bua::call::{Asked, Attempt, Call, Candidate, Exchange, Hunt, Leg, ServerRequest, Stage};
+use crate::signaling::b2bua::call::{Asked, Attempt, Call, Candidate, Exchange, Hunt, Leg, Rerouted, ServerRequest, Stage};
 use crate::signaling::b2bua::record::{self, Draft};
-use crate::signaling::b2bua::{failover, lifetime, release, standalone};
+use crate::signaling::b2bua::{failover, lifetime, release, reroute, standalone};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::dialog::Dialog;
 use crate::signaling::event::{LocateError, LocateId, Target};
@@ -53,6 +53,7 @@ pub fn begin(border: &mut Border, now: Time, id: CallId, peer: &Arc<Peer>, reque
 
 /// Starts the search.
 pub fn hunt(border: &mut Border, now: Time, call: &mut Call) {
+    reroute::at_once(border, now, call);
     failover::next(border, now, call);
 }
 
@@ -202,6 +203,8 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
         failure: None,
         offered: false,
         crossed: Vec::new(),
+        rerouted: Rerouted::NotAsked,
+        barred: None,
     };
     border.tags.insert(hunt.tag.clone(), (id, Side::B));
     border.call_ids.insert(hunt.call_id.clone(), (id, Side::B));
@@ -224,7 +227,7 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
 }
 
 /// One candidate per host of each target peer, in order.
-fn candidates(admitted: &Admitted) -> VecDeque<Candidate> {
+pub fn candidates(admitted: &Admitted) -> VecDeque<Candidate> {
     let mut queue = VecDeque::new();
     for peer in &admitted.targets {
         for host in &peer.hosts {
@@ -249,8 +252,14 @@ fn candidates(admitted: &Admitted) -> VecDeque<Candidate> {
     queue
 }
 
-/// No target is left.
+/// No target is left; UM may yet be had over the PSTN.
 pub fn given_up(border: &mut Border, now: Time, call: &mut Call) {
+    if reroute::at_last(border, now, call) {
+        return failover::next(border, now, call);
+    }
+    if let Some(decision) = reroute::barred(call) {
+        border.decided(now, call.id, decision);
+    }
     let (status, reason) = call.hunt().and_then(|hunt| hunt.failure).unwrap_or((503, Reason::TargetsExhausted));
     release::refuse_caller(border, now, call, status, reason, ReleasedBy::Called);
 }
