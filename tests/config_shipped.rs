@@ -127,27 +127,27 @@ fn quickstart_is_explained() {
 #[test]
 fn exchange_2016_is_explained_without_asking_dns() {
     let carrier = |arguments: &mut Explain| arguments.tls_name = vec!["sip1.carrier.example".into()];
-    let told = explained("exchange-2016", "e164.sip", "sip1.carrier.example", carrier);
+    let told = explained("exchange-2016-secured", "e164.sip", "sip1.carrier.example", carrier);
     assert_eq!(told.status, 0, "{}", told.text);
     assert!(told.text.contains("sip1.carrier.example lives at 100::1, a stand-in"), "{}", told.text);
     assert_eq!(told.json["outcome"]["targets"], serde_json::json!(["mbx1", "mbx2"]));
     assert!(told.text.contains("sent on          Request-URI: sip:+14255550100@mbx1.corp.example.com:5061;transport=tls"), "{}", told.text);
     assert!(told.text.contains("<sip:+12065550199@sbc.corp.example.com;user=phone>"), "{}", told.text);
 
-    let told = explained("exchange-2016", "e164.sip", "198.51.100.7", |arguments| {
+    let told = explained("exchange-2016-secured", "e164.sip", "198.51.100.7", |arguments| {
         carrier(arguments);
         arguments.resolve = vec!["sip1.carrier.example=198.51.100.7".into()];
     });
     assert_eq!(told.status, 0, "{}", told.text);
-    let told = explained("exchange-2016", "e164.sip", "sip1.carrier.example", |arguments| {
+    let told = explained("exchange-2016-secured", "e164.sip", "sip1.carrier.example", |arguments| {
         carrier(arguments);
         arguments.down = vec!["mbx1".into()];
     });
     assert_eq!(told.json["outcome"]["targets"], serde_json::json!(["mbx2", "mbx1"]));
     assert!(told.text.contains("liveness: mbx1 down (liveness.timeout)"), "{}", told.text);
-    let told = explained("exchange-2016", "e164.sip", "198.51.100.7", |arguments| arguments.down = vec!["mbx9".into()]);
+    let told = explained("exchange-2016-secured", "e164.sip", "198.51.100.7", |arguments| arguments.down = vec!["mbx9".into()]);
     assert_eq!((told.status, told.text.trim()), (2, "--down mbx9: the set has no such peer"));
-    let told = explained("exchange-2016", "e164.sip", "198.51.100.7", carrier);
+    let told = explained("exchange-2016-secured", "e164.sip", "198.51.100.7", carrier);
     assert_eq!((told.status, told.json["outcome"]["reason"].as_str()), (1, Some("peer.stranger_address")));
 }
 

@@ -18,7 +18,7 @@ fn run<A: AsRef<std::ffi::OsStr>>(arguments: &[A]) -> (Option<i32>, String) {
 
 #[test]
 fn check_tells_sound_broken_and_missing_apart() {
-    for set in ["quickstart", "exchange-2016", "unsecured-lab"] {
+    for set in ["quickstart", "exchange-2016-secured", "unsecured-lab"] {
         let (status, text) = run(&["check".into(), "--offline".into(), shipped(set)]);
         assert_eq!(status, Some(0), "{set}: {text}");
     }
@@ -32,7 +32,7 @@ fn check_tells_sound_broken_and_missing_apart() {
 
 #[test]
 fn firewall_prints_what_would_be_loaded_and_loads_nothing() {
-    let (status, text) = run(&["firewall".into(), "--offline".into(), shipped("exchange-2016")]);
+    let (status, text) = run(&["firewall".into(), "--offline".into(), shipped("exchange-2016-secured")]);
     assert_eq!(status, Some(0), "{text}");
     let ruleset: serde_json::Value = serde_json::from_str(&text).unwrap();
     let objects = ruleset["nftables"].as_array().unwrap();
