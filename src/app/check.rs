@@ -1,4 +1,4 @@
-//! `portcullis check`: everything that is wrong with a policy set, at once. But for asking DNS for the peers' names, which `--offline` leaves out, no
+//! `portcullis check`: everything that is wrong with a policy set, at once, and what Exchange and Lync must have to match it. But for asking DNS for the peers' names, which `--offline` leaves out, no
 //! socket is opened.
 //!
 //! Certificates and keys that are there are read and checked too; ones that are not there are a warning only, since keys are often put in
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::adapters::{dns, tls};
+use crate::app::integration::{Integration, integration};
 use crate::app::survey::survey;
 use crate::config::{self, Problem, Settings, Warning};
 
@@ -42,7 +43,7 @@ pub fn check(arguments: &Check, out: &mut dyn Write) -> io::Result<u8> {
     }
     let found = find(folder, arguments.offline);
     if arguments.json {
-        let object = json!({ "policy_set": folder, "problems": found.problems, "certificates": found.certificates, "remarks": found.remarks, "names": found.names, "warnings": found.warnings });
+        let object = json!({ "policy_set": folder, "problems": found.problems, "certificates": found.certificates, "remarks": found.remarks, "names": found.names, "warnings": found.warnings, "pitfalls": pitfalls(&found), "other_side": found.other_side() });
         writeln!(out, "{object:#}")?;
     } else {
         print(folder, &found, out)?;
@@ -71,9 +72,20 @@ struct Found {
     /// Certificate, key, CRL and trust anchor files that are not there.
     absent: Vec<PathBuf>,
     settings: Option<Box<Settings>>,
+    /// Of a set that loads.
+    integration: Option<Integration>,
 }
 
 impl Found {
+    /// The script for the other side, by lines.
+    fn other_side(&self) -> Vec<&str> {
+        self.integration.iter().flat_map(|integration| integration.script.lines()).collect()
+    }
+
+    fn pitfalls(&self) -> &[(&'static str, Warning)] {
+        self.integration.as_ref().map_or(&[], |integration| &integration.findings)
+    }
+
     fn is_clean(&self) -> bool {
         self.problems.is_empty() && self.certificates.is_empty()
     }
@@ -89,6 +101,7 @@ fn find(folder: &Path, offline: bool) -> Found {
             names: Vec::new(),
             absent: Vec::new(),
             settings: None,
+            integration: None,
         },
         Ok((settings, warnings)) => {
             let (mut certificates, remarks, mut absent) = certificates(&settings.tls);
@@ -102,9 +115,16 @@ fn find(folder: &Path, offline: bool) -> Found {
                 Ok(_) if !offline => survey(&settings),
                 Ok(_) | Err(_) => Vec::new(),
             };
-            Found { problems: Vec::new(), certificates, warnings, remarks, names, absent, settings: Some(Box::new(settings)) }
+            let integration = Some(integration(&settings, &config::places(folder)));
+            Found { problems: Vec::new(), certificates, warnings, remarks, names, absent, settings: Some(Box::new(settings)), integration }
         }
     }
+}
+
+/// Each as a warning, with the name of its pitfall.
+fn pitfalls(found: &Found) -> Vec<serde_json::Value> {
+    let named = |(name, warning): &(&str, Warning)| json!({ "pitfall": name, "file": warning.file, "line": warning.line, "column": warning.column, "what": warning.what, "instead": warning.instead });
+    found.pitfalls().iter().map(named).collect()
 }
 
 /// What is wrong with the files that are there, what is worth knowing of them, and which are not there.
@@ -143,6 +163,9 @@ fn print(folder: &Path, found: &Found, out: &mut dyn Write) -> io::Result<()> {
     for warning in &found.warnings {
         writeln!(out, "warning: {warning}")?;
     }
+    for (_, pitfall) in found.pitfalls() {
+        writeln!(out, "warning: {pitfall}")?;
+    }
     for remark in &found.remarks {
         writeln!(out, "warning: {remark}")?;
     }
@@ -164,8 +187,12 @@ fn print(folder: &Path, found: &Found, out: &mut dyn Write) -> io::Result<()> {
                 policy.um_pools.len(),
                 policy.dial_plans.len(),
                 policy.hunt_groups.len(),
-                found.warnings.len() + found.remarks.len() + found.names.len() + found.absent.len()
-            )
+                found.warnings.len() + found.pitfalls().len() + found.remarks.len() + found.names.len() + found.absent.len()
+            )?;
+            for line in found.other_side() {
+                writeln!(out, "{line}")?;
+            }
+            Ok(())
         }
         _ => {
             let count = found.problems.len() + found.certificates.len();

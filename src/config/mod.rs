@@ -7,6 +7,7 @@
 pub mod finding;
 mod meaning;
 mod near_miss;
+pub mod places;
 #[allow(clippy::disallowed_methods)]
 pub mod source;
 mod table;
@@ -52,6 +53,11 @@ pub fn load(folder: &Path) -> Result<(Settings, Vec<Warning>), Problems> {
         return Err(Problems(vec![Problem { file: "border.toml", line: 1, column: 1, what, instead: "name the folder of a policy set".into() }]));
     }
     load_from(&Folder(folder))
+}
+
+/// Where everything of a set is written.
+pub fn places(folder: &Path) -> places::Places {
+    places::Places::read(&Folder(folder))
 }
 
 /// As [`load`], from any source of text.

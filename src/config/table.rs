@@ -44,7 +44,7 @@ impl<'d> Document<'d> {
         Table { document: self, table, name: self.file, at: At { file: self.file, line: 1, column: 1 }, asked: RefCell::default() }
     }
 
-    fn place(&self, span: &Range<usize>) -> At {
+    pub fn place(&self, span: &Range<usize>) -> At {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.bytes().filter(|byte| *byte == b'\n').count() as u32 + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() as u32 + 1;

@@ -197,10 +197,40 @@ pub const MAX_REDIRECTS: u8 = 5;
 /// Mediation Server's and Exchange's limit for any response at all.
 pub const NO_ANSWER: Duration = Duration::from_secs(10);
 
+/// UMStartupMode of the servers of a pool: what they listen for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartUp {
+    /// Exchange's default.
+    Tcp,
+    Tls,
+    Dual,
+}
+
+impl StartUp {
+    /// As a policy set writes it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            StartUp::Tcp => "tcp",
+            StartUp::Tls => "tls",
+            StartUp::Dual => "dual",
+        }
+    }
+
+    /// Whether servers started so take calls with TLS, or without.
+    pub const fn serves(self, tls: bool) -> bool {
+        match self {
+            StartUp::Tcp => !tls,
+            StartUp::Tls => tls,
+            StartUp::Dual => true,
+        }
+    }
+}
+
 impl UmPool {
     /// A pool of these routers alone.
     pub fn new(name: &str, routers: Vec<Arc<str>>) -> UmPool {
-        UmPool { name: name.into(), routers, servers: Vec::new(), max_redirects: MAX_REDIRECTS, no_answer: NO_ANSWER }
+        UmPool { name: name.into(), routers, servers: Vec::new(), max_redirects: MAX_REDIRECTS, no_answer: NO_ANSWER, start_up: None }
     }
 }
 
@@ -215,6 +245,8 @@ pub struct UmPool {
     pub max_redirects: u8,
     /// Next target if no response at all came in this time (Mediation's and Exchange's 10 s rule).
     pub no_answer: Duration,
+    /// As the operator says, for `check`; `None`: not said.
+    pub start_up: Option<StartUp>,
 }
 
 impl DialPlan {

@@ -9,7 +9,7 @@ mod authority;
 mod crl;
 mod csr;
 mod examine;
-mod facts;
+pub(in crate::app) mod facts;
 mod files;
 mod fitness;
 mod folder;
@@ -29,6 +29,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 pub use authority::{Authority, Eku, Issued, Leaf, VALIDITY, authority, authority_between, self_signed};
+pub(in crate::app) use files::contents;
 pub use files::write_whole;
 pub use init::{Init, init};
 

@@ -66,7 +66,13 @@ pub fn pools(written: &[written::UmPool], known: &Known<'_>, findings: &Findings
         let routers = names_of(known, &entry.routers, true, findings);
         let servers = names_of(known, &entry.servers, true, findings);
         let Some(name) = name else { continue };
-        pools.push(Arc::new(UmPool { servers, max_redirects: entry.max_redirects, no_answer: entry.no_answer, ..UmPool::new(&name, routers) }));
+        pools.push(Arc::new(UmPool {
+            servers,
+            max_redirects: entry.max_redirects,
+            no_answer: entry.no_answer,
+            start_up: entry.start_up,
+            ..UmPool::new(&name, routers)
+        }));
     }
     pools
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 use super::peers::MODES;
 use crate::config::finding::{At, Written};
 use crate::config::table::Table;
-use crate::policy::settings::{MAX_REDIRECTS, NO_ANSWER, REROUTE_LIMIT, SecurityMode, UriType};
+use crate::policy::settings::{MAX_REDIRECTS, NO_ANSWER, REROUTE_LIMIT, SecurityMode, StartUp, UriType};
 
 const URI_TYPES: [(&str, UriType); 3] = [("extension", UriType::Extension), ("sip-uri", UriType::SipUri), ("e164", UriType::E164)];
+
+const START_UPS: [(&str, StartUp); 3] = [(StartUp::Tcp.word(), StartUp::Tcp), (StartUp::Tls.word(), StartUp::Tls), (StartUp::Dual.word(), StartUp::Dual)];
 
 pub struct UmPool {
     pub name: Option<Written<String>>,
@@ -15,6 +17,7 @@ pub struct UmPool {
     pub servers: Vec<Written<String>>,
     pub max_redirects: u8,
     pub no_answer: Duration,
+    pub start_up: Option<StartUp>,
 }
 
 pub struct DialPlan {
@@ -63,6 +66,7 @@ pub fn read_pools(root: &Table<'_, '_>) -> Vec<UmPool> {
             servers: table.texts("servers", "[\"um-server\"]").unwrap_or_default(),
             max_redirects: table.integer("max_redirects", 1..=5).map_or(MAX_REDIRECTS, |depth| depth.value as u8),
             no_answer: table.duration("no_answer", Duration::from_secs(1), Duration::from_secs(32)).map_or(NO_ANSWER, |span| span.value),
+            start_up: table.choice("start_up", &START_UPS).map(|mode| mode.value),
         };
         table.finish();
         pool
