@@ -228,6 +228,17 @@ impl<'t, 'd> Table<'t, 'd> {
         Some(Written { value: (first?.value, last?.value), at: self.document.place(&value.span()) })
     }
 
+    /// A list of whole numbers, such as `[2, 1]`.
+    pub fn integers(&self, key: &'static str, bounds: Bounds, example: &str) -> Option<Written<Vec<i64>>> {
+        let value = self.value(key)?;
+        let Some(items) = value.get_ref().as_array() else {
+            self.wrong(key, value, "a list of whole numbers", example);
+            return None;
+        };
+        let numbers: Option<Vec<i64>> = items.iter().map(|item| self.as_integer(key, item, &bounds).map(|number| number.value)).collect();
+        Some(Written { value: numbers?, at: self.document.place(&value.span()) })
+    }
+
     pub fn flag(&self, key: &'static str) -> Option<Written<bool>> {
         let value = self.value(key)?;
         match value.get_ref().as_bool() {

@@ -12,6 +12,7 @@ pub mod ground;
 pub mod hunt_group;
 pub mod identity;
 pub mod liveness;
+pub mod number_pattern;
 pub mod overlap;
 pub mod peer;
 pub mod redirection;

@@ -15,9 +15,17 @@ pub fn towards_um(table: &PeerTable, liveness: &Board, plan: &DialPlan) -> (Deci
     choose(table, liveness, &plan.um_pool.routers, || format!("UM pool \"{}\"", plan.um_pool.name))
 }
 
-/// The plan's gateways that take new calls, in the plan's order.
+/// The plan's gateways that take new calls and have `outcalls`, in the plan's order: where UM's own calls go.
 pub fn towards_gateways(table: &PeerTable, liveness: &Board, plan: &DialPlan) -> (Decision, Vec<Arc<Peer>>) {
-    choose(table, liveness, &plan.gateways, || format!("gateways of dial plan \"{}\"", plan.name))
+    let barred = |name: &&Arc<str>| table.peer(name).is_some_and(|peer| !peer.outcalls);
+    let without: Vec<&str> = plan.gateways.iter().filter(barred).map(|name| &**name).collect();
+    let names: Vec<Arc<str>> = plan.gateways.iter().filter(|name| !barred(name)).cloned().collect();
+    let rule = || format!("gateways of dial plan \"{}\"", plan.name);
+    if names.is_empty() && !without.is_empty() {
+        return (Decision::refused("routing", rule(), Reason::OutcallsRefused).comparing("outcalls = false", without.join(", ")), Vec::new());
+    }
+    let (decision, targets) = choose(table, liveness, &names, rule);
+    (if without.is_empty() { decision } else { decision.comparing("outcalls = false", without.join(", ")) }, targets)
 }
 
 /// The gateways of the plan's reroute that take new calls, in its order.

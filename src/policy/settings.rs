@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::media::control::LatchPolicy;
 use crate::policy::address_scope::AddressScope;
+use crate::policy::number_pattern::NumberPattern;
 use crate::policy::toll::TollRule;
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
@@ -52,6 +53,11 @@ impl PeerKind {
     pub const fn is_um(self) -> bool {
         matches!(self, PeerKind::UmRouter | PeerKind::UmServer)
     }
+
+    /// Whether such a peer is told of waiting messages unless the set says otherwise: where users' telephones hang. A carrier has no use for who has mail.
+    pub const fn takes_mwi(self) -> bool {
+        matches!(self, PeerKind::Gateway | PeerKind::Pbx | PeerKind::Mediation)
+    }
 }
 
 /// As a UM IP gateway's status.
@@ -62,6 +68,35 @@ pub enum PeerStatus {
     Enabled,
     NoNewCalls,
     Disabled,
+}
+
+/// As a UM IP gateway's IPAddressFamily: which addresses of a peer are called.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AddressFamily {
+    Ipv4,
+    Ipv6,
+    /// IPv6 first, then IPv4.
+    #[default]
+    Any,
+}
+
+impl AddressFamily {
+    pub const fn word(self) -> &'static str {
+        match self {
+            AddressFamily::Ipv4 => "ipv4",
+            AddressFamily::Ipv6 => "ipv6",
+            AddressFamily::Any => "any",
+        }
+    }
+
+    pub const fn admits(self, address: IpAddr) -> bool {
+        match self {
+            AddressFamily::Ipv4 => address.is_ipv4(),
+            AddressFamily::Ipv6 => address.is_ipv6(),
+            AddressFamily::Any => true,
+        }
+    }
 }
 
 /// Where a peer lives, as configured.
@@ -113,6 +148,17 @@ pub struct Peer {
     pub diversion_sent: bool,
     /// Its addresses are asked for signs of life at this interval, 5 s or more.
     pub probe: Option<Duration>,
+    /// UM's own calls (Play on Phone, find-me) may go to it: a UM IP gateway's OutcallsAllowed. It does not govern transfers.
+    pub outcalls: bool,
+    /// It is told of waiting messages: a UM IP gateway's MessageWaitingIndicatorAllowed.
+    pub mwi: bool,
+    /// Mailboxes whose waiting messages it is told of; empty: all of its plans.
+    pub mwi_accounts: Vec<NumberPattern>,
+    /// Its INVITEs may come without a calling party and without diversion, to be told of these later: a UM IP gateway's DelayedSourcePartyInfoEnabled.
+    pub delayed_source_party: bool,
+    pub address_family: AddressFamily,
+    /// It is a test client: marked in records, and left out of what is shown unless asked for.
+    pub simulator: bool,
 }
 
 impl Peer {
@@ -138,6 +184,12 @@ impl Peer {
             diversion_sent: false,
             identity_trusted: false,
             probe: None,
+            outcalls: kind != PeerKind::Fax,
+            mwi: kind.takes_mwi(),
+            mwi_accounts: Vec::new(),
+            delayed_source_party: false,
+            address_family: AddressFamily::Any,
+            simulator: false,
         }
     }
 }
@@ -191,6 +243,54 @@ impl Reroute {
     }
 }
 
+/// What the servers of a pool are, by which they differ in how calls reach them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UmVersion {
+    /// One UM role: a single redirect, from the UM service to its worker.
+    #[serde(rename = "exchange-2007")]
+    Exchange2007,
+    #[serde(rename = "exchange-2010")]
+    Exchange2010,
+    /// Two successive redirects: call router, UM service, worker.
+    #[default]
+    #[serde(rename = "exchange-2013")]
+    Exchange2013,
+    #[serde(rename = "exchange-2016")]
+    Exchange2016,
+    /// Exchange UM behind Lync or Skype for Business.
+    Lync,
+    /// Another voicemail server.
+    Generic,
+    /// Hosted UM, as Exchange Online's was.
+    Hosted,
+}
+
+impl UmVersion {
+    pub const fn word(self) -> &'static str {
+        match self {
+            UmVersion::Exchange2007 => "exchange-2007",
+            UmVersion::Exchange2010 => "exchange-2010",
+            UmVersion::Exchange2013 => "exchange-2013",
+            UmVersion::Exchange2016 => "exchange-2016",
+            UmVersion::Lync => "lync",
+            UmVersion::Generic => "generic",
+            UmVersion::Hosted => "hosted",
+        }
+    }
+
+    /// Redirects of one call that are followed unless the pool says otherwise: what the version makes, and room for coexistence of versions.
+    pub const fn redirects(self) -> u8 {
+        match self {
+            UmVersion::Exchange2007 | UmVersion::Exchange2010 => 2,
+            UmVersion::Exchange2013 | UmVersion::Exchange2016 | UmVersion::Lync | UmVersion::Generic | UmVersion::Hosted => MAX_REDIRECTS,
+        }
+    }
+}
+
+/// A target that failed is put off for so long unless the pool says otherwise (reference value of MX-ONE).
+pub const GREYLIST: Duration = Duration::from_secs(32);
+
 /// Redirects followed unless the pool says otherwise: two of Exchange's own, and room for coexistence of versions.
 pub const MAX_REDIRECTS: u8 = 5;
 
@@ -230,7 +330,17 @@ impl StartUp {
 impl UmPool {
     /// A pool of these routers alone.
     pub fn new(name: &str, routers: Vec<Arc<str>>) -> UmPool {
-        UmPool { name: name.into(), routers, servers: Vec::new(), max_redirects: MAX_REDIRECTS, no_answer: NO_ANSWER, start_up: None }
+        UmPool {
+            name: name.into(),
+            routers,
+            servers: Vec::new(),
+            max_redirects: MAX_REDIRECTS,
+            no_answer: NO_ANSWER,
+            version: UmVersion::default(),
+            weights: Vec::new(),
+            greylist: GREYLIST,
+            start_up: None,
+        }
     }
 }
 
@@ -247,6 +357,17 @@ pub struct UmPool {
     pub no_answer: Duration,
     /// As the operator says, for `check`; `None`: not said.
     pub start_up: Option<StartUp>,
+    pub version: UmVersion,
+    /// Of routers among which the first is drawn by lot for each call, by name; those without go in their order, after these. Empty: all go in order.
+    pub weights: Vec<(Arc<str>, u32)>,
+    /// A target that did not answer, could not be reached or answered 503 is tried last for so long, whatever its answers to OPTIONS. Zero: never put off.
+    pub greylist: Duration,
+}
+
+impl UmPool {
+    pub fn has(&self, peer: &str) -> bool {
+        self.routers.iter().chain(&self.servers).any(|name| **name == *peer)
+    }
 }
 
 impl DialPlan {

@@ -1,17 +1,16 @@
 //! Who may have the border call which number outward: UM's outcalls, transfers, calls rerouted over the PSTN (RFC 5853 §3.2, toll fraud).
 //!
-//! Rules name numbers, whole (`+14255550100`) or by their beginning (`+1*`, `9011*`, `*`), and allow or deny them. Of all rules of the plan that
+//! Rules name numbers ([`NumberPattern`]) and allow or deny them. Of all rules of the plan that
 //! match, the one with the longest number decides, and of several of the same length one that denies. Where none matches, an extension of the
 //! plan's digits may be called and nothing else: a set without rules lets UM ring desks, and spends no money.
 //!
-//! A number is compared as it was asked for, before the gateway's own form is made of it: visual separators and RFC 3966 parameters gone, `+` kept.
-//! What is no number (a SIP URI's user, a feature code) is compared as it stands, in lower case.
+//! A number is compared as it was asked for, before the gateway's own form is made of it; RFC 3966 parameters do not count, but for a `phone-context`.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::policy::dial_plan::dialled_number;
-use crate::policy::settings::{DialPlan, PolicySet, number_of};
+use crate::policy::number_pattern::{NumberPattern, compared};
+use crate::policy::settings::{DialPlan, PolicySet};
 use crate::policy::verdict::{Decision, Reason};
 
 /// On whose behalf a call goes outward.
@@ -41,52 +40,19 @@ pub enum TollAction {
     Deny,
 }
 
-/// A number, or the beginning of one. Make it with [`TollNumber::parse`].
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TollNumber {
-    /// In the form numbers are compared in.
-    digits: Box<str>,
-    /// Written with `*` at its end.
-    beginning: bool,
-}
-
-impl TollNumber {
-    /// `None`: it is empty. A `*` counts as anything only at the end.
-    pub fn parse(text: &str) -> Option<TollNumber> {
-        let text = text.trim();
-        let (digits, beginning) = match text.strip_suffix('*') {
-            Some("") => return Some(TollNumber { digits: "".into(), beginning: true }),
-            Some("+") => return Some(TollNumber { digits: "+".into(), beginning: true }),
-            Some(digits) => (digits, true),
-            None => (text, false),
-        };
-        (!digits.is_empty()).then(|| TollNumber { digits: form(digits).into(), beginning })
-    }
-
-    fn matches(&self, number: &str) -> bool {
-        if self.beginning { number.starts_with(&*self.digits) } else { *number == *self.digits }
-    }
-}
-
-impl std::fmt::Display for TollNumber {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}{}", self.digits, if self.beginning { "*" } else { "" })
-    }
-}
-
 /// One rule of `toll.toml`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TollRule {
     pub name: Arc<str>,
     /// Names of the plans it is of; empty: of all.
     pub plans: Vec<Arc<str>>,
-    pub numbers: Vec<TollNumber>,
+    pub numbers: Vec<NumberPattern>,
     pub action: TollAction,
 }
 
 /// Whether a call of this plan may go to this number (a user part, decoded) outward.
 pub fn permits(set: &PolicySet, plan: &DialPlan, caller: TollCaller, number: &str) -> Decision {
-    let number = form(&dialled_number(number));
+    let number = compared(&dialled_number(number));
     let decision = match decisive(set, plan, &number) {
         Some((rule, matched)) => {
             let name = format!("toll rule \"{}\"", rule.name);
@@ -106,26 +72,21 @@ pub fn permits(set: &PolicySet, plan: &DialPlan, caller: TollCaller, number: &st
 /// The rule that denies this number in the form in which it would go to the gateway, if there is one: what was allowed as it was asked for must not
 /// become what is denied.
 pub fn denies(set: &PolicySet, plan: &DialPlan, caller: TollCaller, outward: &str) -> Option<Decision> {
-    let number = form(&dialled_number(outward));
+    let number = compared(&dialled_number(outward));
     let (rule, matched) = decisive(set, plan, &number).filter(|(rule, _)| rule.action == TollAction::Deny)?;
     let decision = Decision::refused("toll", format!("toll rule \"{}\"", rule.name), Reason::TollDenied).comparing("matched", matched.to_string());
     Some(decision.comparing("number as the gateway gets it", number).comparing("for", caller.word()).comparing("plan", String::from(&*plan.name)))
 }
 
-fn decisive<'s>(set: &'s PolicySet, plan: &DialPlan, number: &str) -> Option<(&'s TollRule, &'s TollNumber)> {
+fn decisive<'s>(set: &'s PolicySet, plan: &DialPlan, number: &str) -> Option<(&'s TollRule, &'s NumberPattern)> {
     let of_plan = set.toll.iter().filter(|rule| rule.plans.is_empty() || rule.plans.contains(&plan.name));
     let matching = of_plan.flat_map(|rule| rule.numbers.iter().map(move |pattern| (&**rule, pattern))).filter(|(_, pattern)| pattern.matches(number));
     // The first of those that are equal, so that the rule named is the one an operator meets first.
-    matching.rev().max_by_key(|(rule, pattern)| (pattern.digits.len(), rule.action == TollAction::Deny))
+    matching.rev().max_by_key(|(rule, pattern)| (pattern.length(), rule.action == TollAction::Deny))
 }
 
 fn is_extension(plan: &DialPlan, number: &str) -> bool {
     number.len() == usize::from(plan.digits) && number.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// In which numbers are compared.
-fn form(text: &str) -> String {
-    number_of(text).unwrap_or_else(|| Cow::Borrowed(text).to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -139,7 +100,7 @@ mod tests {
 
     fn set(rules: &[(&str, &[&str], &[&str], TollAction)]) -> PolicySet {
         let rule = |(name, plans, numbers, action): &(&str, &[&str], &[&str], TollAction)| {
-            let numbers = numbers.iter().map(|number| TollNumber::parse(number).unwrap()).collect();
+            let numbers = numbers.iter().map(|number| NumberPattern::parse(number).unwrap()).collect();
             Arc::new(TollRule { name: (*name).into(), plans: plans.iter().map(|plan| (*plan).into()).collect(), numbers, action: *action })
         };
         PolicySet { toll: rules.iter().map(rule).collect(), ..PolicySet::default() }
@@ -207,6 +168,6 @@ mod tests {
         assert_eq!(reason(&set, &plan, "*67123"), None);
         assert_eq!(reason(&set, &plan, "#31"), None);
         assert_eq!(reason(&set, &plan, "167123"), Some(Reason::TollNoRule));
-        assert_eq!(TollNumber::parse("  "), None);
+        assert_eq!(NumberPattern::parse("  "), None);
     }
 }

@@ -17,7 +17,8 @@ use super::near_miss::nearest;
 use super::source::Source;
 use super::written::Set;
 use crate::adapters::control;
-use crate::policy::settings::PolicySet;
+use crate::policy::number_pattern::NumberPattern;
+use crate::policy::settings::{PolicySet, number_of};
 
 /// `None` where too little is there to make settings of; a problem then says what.
 pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Settings> {
@@ -94,6 +95,25 @@ fn unknown(written: &Written<String>, kind: &str, file: &str, known: &[&str], br
         None => format!("write one of {} instead, or add it to {file}", known.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")),
     };
     findings.problem(written.at, format!("there is no {kind} \"{}\"", written.value), instead);
+}
+
+/// A number of a rule, or its beginning and `*`. `of`: what it is a number of.
+fn number_pattern(written: &Written<String>, of: &str, findings: &Findings) -> Option<NumberPattern> {
+    let number = NumberPattern::parse(&written.value);
+    let inner = written.value.trim();
+    let inner = inner.strip_suffix('*').unwrap_or(inner);
+    let numeric = inner.starts_with(|first: char| first == '+' || first.is_ascii_digit()) && inner != "+";
+    // `+1425555XXXX` or `+1*555` would silently match nothing.
+    let strays = if numeric { number_of(inner).is_none() } else { inner.contains(|character: char| character.is_control() || character.is_whitespace()) };
+    if number.is_none() || strays {
+        findings.problem(
+            written.at,
+            format!("\"{}\" is no number of {of}", written.value),
+            "write a whole number (\"+14255550100\"), or its beginning and * (\"+1*\")",
+        );
+        return None;
+    }
+    number
 }
 
 /// The place of a key, or of its entry.

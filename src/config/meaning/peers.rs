@@ -4,15 +4,16 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::border::Listener;
-use super::{place, unknown};
-use crate::config::finding::{At, Findings};
+use super::{number_pattern, place, unknown};
+use crate::config::finding::{At, Findings, Written};
 use crate::config::written::{self, is_host_name};
 use crate::media::control::LatchPolicy;
 use crate::policy::address_scope::AddressScope;
+use crate::policy::number_pattern::NumberPattern;
 use crate::policy::overlap::Resolution;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::mode_name;
-use crate::policy::settings::{Peer, PeerHost, PolicySet, SecurityMode, domain_of};
+use crate::policy::settings::{AddressFamily, Peer, PeerHost, PeerKind, PolicySet, SecurityMode, domain_of};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
 
@@ -57,6 +58,12 @@ pub fn peers(written: &[written::Peer], listeners: &[Listener], findings: &Findi
             mutual: mutual(entry, findings),
             identity_trusted: entry.identity.unwrap_or(kind.value.is_um()),
             probe: entry.probe.as_ref().map(|probe| probe.value),
+            outcalls: outside_only(entry, "outcalls", entry.outcalls.as_ref(), findings).unwrap_or(kind.value != PeerKind::Fax),
+            mwi: outside_only(entry, "mwi", entry.mwi.as_ref(), findings).unwrap_or(kind.value.takes_mwi()),
+            mwi_accounts: mwi_accounts(entry, findings),
+            delayed_source_party: outside_only(entry, "delayed_source_party", entry.delayed_source_party.as_ref(), findings).unwrap_or(false),
+            address_family: address_family(entry, listeners, findings),
+            simulator: entry.simulator.as_ref().is_some_and(|simulator| simulator.value),
         };
         warn(&peer, entry, findings);
         places.push(entry.at);
@@ -67,6 +74,44 @@ pub fn peers(written: &[written::Peer], listeners: &[Listener], findings: &Findi
     }
     check_told_apart(&peers, &places, findings);
     peers
+}
+
+/// A property of UM IP gateways says nothing of UM's own servers.
+fn outside_only(entry: &written::Peer, key: &str, written: Option<&Written<bool>>, findings: &Findings) -> Option<bool> {
+    let written = written?;
+    if entry.kind.as_ref().is_some_and(|kind| kind.value.is_um()) {
+        findings.problem(written.at, format!("{key} on a UM peer: it is a property of gateways, PBXs and trunks"), "remove it");
+    }
+    Some(written.value)
+}
+
+fn mwi_accounts(entry: &written::Peer, findings: &Findings) -> Vec<NumberPattern> {
+    let Some(accounts) = &entry.mwi_accounts else { return Vec::new() };
+    let told = entry.mwi.as_ref().map_or(entry.kind.as_ref().is_some_and(|kind| kind.value.takes_mwi()), |mwi| mwi.value);
+    if let Some(first) = accounts.first().filter(|_| !told) {
+        findings.problem(first.at, "mwi_accounts on a peer that is not told of waiting messages", "add mwi = true, or remove it");
+    }
+    accounts.iter().filter_map(|account| number_pattern(account, "mwi_accounts", findings)).collect()
+}
+
+fn address_family(entry: &written::Peer, listeners: &[Listener], findings: &Findings) -> AddressFamily {
+    let Some(family) = &entry.address_family else { return AddressFamily::Any };
+    let transport = entry.transport.as_ref().map(|transport| transport.value);
+    let is_of = |listener: &&Listener| Some(listener.transport) == transport;
+    let speaks = |listener: &Listener| family.value.admits(listener.address.ip());
+    if family.value != AddressFamily::Any && listeners.iter().any(|listener| is_of(&listener)) && !listeners.iter().filter(is_of).any(speaks) {
+        let what = format!("address_family = \"{}\", but no listener of the peer's transport has such an address", family.value.word());
+        findings.problem(family.at, what, "add a [[listener]] of that family to border.toml, or write address_family = \"any\"");
+    }
+    let stray = entry.hosts.iter().find(|host| matches!(&host.value, PeerHost::Address(address) if !family.value.admits(*address)));
+    if let Some(stray) = stray {
+        findings.warning(
+            stray.at,
+            format!("an address that address_family = \"{}\" has us never call", family.value.word()),
+            "remove it, or write address_family = \"any\"",
+        );
+    }
+    family.value
 }
 
 fn check_mode(entry: &written::Peer, findings: &Findings) {

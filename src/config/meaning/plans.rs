@@ -65,16 +65,27 @@ pub fn pools(written: &[written::UmPool], known: &Known<'_>, findings: &Findings
         let name = name(entry.name.as_ref(), "UM pool", NAME_CHARACTERS, &mut seen, findings);
         let routers = names_of(known, &entry.routers, true, findings);
         let servers = names_of(known, &entry.servers, true, findings);
+        let weights = weights(entry, &routers, findings);
         let Some(name) = name else { continue };
-        pools.push(Arc::new(UmPool {
-            servers,
-            max_redirects: entry.max_redirects,
-            no_answer: entry.no_answer,
-            start_up: entry.start_up,
-            ..UmPool::new(&name, routers)
-        }));
+        let (version, no_answer, greylist) = (entry.version, entry.no_answer, entry.greylist);
+        let max_redirects = entry.max_redirects.unwrap_or(version.redirects());
+        pools.push(Arc::new(UmPool { servers, max_redirects, no_answer, version, weights, greylist, start_up: entry.start_up, ..UmPool::new(&name, routers) }));
     }
     pools
+}
+
+/// The weight of each router, in the order of `routers`.
+fn weights(entry: &written::UmPool, routers: &[Arc<str>], findings: &Findings) -> Vec<(Arc<str>, u32)> {
+    let Some(weights) = &entry.weights else { return Vec::new() };
+    if weights.value.len() != entry.routers.len() {
+        let what = format!("{} weights for {} routers", weights.value.len(), entry.routers.len());
+        findings.problem(weights.at, what, "write one number for each router, in their order; 0 for one that only stands by");
+    }
+    if weights.value.iter().all(|weight| *weight == 0) {
+        findings.problem(weights.at, "no router has a weight above 0", "write how many calls each takes of all, such as [2, 1], or remove weights");
+    }
+    // `routers` may lack some of which other problems tell.
+    routers.iter().cloned().zip(weights.value.iter().map(|weight| *weight as u32)).filter(|(_, weight)| *weight > 0).collect()
 }
 
 pub fn plans(written: &[written::DialPlan], pools: &[Arc<UmPool>], known: &Known<'_>, findings: &Findings) -> Vec<Arc<DialPlan>> {

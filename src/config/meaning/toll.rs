@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::plans::Known;
-use super::unknown;
+use super::{number_pattern, unknown};
 use crate::config::finding::{At, Findings, Written};
 use crate::config::written;
-use crate::policy::settings::{DialPlan, number_of};
-use crate::policy::toll::{TollAction, TollNumber, TollRule};
+use crate::policy::settings::DialPlan;
+use crate::policy::toll::{TollAction, TollRule};
 
 const NAME_CHARACTERS: usize = 64;
 
@@ -17,7 +17,7 @@ pub fn rules(written: &[written::TollRule], plans: &[Arc<DialPlan>], known: &Kno
     for entry in written {
         let name = super::name(entry.name.as_ref(), "toll rule", NAME_CHARACTERS, &mut seen, findings);
         let of: Vec<Arc<str>> = entry.plans.iter().filter_map(|written| plan(written, plans, known, findings)).collect();
-        let numbers = entry.numbers.iter().filter_map(|written| number(written, findings)).collect();
+        let numbers = entry.numbers.iter().filter_map(|written| number_pattern(written, "a toll rule", findings)).collect();
         let (Some(name), Some(action)) = (name, &entry.action) else { continue };
         // A rule all of whose plans are misspelt must not become one of every plan.
         if of.is_empty() && !entry.plans.is_empty() {
@@ -37,24 +37,6 @@ fn plan(written: &Written<String>, plans: &[Arc<DialPlan>], known: &Known<'_>, f
         unknown(written, "dial plan", "dial_plans.toml", &names, &known.plan_names, findings);
     }
     found.map(|plan| Arc::clone(&plan.name))
-}
-
-fn number(written: &Written<String>, findings: &Findings) -> Option<TollNumber> {
-    let number = TollNumber::parse(&written.value);
-    let inner = written.value.trim();
-    let inner = inner.strip_suffix('*').unwrap_or(inner);
-    let numeric = inner.starts_with(|first: char| first == '+' || first.is_ascii_digit()) && inner != "+";
-    // `+1425555XXXX` or `+1*555` would silently match nothing.
-    let strays = if numeric { number_of(inner).is_none() } else { inner.contains(|character: char| character.is_control() || character.is_whitespace()) };
-    if number.is_none() || strays {
-        findings.problem(
-            written.at,
-            format!("\"{}\" is no number of a toll rule", written.value),
-            "write a whole number (\"+14255550100\"), or its beginning and * (\"+1*\")",
-        );
-        return None;
-    }
-    number
 }
 
 /// An open door to every number of the world is told whenever the set is read.

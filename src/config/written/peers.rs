@@ -12,7 +12,7 @@ use crate::config::table::Table;
 use crate::media::control::LatchPolicy;
 use crate::policy::address_scope::AddressScope;
 use crate::policy::flow::TlsBackend;
-use crate::policy::settings::{PeerHost, PeerKind, PeerStatus, SecurityMode};
+use crate::policy::settings::{AddressFamily, PeerHost, PeerKind, PeerStatus, SecurityMode};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
 
@@ -33,6 +33,9 @@ const STATUSES: [(&str, PeerStatus); 3] = [("enabled", PeerStatus::Enabled), ("n
 
 const SCOPES: [(&str, AddressScope); 3] =
     [(AddressScope::Public.word(), AddressScope::Public), (AddressScope::Private.word(), AddressScope::Private), (AddressScope::Any.word(), AddressScope::Any)];
+
+const FAMILIES: [(&str, AddressFamily); 3] =
+    [(AddressFamily::Ipv4.word(), AddressFamily::Ipv4), (AddressFamily::Ipv6.word(), AddressFamily::Ipv6), (AddressFamily::Any.word(), AddressFamily::Any)];
 
 const LATCHES: [(&str, LatchPolicy); 3] = [("signalled-address", LatchPolicy::SignalledAddress), ("strict", LatchPolicy::Strict), ("nat", LatchPolicy::Nat)];
 
@@ -73,6 +76,12 @@ pub struct Peer {
     pub mutual: Option<Written<bool>>,
     pub probe: Option<Written<Duration>>,
     pub status: PeerStatus,
+    pub outcalls: Option<Written<bool>>,
+    pub mwi: Option<Written<bool>>,
+    pub mwi_accounts: Option<Vec<Written<String>>>,
+    pub delayed_source_party: Option<Written<bool>>,
+    pub address_family: Option<Written<AddressFamily>>,
+    pub simulator: Option<Written<bool>>,
 }
 
 pub type HostWritten = PeerHost;
@@ -110,6 +119,12 @@ fn read_peer(table: Table<'_, '_>) -> Peer {
         mutual: table.flag("mutual"),
         probe: table.duration("probe", PROBE.0, PROBE.1),
         status: table.choice("status", &STATUSES).map(|status| status.value).unwrap_or_default(),
+        outcalls: table.flag("outcalls"),
+        mwi: table.flag("mwi"),
+        mwi_accounts: table.some_texts("mwi_accounts", "[\"2*\"]"),
+        delayed_source_party: table.flag("delayed_source_party"),
+        address_family: table.choice("address_family", &FAMILIES),
+        simulator: table.flag("simulator"),
     };
     table.finish();
     peer

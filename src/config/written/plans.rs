@@ -5,9 +5,22 @@ use std::time::Duration;
 use super::peers::MODES;
 use crate::config::finding::{At, Written};
 use crate::config::table::Table;
-use crate::policy::settings::{MAX_REDIRECTS, NO_ANSWER, REROUTE_LIMIT, SecurityMode, StartUp, UriType};
+use crate::policy::settings::{GREYLIST, NO_ANSWER, REROUTE_LIMIT, SecurityMode, StartUp, UmVersion, UriType};
 
 const URI_TYPES: [(&str, UriType); 3] = [("extension", UriType::Extension), ("sip-uri", UriType::SipUri), ("e164", UriType::E164)];
+
+const VERSIONS: [(&str, UmVersion); 7] = [
+    (UmVersion::Exchange2016.word(), UmVersion::Exchange2016),
+    (UmVersion::Exchange2013.word(), UmVersion::Exchange2013),
+    (UmVersion::Exchange2010.word(), UmVersion::Exchange2010),
+    (UmVersion::Exchange2007.word(), UmVersion::Exchange2007),
+    (UmVersion::Lync.word(), UmVersion::Lync),
+    (UmVersion::Generic.word(), UmVersion::Generic),
+    (UmVersion::Hosted.word(), UmVersion::Hosted),
+];
+
+/// Longest time a failed target is put off: what is wrong for longer is liveness's to find.
+const LONGEST_GREYLIST: Duration = Duration::from_secs(600);
 
 const START_UPS: [(&str, StartUp); 3] = [(StartUp::Tcp.word(), StartUp::Tcp), (StartUp::Tls.word(), StartUp::Tls), (StartUp::Dual.word(), StartUp::Dual)];
 
@@ -15,9 +28,12 @@ pub struct UmPool {
     pub name: Option<Written<String>>,
     pub routers: Vec<Written<String>>,
     pub servers: Vec<Written<String>>,
-    pub max_redirects: u8,
+    pub max_redirects: Option<u8>,
     pub no_answer: Duration,
     pub start_up: Option<StartUp>,
+    pub version: UmVersion,
+    pub weights: Option<Written<Vec<i64>>>,
+    pub greylist: Duration,
 }
 
 pub struct DialPlan {
@@ -64,9 +80,12 @@ pub fn read_pools(root: &Table<'_, '_>) -> Vec<UmPool> {
             name: table.required_text("name", "\"um\""),
             routers: table.required_texts("routers", "[\"um-router\"]"),
             servers: table.texts("servers", "[\"um-server\"]").unwrap_or_default(),
-            max_redirects: table.integer("max_redirects", 1..=5).map_or(MAX_REDIRECTS, |depth| depth.value as u8),
+            max_redirects: table.integer("max_redirects", 1..=5).map(|depth| depth.value as u8),
             no_answer: table.duration("no_answer", Duration::from_secs(1), Duration::from_secs(32)).map_or(NO_ANSWER, |span| span.value),
             start_up: table.choice("start_up", &START_UPS).map(|mode| mode.value),
+            version: table.choice("version", &VERSIONS).map(|version| version.value).unwrap_or_default(),
+            weights: table.integers("weights", 0..=1000, "[2, 1]"),
+            greylist: table.duration("greylist", Duration::ZERO, LONGEST_GREYLIST).map_or(GREYLIST, |span| span.value),
         };
         table.finish();
         pool
