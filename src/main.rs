@@ -28,6 +28,11 @@ enum Command {
     Explain(app::explain::Explain),
     /// Shows a whole call through the border on this machine: a simulated trunk, a simulated UM, TLS and SRTP on both legs.
     Quickstart(app::quickstart::Quickstart),
+    /// Plays the other side: a UM server, a Mediation Server or a trunk, as strict as the real one.
+    Simulate {
+        #[command(subcommand)]
+        what: app::simulate::Simulate,
+    },
     /// Asks a running border how it does: exit status 0 if it does well.
     Health(app::health::Health),
     Firewall(app::ruleset::Ruleset),
@@ -53,6 +58,7 @@ fn main() -> ExitCode {
         Command::Check(check) => printed(|out| app::check::check(&check, out)),
         Command::Explain(explain) => printed(|out| app::explain::explain(&explain, out)),
         Command::Quickstart(quickstart) => app::quickstart::run(&quickstart),
+        Command::Simulate { what } => app::simulate::run(&what),
         Command::Health(health) => printed(|out| app::health::health(&health, out)),
         Command::Firewall(ruleset) => printed(|out| app::ruleset::ruleset(&ruleset, out)),
         Command::Show { what } => printed(|out| app::show::show(&what, out)),

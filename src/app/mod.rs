@@ -16,5 +16,6 @@ pub mod rotation;
 pub mod ruleset;
 pub mod run;
 pub mod show;
+pub mod simulate;
 mod survey;
 pub mod vitals;

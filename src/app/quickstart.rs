@@ -139,16 +139,11 @@ fn identity(folder: &Path, name: &str) -> io::Result<Identity> {
 
 fn um_settings(folder: &Path) -> io::Result<um::Settings> {
     let at = |index: usize| SocketAddr::new(LOOPBACK, UM_PORTS[index]);
-    Ok(um::Settings {
-        router: at(0),
-        service: at(1),
-        worker: at(2),
-        identities: Some([identity(folder, NAMES[2])?, identity(folder, NAMES[3])?, identity(folder, NAMES[4])?]),
-        media: LOOPBACK,
-        greeting: GREETING,
-        listens: CALLER,
-        ring: Duration::from_millis(200),
-    })
+    let identities = [identity(folder, NAMES[2])?, identity(folder, NAMES[3])?, identity(folder, NAMES[4])?];
+    let mut settings = um::Settings::new(at(0), at(1), at(2), Some(identities));
+    (settings.greeting, settings.listens, settings.ring) = (GREETING, CALLER, Duration::from_millis(200));
+    settings.rules.digits = Some(4);
+    Ok(settings)
 }
 
 /// What was seen of one call.
@@ -171,6 +166,7 @@ async fn call(folder: &Path, border: &Border, um: &Um) -> Result<Proof, Failure>
         diversion: Some("<sip:1000@127.0.0.1>;reason=no-answer".into()),
         says: CALLER,
         listens: GREETING,
+        manners: trunk::Manners::default(),
     };
     let call = trunk::call(settings).await?;
     call.hears(Duration::from_secs(5)).await;

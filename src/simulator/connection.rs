@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustls::pki_types::pem::PemObject;
@@ -12,8 +13,12 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::sip::{Builder, Frame, Framer, HeaderName, Limits, Message, phrase};
+
+/// Longest wait for a connection, and for its handshake.
+const REACH: Duration = Duration::from_secs(10);
 
 /// A party's certificate and whom it trusts.
 #[derive(Clone)]
@@ -58,6 +63,30 @@ impl Identity {
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
+/// The certificate the other end showed, as far as names go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The subject's.
+    pub common_name: Option<String>,
+    /// The subject alternative names that are DNS names, as written.
+    pub names: Vec<String>,
+}
+
+impl Shown {
+    /// `None`: nothing was shown, or it cannot be read.
+    fn read(der: Option<&CertificateDer<'_>>) -> Option<Shown> {
+        let (_, certificate) = X509Certificate::from_der(der?).ok()?;
+        let common_name = certificate.subject().iter_common_name().find_map(|name| name.as_str().ok()).map(str::to_owned);
+        let alternatives = certificate.subject_alternative_name().ok().flatten();
+        let names = alternatives.map(|extension| &extension.value.general_names).into_iter().flatten();
+        let dns = |name: &GeneralName<'_>| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
+        };
+        Some(Shown { common_name, names: names.filter_map(dns).collect() })
+    }
+}
+
 /// What TLS agreed on; `None` over TCP.
 #[derive(Clone, Debug, Default)]
 pub struct Agreed {
@@ -71,33 +100,37 @@ pub struct Connection {
     pub local: SocketAddr,
     pub remote: SocketAddr,
     pub tls: Option<Agreed>,
+    /// Over TLS: whom the other end says it is; the chain is verified.
+    pub shown: Option<Shown>,
 }
 
 impl Connection {
     /// `name`: what the server's certificate must be good for; without an identity the connection is plain TCP.
     pub async fn open(to: SocketAddr, identity: Option<(&Identity, &str)>) -> io::Result<Connection> {
-        let tcp = TcpStream::connect(to).await?;
+        let tcp = tokio::time::timeout(REACH, TcpStream::connect(to)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         tcp.set_nodelay(true)?;
         let (local, remote) = (tcp.local_addr()?, tcp.peer_addr()?);
-        let Some((identity, name)) = identity else { return Ok(Connection::over(Box::new(tcp), local, remote, None)) };
+        let Some((identity, name)) = identity else { return Ok(Connection::over(Box::new(tcp), local, remote, None, None)) };
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-        let stream = TlsConnector::from(identity.client.clone()).connect(name, tcp).await?;
-        let agreed = agreed(stream.get_ref().1);
-        Ok(Connection::over(Box::new(stream), local, remote, Some(agreed)))
+        let handshake = TlsConnector::from(identity.client.clone()).connect(name, tcp);
+        let stream = tokio::time::timeout(REACH, handshake).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let (agreed, shown) = (agreed(stream.get_ref().1), shown(stream.get_ref().1));
+        Ok(Connection::over(Box::new(stream), local, remote, Some(agreed), shown))
     }
 
     /// The other end of an accepted TCP connection.
     pub async fn accept(tcp: TcpStream, identity: Option<&Identity>) -> io::Result<Connection> {
         tcp.set_nodelay(true)?;
         let (local, remote) = (tcp.local_addr()?, tcp.peer_addr()?);
-        let Some(identity) = identity else { return Ok(Connection::over(Box::new(tcp), local, remote, None)) };
-        let stream = TlsAcceptor::from(identity.server.clone()).accept(tcp).await?;
-        let agreed = agreed(stream.get_ref().1);
-        Ok(Connection::over(Box::new(stream), local, remote, Some(agreed)))
+        let Some(identity) = identity else { return Ok(Connection::over(Box::new(tcp), local, remote, None, None)) };
+        let handshake = TlsAcceptor::from(identity.server.clone()).accept(tcp);
+        let stream = tokio::time::timeout(REACH, handshake).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let (agreed, shown) = (agreed(stream.get_ref().1), shown(stream.get_ref().1));
+        Ok(Connection::over(Box::new(stream), local, remote, Some(agreed), shown))
     }
 
-    fn over(stream: Box<dyn Stream>, local: SocketAddr, remote: SocketAddr, tls: Option<Agreed>) -> Connection {
-        Connection { stream, framer: Framer::new(Limits::default()), local, remote, tls }
+    fn over(stream: Box<dyn Stream>, local: SocketAddr, remote: SocketAddr, tls: Option<Agreed>, shown: Option<Shown>) -> Connection {
+        Connection { stream, framer: Framer::new(Limits::default()), local, remote, tls, shown }
     }
 
     pub async fn send(&mut self, message: Bytes) -> io::Result<()> {
@@ -122,6 +155,10 @@ impl Connection {
             }
         }
     }
+}
+
+fn shown(state: &rustls::CommonState) -> Option<Shown> {
+    Shown::read(state.peer_certificates().and_then(<[_]>::first))
 }
 
 fn agreed(state: &rustls::CommonState) -> Agreed {

@@ -9,4 +9,5 @@ mod quickstart;
 mod reload;
 mod removed;
 mod rotation;
+mod simulate;
 mod stop;

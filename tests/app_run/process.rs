@@ -180,6 +180,7 @@ impl Border {
             diversion: None,
             says: CALLER,
             listens: GREETING,
+            manners: trunk::Manners::default(),
         };
         tokio::time::timeout(PATIENCE, trunk::call(settings)).await.expect("the border says nothing")
     }
@@ -189,14 +190,11 @@ impl Border {
 pub async fn um() -> Um {
     let at = |last: u8| SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0));
     let settings = um::Settings {
-        router: at(3),
-        service: at(4),
-        worker: at(5),
-        identities: None,
-        media: Ipv4Addr::LOCALHOST.into(),
         greeting: GREETING,
         listens: CALLER,
         ring: Duration::from_millis(50),
+        media: Ipv4Addr::LOCALHOST.into(),
+        ..um::Settings::new(at(3), at(4), at(5), None)
     };
     Um::start(settings).await.expect("a UM")
 }

@@ -75,6 +75,7 @@ fn a_second_interrupt_does_not_wait_for_calls() {
         diversion: None,
         says: CALLER,
         listens: GREETING,
+        manners: trunk::Manners::default(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let call = runtime.block_on(trunk::call(settings)).unwrap();

@@ -61,6 +61,7 @@ impl Secured {
             diversion: None,
             says: CALLER,
             listens: GREETING,
+            manners: trunk::Manners::default(),
         };
         tokio::time::timeout(PATIENCE, trunk::call(settings)).await.expect("the border says nothing")
     }
