@@ -120,6 +120,7 @@ fn record() -> CallRecord {
         released_by: ReleasedBy::Caller,
         status: Some(200),
         reason: Reason::NormalClearing,
+        fax: Default::default(),
         media: Some(Report { a: side(399, 1, 400), b: SideReport { latched: Some("127.0.0.1:20000".parse().unwrap()), ..side(400, 0, 399) } }),
     }
 }

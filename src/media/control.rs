@@ -62,6 +62,21 @@ pub struct SrtpParameters {
     pub keys: Vec<MasterKey>,
 }
 
+/// What travels on a stream's RTP ports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// RTP, with RTCP beside it. `events`: one bit per payload type, those that carry telephone-events (RFC 4733), so that a fax tone is noticed.
+    Rtp { events: u128 },
+    /// T.38 fax over UDPTL (RFC 7345 §1), never protected: nothing passes where a side has SRTP. The RTCP ports are idle.
+    Udptl,
+}
+
+impl Default for Content {
+    fn default() -> Content {
+        Content::Rtp { events: 0 }
+    }
+}
+
 /// From whom packets are taken (RFC 7362 §5 calls it latching).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -97,6 +112,19 @@ pub enum Command {
         /// How packets *to* this side's peer are protected.
         transmit: Option<Protection>,
     },
+    /// What the stream carries from now on, both ways; RTP without events when it is opened.
+    Carry {
+        stream: StreamId,
+        content: Content,
+    },
+    /// `side`'s peer is to hear RTCP at least so often, while RTP is carried and there is an address to send to: reports of our own under `ssrc` (or another
+    /// one, if a source of the stream has it) whenever none of the other side's was relayed for so long. `every`: `None`: no more.
+    KeepRtcp {
+        stream: StreamId,
+        side: Side,
+        every: Option<Duration>,
+        ssrc: u32,
+    },
     Close {
         stream: StreamId,
     },
@@ -114,6 +142,11 @@ pub enum Event {
     Silent {
         stream: StreamId,
         since: Time,
+    },
+    /// `side`'s peer sent the tone of a calling fax (RFC 4733 event 36): told once per stream.
+    FaxTone {
+        stream: StreamId,
+        side: Side,
     },
     Closed {
         stream: StreamId,
@@ -136,6 +169,13 @@ pub struct SideReport {
     pub sent: u64,
     pub rtcp_received: u64,
     pub rtcp_sent: u64,
+    /// Of `rtcp_sent` those we made ourselves.
+    pub rtcp_made: u64,
+    /// UDPTL datagrams of T.38 fax.
+    pub fax_received: u64,
+    pub fax_sent: u64,
+    /// UDPTL datagrams that never came, by their sequence numbers; their content may have come with a later one.
+    pub fax_lost: u64,
     /// Packets that never came, by RTP sequence numbers (RFC 3550 A.3): expected minus received, not below zero.
     pub lost: u64,
     /// Interarrival jitter, RFC 3550 A.8, in microseconds at 8 kHz.

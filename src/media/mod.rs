@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod demux;
+pub mod fax;
 pub mod latch;
 pub mod packet;
 pub mod ports;
@@ -11,3 +12,5 @@ pub mod relay;
 pub mod rtcp;
 pub mod rtp;
 pub mod srtp;
+pub mod udptl;
+pub mod upkeep;

@@ -38,6 +38,11 @@ impl Inbound {
 }
 
 impl Outbound {
+    /// How a packet of our own goes out: as one that came in clear.
+    pub fn transformation(&self) -> &'static Transformation {
+        choose(&Inbound::Plain, self)
+    }
+
     /// A protection equal to the present one changes nothing.
     pub fn configure(&mut self, protection: &Protection) -> Result<(), KeyError> {
         match (&mut *self, protection) {

@@ -91,6 +91,40 @@ fn transit(now: Time, header: &Header) -> u32 {
     ((u128::from(now.as_nanos()) * u128::from(CLOCK) / 1_000_000_000) as u32).wrapping_sub(header.timestamp)
 }
 
+/// What a report block says of a source (RFC 3550 §6.4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seen {
+    expected: u32,
+    received: u32,
+    highest: u32,
+    jitter: u32,
+}
+
+impl Seen {
+    /// Cumulative, in the 24 bits it has; never below zero.
+    pub fn lost(&self) -> u32 {
+        self.expected.saturating_sub(self.received).clamp(0, 0x7f_ffff)
+    }
+
+    /// In 256ths, of the packets expected since `before` (A.3).
+    pub fn fraction_lost(&self, before: Option<Seen>) -> u8 {
+        let (expected, received) = before.map_or((0, 0), |before| (before.expected, before.received));
+        let expected = self.expected.wrapping_sub(expected);
+        let lost = expected.saturating_sub(self.received.wrapping_sub(received));
+        if expected == 0 { 0 } else { ((u64::from(lost) << 8) / u64::from(expected)).clamp(0, 255) as u8 }
+    }
+
+    /// Cycles and sequence number.
+    pub fn highest(&self) -> u32 {
+        self.highest
+    }
+
+    /// Timestamp units.
+    pub fn jitter(&self) -> u32 {
+        self.jitter
+    }
+}
+
 /// What was received on one side.
 #[derive(Clone, Debug, Default)]
 pub struct Reception {
@@ -128,6 +162,15 @@ impl Reception {
     pub fn jitter_us(&self) -> u32 {
         let source = self.sources.get(usize::from(self.current)).copied().flatten();
         source.map_or(0, |source| (u64::from(source.jitter >> 4) * 1_000_000 / CLOCK) as u32)
+    }
+
+    /// Every source that is told apart, with what is known of it.
+    pub fn sources(&self) -> impl Iterator<Item = (u32, Seen)> {
+        self.sources.iter().flatten().map(|source| {
+            let highest = source.cycles << 16 | u32::from(source.highest);
+            let expected = highest.wrapping_sub(u32::from(source.base)).wrapping_add(1);
+            (source.ssrc, Seen { expected, received: source.received, highest, jitter: source.jitter >> 4 })
+        })
     }
 
     fn longest_idle(&self) -> usize {

@@ -4,13 +4,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::media::control::{Addresses, LatchPolicy, Protection, Report, Side, SideReport, StreamId};
+use crate::media::control::{Addresses, Content, LatchPolicy, Protection, Report, Side, SideReport, StreamId};
 use crate::media::demux::Kind;
+use crate::media::fax::{self, Fax};
 use crate::media::latch::{Latch, Refused};
 use crate::media::packet::{Malformed, View};
 use crate::media::protection::{self, Inbound, Outbound, Transformation};
 use crate::media::quality::Reception;
-use crate::media::{demux, rtcp};
+use crate::media::upkeep::{LastReport, Upkeep};
+use crate::media::{demux, rtcp, udptl};
 use crate::time::Time;
 
 pub use crate::media::packet::Channel;
@@ -96,6 +98,10 @@ impl From<Refused> for DropReason {
 struct End {
     latch: Latch,
     counts: SideReport,
+    /// The peer's last sender report.
+    reported: Option<LastReport>,
+    /// RTCP of our own for the peer, where it is asked for.
+    upkeep: Option<Box<Upkeep>>,
 }
 
 /// One way through a stream: in from one side, out to the other.
@@ -120,6 +126,10 @@ impl Path {
         self.transformation = protection::choose(&self.inbound, &self.outbound);
     }
 
+    fn is_plain(&self) -> bool {
+        matches!((&self.inbound, &self.outbound), (Inbound::Plain, Outbound::Plain))
+    }
+
     fn is_set(&self) -> bool {
         !matches!((&self.inbound, &self.outbound), (Inbound::Unset, _) | (_, Outbound::Unset))
     }
@@ -136,6 +146,7 @@ pub struct Stream {
     b: End,
     from_a: Path,
     from_b: Path,
+    fax: Fax,
 }
 
 /// A packet that passed every step.
@@ -148,7 +159,7 @@ impl Stream {
     /// `silence`: see `silent_since`.
     pub fn new(stream: StreamId, silence: Option<Duration>, now: Time) -> Stream {
         let (a, b) = (End::default(), End::default());
-        Stream { id: stream, silence, heard: now, a, b, from_a: Path::default(), from_b: Path::default() }
+        Stream { id: stream, silence, heard: now, a, b, from_a: Path::default(), from_b: Path::default(), fax: Fax::default() }
     }
 
     pub fn id(&self) -> StreamId {
@@ -186,23 +197,49 @@ impl Stream {
         Ok(())
     }
 
+    /// Carries out `control::Command::Carry`.
+    pub fn carry(&mut self, now: Time, content: Content) {
+        self.fax.configure(content);
+        self.heard = now;
+    }
+
+    /// Carries out `control::Command::KeepRtcp`.
+    pub fn keep_rtcp(&mut self, now: Time, side: Side, every: Option<Duration>, ssrc: u32) {
+        let end = match side {
+            Side::A => &mut self.a,
+            Side::B => &mut self.b,
+        };
+        end.upkeep = every.map(|every| {
+            let known = end.upkeep.as_deref().map(|upkeep| upkeep.paced(every));
+            Box::new(known.unwrap_or(Upkeep::new(now, every, ssrc)))
+        });
+    }
+
     /// The packet that arrived on `side`'s RTP or RTCP socket, in `buffer[..len]`; rewritten in place. The buffer should have `TAIL_ROOM` bytes behind it.
     pub fn packet(&mut self, now: Time, side: Side, channel: Channel, from: SocketAddr, buffer: &mut [u8], len: usize) -> Verdict {
+        if self.fax.t38.is_some() {
+            return self.datagram(now, side, channel, from, buffer, len);
+        }
         let passed = self.steps(now, side, channel, from, buffer, len);
         let (near, far) = match side {
-            Side::A => (&mut self.a.counts, &mut self.b.counts),
-            Side::B => (&mut self.b.counts, &mut self.a.counts),
+            Side::A => (&mut self.a, &mut self.b),
+            Side::B => (&mut self.b, &mut self.a),
         };
         match passed {
             Ok(Passed { to, len }) => {
                 match channel {
-                    Channel::Rtp => far.sent += 1,
-                    Channel::Rtcp => far.rtcp_sent += 1,
+                    Channel::Rtp => far.counts.sent += 1,
+                    Channel::Rtcp => {
+                        far.counts.rtcp_sent += 1;
+                        if let Some(upkeep) = &mut far.upkeep {
+                            upkeep.relayed(now);
+                        }
+                    }
                 }
                 Verdict::Forward { to, len }
             }
             Err(reason) => {
-                *refusals(near, reason) += 1;
+                *refusals(&mut near.counts, reason) += 1;
                 Verdict::Drop(reason)
             }
         }
@@ -225,9 +262,99 @@ impl Stream {
         near.latch.settle(channel, from);
         self.heard = now;
         accept(now, near, &mut path.reception, &view, packet);
+        if let View::Rtp(header) = &view
+            && packet.len() <= header.length + fax::LONGEST_EVENT
+        {
+            self.fax.listen(side, header, packet);
+        }
         let to = far.latch.destination(channel)?;
         let len = (path.transformation.protect)(&mut path.outbound, now, &view, buffer, len)?;
         Ok(Passed { to, len })
+    }
+
+    /// A datagram of a fax under way. UDPTL has no protection here, so nothing of it passes where a side is to be protected, whatever signalling says.
+    #[cold]
+    fn datagram(&mut self, now: Time, side: Side, channel: Channel, from: SocketAddr, buffer: &[u8], len: usize) -> Verdict {
+        let (near, far, path) = match side {
+            Side::A => (&mut self.a, &mut self.b, &self.from_a),
+            Side::B => (&mut self.b, &mut self.a, &self.from_b),
+        };
+        let Some(t38) = &mut self.fax.t38 else { return Verdict::Drop(DropReason::NotReady) };
+        let sequence = match side {
+            Side::A => &mut t38.from_a,
+            Side::B => &mut t38.from_b,
+        };
+        let passed = (|| {
+            if channel == Channel::Rtcp {
+                return Err(DropReason::WrongChannel);
+            }
+            let datagram = buffer.get(..len).ok_or(DropReason::Malformed)?;
+            near.latch.admits(channel, from)?;
+            if !path.is_plain() {
+                return Err(DropReason::NotReady);
+            }
+            let number = udptl::check(datagram)?;
+            if !sequence.accept(number) {
+                return Err(DropReason::Malformed);
+            }
+            near.latch.settle(channel, from);
+            self.heard = now;
+            near.counts.first.get_or_insert(now);
+            near.counts.last = Some(now);
+            near.counts.fax_received += 1;
+            Ok(far.latch.destination(channel)?)
+        })();
+        match passed {
+            Ok(to) => {
+                far.counts.fax_sent += 1;
+                Verdict::Forward { to, len }
+            }
+            Err(reason) => {
+                *refusals(&mut near.counts, reason) += 1;
+                Verdict::Drop(reason)
+            }
+        }
+    }
+
+    /// Whose fax tone was heard, once per stream.
+    pub fn take_fax_tone(&mut self) -> Option<Side> {
+        self.fax.take_tone()
+    }
+
+    /// RTCP of our own for `side`'s peer if it is due: written into `buffer`, which should have room for `upkeep::LONGEST` and `TAIL_ROOM`, under the side's
+    /// protection. To be sent out of that side's RTCP socket.
+    pub fn upkeep(&mut self, now: Time, side: Side, buffer: &mut [u8]) -> Option<(SocketAddr, usize)> {
+        if self.rtcp_due(side).is_none_or(|due| due > now) {
+            return None;
+        }
+        let (near, path_in, path_out) = match side {
+            Side::A => (&mut self.a, &self.from_a, &mut self.from_b),
+            Side::B => (&mut self.b, &self.from_b, &mut self.from_a),
+        };
+        let upkeep = near.upkeep.as_mut()?;
+        upkeep.avoid(|ssrc| path_in.reception.sources().chain(path_out.reception.sources()).any(|(source, _)| source == ssrc));
+        let len = upkeep.write(now, &path_in.reception, near.reported, buffer)?;
+        let to = near.latch.destination(Channel::Rtcp).ok()?;
+        let view = View::Rtcp(upkeep.ssrc());
+        let len = (path_out.outbound.transformation().protect)(&mut path_out.outbound, now, &view, buffer, len).ok()?;
+        near.counts.rtcp_sent += 1;
+        near.counts.rtcp_made += 1;
+        Some((to, len))
+    }
+
+    /// When RTCP of our own is due on a side. `None`: nobody asks for it, there is nowhere to send it, or a fax is under way.
+    fn rtcp_due(&self, side: Side) -> Option<Time> {
+        let (near, path_out) = match side {
+            Side::A => (&self.a, &self.from_b),
+            Side::B => (&self.b, &self.from_a),
+        };
+        let can = self.fax.t38.is_none() && near.latch.is_ready() && !matches!(path_out.outbound, Outbound::Unset);
+        near.upkeep.as_ref().filter(|_| can).map(|upkeep| upkeep.due())
+    }
+
+    /// When `upkeep` is to be asked next.
+    pub fn next_upkeep(&self) -> Option<Time> {
+        [self.rtcp_due(Side::A), self.rtcp_due(Side::B)].into_iter().flatten().min()
     }
 
     /// Since when nothing was accepted from either side, once that has lasted as long as `silence` allows. Counts only while both sides are
@@ -239,12 +366,14 @@ impl Stream {
     /// When `silent_since` will become `Some` if nothing is accepted until then. `None`: no limit, or not counting.
     pub fn deadline(&self) -> Option<Time> {
         let counting = self.a.latch.is_ready() && self.b.latch.is_ready() && self.from_a.is_set() && self.from_b.is_set();
-        self.silence.filter(|_| counting).map(|silence| self.heard + silence)
+        let least = if self.fax.t38.is_some() { fax::SILENCE } else { Duration::ZERO };
+        self.silence.filter(|_| counting).map(|silence| self.heard + silence.max(least))
     }
 
     /// Everything counted so far.
     pub fn report(&self) -> Report {
-        Report { a: side_report(&self.a, &self.from_a), b: side_report(&self.b, &self.from_b) }
+        let [lost_a, lost_b] = self.fax.lost();
+        Report { a: side_report(&self.a, &self.from_a, lost_a), b: side_report(&self.b, &self.from_b, lost_b) }
     }
 }
 
@@ -272,6 +401,7 @@ fn accept(now: Time, near: &mut End, reception: &mut Reception, view: &View, pac
         }
         View::Rtcp(_) => {
             counts.rtcp_received += 1;
+            near.reported = LastReport::read(now, packet).or(near.reported);
             rtcp::conceal(packet);
         }
     }
@@ -288,6 +418,6 @@ fn refusals(counts: &mut SideReport, reason: DropReason) -> &mut u64 {
     }
 }
 
-fn side_report(end: &End, path: &Path) -> SideReport {
-    SideReport { lost: path.reception.lost(), jitter_us: path.reception.jitter_us(), latched: end.latch.latched(), ..end.counts.clone() }
+fn side_report(end: &End, path: &Path, fax_lost: u64) -> SideReport {
+    SideReport { fax_lost, lost: path.reception.lost(), jitter_us: path.reception.jitter_us(), latched: end.latch.latched(), ..end.counts.clone() }
 }

@@ -7,13 +7,16 @@
 //! | SIP secured | mutual TLS | RTP |
 //! | Secured | mutual TLS | SRTP, SDES keys |
 //!
+//! T.38 fax is of the first two rows only: UDPTL knows no SDES keys, so a Secured leg refuses it.
+//!
 //! A trunk's leg has the trunk's own mode, a UM leg the dial plan's. A trunk weaker than the plan is refused unless the plan names it in `interwork`.
 //! No mode is ever derived from what a message offers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::policy::flow::Flow;
-use crate::policy::settings::{Peer, SecurityMode};
+use crate::policy::settings::{Fax, Peer, SecurityMode};
 use crate::policy::verdict::Reason;
 use crate::sdp::crypto::Suite;
 use crate::sdp::{Attribute, Description, Proto};
@@ -24,13 +27,15 @@ use crate::sip::Transport;
 pub struct MediaPlan {
     mode: SecurityMode,
     suites: Vec<Suite>,
+    fax: Fax,
+    rtcp_keepalive: Option<Duration>,
 }
 
 impl MediaPlan {
     /// For tests of those who obey a plan: only `leg_plan` makes one in earnest.
     #[cfg(test)]
     pub(crate) fn for_test(mode: SecurityMode, suites: &[Suite]) -> MediaPlan {
-        MediaPlan { mode, suites: suites.to_vec() }
+        MediaPlan { mode, suites: suites.to_vec(), fax: Fax::T38, rtcp_keepalive: None }
     }
 
     pub fn mode(&self) -> SecurityMode {
@@ -45,6 +50,26 @@ impl MediaPlan {
     /// Suites to offer and accept, best first; empty where the leg is plain RTP.
     pub fn suites(&self) -> &[Suite] {
         &self.suites
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_for_test(self, fax: Fax, rtcp_keepalive: Option<Duration>) -> MediaPlan {
+        MediaPlan { fax, rtcp_keepalive, ..self }
+    }
+
+    /// Whether T.38 may be offered or answered on this leg. UDPTL has no keys that SDES could carry (RFC 7345 has DTLS for it), so a leg that demands
+    /// SRTP has none of it, whatever the peer can do.
+    pub fn fax(&self) -> Result<(), Reason> {
+        match self.fax {
+            _ if self.is_srtp() => Err(Reason::FaxUnprotected),
+            Fax::T38 => Ok(()),
+            Fax::G711 | Fax::Off => Err(Reason::FaxDeclined),
+        }
+    }
+
+    /// The leg's peer is to hear RTCP at least so often.
+    pub fn rtcp_keepalive(&self) -> Option<Duration> {
+        self.rtcp_keepalive
     }
 
     /// Whether this leg's signalling may travel by `transport`.
@@ -68,14 +93,14 @@ pub fn admits(mode: SecurityMode, flow: &Flow) -> bool {
 
 /// Whether an offer that came over `transport` on a leg with this plan may be answered. The same question `run`, `explain` and every re-INVITE ask.
 ///
-/// Errors: `ModeTransport` (403), `KeysInClear`, `ModeMedia` or `MediaUnacceptable` (488).
+/// Errors: `ModeTransport` (403), `KeysInClear`, `ModeMedia`, `FaxUnprotected`, `FaxDeclined` or `MediaUnacceptable` (488).
 pub fn offer(plan: &MediaPlan, transport: Transport, description: &Description) -> Result<(), Reason> {
-    audio(plan, transport, description).map(|_| ())
+    relayed(plan, transport, description).map(|_| ())
 }
 
-/// As [`offer`], with the index of the m-line to relay: the first audio stream that is not switched off and has the plan's profile. Optional SRTP
-/// (RTP/AVP with `a=crypto`) is plain RTP: enough for a plain leg over TLS, too little for a Secured one.
-pub fn audio(plan: &MediaPlan, transport: Transport, description: &Description) -> Result<usize, Reason> {
+/// As [`offer`], with the index of the m-line to relay: the first audio stream that is not switched off and has the plan's profile, else the first of T.38
+/// fax. Optional SRTP (RTP/AVP with `a=crypto`) is plain RTP: enough for a plain leg over TLS, too little for a Secured one.
+pub fn relayed(plan: &MediaPlan, transport: Transport, description: &Description) -> Result<usize, Reason> {
     if !plan.permits(transport) {
         return Err(Reason::ModeTransport);
     }
@@ -83,10 +108,8 @@ pub fn audio(plan: &MediaPlan, transport: Transport, description: &Description) 
         return Err(Reason::KeysInClear);
     }
     let mut wrong_profile = false;
-    for (index, media) in description.media.iter().enumerate() {
-        if media.port == 0 || !media.kind.eq_ignore_ascii_case("audio") {
-            continue;
-        }
+    let on = || description.media.iter().enumerate().filter(|(_, media)| media.port != 0);
+    for (index, media) in on().filter(|(_, media)| media.is_audio()) {
         match media.proto {
             Proto::Savp | Proto::Savpf if plan.is_srtp() => return Ok(index),
             Proto::Avp | Proto::Avpf if !plan.is_srtp() => return Ok(index),
@@ -94,7 +117,11 @@ pub fn audio(plan: &MediaPlan, transport: Transport, description: &Description) 
             Proto::Udptl | Proto::Other(_) => {}
         }
     }
-    Err(if wrong_profile { Reason::ModeMedia } else { Reason::MediaUnacceptable })
+    match on().find(|(_, media)| media.is_fax()) {
+        _ if wrong_profile => Err(Reason::ModeMedia),
+        Some((index, _)) => plan.fax().map(|()| index),
+        None => Err(Reason::MediaUnacceptable),
+    }
 }
 
 /// The offered streams as a human compares them with a mode: `audio RTP/SAVP`. Never a key.
@@ -114,7 +141,7 @@ pub fn carries_keys(description: &Description) -> bool {
 pub fn leg_plan(mode: SecurityMode, peer: &Peer) -> MediaPlan {
     let mode = mode.max(peer.mode);
     let suites = if mode == SecurityMode::Secured { peer.suites.clone() } else { Vec::new() };
-    MediaPlan { mode, suites }
+    MediaPlan { mode, suites, fax: peer.fax, rtcp_keepalive: peer.rtcp_keepalive }
 }
 
 /// The modes of (the trunk's leg, the UM leg) of a call between a trunk of mode `peer` and a plan of mode `plan`; `interwork`: the plan names the

@@ -60,6 +60,40 @@ impl PeerKind {
     }
 }
 
+/// How faxes travel to and from a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fax {
+    /// T.38 (UDPTL) where the leg is plain RTP, and G.711.
+    #[default]
+    T38,
+    /// As sound in G.711 only: T.38 is declined, whoever offers it, and the fax stays what it was.
+    G711,
+    /// Not expected at all. T.38 is declined; of a fax that comes as sound the border cannot know before it has begun.
+    Off,
+}
+
+/// Lync drops a call on which it has heard no RTCP for 30 s, on hold as well.
+pub const RTCP_KEEPALIVE: Option<Duration> = Some(Duration::from_secs(25));
+
+impl Fax {
+    /// Faxes over T.38 are not supported with Mediation Servers.
+    pub const fn of_kind(kind: PeerKind) -> Fax {
+        match kind {
+            PeerKind::Mediation => Fax::G711,
+            _ => Fax::T38,
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Fax::T38 => "t38",
+            Fax::G711 => "g711",
+            Fax::Off => "off",
+        }
+    }
+}
+
 /// As a UM IP gateway's status.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -159,6 +193,9 @@ pub struct Peer {
     pub address_family: AddressFamily,
     /// It is a test client: marked in records, and left out of what is shown unless asked for.
     pub simulator: bool,
+    pub fax: Fax,
+    /// The peer hears RTCP at least so often, made by us where the other side sends none: 5 s to 30 s.
+    pub rtcp_keepalive: Option<Duration>,
 }
 
 impl Peer {
@@ -190,6 +227,8 @@ impl Peer {
             delayed_source_party: false,
             address_family: AddressFamily::Any,
             simulator: false,
+            fax: Fax::of_kind(kind),
+            rtcp_keepalive: RTCP_KEEPALIVE.filter(|_| kind == PeerKind::Mediation),
         }
     }
 }

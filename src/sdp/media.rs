@@ -91,6 +91,15 @@ impl Media {
         self.kind.eq_ignore_ascii_case("audio")
     }
 
+    pub fn is_image(&self) -> bool {
+        self.kind.eq_ignore_ascii_case("image")
+    }
+
+    /// T.38 fax over UDPTL, the only form of an image line that is spoken.
+    pub fn is_fax(&self) -> bool {
+        self.is_image() && self.proto == Proto::Udptl && self.formats.iter().any(|format| format.eq_ignore_ascii_case("t38"))
+    }
+
     /// Attributes of this name in their order.
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Attribute> {
         self.attributes.iter().filter(move |attribute| attribute.is(name))

@@ -7,6 +7,7 @@ pub mod media;
 mod parse;
 pub mod rtcp;
 pub mod rtpmap;
+pub mod t38;
 mod write;
 
 pub use description::{Attribute, Connection, Description, Line, Origin, SdpError, Text};

@@ -13,7 +13,7 @@ use crate::policy::peer::{PeerTable, identify};
 use crate::policy::settings::{Peer, PolicySet};
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::{Call, ClientOwner, ServerRequest};
-use crate::signaling::b2bua::{lingering, modify, progress, refresh, reinvite, release, setup, standalone, update};
+use crate::signaling::b2bua::{fax, lingering, modify, progress, refresh, reinvite, release, setup, standalone, update};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::event::{Action, Command, Event, LocateError, LocateId, Target, TransportError};
 use crate::signaling::fact::{CallId, What};
@@ -339,6 +339,11 @@ impl Core {
             control::Event::Silent { stream, .. } => {
                 if let Some(call) = self.border.streams.get(&stream).map(|(call, _)| *call) {
                     self.with_call(now, call, |border, call| release::silent(border, now, call));
+                }
+            }
+            control::Event::FaxTone { stream, side } => {
+                if let Some(call) = self.border.streams.get(&stream).map(|(call, _)| *call) {
+                    self.with_call(now, call, |border, call| fax::tone(border, now, call, side));
                 }
             }
             control::Event::Closed { stream, report } => {

@@ -124,6 +124,14 @@ pub enum What {
         by: Side,
         held: bool,
     },
+    /// `side`'s peer sent the tone of a calling fax as a telephone-event. Once per stream.
+    FaxTone {
+        side: Side,
+    },
+    /// The call carries a T.38 fax from now on, or sound again.
+    FaxSwitched {
+        t38: bool,
+    },
     CallEnded(Box<CallRecord>),
     /// A request outside any call was answered or refused.
     Standalone {
@@ -326,7 +334,17 @@ pub struct CallRecord {
     /// The final status on the A leg's INVITE.
     pub status: Option<u16>,
     pub reason: Reason,
+    pub fax: FaxRecord,
     pub media: Option<Report>,
+}
+
+/// What showed that a call was a fax.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FaxRecord {
+    /// Whose peer sent the calling tone.
+    pub tone: Option<Side>,
+    /// It went over T.38, for a time at least.
+    pub t38: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -302,7 +302,9 @@ impl Chaos {
             match command {
                 MediaCommand::Open { stream, .. } => open.push(*stream),
                 MediaCommand::Close { stream } => open.retain(|known| known != stream),
-                MediaCommand::Configure { stream, .. } => assert!(open.contains(stream), "configured after it was closed"),
+                MediaCommand::Configure { stream, .. } | MediaCommand::Carry { stream, .. } | MediaCommand::KeepRtcp { stream, .. } => {
+                    assert!(open.contains(stream), "configured after it was closed");
+                }
             }
         }
         // Calls that are up stay up; they are ended as an operator would.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use bytes::Bytes;
-use portcullis::media::control::{Addresses, Command, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
+use portcullis::media::control::{Addresses, Command, Content, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
 use portcullis::policy::flow::Flow;
 use portcullis::policy::verdict::{Decision, Reason};
 use portcullis::sdp::crypto::{MasterKey, Suite};
@@ -141,6 +141,19 @@ fn theirs() -> String {
 
 fn ours() -> String {
     key(Stranger, 9)
+}
+
+#[test]
+fn a_fax_where_a_leg_must_be_protected() {
+    let fax = "v=0\r\no=- 1 2 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=image 4000 udptl t38\r\n";
+    let mut trace = Trace::new(SECURED, SECURED).lawful();
+    assert_eq!(trace.back(&response("a", 200, fax)).broken(), [Rule::PlainToSecured]);
+    let carry = || Action::Media(Command::Carry { stream: StreamId(1), content: Content::Udptl });
+    for (trunk, um) in [(SECURED, SECURED), (CLEAR, SECURED), (SECURED, CLEAR)] {
+        let mut trace = Trace::new(trunk, um).lawful();
+        assert_eq!(trace.open().act(carry()).broken(), [Rule::MediaUnprotected]);
+    }
+    assert_eq!(Trace::new(CLEAR, CLEAR).lawful().open().act(carry()).broken(), []);
 }
 
 #[test]
@@ -366,6 +379,7 @@ fn a_record_of_something_else() {
             released_by: ReleasedBy::Caller,
             status: Some(200),
             reason: Reason::NormalClearing,
+            fax: Default::default(),
             media: None,
         };
         trace.act(fact(What::CallEnded(Box::new(record)))).broken()

@@ -159,6 +159,10 @@ impl Drop for MediaPlane {
 
 fn stream_of(command: &Command) -> StreamId {
     match command {
-        Command::Open { stream, .. } | Command::Configure { stream, .. } | Command::Close { stream } => *stream,
+        Command::Open { stream, .. }
+        | Command::Configure { stream, .. }
+        | Command::Carry { stream, .. }
+        | Command::KeepRtcp { stream, .. }
+        | Command::Close { stream } => *stream,
     }
 }

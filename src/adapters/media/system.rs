@@ -253,6 +253,12 @@ impl Batch {
         Some(Datagram { from: self.from.get(i)?.read(), buffer: self.buffers.get_mut(i)?, len, oversized })
     }
 
+    /// The first slot, to write a datagram of our own into; between receives.
+    pub(super) fn blank(&mut self) -> &mut [u8] {
+        self.staged_count = 0;
+        self.buffers.first_mut().map_or(&mut [], |buffer| buffer.as_mut_slice())
+    }
+
     /// Puts slot `i`'s first `len` bytes on the list to send.
     pub(super) fn stage(&mut self, i: usize, len: usize, to: SocketAddr) {
         let Some((staged, address)) = self.staged.get_mut(self.staged_count).zip(self.to.get_mut(self.staged_count)) else { return };

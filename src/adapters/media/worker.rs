@@ -118,6 +118,20 @@ impl Open {
         if PACE.contains(&since) { 1 } else { batch }
     }
 
+    /// Something about the stream has changed: the next look may be due sooner.
+    fn plan(&mut self, looks: &mut Looks) {
+        if let Some(at) = self.next_look(None)
+            && self.planned.is_none_or(|planned| at < planned)
+        {
+            self.planned = Some(looks.plan(self.id, at));
+        }
+    }
+
+    /// When there is something to do without a packet. `silence`: where one was told of already, when it may have begun again.
+    fn next_look(&self, silence: Option<Time>) -> Option<Time> {
+        [silence.or(self.stream.deadline()), self.stream.next_upkeep()].into_iter().flatten().min()
+    }
+
     fn report(&self) -> Report {
         let mut report = self.stream.report();
         report.a.refused_malformed += self.oversized[0];
@@ -244,6 +258,9 @@ impl Worker {
                 Verdict::Drop(_) => self.counters.dropped += 1,
             }
         }
+        if let Some(side) = open.stream.take_fax_tone() {
+            let _ = self.events.send(Event::FaxTone { stream: open.id, side });
+        }
         if staged > 0 {
             let flushed = self.batch.flush(open.sockets.at(place.opposite()));
             self.counters.forwarded += flushed.sent as u64;
@@ -288,9 +305,19 @@ impl Worker {
                 if let Err(error) = open.stream.configure(now, side, remote, latch, receive, transmit) {
                     let error = format!("cannot set up protection on side {side} of the stream: {error:?}");
                     self.tell(Event::OpenFailed { stream, error });
-                } else if open.planned.is_none() {
-                    open.planned = open.stream.deadline().map(|at| self.looks.plan(stream, at));
+                } else {
+                    open.plan(&mut self.looks);
                 }
+            }
+            Command::Carry { stream, content } => {
+                let Some(open) = self.slots.get(&stream).and_then(|slot| self.table.get_mut(*slot)).and_then(Option::as_deref_mut) else { return };
+                open.stream.carry(now, content);
+                open.plan(&mut self.looks);
+            }
+            Command::KeepRtcp { stream, side, every, ssrc } => {
+                let Some(open) = self.slots.get(&stream).and_then(|slot| self.table.get_mut(*slot)).and_then(Option::as_deref_mut) else { return };
+                open.stream.keep_rtcp(now, side, every, ssrc);
+                open.plan(&mut self.looks);
             }
             Command::Close { stream } => {
                 let report = self.dismiss(stream).unwrap_or_default();
@@ -344,10 +371,17 @@ impl Worker {
             if open.planned != Some(at) {
                 continue;
             }
+            for place in [Place::A_RTCP, Place::B_RTCP] {
+                if let Some((to, len)) = open.stream.upkeep(now, place.side(), self.batch.blank()) {
+                    self.batch.stage(0, len, to);
+                    let flushed = self.batch.flush(open.sockets.at(place));
+                    self.counters.send_failed += flushed.failed as u64;
+                }
+            }
             let since = open.stream.silent_since(now);
             // Told of already, it may end and begin again: look once more. Not counting at all: the next `Configure` plans the next look.
             let again = since.and(open.silence).map(|silence| now + silence);
-            open.planned = again.or(open.stream.deadline()).map(|at| self.looks.plan(id, at.max(now + Duration::from_nanos(1))));
+            open.planned = open.next_look(again).map(|at| self.looks.plan(id, at.max(now + Duration::from_nanos(1))));
             if let Some(since) = since
                 && open.told.replace(since) != Some(since)
             {
@@ -383,6 +417,6 @@ pub(super) fn refuse(events: &UnboundedSender<Event>, command: Command) {
     let _ = match command {
         Command::Open { stream, .. } => events.send(Event::OpenFailed { stream, error: "the media worker has ended".to_owned() }),
         Command::Close { stream } => events.send(Event::Closed { stream, report: Box::default() }),
-        Command::Configure { .. } => Ok(()),
+        Command::Configure { .. } | Command::Carry { .. } | Command::KeepRtcp { .. } => Ok(()),
     };
 }

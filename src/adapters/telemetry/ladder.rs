@@ -146,6 +146,8 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         What::Redirected { hop } => note(format!("* redirection: {} from {} followed to {} {}", hop.status, clean(&hop.from), clean(&hop.to), hop.transport)),
         What::Rerouted { wanted, number, why, .. } => note(format!("! rerouted over the PSTN to {number} ({}), {why}: {}", wanted.word(), why.meaning())),
         What::FailedOver { peer, target, why } => note(format!("! failover: {peer} {target} given up, {why}: {}", why.meaning())),
+        What::FaxTone { side } => note(format!("= a fax calls on leg {side} (telephone-event 36)")),
+        What::FaxSwitched { t38 } => note(format!("= {}", if *t38 { "a fax over T.38 from here" } else { "sound again, no T.38" })),
         What::Held { by, held } => note(format!("= {} by leg {by}", if *held { "held" } else { "resumed" })),
         What::CallEnded(record) => ended(record),
         What::Standalone { method, peer, status, reason } => note(format!("= {} from {peer}: {status}, {reason}", clean(method))),

@@ -137,6 +137,7 @@ impl Log {
                 warn!(call, %plan, wanted = wanted.word(), number = %clean(number), reason = %why, event = 44009, diagnostics = 15030,
                     "UM cannot be had, the call goes over the PSTN to UM's number there: see why the plan's UM pool does not answer");
             }
+            What::FaxTone { .. } | What::FaxSwitched { .. } => fax(call, &fact.what),
             What::Held { by, held } => debug!(call, by = side(*by), held, "hold"),
             What::CallEnded(record) => call_ended(record),
             What::Standalone { method, peer, status, reason } => {
@@ -258,6 +259,20 @@ fn oddly_named(name: &str, oddity: &NameOddity) {
         NameOddity::Unasked { given } => {
             warn!(name, given, "answer for peer name held records of other names, which are not used: look at the name server");
         }
+    }
+}
+
+fn fax(call: Option<u64>, what: &What) {
+    match what {
+        What::FaxTone { side: by } => {
+            info!(
+                call,
+                by = side(*by),
+                "a fax machine calls: its tone (telephone-event 36) was heard and passed on; UM answers it with a transfer to the fax server"
+            );
+        }
+        What::FaxSwitched { t38: true } => info!(call, "the call is a fax over T.38 from now on: UDPTL is relayed, unprotected, in the sound's place"),
+        _ => info!(call, "the call carries sound again, no T.38"),
     }
 }
 

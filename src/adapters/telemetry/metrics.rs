@@ -10,7 +10,7 @@ use prometheus::{Encoder, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCou
 
 use super::summary::Summary;
 use super::watched::Watched;
-use crate::media::control::SideReport;
+use crate::media::control::{Side, SideReport};
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Fault, Reason};
 use crate::signaling::fact::{CallRecord, CrlState, Fact, FirewallEvent, NameOddity, NameState, ReleasedBy, What};
@@ -47,6 +47,8 @@ pub struct Metrics {
     malformed: IntCounterVec,
     media_packets: IntCounterVec,
     media_lost: IntCounterVec,
+    fax_tones: IntCounterVec,
+    rtcp_made: IntCounterVec,
     media_refused: IntCounterVec,
     peer_names: IntGaugeVec,
     name_oddities: IntCounterVec,
@@ -95,7 +97,9 @@ impl Metrics {
                 &["peer", "reason"],
             ),
             malformed: counters(r, "portcullis_malformed_total", "Messages of peers that are no SIP we can take", &["peer", "reason"]),
-            media_packets: counters(r, "portcullis_media_packets_total", "RTP packets of ended calls", &["leg", "direction"]),
+            media_packets: counters(r, "portcullis_media_packets_total", "RTP packets of ended calls, and UDPTL datagrams of faxes", &["leg", "direction"]),
+            fax_tones: counters(r, "portcullis_fax_tones_total", "Calling fax tones heard as telephone-events, once per stream", &["leg"]),
+            rtcp_made: counters(r, "portcullis_rtcp_made_total", "RTCP packets of ended calls made here because the other side sent none", &["leg"]),
             media_lost: counters(r, "portcullis_media_lost_total", "RTP packets of ended calls that never came", &["leg"]),
             media_refused: counters(r, "portcullis_media_refused_total", "Media packets of ended calls refused", &["leg", "cause"]),
             peer_names: gauges(r, "portcullis_peer_name_addresses", "Addresses a peer's host name has; stale: of an answer past its time", &["name", "state"]),
@@ -175,6 +179,7 @@ impl Metrics {
                 self.began.with_label_values(&[self.name(peer).as_ref()]).inc();
             }
             What::CallEnded(record) => self.call_ended(record),
+            What::FaxTone { side } => self.fax_tones.with_label_values(&[if *side == Side::A { "a" } else { "b" }]).inc(),
             What::Redirected { hop } => self.redirects.with_label_values(&[class_of(hop.status)]).inc(),
             What::FailedOver { peer, why, .. } => self.failovers.with_label_values(&[self.name(peer).as_ref(), why.code()]).inc(),
             What::Rerouted { wanted, why, .. } => self.reroutes.with_label_values(&[wanted.word(), why.code()]).inc(),
@@ -213,6 +218,7 @@ impl Metrics {
             | What::CallProgressed { .. }
             | What::CallAnswered
             | What::Held { .. }
+            | What::FaxSwitched { .. }
             | What::PeersShareNoMore { .. }
             | What::CertificateEnding(_)
             | What::ConnectionParted { .. }
@@ -270,6 +276,9 @@ impl Metrics {
     fn media(&self, leg: &str, side: &SideReport) {
         self.media_packets.with_label_values(&[leg, "received"]).inc_by(side.received);
         self.media_packets.with_label_values(&[leg, "sent"]).inc_by(side.sent);
+        self.media_packets.with_label_values(&[leg, "fax_received"]).inc_by(side.fax_received);
+        self.media_packets.with_label_values(&[leg, "fax_sent"]).inc_by(side.fax_sent);
+        self.rtcp_made.with_label_values(&[leg]).inc_by(side.rtcp_made);
         self.media_lost.with_label_values(&[leg]).inc_by(side.lost);
         for (cause, count) in [
             ("source", side.refused_source),

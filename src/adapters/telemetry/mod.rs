@@ -98,6 +98,8 @@ fn is_vital(what: &What) -> bool {
         | What::FailedOver { .. }
         | What::Rerouted { .. }
         | What::Held { .. }
+        | What::FaxTone { .. }
+        | What::FaxSwitched { .. }
         | What::CallEnded(_)
         | What::PeerName { .. }
         | What::PeerNameOdd { .. }

@@ -12,12 +12,12 @@ use serde::Serialize;
 
 use super::redact::clean;
 use super::wall::Anchor;
-use crate::media::control::{Report, SideReport};
+use crate::media::control::{Report, Side, SideReport};
 use crate::policy::flow::TlsBackend;
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Fault, Reason};
 use crate::sdp::crypto::Suite;
-use crate::signaling::fact::{CallRecord, Hop, LegRecord, ReleasedBy};
+use crate::signaling::fact::{CallRecord, FaxRecord, Hop, LegRecord, ReleasedBy};
 use crate::sip::Transport;
 
 /// The record as one line of JSON, without the newline.
@@ -43,6 +43,7 @@ pub fn line(record: &CallRecord, anchor: &Anchor) -> String {
         redirects: &record.redirects,
         a: Leg::of(&record.a),
         b: record.b.as_ref().map(Leg::of),
+        fax: (record.fax != FaxRecord::default()).then_some(Fax { tone_from: record.fax.tone, t38: record.fax.t38 }),
         media: record.media.as_ref().map(Media::of),
     };
     // Nothing in a Line can fail to be JSON: every key is a string, every number finite.
@@ -70,7 +71,17 @@ struct Line<'a> {
     redirects: &'a [Hop],
     a: Leg<'a>,
     b: Option<Leg<'a>>,
+    /// Only of a call that showed itself a fax.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fax: Option<Fax>,
     media: Option<Media>,
+}
+
+#[derive(Serialize)]
+struct Fax {
+    /// The leg whose peer sent the calling tone as a telephone-event.
+    tone_from: Option<Side>,
+    t38: bool,
 }
 
 #[derive(Serialize)]
@@ -137,8 +148,25 @@ struct Direction {
     jitter_ms: f64,
     rtcp_received: u64,
     rtcp_sent: u64,
+    /// Of those sent, the ones made here because the other side sent none.
+    #[serde(skip_serializing_if = "is_zero")]
+    rtcp_made: u64,
+    /// UDPTL of T.38.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fax: Option<FaxDatagrams>,
     from: Option<SocketAddr>,
     refused: Refused,
+}
+
+#[derive(Serialize)]
+struct FaxDatagrams {
+    received: u64,
+    sent: u64,
+    lost: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Serialize)]
@@ -163,6 +191,8 @@ impl Direction {
             jitter_ms: f64::from(from.jitter_us) / 1000.0,
             rtcp_received: from.rtcp_received,
             rtcp_sent: to.rtcp_sent,
+            rtcp_made: to.rtcp_made,
+            fax: (from.fax_received + to.fax_sent > 0).then_some(FaxDatagrams { received: from.fax_received, sent: to.fax_sent, lost: from.fax_lost }),
             from: from.latched,
             refused: Refused {
                 source: from.refused_source,

@@ -13,7 +13,7 @@ use crate::policy::number_pattern::NumberPattern;
 use crate::policy::overlap::Resolution;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::mode_name;
-use crate::policy::settings::{AddressFamily, Peer, PeerHost, PeerKind, PolicySet, SecurityMode, domain_of};
+use crate::policy::settings::{AddressFamily, Fax, Peer, PeerHost, PeerKind, PolicySet, RTCP_KEEPALIVE, SecurityMode, domain_of};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
 
@@ -64,6 +64,8 @@ pub fn peers(written: &[written::Peer], listeners: &[Listener], findings: &Findi
             delayed_source_party: outside_only(entry, "delayed_source_party", entry.delayed_source_party.as_ref(), findings).unwrap_or(false),
             address_family: address_family(entry, listeners, findings),
             simulator: entry.simulator.as_ref().is_some_and(|simulator| simulator.value),
+            fax: entry.fax.as_ref().map_or(Fax::of_kind(kind.value), |fax| fax.value),
+            rtcp_keepalive: entry.rtcp_keepalive.as_ref().map(|every| every.value).or(RTCP_KEEPALIVE.filter(|_| kind.value == PeerKind::Mediation)),
         };
         warn(&peer, entry, findings);
         places.push(entry.at);
@@ -244,6 +246,16 @@ fn warn(peer: &Peer, entry: &written::Peer, findings: &Findings) {
     if peer.latch == LatchPolicy::Nat && peer.mode != SecurityMode::Secured {
         let what = format!("peer \"{}\": latch = \"nat\" without SRTP lets the first packet from anywhere take the stream", peer.name);
         findings.warning(place(entry.latch.as_ref(), entry.at), what, "write latch = \"signalled-address\" unless the peer is behind a NAT");
+    }
+    if let Some(fax) = entry.fax.as_ref().filter(|fax| fax.value == Fax::T38) {
+        if peer.kind == PeerKind::Mediation {
+            let what = format!("peer \"{}\" has fax = \"t38\": Lync and Skype for Business support no fax over a Mediation Server", peer.name);
+            findings.warning(fax.at, what, "remove it, or write fax = \"g711\" or \"off\"");
+        } else if peer.mode == SecurityMode::Secured {
+            let what =
+                format!("peer \"{}\" has fax = \"t38\" and is secured: T.38 cannot be protected, so it is refused there and faxes stay in G.711", peer.name);
+            findings.warning(fax.at, what, "write fax = \"g711\", or a weaker mode if faxes may travel in clear");
+        }
     }
     if let Some(probe) = entry.probe.as_ref().filter(|_| peer.hosts.iter().all(|host| matches!(host, PeerHost::Network(_)))) {
         let what = format!("peer \"{}\" has probe, but no address to ask: a network says from where it may come, not where it is", peer.name);

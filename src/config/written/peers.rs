@@ -12,7 +12,7 @@ use crate::config::table::Table;
 use crate::media::control::LatchPolicy;
 use crate::policy::address_scope::AddressScope;
 use crate::policy::flow::TlsBackend;
-use crate::policy::settings::{AddressFamily, PeerHost, PeerKind, PeerStatus, SecurityMode};
+use crate::policy::settings::{AddressFamily, Fax, PeerHost, PeerKind, PeerStatus, SecurityMode};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
 
@@ -45,6 +45,11 @@ const SUITES: [(&str, Suite); 2] =
 /// Between questions for signs of life: no burden, and soon enough to be of use.
 const PROBE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));
 
+const FAXES: [(&str, Fax); 3] = [(Fax::T38.name(), Fax::T38), (Fax::G711.name(), Fax::G711), (Fax::Off.name(), Fax::Off)];
+
+/// Lync waits for 30 s; RFC 3550 §6.2 sends no oftener than every 5 s.
+const RTCP_KEEPALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
+
 const BACKENDS: [(&str, TlsBackend); 2] = [("rustls", TlsBackend::Rustls), ("openssl", TlsBackend::OpenSsl)];
 
 const STALE: [(&str, StaleCrl); 2] = [("refuse", StaleCrl::Refuse), ("accept", StaleCrl::Accept)];
@@ -75,6 +80,8 @@ pub struct Peer {
     pub identity: Option<bool>,
     pub mutual: Option<Written<bool>>,
     pub probe: Option<Written<Duration>>,
+    pub fax: Option<Written<Fax>>,
+    pub rtcp_keepalive: Option<Written<Duration>>,
     pub status: PeerStatus,
     pub outcalls: Option<Written<bool>>,
     pub mwi: Option<Written<bool>>,
@@ -118,6 +125,8 @@ fn read_peer(table: Table<'_, '_>) -> Peer {
         identity: table.flag("identity").map(|flag| flag.value),
         mutual: table.flag("mutual"),
         probe: table.duration("probe", PROBE.0, PROBE.1),
+        fax: table.choice("fax", &FAXES),
+        rtcp_keepalive: table.duration("rtcp_keepalive", RTCP_KEEPALIVE.0, RTCP_KEEPALIVE.1),
         status: table.choice("status", &STATUSES).map(|status| status.value).unwrap_or_default(),
         outcalls: table.flag("outcalls"),
         mwi: table.flag("mwi"),

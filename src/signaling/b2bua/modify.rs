@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use crate::media::control::Side;
 use crate::policy::settings::Peer;
-use crate::policy::verdict::Reason;
+use crate::policy::verdict::{Decision, Reason};
 use crate::policy::{access_control, capability};
 use crate::sdp::Description;
 use crate::signaling::b2bua::answer::{self, Acknowledged};
 use crate::signaling::b2bua::call::{Call, ClientOwner, Exchange, Hunt, ServerRequest, Stage, Waiting};
-use crate::signaling::b2bua::{lingering, progress, reinvite, release, standalone, update};
+use crate::signaling::b2bua::{fax, lingering, progress, reinvite, release, standalone, update};
 use crate::signaling::border::{Border, Timer};
-use crate::signaling::fact::What;
+use crate::signaling::fact::{CallId, What};
 use crate::signaling::transaction::ServerKey;
 use crate::sip::{Message, Method};
 use crate::time::Time;
@@ -132,6 +132,11 @@ pub fn answer_here(border: &mut Border, now: Time, call: &mut Call, from: Side, 
     Ok(outcome.sdp)
 }
 
+/// Why the change `side`'s peer asked for was refused here, which that peer is not told. The call goes on as it was.
+pub fn not_carried(border: &mut Border, now: Time, call: CallId, side: Side, reason: Reason) {
+    border.decided(now, call, Decision::refused("session", format!("a change of the session asked for on leg {side}"), reason));
+}
+
 /// The session description a message brings, if any.
 pub fn described(message: &Message) -> Result<Option<Description>, Reason> {
     if message.body().is_empty() {
@@ -145,6 +150,7 @@ pub fn described(message: &Message) -> Result<Option<Description>, Reason> {
 pub fn agreed(border: &mut Border, now: Time, call: &mut Call) {
     call.media.settled();
     call.note_media();
+    fax::follow(border, now, call);
     for side in [Side::A, Side::B] {
         let held = call.media.held(side);
         let index = usize::from(side == Side::B);

@@ -8,7 +8,7 @@ use crate::policy::flow::Flow;
 use crate::policy::topology_hiding;
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, Exchange, Fork, Held, Leg, ServerRequest, Stage};
-use crate::signaling::b2bua::{answer, failover, forking, modify, redirect, release, setup};
+use crate::signaling::b2bua::{answer, failover, fax, forking, modify, redirect, release, setup};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::dialog::Dialog;
 use crate::signaling::event::{LocateError, TransportError};
@@ -224,6 +224,7 @@ fn accept(border: &mut Border, now: Time, call: &mut Call, sdp: Option<Vec<u8>>,
         call.media.settled();
         call.note_media();
         border.fact(now, Some(call.id), What::CallAnswered);
+        fax::follow(border, now, call);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::policy::security_mode::MediaPlan;
 use crate::policy::settings::Peer;
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::ServerRequest;
-use crate::signaling::fact::{CallId, CallRecord, Hop, LegRecord, ReleasedBy, What};
+use crate::signaling::fact::{CallId, CallRecord, FaxRecord, Hop, LegRecord, ReleasedBy, What};
 use crate::sip::Transport;
 use crate::time::Time;
 
@@ -27,6 +27,9 @@ pub struct Draft {
     pub status: Option<u16>,
     /// Who ended the call and why, once it ended.
     pub end: Option<(Time, ReleasedBy, Reason)>,
+    pub fax: FaxRecord,
+    /// A fax over T.38 is under way.
+    pub is_fax: bool,
     report: Option<Report>,
 }
 
@@ -56,7 +59,23 @@ pub fn refused_leg(peer: &Peer, request: &ServerRequest) -> LegRecord {
 
 impl Draft {
     pub fn new(began: Time, from: String, to: String, dial_plan: Option<Arc<str>>, a: LegRecord) -> Draft {
-        Draft { began, progressed: None, answered: None, from, to, dial_plan, a, b: None, redirects: Vec::new(), status: None, end: None, report: None }
+        let fax = FaxRecord::default();
+        Draft {
+            began,
+            progressed: None,
+            answered: None,
+            from,
+            to,
+            dial_plan,
+            a,
+            b: None,
+            redirects: Vec::new(),
+            status: None,
+            end: None,
+            fax,
+            is_fax: false,
+            report: None,
+        }
     }
 
     /// The first end counts; what follows from it does not.
@@ -98,6 +117,7 @@ impl Draft {
             released_by,
             status: self.status,
             reason,
+            fax: self.fax,
             media: self.report,
         }
     }

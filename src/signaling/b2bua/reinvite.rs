@@ -7,7 +7,7 @@ use crate::media::control::Side;
 use crate::policy::verdict::Reason;
 use crate::sdp::Description;
 use crate::signaling::b2bua::call::{Asked, Call, ClientOwner, Exchange, Leg, Purpose, ServerRequest};
-use crate::signaling::b2bua::modify::{agreed, answer_here, carry_answer, carry_offer, described, refuse, shown};
+use crate::signaling::b2bua::modify::{agreed, answer_here, carry_answer, carry_offer, described, not_carried, refuse, shown};
 use crate::signaling::b2bua::{answer, forking, lifetime, refresh, release, standalone};
 use crate::signaling::border::Border;
 use crate::signaling::event::Route;
@@ -59,7 +59,10 @@ fn carry(border: &mut Border, now: Time, call: &mut Call, side: Side, offer: Opt
     let sdp = offer.map(|offer| carry_offer(border, now, call, side, &offer)).transpose();
     let Some((leg, other)) = call.legs(side) else { return };
     match sdp {
-        Err(reason) => answer::refuse(border, now, id, leg, reason.status().unwrap_or(488), |_| {}),
+        Err(reason) => {
+            answer::refuse(border, now, id, leg, reason.status().unwrap_or(488), |_| {});
+            not_carried(border, now, id, side, reason);
+        }
         Ok(sdp) => send(border, now, id, other, sdp.as_deref(), Purpose::Relay),
     }
 }

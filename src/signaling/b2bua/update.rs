@@ -4,7 +4,7 @@ use crate::media::control::Side;
 use crate::policy::verdict::Reason;
 use crate::sdp::Description;
 use crate::signaling::b2bua::call::{Call, ClientOwner, Exchange, Leg, ServerRequest, Waiting};
-use crate::signaling::b2bua::modify::{agreed, answer_here, carry_answer, carry_offer, described, refuse, shown};
+use crate::signaling::b2bua::modify::{agreed, answer_here, carry_answer, carry_offer, described, not_carried, refuse, shown};
 use crate::signaling::b2bua::{lifetime, refresh, release, standalone};
 use crate::signaling::border::Border;
 use crate::signaling::fact::CallId;
@@ -68,7 +68,10 @@ fn carry(border: &mut Border, now: Time, call: &mut Call, side: Side, request: S
         _ => return refuse(border, now, &request, Reason::GlareRetry),
     }
     match carry_offer(border, now, call, side, offer) {
-        Err(reason) => refuse(border, now, &request, reason),
+        Err(reason) => {
+            refuse(border, now, &request, reason);
+            not_carried(border, now, id, side, reason);
+        }
         Ok(sdp) => {
             border.servers.insert(request.key, id);
             if let Some((_, other)) = call.legs(side) {

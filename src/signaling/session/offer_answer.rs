@@ -1,13 +1,20 @@
 //! The session of one call: offers and answers carried from one leg to the other (RFC 3264, 6337, 4568), with every value of ours on each side.
+//!
+//! One stream is relayed: sound, or a fax over T.38 (RFC 7345's UDPTL), and a re-INVITE may turn the one into the other and back. The offerer may do so on
+//! the m-line itself or switch that off and add another; the other leg is always offered the m-line it had, with its kind changed (RFC 3264 §8.3.3), and
+//! each leg's m-lines keep their places.
+//!
+//! How a third leg is offered what one of the two said last, in a transfer, stands in `third_leg`.
 
 mod keys;
 mod leg;
 mod stream;
+mod third_leg;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::media::control::{Addresses, Command, LatchPolicy, Side, StreamId};
+use crate::media::control::{Addresses, Command, Content, LatchPolicy, Side, StreamId};
 use crate::policy::security_mode::MediaPlan;
 use crate::policy::verdict::Reason;
 use crate::sdp::Description;
@@ -15,7 +22,7 @@ use crate::sdp::crypto::{MasterKey, Suite};
 use crate::sip::Transport;
 
 use leg::{Heard, Leg};
-use stream::Stream;
+use stream::{Kind, Stream};
 
 /// What holds on one leg.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,7 +85,7 @@ enum Stage {
     Rejected,
 }
 
-/// The call's session, both legs: one audio stream is relayed between them.
+/// The call's session, both legs: one stream, audio or fax, is relayed between them.
 #[derive(Clone, Debug)]
 pub struct SessionMedia {
     a: Leg,
@@ -88,12 +95,21 @@ pub struct SessionMedia {
     exchange: Option<Exchange>,
     /// Who gave the answer in force.
     answerer: Option<Side>,
+    told: Told,
+}
+
+/// What the media plane has been told of the stream beyond its sides.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    content: Content,
+    /// How often the A and the B side's peer are to hear RTCP.
+    rtcp: [Option<Duration>; 2],
 }
 
 impl SessionMedia {
     /// `silence`: how long both directions may be silent before the media plane says so.
     pub fn new(a: Terms, b: Terms, silence: Option<Duration>) -> SessionMedia {
-        SessionMedia { a: Leg::new(Side::A, a), b: Leg::new(Side::B, b), silence, stream: None, exchange: None, answerer: None }
+        SessionMedia { a: Leg::new(Side::A, a), b: Leg::new(Side::B, b), silence, stream: None, exchange: None, answerer: None, told: Told::default() }
     }
 
     /// The leg now goes to another target (redirect, failover): what holds there. Before `offer` or `reoffer`.
@@ -113,18 +129,11 @@ impl SessionMedia {
         }
         self.check_idle(from)?;
         let heard = self.leg(from).read_offer(sdp)?;
-        self.leg(to).may_offer()?;
+        self.leg(to).may_offer(heard.stream.kind)?;
         self.find_ports(from, &heard, supply)?;
         let before = self.answerer.map(|_| Box::new([self.a.clone(), self.b.clone()]));
         let description = self.leg_mut(to).write_offer(&heard.stream, supply)?;
-        let mut commands = Vec::new();
-        if before.is_none() {
-            self.open(supply, &mut commands);
-            if let Some(stream) = self.stream {
-                commands.push(self.leg(from).configure_offered(stream, &heard));
-                commands.push(self.leg(to).configure(stream));
-            }
-        }
+        let commands = if before.is_none() { self.begin(from, &heard, supply) } else { Vec::new() };
         self.exchange = Some(Exchange { from, offer: heard, stage: Stage::Offered, before });
         Ok(Outcome { sdp: description.write(), commands })
     }
@@ -138,7 +147,7 @@ impl SessionMedia {
             return Err(MediaRefusal(Reason::MediaUnacceptable));
         };
         let offer = exchange.offer.clone();
-        self.leg(to).may_offer()?;
+        self.leg(to).may_offer(offer.stream.kind)?;
         *self.leg_mut(to) = self.leg(to).afresh();
         let mut commands = Vec::new();
         self.move_family(to, supply, &mut commands);
@@ -152,6 +161,8 @@ impl SessionMedia {
                 commands.push(self.leg(to.other()).configure_offered(stream, &offer));
                 commands.push(self.leg(to).configure(stream));
             }
+            self.tell_content(stream, Some(&offer.stream), &mut commands);
+            self.tell_rtcp(stream, supply, &mut commands);
         }
         self.answerer = None;
         if let Some(exchange) = &mut self.exchange {
@@ -218,6 +229,9 @@ impl SessionMedia {
         self.check_idle(side)?;
         let heard = self.leg(side).read_offer(sdp)?;
         let other = self.leg(side.other()).peer.clone().ok_or(MediaRefusal(Reason::MediaUnacceptable))?;
+        if heard.stream.kind != other.kind {
+            return Err(MediaRefusal(Reason::MediaUnacceptable));
+        }
         let leg = self.leg_mut(side);
         let description = leg.write_answer(&heard, &other, supply)?;
         let commands = self.stream.map(|stream| self.leg(side).configure(stream)).into_iter().collect();
@@ -231,6 +245,11 @@ impl SessionMedia {
         self.leg_mut(side).agree(&heard, ours);
         self.leg_mut(side).narrow();
         Ok(self.stream.map(|stream| self.leg(side).configure(stream)).into_iter().collect())
+    }
+
+    /// The relayed stream is a fax over T.38, as agreed last.
+    pub fn is_fax(&self) -> bool {
+        self.answerer.and_then(|side| self.leg(side).peer.as_ref()).is_some_and(|peer| peer.kind == Kind::Fax && !peer.is_off)
     }
 
     /// An offer from `side`'s peer waits for its answer.
@@ -336,10 +355,24 @@ impl SessionMedia {
         self.exchange.as_ref().filter(first).is_some_and(|exchange| self.leg(from).read_offer(sdp).is_ok_and(|heard| heard.is_same(&exchange.offer)))
     }
 
+    /// Opens the stream for a first offer.
+    fn begin(&mut self, from: Side, heard: &Heard, supply: &mut dyn Supply) -> Vec<Command> {
+        let mut commands = Vec::new();
+        self.open(supply, &mut commands);
+        if let Some(stream) = self.stream {
+            commands.push(self.leg(from).configure_offered(stream, heard));
+            commands.push(self.leg(from.other()).configure(stream));
+            self.tell_content(stream, Some(&heard.stream), &mut commands);
+            self.tell_rtcp(stream, supply, &mut commands);
+        }
+        commands
+    }
+
     fn open(&mut self, supply: &mut dyn Supply, commands: &mut Vec<Command>) {
         if let (None, Some(a), Some(b)) = (self.stream, self.a.local, self.b.local) {
             let stream = supply.stream();
             self.stream = Some(stream);
+            self.told = Told::default();
             commands.push(Command::Open { stream, a, b, silence: self.silence });
         }
     }
@@ -363,8 +396,37 @@ impl SessionMedia {
         self.open(supply, commands);
     }
 
-    fn configure_both(&self) -> Vec<Command> {
-        self.stream.map(|stream| vec![self.a.configure(stream), self.b.configure(stream)]).unwrap_or_default()
+    fn configure_both(&mut self) -> Vec<Command> {
+        let Some(stream) = self.stream else { return Vec::new() };
+        let mut commands = vec![self.a.configure(stream), self.b.configure(stream)];
+        self.tell_content(stream, None, &mut commands);
+        commands
+    }
+
+    /// What the stream carries, where that has changed: what was agreed, or is `offered` first.
+    fn tell_content(&mut self, stream: StreamId, offered: Option<&Stream>, commands: &mut Vec<Command>) {
+        let agreed = [&self.a, &self.b].into_iter().filter_map(|leg| leg.peer.as_ref());
+        let streams: Vec<&Stream> = if offered.is_some() { offered.into_iter().collect() } else { agreed.collect() };
+        let content = match streams.iter().any(|stream| stream.kind == Kind::Fax) {
+            true => Content::Udptl,
+            false => Content::Rtp { events: streams.iter().fold(0, |bits, stream| bits | stream.events()) },
+        };
+        if self.told.content != content {
+            self.told.content = content;
+            commands.push(Command::Carry { stream, content });
+        }
+    }
+
+    /// How often each leg's peer is to hear RTCP, where that has changed. The SSRC is as good as any random one (RFC 3550 §8.1).
+    fn tell_rtcp(&mut self, stream: StreamId, supply: &mut dyn Supply, commands: &mut Vec<Command>) {
+        for (index, side) in [Side::A, Side::B].into_iter().enumerate() {
+            let every = self.leg(side).terms.plan.rtcp_keepalive();
+            if self.told.rtcp[index] != every {
+                self.told.rtcp[index] = every;
+                let ssrc = supply.session_id() as u32;
+                commands.push(Command::KeepRtcp { stream, side, every, ssrc });
+            }
+        }
     }
 }
 

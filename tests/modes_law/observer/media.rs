@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use base64::Engine as _;
-use portcullis::media::control::{Command, Protection, Side};
+use portcullis::media::control::{Command, Content, Protection, Side};
 
 use super::{Observer, Rule};
 use crate::world::Secured;
@@ -53,6 +53,17 @@ impl Observer {
                 }
             }
             Command::Close { stream } => drop(self.streams.remove(stream)),
+            // UDPTL has no protection: none of it may be carried for a leg that must have some.
+            Command::Carry { stream, content: Content::Udptl } => {
+                let Some(call) = self.streams.get(stream).map(|seen| seen.call) else { return };
+                for call_id in [Some(self.calls[call].a.clone()), self.calls[call].b.clone()].into_iter().flatten() {
+                    let Some(party) = self.dialogs.get(&call_id).map(|dialog| dialog.party) else { continue };
+                    if self.leg(&call_id, party, None).is_some_and(|leg| leg.low == Secured) {
+                        self.breaks(Rule::MediaUnprotected, format!("a fax over UDPTL, with {party:?} on one side"));
+                    }
+                }
+            }
+            Command::Carry { content: Content::Rtp { .. }, .. } | Command::KeepRtcp { .. } => {}
             Command::Configure { stream, side, remote, receive, transmit, .. } => {
                 let Some(seen) = self.streams.get_mut(stream) else { return };
                 let now = &mut seen.sides[index(*side)];

@@ -1,6 +1,6 @@
 //! One leg of the session: what its peer said, what we said, and how we say it.
 
-use super::stream::Stream;
+use super::stream::{Kind, Stream};
 use super::{Supply, Terms, keys};
 use crate::media::control::{Addresses, Command, Side, StreamId};
 use crate::policy::security_mode;
@@ -13,6 +13,29 @@ use crate::sdp::{Attribute, Connection, Description, Direction, Line, Media, Ori
 pub(super) struct Layout {
     lines: Vec<Media>,
     relayed: usize,
+}
+
+impl Layout {
+    /// Makes room for a stream of this kind to be offered: the relayed line if it is of the kind, else another one that is (RFC 3264 §8.2: a line that is off
+    /// may be used again), else the relayed line becomes one (§8.3.3: sound that turns out to be a fax is still the same stream). Its profile comes out.
+    fn make_room(&mut self, kind: Kind, is_srtp: bool) -> Proto {
+        let is = |media: &Media| Kind::of(media) == Some(kind);
+        if !self.lines.get(self.relayed).is_some_and(is) {
+            match self.lines.iter().position(is) {
+                Some(other) => self.relayed = other,
+                None => {
+                    if let Some(line) = self.lines.get_mut(self.relayed) {
+                        *line = empty_line(kind.word(), usual(kind, is_srtp), Vec::new());
+                    }
+                }
+            }
+        }
+        self.lines.get(self.relayed).map(|line| line.proto.clone()).filter(|proto| fits(kind, proto, is_srtp)).unwrap_or(usual(kind, is_srtp))
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        self.lines.get(self.relayed).and_then(Kind::of)
+    }
 }
 
 /// What was understood of a peer's description, before anything is changed by it.
@@ -77,6 +100,16 @@ impl Leg {
         Leg { local: self.local, ..Leg::new(self.side, self.terms.clone()) }
     }
 
+    /// The same leg, without ports and without the key it sent under, which may not begin a second stream.
+    pub fn for_another_stream(&self) -> Leg {
+        Leg { local: None, ours: None, offered: Vec::new(), ..self.clone() }
+    }
+
+    /// What the peer said last that was agreed upon.
+    pub fn last_heard(&self) -> Option<Heard> {
+        Some(Heard { stream: self.peer.clone()?, origin: self.origin.clone(), theirs: self.theirs.clone(), layout: self.layout.clone()? })
+    }
+
     /// As it was in `agreed`, but never with a version number again that the peer has seen on something else.
     pub fn back_to(&mut self, agreed: &Leg) {
         let version = self.version;
@@ -90,7 +123,7 @@ impl Leg {
     }
 
     pub fn read_offer(&self, sdp: &Description) -> Result<Heard, Reason> {
-        let index = match security_mode::audio(&self.terms.plan, self.terms.transport, sdp) {
+        let index = match security_mode::relayed(&self.terms.plan, self.terms.transport, sdp) {
             Ok(index) => index,
             Err(Reason::MediaUnacceptable) if self.switches_off(sdp) => self.relayed(),
             Err(reason) => return Err(reason),
@@ -105,14 +138,12 @@ impl Leg {
 
     /// An established stream set to port 0, and nothing else asked for.
     fn switches_off(&self, sdp: &Description) -> bool {
-        self.peer.is_some() && sdp.media.iter().all(|media| media.port == 0) && sdp.media.get(self.relayed()).is_some_and(Media::is_audio)
+        self.peer.is_some() && sdp.media.iter().all(|media| media.port == 0) && sdp.media.get(self.relayed()).is_some_and(|media| Kind::of(media).is_some())
     }
 
     /// Whether an offer says what the peer said last. Its o= line alone is not enough: some write the same one on everything.
     pub fn is_repeated(&self, sdp: &Description) -> bool {
-        let (Some(stream), Some(layout)) = (&self.peer, &self.layout) else { return false };
-        let last = Heard { stream: stream.clone(), origin: self.origin.clone(), theirs: self.theirs.clone(), layout: layout.clone() };
-        self.read_offer(sdp).is_ok_and(|heard| heard.is_same(&last))
+        self.last_heard().is_some_and(|last| self.read_offer(sdp).is_ok_and(|heard| heard.is_same(&last)))
     }
 
     /// An answer to what we sent last: (what was understood, our line it chose).
@@ -125,12 +156,19 @@ impl Leg {
         let stream = Stream::read(sdp, relayed)?;
         let media = sdp.media.get(relayed).ok_or(Reason::MediaMalformed)?;
         let layout = self.layout.clone().ok_or(Reason::MediaUnacceptable)?;
+        // RFC 3264 §6: the answer's line is of the kind of the offer's. A fax offer answered with sound, or the reverse, is no agreement.
+        if layout.kind() != Some(stream.kind) {
+            return Err(Reason::MediaUnacceptable);
+        }
         let origin = sdp.origin.clone();
         if stream.is_off {
             return Ok((Heard { stream, origin, theirs: None, layout }, None));
         }
-        if !fits(&media.proto, terms.plan.is_srtp()) {
+        if !fits(stream.kind, &media.proto, terms.plan.is_srtp()) {
             return Err(Reason::ModeMedia);
+        }
+        if stream.kind == Kind::Fax {
+            terms.plan.fax()?;
         }
         self.check_family(&stream)?;
         let (theirs, ours) =
@@ -176,11 +214,12 @@ impl Leg {
         }
     }
 
-    /// Keys never leave over a transport below the plan, and an SRTP leg has a suite.
-    pub fn may_offer(&self) -> Result<(), Reason> {
+    /// Keys never leave over a transport below the plan, an SRTP leg has a suite, and T.38 goes nowhere that is to be protected.
+    pub fn may_offer(&self, kind: Kind) -> Result<(), Reason> {
         let plan = &self.terms.plan;
         match plan.permits(self.terms.transport) {
             false => Err(Reason::ModeTransport),
+            true if kind == Kind::Fax => plan.fax(),
             true if plan.is_srtp() && plan.suites().is_empty() => Err(Reason::MediaUnacceptable),
             true => Ok(()),
         }
@@ -188,15 +227,17 @@ impl Leg {
 
     /// The other leg's stream, offered here. On an established leg with our key in force, or with one fresh key per suite of the plan.
     pub fn write_offer(&mut self, stream: &Stream, supply: &mut dyn Supply) -> Result<Description, Reason> {
-        self.may_offer()?;
+        self.may_offer(stream.kind)?;
         let lines = match &self.ours {
             _ if !self.terms.plan.is_srtp() => Vec::new(),
             Some(ours) => vec![ours.clone()],
             None => keys::fresh(self.terms.plan.suites(), supply),
         };
-        let layout = self.layout.get_or_insert_with(|| Layout { lines: vec![empty_line("audio", Proto::Avp, Vec::new())], relayed: 0 }).clone();
-        let proto = layout.lines.get(layout.relayed).map(|line| line.proto.clone()).filter(|proto| fits(proto, self.terms.plan.is_srtp()));
-        let proto = proto.unwrap_or(if self.terms.plan.is_srtp() { Proto::Savp } else { Proto::Avp });
+        let is_srtp = self.terms.plan.is_srtp();
+        let new = || Layout { lines: vec![empty_line(stream.kind.word(), usual(stream.kind, is_srtp), Vec::new())], relayed: 0 };
+        let layout = self.layout.get_or_insert_with(new);
+        let proto = layout.make_room(stream.kind, is_srtp);
+        let layout = layout.clone();
         self.write(&layout, proto, stream, stream.direction, lines, supply)
     }
 
@@ -232,10 +273,15 @@ impl Leg {
         relayed.formats = stream.formats.clone();
         if !stream.is_off {
             relayed.port = local.rtp.port();
-            relayed.attributes.push(Attribute::new("rtcp", local.rtcp.port().to_string()));
+            if stream.kind == Kind::Audio {
+                relayed.attributes.push(Attribute::new("rtcp", local.rtcp.port().to_string()));
+            }
             relayed.attributes.extend(lines.iter().map(|line| Attribute::new("crypto", line.value())));
             relayed.attributes.extend(stream.attributes.iter().cloned());
-            relayed.attributes.push(Attribute::property(direction.name()));
+            // A fax goes both ways unless somebody says otherwise, and not every gateway expects to hear of it.
+            if stream.kind == Kind::Audio || direction != Direction::SendRecv {
+                relayed.attributes.push(Attribute::property(direction.name()));
+            }
         }
         if !lines.is_empty() {
             self.offered = lines;
@@ -294,12 +340,22 @@ impl Leg {
     }
 }
 
-/// Whether the profile is of the kind the plan demands.
-fn fits(proto: &Proto, is_srtp: bool) -> bool {
+/// Whether the profile is one of the stream's kind, and what the plan demands.
+fn fits(kind: Kind, proto: &Proto, is_srtp: bool) -> bool {
     match proto {
+        Proto::Udptl => kind == Kind::Fax && !is_srtp,
+        _ if kind == Kind::Fax => false,
         Proto::Savp | Proto::Savpf => is_srtp,
         Proto::Avp | Proto::Avpf => !is_srtp,
-        Proto::TlsSavp | Proto::TlsSavpf | Proto::Udptl | Proto::Other(_) => false,
+        Proto::TlsSavp | Proto::TlsSavpf | Proto::Other(_) => false,
+    }
+}
+
+fn usual(kind: Kind, is_srtp: bool) -> Proto {
+    match kind {
+        Kind::Fax => Proto::Udptl,
+        Kind::Audio if is_srtp => Proto::Savp,
+        Kind::Audio => Proto::Avp,
     }
 }
 

@@ -5,13 +5,41 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::media::control::Addresses;
 use crate::policy::verdict::Reason;
 use crate::sdp::rtpmap::{self, RtpMap};
+use crate::sdp::t38::T38;
 use crate::sdp::{Attribute, Description, Direction, Media};
 
-/// Codec, direction and address of one m-line; the first two cross the border, the address stays on its leg.
+/// What an m-line is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Audio,
+    /// T.38 over UDPTL.
+    Fax,
+}
+
+impl Kind {
+    pub fn of(media: &Media) -> Option<Kind> {
+        match media {
+            _ if media.is_audio() => Some(Kind::Audio),
+            _ if media.is_image() => Some(Kind::Fax),
+            _ => None,
+        }
+    }
+
+    /// The first word of its m-line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Kind::Audio => "audio",
+            Kind::Fax => "image",
+        }
+    }
+}
+
+/// Kind, codec, direction and address of one m-line; the address stays on its leg, the others cross the border.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Stream {
+    pub kind: Kind,
     pub formats: Vec<String>,
-    /// `rtpmap` and `fmtp` of those formats, `ptime`, `maxptime`.
+    /// Of audio `rtpmap` and `fmtp` of those formats, `ptime`, `maxptime`; of fax what `sdp::t38` knows.
     pub attributes: Vec<Attribute>,
     /// As the author sees it, an address of 0.0.0.0 understood as "send me nothing" (RFC 3264 §8.4).
     pub direction: Direction,
@@ -24,35 +52,50 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Errors: `MediaMalformed` for no m-line there or no audio, `MediaUnacceptable` for an address or formats nothing can be done with.
+    /// Errors: `MediaMalformed` for no m-line there or neither audio nor image, `MediaUnacceptable` for an address or formats nothing can be done with.
     pub fn read(description: &Description, index: usize) -> Result<Stream, Reason> {
-        let media = description.media.get(index).filter(|media| media.is_audio()).ok_or(Reason::MediaMalformed)?;
+        let media = description.media.get(index).ok_or(Reason::MediaMalformed)?;
+        let kind = Kind::of(media).ok_or(Reason::MediaMalformed)?;
         let is_off = media.port == 0;
-        let formats = match formats(&media.formats) {
+        let formats = match (kind, formats(&media.formats)) {
+            (Kind::Fax, _) if is_off || media.is_fax() => vec!["t38".into()],
+            (Kind::Fax, _) => return Err(Reason::MediaUnacceptable),
             // An m-line cannot be written without a format, and of one that is off it means nothing.
-            none if none.is_empty() && is_off => vec!["0".into()],
-            none if none.is_empty() => return Err(Reason::MediaUnacceptable),
-            formats => formats,
+            (Kind::Audio, none) if none.is_empty() && is_off => vec!["0".into()],
+            (Kind::Audio, none) if none.is_empty() => return Err(Reason::MediaUnacceptable),
+            (Kind::Audio, formats) => formats,
         };
-        let attributes = media.attributes.iter().filter(|attribute| crosses(attribute, &formats)).cloned().collect();
+        let attributes = match kind {
+            Kind::Audio => media.attributes.iter().filter(|attribute| crosses(attribute, &formats)).cloned().collect(),
+            Kind::Fax => T38::read(media).attributes(),
+        };
         let written = description.connection_of(media).and_then(|connection| connection.ip());
         let remote = if is_off { None } else { remote(description, media)? };
         let direction = description.direction_of(media);
         let direction = if remote.is_none() { Direction::of(direction.sends(), false) } else { direction };
-        Ok(Stream { formats, attributes, direction, remote, written, is_off })
+        Ok(Stream { kind, formats, attributes, direction, remote, written, is_off })
     }
 
     /// The first format a person hears, as `PCMU/8000`; none of a stream that is off.
     pub fn codec(&self) -> Option<String> {
-        if self.is_off {
+        if self.is_off || self.kind == Kind::Fax {
             return None;
         }
-        let maps = || self.attributes.iter().filter(|a| a.is("rtpmap")).filter_map(|a| RtpMap::parse(a.text()?));
         self.formats.iter().find_map(|format| {
             let payload = payload(format)?;
-            let map = maps().find(|map| map.payload == payload).or_else(|| rtpmap::fixed(payload))?;
+            let map = self.maps().find(|map| map.payload == payload).or_else(|| rtpmap::fixed(payload))?;
             map.is_voice().then(|| map.label())
         })
+    }
+
+    /// The payload types of telephone-events, one bit each.
+    pub fn events(&self) -> u128 {
+        let events = self.maps().filter(|map| map.encoding.eq_ignore_ascii_case("telephone-event") && map.payload < 128);
+        events.fold(0, |bits, map| bits | 1 << map.payload)
+    }
+
+    fn maps(&self) -> impl Iterator<Item = RtpMap<'_>> {
+        self.attributes.iter().filter(|a| a.is("rtpmap")).filter_map(|a| RtpMap::parse(a.text()?))
     }
 
     /// The author takes no media now.

@@ -1,6 +1,7 @@
 //! A call's session by hand: two legs, counted ports, keys that can be told apart.
 
 mod exchange;
+mod fax;
 mod keying;
 mod modify;
 mod privacy;
@@ -98,7 +99,7 @@ impl Out {
     }
 
     pub fn audio(&self) -> &Media {
-        self.sdp.media.iter().find(|m| m.is_audio() && m.port != 0).unwrap_or(&self.sdp.media[0])
+        self.sdp.media.iter().find(|m| m.port != 0).unwrap_or(&self.sdp.media[0])
     }
 
     pub fn lines(&self) -> Vec<Crypto> {

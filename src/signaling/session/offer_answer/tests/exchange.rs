@@ -104,7 +104,7 @@ fn offers_that_are_refused() {
         ("only a scaled key", secured(), sdp("192.0.2.9", 1, "RTP/SAVP", &ok.replace("a=crypto", "a=cryptoscale")), MediaUnacceptable),
         ("no audio", plain(), with("m=audio", "m=video"), MediaUnacceptable),
         ("audio switched off", plain(), with("m=audio 4000", "m=audio 0"), MediaUnacceptable),
-        ("fax alone", plain(), "v=0\r\nc=IN IP4 192.0.2.9\r\nm=image 4000 udptl t38\r\n".into(), MediaUnacceptable),
+        ("another fax alone", plain(), "v=0\r\nc=IN IP4 192.0.2.9\r\nm=image 4000 tcp t38\r\n".into(), MediaUnacceptable),
         ("no formats", plain(), with(" 8 0 101", ""), MediaUnacceptable),
         ("formats that are none", plain(), with(" 8 0 101", " 128 x * +8"), MediaUnacceptable),
         ("a host name", plain(), with("c=IN IP4 192.0.2.9", "c=IN IP4 media.example.com"), MediaUnacceptable),

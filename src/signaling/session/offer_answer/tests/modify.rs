@@ -210,7 +210,8 @@ fn the_next_target_of_the_other_address_family() {
     call.media.set_terms(Side::B, v4(plain()));
     let next = call.reoffer(Side::B);
     assert!(next.text.contains("c=IN IP4 10.0.0.1"));
-    let [Command::Close { stream: StreamId(1) }, Command::Open { stream: StreamId(2), a, b, .. }, on_a, _] = next.commands.as_slice() else {
+    let [Command::Close { stream: StreamId(1) }, Command::Open { stream: StreamId(2), a, b, .. }, on_a, _, Command::Carry { .. }] = next.commands.as_slice()
+    else {
         panic!("{:?}", next.commands)
     };
     assert!(matches!(on_a, Command::Configure { side: Side::A, remote: Some(Some(_)), .. }));
@@ -239,13 +240,13 @@ fn a_stream_switched_off_and_on() {
     assert_eq!((configured(&answer.commands, Side::A), configured(&answer.commands, Side::B)), (a, b));
 }
 
-/// T.38 alone in a re-offer: refused, and the voice call goes on.
+/// T.38 alone in a re-offer of a protected call: refused, and the voice call goes on.
 #[test]
-fn a_change_to_fax_is_refused() {
+fn a_change_to_fax_is_refused_where_it_must_be_protected() {
     let (mut call, ..) = agreed();
     let fax =
         "v=0\r\no=- 1 2 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 0 RTP/SAVP 0\r\nm=image 4002 udptl t38\r\na=T38FaxVersion:0\r\n";
-    assert_eq!(call.try_offer(Side::A, fax).map(|out| out.text), Err(Reason::MediaUnacceptable));
+    assert_eq!(call.try_offer(Side::A, fax).map(|out| out.text), Err(Reason::FaxUnprotected));
     assert!(call.media.can_offer(Side::A) && call.media.is_agreed());
 }
 
