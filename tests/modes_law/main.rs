@@ -22,6 +22,7 @@
 //! | `contacts` | legs*, direction, side, place named in Contact or Record-Route, when, connection gone or not |
 //! | `reports` | legs*, direction, course of the call; what record, metrics and ladder say |
 //! | `digits` | legs*, direction, side, type and body of INFO |
+//! | `faxes` | legs*, direction, first offer, re-INVITE or UPDATE, side, form of the T.38 offer, answer |
 //! | `transfers` | legs*, direction, side, REFER inside or outside the call, target |
 //!
 //! "Legs" are the pairs of what a leg may be: Unsecured over UDP, TCP or TLS, SIP secured, Secured. What a call does once it is admitted depends on its
@@ -43,6 +44,7 @@ mod colleagues;
 mod contacts;
 mod digits;
 mod failovers;
+mod faxes;
 mod intrusion;
 mod observer;
 mod play;

@@ -92,7 +92,7 @@ impl Offer {
             SavpThenAvp => audio("RTP/SAVP", &good()) + &audio("RTP/AVP", ""),
             Dtls => audio("UDP/TLS/RTP/SAVP", "a=fingerprint:sha-256 00:11:22\r\na=setup:actpass\r\n"),
             AvpWithMikey => audio("RTP/AVP", &format!("a=key-mgmt:mikey {}\r\n", key(1))),
-            NoAudio => "m=image 4000 udptl t38\r\n".to_owned(),
+            NoAudio => "m=video 4000 RTP/AVP 96\r\n".to_owned(),
             Off => "m=audio 0 RTP/AVP 8\r\nm=audio 0 RTP/SAVP 8\r\n".to_owned(),
             Delayed => return String::new(),
         };
@@ -192,7 +192,7 @@ pub const SUITE_80: &str = "AES_CM_128_HMAC_SHA1_80";
 const SUITE_32: &str = "AES_CM_128_HMAC_SHA1_32";
 const CODECS: &str = "a=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\n";
 
-fn described(party: Party, number: u64, rest: &str) -> String {
+pub fn described(party: Party, number: u64, rest: &str) -> String {
     let address = party.address();
     format!("v=0\r\no=- 7{} {number} IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n{rest}", party as u8)
 }

@@ -427,7 +427,7 @@ impl Observer {
         if low == Secured && !lines.iter().all(|line| line.is_srtp() && !line.keys.is_empty()) {
             self.breaks(Rule::PlainToSecured, format!("to {party:?}: {first}: {lines:?}"));
         }
-        if high < Secured && (!lines.iter().all(|line| line.is_rtp()) || smells_of_keys(message.body)) {
+        if high < Secured && (!lines.iter().all(|line| line.is_clear_media()) || smells_of_keys(message.body)) {
             self.breaks(Rule::SrtpToPlain, format!("to {party:?}: {first}: {lines:?}"));
         }
         let suites: Vec<String> = lines.iter().flat_map(|line| &line.keys).map(|(suite, _)| (*suite).to_owned()).collect();

@@ -52,8 +52,9 @@ impl Active<'_> {
         matches!(self.profile, "RTP/SAVP" | "RTP/SAVPF")
     }
 
-    pub fn is_rtp(&self) -> bool {
-        matches!(self.profile, "RTP/AVP" | "RTP/AVPF")
+    /// RTP, or a fax in its place: neither has protection.
+    pub fn is_clear_media(&self) -> bool {
+        matches!(self.profile, "RTP/AVP" | "RTP/AVPF" | "udptl")
     }
 }
 
