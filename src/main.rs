@@ -24,6 +24,11 @@ enum Command {
     },
     /// Lists everything that is wrong with a policy set, at once.
     Check(app::check::Check),
+    /// Makes a policy set of what another system has.
+    Import {
+        #[command(subcommand)]
+        from: app::import::Command,
+    },
     /// Says which rule decides about a message, and why, without opening a socket.
     Explain(app::explain::Explain),
     /// Shows a whole call through the border on this machine: a simulated trunk, a simulated UM, TLS and SRTP on both legs.
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { policy_set } => app::run::run(policy_set),
         Command::Check(check) => printed(|out| app::check::check(&check, out)),
+        Command::Import { from } => printed(|out| app::import::import(&from, out)),
         Command::Explain(explain) => printed(|out| app::explain::explain(&explain, out)),
         Command::Quickstart(quickstart) => app::quickstart::run(&quickstart),
         Command::Simulate { what } => app::simulate::run(&what),
