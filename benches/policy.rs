@@ -102,7 +102,7 @@ fn verdicts(criterion: &mut Criterion) {
         });
     });
     if let Some(to) = set.peers.last() {
-        let crossing = Crossing { from: &caller, to, ours: "sbc.example.com", plan: None };
+        let crossing = Crossing { from: &caller, to, ours: "sbc.example.com", plan: None, called: "5000" };
         criterion.bench_function("headers across", |bench| bench.iter(|| carry(std::hint::black_box(&crossing), &invite)));
     }
 }

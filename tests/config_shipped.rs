@@ -107,7 +107,8 @@ fn quickstart_is_explained() {
     assert!(told.text.contains("hunt group \"voicemail\""), "{}", told.text);
     assert!(!told.text.contains("inline:") && !told.json.to_string().contains("inline:"), "no keys in what an operator may paste");
     let stages: Vec<&str> = told.json["decisions"].as_array().unwrap().iter().filter_map(|decision| decision["stage"].as_str()).collect();
-    let wanted = ["peer", "access_control", "admission", "hunt_group", "security_mode", "security_mode", "dial_plan", "routing", "security_mode", "diversion"];
+    let wanted =
+        ["peer", "access_control", "admission", "hunt_group", "security_mode", "security_mode", "dial_plan", "caller", "routing", "security_mode", "diversion"];
     assert_eq!(stages, wanted);
 
     assert_eq!(explained("quickstart", "no_offer.sip", "127.0.0.1:15081", trunk).status, 0);

@@ -122,7 +122,7 @@ impl Case {
         let identity = TlsIdentity { names: vec![caller.tls_names[0].to_string()], trusted_for: vec![caller.name.clone()], ..TlsIdentity::default() };
         let tls = (caller.transport == Transport::Tls).then(|| Arc::new(identity));
         let flow = Flow { id: FlowId(1), transport: caller.transport, listener: ListenerId(0), local: remote, remote, tls };
-        let invite = "INVITE sip:5000@x SIP/2.0\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:5000@x>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n";
+        let invite = "INVITE sip:5000@x SIP/2.0\r\nFrom: <sip:2001@b>;tag=1\r\nTo: <sip:5000@x>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n";
         let invite = Message::parse(Bytes::from(invite), &Limits::default()).unwrap();
         let offer = self.offer.map(Offer::description);
         screen(Question {

@@ -335,7 +335,7 @@ fn preview(case: &Case, admitted: &Admitted, invite: &Message, explanation: &mut
         Some(PeerHost::Address(address)) => address.to_string(),
         Some(PeerHost::Network(_)) | None => String::from("(located when called)"),
     };
-    let crossing = Crossing { from: &admitted.peer, to: target, ours, plan: admitted.plan.as_deref() };
+    let crossing = Crossing { from: &admitted.peer, to: target, ours, plan: admitted.plan.as_deref(), called: &admitted.called };
     let mut carried = topology_hiding::carry(&crossing, invite);
     explanation.trail.append(&mut carried.trail);
     explanation.preview = vec![

@@ -1,8 +1,11 @@
 //! Who the caller is said to be, across the trust domain (RFC 3325) and as far as privacy allows (RFC 3323).
 //!
 //! P-Asserted-Identity is believed from, and sent to, peers of the trust domain only; at most one SIP and one tel identity crosses. Privacy goes with
-//! it. To a peer outside, `Privacy: user` makes From anonymous. P-Preferred-Identity and Remote-Party-ID never cross. No identity is ever made up.
+//! it. To a peer outside, `Privacy: user` makes From anonymous. Towards UM an identity crosses only in the form of the dial plan, and only if the caller
+//! does not want to be anonymous: whoever reads the message afterwards belongs to no trust domain. P-Preferred-Identity and Remote-Party-ID never
+//! cross. No identity is ever made up.
 
+use crate::policy::caller;
 use crate::policy::topology_hiding::{self, Carried, Crossing};
 use crate::policy::verdict::Decision;
 use crate::sip::{HeaderName, Message, NameAddr, Scheme};
@@ -21,7 +24,9 @@ pub fn carry(crossing: &Crossing<'_>, message: &Message, carried: &mut Carried) 
         (false, _) => "not believed from this peer",
         (true, false) => "not sent outside the trust domain",
     };
-    if crossing.from.identity_trusted && crossing.to.identity_trusted {
+    let wanted = message.is_request() && crossing.to.kind.is_um() && caller::wants_anonymity(message);
+    let trust = if wanted { "the caller wants to be anonymous" } else { trust };
+    if crossing.from.identity_trusted && crossing.to.identity_trusted && !wanted {
         let mut schemes = (false, false);
         for value in std::iter::once(first).chain(message.values(HeaderName::PAssertedIdentity).skip(1)).take(4) {
             let Some((is_tel, value)) = asserted(crossing, value) else { continue };
@@ -50,6 +55,14 @@ fn asserted(crossing: &Crossing<'_>, value: &[u8]) -> Option<(bool, String)> {
     let address = NameAddr::parse(value).ok()?;
     let uri = address.parsed_uri().ok()?;
     let display = topology_hiding::display(&address);
+    if let Some(plan) = crossing.plan.filter(|_| crossing.to.kind.is_um()) {
+        // UM refuses calls for an identity that does not fit (event 1021); without it the call goes on.
+        let user = caller::fitting(plan, &uri, &mut Vec::new()).filter(|_| !caller::is_nobody(plan, &uri))?;
+        return Some(match uri.scheme {
+            Scheme::Tel => (true, format!("{display}<tel:{user}>")),
+            _ => (false, format!("{display}<{}>", topology_hiding::caller_uri(crossing, &address, &user))),
+        });
+    }
     match uri.scheme {
         Scheme::Tel => Some((true, format!("{display}<tel:{}>", uri.user?))),
         _ => Some((false, format!("{display}<{}>", topology_hiding::uri(crossing, &uri)?))),

@@ -1,7 +1,8 @@
 //! The order in which the border asks its questions of an INVITE, and the one value that proves they were all answered.
 //!
 //! Access control, admission, hunt group (from the trunk side) or the pool's plan (from the UM side), security mode of this leg, interwork, fit of
-//! the called number (from the UM side: toll), routing, security mode of the other leg. The first refusal ends it. `run` and `explain` both come through here.
+//! the called number, the caller and the diverting users after number rules (from the UM side: toll, then number rules), routing, security mode of the
+//! other leg. The first refusal ends it. `run` and `explain` both come through here.
 
 use std::sync::Arc;
 
@@ -11,10 +12,10 @@ use crate::policy::hunt_group::Dialled;
 use crate::policy::liveness::Board;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::{self, MediaPlan, mode_name};
-use crate::policy::settings::{DialPlan, HuntGroup, Peer, PolicySet, SecurityMode, UmPool, number_of, pilot_key};
+use crate::policy::settings::{DialPlan, HuntGroup, Peer, PolicySet, SecurityMode, UmPool, UriType, number_of, pilot_key};
 use crate::policy::toll::{self, TollCaller};
 use crate::policy::verdict::{Decision, Reason};
-use crate::policy::{access_control, admission, dial_plan, hunt_group, routing};
+use crate::policy::{access_control, admission, caller, dial_plan, diversion, hunt_group, numbering, routing};
 use crate::sdp::Description;
 use crate::sip::{Message, Method, Scheme, Uri};
 
@@ -101,6 +102,8 @@ struct Governed {
     hunt_group: Option<Arc<HuntGroup>>,
     /// The user part that was dialled.
     called: String,
+    /// It is a pilot of the hunt group.
+    by_pilot: bool,
 }
 
 fn deliberate(question: &Question<'_>, trail: &mut Trail) -> Result<Admitted, Reason> {
@@ -118,20 +121,44 @@ fn deliberate(question: &Question<'_>, trail: &mut Trail) -> Result<Admitted, Re
         let (decision, targets) = routing::towards_gateways(question.table, question.liveness, plan);
         trail.record(decision)?;
         // A gateway's leg has the gateway's own mode, which `permitted` compares with the plan's.
-        (SecurityMode::Unsecured, None, governed.called, targets)
+        let called = translated(numbering::outward(plan, &governed.called), trail)?;
+        (SecurityMode::Unsecured, None, called, targets)
     } else {
         trail.record(interwork(plan, peer))?;
-        let (decision, called) = dial_plan::called(plan, &governed.called);
-        trail.record(decision)?;
+        let called = every_uri(question, &governed, trail)?;
         let (decision, targets) = routing::towards_um(question.table, question.liveness, plan);
         trail.record(decision)?;
-        (plan.mode, Some(Arc::clone(&plan.um_pool)), called.unwrap_or_default(), targets)
+        (plan.mode, Some(Arc::clone(&plan.um_pool)), called, targets)
     };
     let (decision, targets) = other_leg(plan, floor, targets);
     trail.record(decision)?;
     let first = targets.first().ok_or(Reason::NoRoute)?;
     let b = security_mode::leg_plan(floor, first);
     Ok(Admitted { peer: Arc::clone(peer), hunt_group: governed.hunt_group, pool, targets, a, b, called, floor, plan: Some(governed.plan) })
+}
+
+/// Every URI that UM will see fits the plan, or the call is refused before UM can: called user, caller, diverting users. The called user's form comes back.
+fn every_uri(question: &Question<'_>, governed: &Governed, trail: &mut Trail) -> Result<String, Reason> {
+    let plan = &governed.plan;
+    let number = translated(numbering::inward(plan, &governed.called), trail)?;
+    let (decision, called) = if governed.by_pilot { dial_plan::called_pilot(plan, &number) } else { dial_plan::called(plan, &number) };
+    trail.record(decision)?;
+    let (decisions, _) = caller::judge(plan, question.peer, question.invite);
+    decisions.into_iter().try_for_each(|decision| trail.record(decision))?;
+    if let Some(chosen) = diversion::choose(plan, question.peer, question.invite).filter(|chosen| chosen.decision.refused.is_some()) {
+        // What crosses is told when it does, for each target.
+        chosen.numbering.into_iter().try_for_each(|decision| trail.record(decision))?;
+        trail.record(chosen.decision)?;
+    }
+    called.ok_or(Reason::PlanMismatch)
+}
+
+/// What the number rules made of a number; told where they made something of it.
+fn translated((decision, number): (Decision, String), trail: &mut Trail) -> Result<String, Reason> {
+    if numbering::applied(&decision) {
+        trail.record(decision)?;
+    }
+    Ok(number)
 }
 
 fn by_hunt_group(question: &Question<'_>, trail: &mut Trail) -> Result<Governed, Reason> {
@@ -142,7 +169,15 @@ fn by_hunt_group(question: &Question<'_>, trail: &mut Trail) -> Result<Governed,
     trail.record(decision)?;
     let found = found.ok_or(Reason::NoHuntGroup)?;
     let called = dialled.get(found.dialled).map(|at| String::from(&*at.user)).unwrap_or_default();
-    Ok(Governed { plan: Arc::clone(&found.group.plan), hunt_group: Some(Arc::clone(found.group)), called })
+    let called = named_pilot(found.group, &called).unwrap_or(called);
+    let by_pilot = found.group.pilot.is_some();
+    Ok(Governed { plan: Arc::clone(&found.group.plan), hunt_group: Some(Arc::clone(found.group)), called, by_pilot })
+}
+
+/// Where the plan's name was dialled, UM is called by the plan's first access number, unless names fit the plan.
+fn named_pilot(group: &HuntGroup, called: &str) -> Option<String> {
+    let by_name = group.is_by_plan_name() && called.eq_ignore_ascii_case(&group.plan.name) && group.plan.uri_type != UriType::SipUri;
+    group.plan.access_numbers.first().filter(|_| by_name).map(|number| String::from(&**number))
 }
 
 /// A UM server's outward call belongs to the plan whose pilot its From carries, else to the first plan in the set's order whose pool has the server.
@@ -153,7 +188,8 @@ fn by_pool(question: &Question<'_>, trail: &mut Trail) -> Result<Governed, Reaso
     let by_pilot = from.as_deref().filter(|pilot| !pilot.is_empty()).and_then(|pilot| {
         let plans = question.set.dial_plans.iter().filter(of_server);
         plans.into_iter().find(|plan| {
-            plan.gateways.iter().any(|gateway| question.set.hunt_groups.with_pilot(gateway, pilot).is_some_and(|group| group.plan.name == plan.name))
+            plan.is_pilot(pilot)
+                || plan.gateways.iter().any(|gateway| question.set.hunt_groups.with_pilot(gateway, pilot).is_some_and(|group| group.plan.name == plan.name))
         })
     });
     let (rule, plan) = match by_pilot {
@@ -168,7 +204,7 @@ fn by_pool(question: &Question<'_>, trail: &mut Trail) -> Result<Governed, Reaso
     };
     let number = number_of(dial_plan::subscriber(&called.user)).unwrap_or_else(|| String::from(&*called.user));
     trail.record(Decision::passed("dial_plan", rule).comparing("plan", String::from(&*plan.name)).comparing("called", number.clone()))?;
-    Ok(Governed { plan: Arc::clone(plan), hunt_group: None, called: number })
+    Ok(Governed { plan: Arc::clone(plan), hunt_group: None, called: number, by_pilot: false })
 }
 
 fn request_uri<'a>(question: &Question<'a>, trail: &mut Trail) -> Result<Dialled<'a>, Reason> {

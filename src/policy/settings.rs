@@ -12,7 +12,10 @@ use ipnet::IpNet;
 
 use crate::media::control::LatchPolicy;
 use crate::policy::address_scope::AddressScope;
+use crate::policy::caller::{ExtensionCallers, UnfitCaller};
+use crate::policy::diversion::DiversionPolicy;
 use crate::policy::number_pattern::NumberPattern;
+use crate::policy::numbering::Numbering;
 use crate::policy::toll::TollRule;
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
@@ -52,6 +55,11 @@ impl PeerKind {
     /// Whether the peer is on the UM side of the border.
     pub const fn is_um(self) -> bool {
         matches!(self, PeerKind::UmRouter | PeerKind::UmServer)
+    }
+
+    /// Whether calls come from such a peer towards UM.
+    pub const fn calls_um(self) -> bool {
+        matches!(self, PeerKind::Trunk | PeerKind::Gateway | PeerKind::Pbx | PeerKind::Mediation)
     }
 
     /// Whether such a peer is told of waiting messages unless the set says otherwise: where users' telephones hang. A carrier has no use for who has mail.
@@ -255,6 +263,17 @@ pub struct DialPlan {
     pub interwork: Vec<Arc<str>>,
     /// Where UM's outward calls of this plan go, in order (peer names).
     pub gateways: Vec<Arc<str>>,
+    pub numbering: Numbering,
+    /// Numbers of Outlook Voice Access, also called subscriber access or pilots; SIP URIs allowed. None is another plan's.
+    pub access_numbers: Vec<Arc<str>>,
+    /// Numbers of auto attendants, as the access numbers.
+    pub auto_attendants: Vec<Arc<str>>,
+    /// What becomes of a call whose caller is named in a way UM would refuse.
+    pub unfit_caller: UnfitCaller,
+    /// What becomes of a caller's extension that nobody vouches for.
+    pub extension_callers: ExtensionCallers,
+    /// Beginnings of the plan's users' telephone numbers: such a number says as much as an extension.
+    pub own_numbers: Vec<Arc<str>>,
     /// Where its calls to UM go when UM cannot be had.
     pub reroute: Option<Reroute>,
 }
@@ -379,6 +398,7 @@ impl UmPool {
             weights: Vec::new(),
             greylist: GREYLIST,
             start_up: None,
+            diversion: DiversionPolicy::default(),
         }
     }
 }
@@ -396,6 +416,8 @@ pub struct UmPool {
     pub no_answer: Duration,
     /// As the operator says, for `check`; `None`: not said.
     pub start_up: Option<StartUp>,
+    /// What its servers are told of diversions.
+    pub diversion: DiversionPolicy,
     pub version: UmVersion,
     /// Of routers among which the first is drawn by lot for each call, by name; those without go in their order, after these. Empty: all go in order.
     pub weights: Vec<(Arc<str>, u32)>,
@@ -412,7 +434,28 @@ impl UmPool {
 impl DialPlan {
     /// A plan that serves no peer weaker than itself and calls nobody.
     pub fn new(name: &str, uri_type: UriType, digits: u8, mode: SecurityMode, um_pool: Arc<UmPool>) -> DialPlan {
-        DialPlan { name: name.into(), uri_type, digits, mode, um_pool, interwork: Vec::new(), gateways: Vec::new(), reroute: None }
+        DialPlan {
+            name: name.into(),
+            uri_type,
+            digits,
+            mode,
+            um_pool,
+            interwork: Vec::new(),
+            gateways: Vec::new(),
+            numbering: Numbering::default(),
+            access_numbers: Vec::new(),
+            auto_attendants: Vec::new(),
+            unfit_caller: UnfitCaller::default(),
+            extension_callers: ExtensionCallers::default(),
+            own_numbers: Vec::new(),
+            reroute: None,
+        }
+    }
+
+    /// Whether a number or SIP URI, in the form of [`pilot_key`], is one of UM's own in this plan: no mailbox, and of any length.
+    pub fn is_pilot(&self, key: &str) -> bool {
+        let rerouted = self.reroute.iter().flat_map(Reroute::numbers);
+        self.access_numbers.iter().chain(&self.auto_attendants).map(|pilot| &**pilot).chain(rerouted).any(|pilot| pilot_key(pilot) == key)
     }
 }
 
@@ -424,6 +467,13 @@ pub struct HuntGroup {
     /// `None`: the default hunt group of this peer, which catches every number.
     pub pilot: Option<Arc<str>>,
     pub plan: Arc<DialPlan>,
+}
+
+impl HuntGroup {
+    /// The pilot is the dial plan's name.
+    pub fn is_by_plan_name(&self) -> bool {
+        self.pilot.as_ref().is_some_and(|pilot| pilot.eq_ignore_ascii_case(&self.plan.name))
+    }
 }
 
 /// The hunt groups in the order written, with an index by (peer, pilot), so that a verdict costs two hash lookups however many there are.
@@ -466,6 +516,14 @@ impl From<Vec<Arc<HuntGroup>>> for HuntGroups {
                 None => {
                     pilots.default.get_or_insert(index as u32);
                 }
+            }
+        }
+        // The plan's name, which Exchange's script for Lync writes as pilot, stands for every number of UM's own in it. Such as are pilots themselves
+        // come first.
+        for (index, group) in groups.iter().enumerate().filter(|(_, group)| group.is_by_plan_name()) {
+            let Some(pilots) = of_peer.get_mut(&group.peer) else { continue };
+            for number in group.plan.access_numbers.iter().chain(&group.plan.auto_attendants) {
+                pilots.pilots.entry(pilot_key(number).into()).or_insert(index as u32);
             }
         }
         HuntGroups { groups, of_peer }

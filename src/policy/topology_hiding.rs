@@ -5,8 +5,10 @@
 //!
 //! | header | towards UM | towards trunks, gateways, PBXs |
 //! |---|---|---|
-//! | Diversion, CC-Diversion, History-Info | canonical, from peers believed in this | no |
-//! | P-Asserted-Identity, Privacy | canonical, within the trust domain | the same |
+//! | From | the caller as the plan has it ([`crate::policy::caller`]) | display name and user, our host |
+//! | Diversion, CC-Diversion, History-Info | one of them, canonical, from peers believed in this | no |
+//! | P-Asserted-Identity, Privacy | canonical, within the trust domain, what fits the plan | canonical, within the trust domain |
+//! | Remote-Party-ID, P-Preferred-Identity | no | no |
 //! | Reason (requests) | protocol and cause, no text | no |
 //! | Event, Subscription-State (NOTIFY) | tokens | tokens |
 //!
@@ -15,6 +17,7 @@
 
 use std::net::IpAddr;
 
+use crate::policy::caller::{self, Caller};
 use crate::policy::settings::{DialPlan, Peer, PeerHost, UriType, domain_of};
 use crate::policy::verdict::Decision;
 use crate::policy::{dial_plan, diversion, identity};
@@ -33,6 +36,8 @@ pub struct Crossing<'a> {
     /// Our advertised host on the leg of `to`: a name or an address (IPv6 in brackets), without port.
     pub ours: &'a str,
     pub plan: Option<&'a DialPlan>,
+    /// Who is called over there: the user part of the Request-URI, not escaped.
+    pub called: &'a str,
 }
 
 /// Headers for the other leg, in order, and what was decided about them.
@@ -76,13 +81,37 @@ fn token(value: &str) -> Option<String> {
 }
 
 /// The From value of the other leg: the caller's display name and user, our host, our tag. `Anonymous` where Privacy asks for it and `to` is outside
-/// the trust domain (RFC 3323 §4.1.1.3). A From that cannot be read becomes anonymous too.
+/// the trust domain (RFC 3323 §4.1.1.3). A From that cannot be read becomes anonymous too. Towards UM it is the caller as
+/// [`caller::judge`] has it.
 pub fn from_value(crossing: &Crossing<'_>, message: &Message, tag: &str) -> String {
+    if let Some(plan) = crossing.plan.filter(|_| crossing.to.kind.is_um()) {
+        return match caller::judge(plan, crossing.from, message).1 {
+            Caller::Known { address, user } => format!("{}<{}>;tag={tag}", display(&address), caller_uri(crossing, &address, &user)),
+            Caller::Anonymous => format!("\"Anonymous\" <{ANONYMOUS}>;tag={tag}"),
+        };
+    }
     let from = message.from().ok().filter(|_| !identity::hides_caller(crossing, message));
     match from.as_ref().and_then(|from| Some((from, uri(crossing, &from.parsed_uri().ok()?)?))) {
         Some((from, uri)) => format!("{}<{uri}>;tag={tag}", display(from)),
         None => format!("\"Anonymous\" <{ANONYMOUS}>;tag={tag}"),
     }
+}
+
+/// A domain says who a caller is, so it crosses only where the peer is believed in that.
+pub fn caller_uri(crossing: &Crossing<'_>, address: &NameAddr<'_>, user: &str) -> String {
+    let Ok(uri) = address.parsed_uri() else { return String::from(ANONYMOUS) };
+    let host = domain(crossing, &uri).filter(|_| crossing.from.identity_trusted);
+    self::address(user, host.unwrap_or(crossing.ours), is_phone(&uri))
+}
+
+fn is_phone(uri: &Uri<'_>) -> bool {
+    uri.scheme == Scheme::Tel || uri.params.get("user").is_some_and(|user| user.eq_ignore_ascii_case("phone"))
+}
+
+/// A SIP URI of a user, as written into it, and a host.
+pub fn address(user: &str, host: &str, is_phone: bool) -> String {
+    let phone = if is_phone { ";user=phone" } else { "" };
+    if user.is_empty() { format!("sip:{host}") } else { format!("sip:{user}@{host}{phone}") }
 }
 
 /// The To value of the other leg, before the other side has set its tag. `host`: what is dialled there.
@@ -112,20 +141,19 @@ pub fn uri(crossing: &Crossing<'_>, uri: &Uri<'_>) -> Option<String> {
     match uri.scheme {
         Scheme::Tel => Some(format!("sip:{user}@{};user=phone", crossing.ours)),
         Scheme::Sip | Scheme::Sips if uri.host.eq_ignore_ascii_case("anonymous.invalid") => Some(String::from(ANONYMOUS)),
-        Scheme::Sip | Scheme::Sips => {
-            let host = if keeps_domain(crossing, uri) { uri.host } else { crossing.ours };
-            let phone = if uri.params.get("user").is_some_and(|user| user.eq_ignore_ascii_case("phone")) { ";user=phone" } else { "" };
-            Some(if user.is_empty() { format!("sip:{host}") } else { format!("sip:{user}@{host}{phone}") })
-        }
+        Scheme::Sip | Scheme::Sips => Some(address(user, domain(crossing, uri).unwrap_or(crossing.ours), is_phone(uri))),
         Scheme::Other(_) => None,
     }
 }
 
-fn keeps_domain(crossing: &Crossing<'_>, uri: &Uri<'_>) -> bool {
+/// The domain of a URI where it is part of who somebody is and may cross: towards UM on a SIP URI plan, unless it is an address or names the peer it
+/// came from.
+pub fn domain<'u>(crossing: &Crossing<'_>, uri: &Uri<'u>) -> Option<&'u str> {
     let sip_uri_plan = crossing.plan.is_some_and(|plan| plan.uri_type == UriType::SipUri);
     let is_peers = |host: &PeerHost| matches!(host, PeerHost::Name(name) if domain_of(name).unwrap_or(name).eq_ignore_ascii_case(uri.host));
     let names_peer = crossing.from.hosts.iter().any(is_peers) || crossing.from.tls_names.iter().any(|name| name.eq_ignore_ascii_case(uri.host));
-    sip_uri_plan && crossing.to.kind.is_um() && uri.host_addr().is_none() && !names_peer
+    let keeps = sip_uri_plan && crossing.to.kind.is_um() && !uri.host.is_empty() && uri.host_addr().is_none() && !names_peer;
+    keeps.then_some(uri.host)
 }
 
 /// The display name, quoted, with a space after it; nothing if there is none.

@@ -79,6 +79,9 @@ reasons! {
     Draining,              "admission.draining",            Us,       503, "the border is shutting down gracefully";
     NoHuntGroup,           "hunt_group.none",               Policy,   404, "no hunt group of this peer matches the called number (Exchange: UM IP gateway, dial plan or hunt group not located)";
     PlanMismatch,          "dial_plan.uri",                 Peer,     404, "a URI does not fit the dial plan's URI type";
+    CallerUnfit,           "dial_plan.caller",              Peer,     403, "the caller's address does not fit the dial plan's URI type, and UM would refuse the call for it (see the plan's unfit_caller and number rules)";
+    CallerUnproven,        "dial_plan.caller_unproven",     Policy,   403, "the caller names himself by an extension of the plan, but the peer is not believed in identities (see the plan's extension_callers)";
+    DiversionUnfit,        "diversion.unfit",               Peer,     404, "no diverting user fits the dial plan, so that UM could name no mailbox (see unfit of the UM pool's diversion, digits and number rules of the plan)";
     IntervalTooSmall,      "call.interval_too_small",       Peer,     422, "the session interval asked for is below our Min-SE (RFC 4028)";
     PrackMissing,          "call.prack_missing",            Peer,     504, "a reliable provisional response was never acknowledged (RFC 3262)";
     MediaType,             "media.type",                    Peer,     415, "the body is neither application/sdp nor holds such a part";
@@ -150,7 +153,8 @@ impl Reason {
     pub const fn exchange_events(self) -> &'static [u16] {
         match self {
             Reason::PeerAmbiguous => &[1175],
-            Reason::PlanMismatch => &[1021],
+            Reason::PlanMismatch | Reason::CallerUnfit => &[1021],
+            Reason::DiversionUnfit => &[1109],
             Reason::UmUnavailable => &[44009, 15030],
             _ => &[],
         }

@@ -231,7 +231,14 @@ pub fn peer_table(number: u64, set: &PolicySet) -> PeerTable {
 
 impl Lab {
     pub fn new(scene: Scene) -> Lab {
-        let set = Arc::new(policy_set(&scene));
+        Lab::with(scene, |_| {})
+    }
+
+    /// With a policy set of the scene that is changed a little.
+    pub fn with(scene: Scene, change: impl FnOnce(&mut PolicySet)) -> Lab {
+        let mut set = policy_set(&scene);
+        change(&mut set);
+        let set = Arc::new(set);
         let table = Arc::new(peer_table(1, &set));
         let listener = Listener {
             id: ListenerId(0),

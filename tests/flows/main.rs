@@ -12,6 +12,7 @@ mod liveness;
 mod lossy;
 mod lowered;
 mod modify;
+mod numbers;
 mod outcalls;
 mod random;
 mod redirect;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use portcullis::policy::settings::UriType;
+use portcullis::policy::diversion::{Cause487, DiversionPolicy, Form, Keep, Unfit};
+use portcullis::policy::settings::{UmPool, UriType};
 use portcullis::policy::topology_hiding::{self, Crossing, carry, from_value};
 
 use super::{Failures, cases, message, peer, set};
@@ -21,6 +22,34 @@ struct Case {
     carried: Vec<String>,
     /// The From value of the other leg, where it is asked about.
     from_value: Option<String>,
+    /// Of the UM pool; absent: as the pool has it without a word.
+    diversion: Option<Diversion>,
+    #[serde(default)]
+    auto_attendants: Vec<Arc<str>>,
+}
+
+/// As `diversion` of a UM pool is written.
+#[derive(serde::Deserialize, Clone, Copy)]
+#[serde(deny_unknown_fields)]
+struct Diversion {
+    keep: Option<Keep>,
+    form: Option<Form>,
+    drop_attendants: Option<bool>,
+    cause_487: Option<Cause487>,
+    unfit: Option<Unfit>,
+}
+
+impl Diversion {
+    fn policy(self) -> DiversionPolicy {
+        let default = DiversionPolicy::default();
+        DiversionPolicy {
+            keep: self.keep.unwrap_or(default.keep),
+            form: self.form.unwrap_or(default.form),
+            drop_attendants: self.drop_attendants.unwrap_or(default.drop_attendants),
+            cause_487: self.cause_487.unwrap_or(default.cause_487),
+            unfit: self.unfit.unwrap_or(default.unfit),
+        }
+    }
 }
 
 fn invite() -> String {
@@ -32,8 +61,12 @@ fn run(file: &str) {
     for case in cases::<Case>(file) {
         let mut plan = (*Arc::clone(&set().dial_plans[0])).clone();
         plan.uri_type = case.plan.unwrap_or(UriType::Extension);
-        let crossing = Crossing { from: peer(&case.from), to: peer(&case.to), ours: "sbc.example.com", plan: Some(&plan) };
-        let from = if case.headers.iter().any(|header| header.starts_with("From:")) { "" } else { "From: <sip:alice@carrier.example>;tag=1\n" };
+        plan.auto_attendants = case.auto_attendants;
+        if let Some(diversion) = case.diversion {
+            plan.um_pool = Arc::new(UmPool { diversion: diversion.policy(), ..UmPool::clone(&plan.um_pool) });
+        }
+        let crossing = Crossing { from: peer(&case.from), to: peer(&case.to), ours: "sbc.example.com", plan: Some(&plan), called: "50000" };
+        let from = if case.headers.iter().any(|header| header.starts_with("From:")) { "" } else { "From: <sip:+14255550123@carrier.example>;tag=1\n" };
         let text = format!("{}\n{from}To: <sip:5000@sbc.example.com>\nCall-ID: 1\nCSeq: 1 INVITE\n{}\n\n", case.start, case.headers.join("\n"));
         let message = message(&text);
         let carried = carry(&crossing, &message);

@@ -80,7 +80,7 @@ fn hunt_group_of_a_tel_uri_with_local_context() {
     let (set, table) = (set(), table());
     let peer = peer("carrier");
     let flow = flow("198.51.100.1", peer.transport, &[peer.tls_names[0].to_string()], None);
-    let invite = message("INVITE tel:5550100;phone-context=+1425 SIP/2.0\nFrom: <sip:a@b>;tag=1\nTo: <sip:other@x>\nCall-ID: 1\nCSeq: 1 INVITE\n\n");
+    let invite = message("INVITE tel:5550100;phone-context=+1425 SIP/2.0\nFrom: <sip:+14255550123@b>;tag=1\nTo: <sip:other@x>\nCall-ID: 1\nCSeq: 1 INVITE\n\n");
     let screening =
         screen(Question { set, table: &table, liveness: &Board::default(), load: Load::default(), flow: &flow, peer, invite: &invite, offer: None });
     let admitted = screening.outcome.unwrap();

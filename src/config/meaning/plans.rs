@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use super::{name, place, reroute, unknown};
+use super::{name, numbers, place, reroute, unknown};
 use crate::config::finding::{Findings, Written};
 use crate::config::written;
-use crate::policy::dial_plan;
 use crate::policy::security_mode::{between, interworks, leg_plan, mode_name};
-use crate::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, SecurityMode, UmPool, pilot_key};
+use crate::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, SecurityMode, UmPool, UriType, pilot_key};
+use crate::policy::{dial_plan, numbering};
 
 /// Exchange's limit is 64, but a plan's default mailbox policy carries its name and " Default Policy".
 const PLAN_NAME_CHARACTERS: usize = 49;
 const NAME_CHARACTERS: usize = 64;
+/// What Exchange calls the hunt group it makes with a gateway.
+const DEFAULT_HUNT_GROUP: &str = "Default Hunt Group";
 
 /// The peers made, and the names written for everything, made or not.
 pub struct Known<'k> {
@@ -69,7 +71,17 @@ pub fn pools(written: &[written::UmPool], known: &Known<'_>, findings: &Findings
         let Some(name) = name else { continue };
         let (version, no_answer, greylist) = (entry.version, entry.no_answer, entry.greylist);
         let max_redirects = entry.max_redirects.unwrap_or(version.redirects());
-        pools.push(Arc::new(UmPool { servers, max_redirects, no_answer, version, weights, greylist, start_up: entry.start_up, ..UmPool::new(&name, routers) }));
+        pools.push(Arc::new(UmPool {
+            servers,
+            max_redirects,
+            no_answer,
+            version,
+            weights,
+            greylist,
+            start_up: entry.start_up,
+            diversion: entry.diversion,
+            ..UmPool::new(&name, routers)
+        }));
     }
     pools
 }
@@ -105,7 +117,19 @@ pub fn plans(written: &[written::DialPlan], pools: &[Arc<UmPool>], known: &Known
         });
         let (Some(name), Some(pool)) = (name, pool) else { continue };
         let digits = entry.digits.unwrap_or(1);
-        let plan = DialPlan { interwork, gateways, ..DialPlan::new(&name, entry.uri_type, digits, entry.mode, Arc::clone(pool)) };
+        let texts = |written: &[Written<String>]| written.iter().map(|text| text.value.as_str().into()).collect();
+        let plan = DialPlan {
+            interwork,
+            gateways,
+            numbering: numbers::numbering(&entry.numbers, findings),
+            access_numbers: texts(&entry.numbers.access_numbers),
+            auto_attendants: texts(&entry.numbers.auto_attendants),
+            own_numbers: numbers::own_numbers(&entry.numbers, findings),
+            unfit_caller: entry.numbers.unfit_caller,
+            extension_callers: entry.numbers.extension_callers,
+            ..DialPlan::new(&name, entry.uri_type, digits, entry.mode, Arc::clone(pool))
+        };
+        numbers::check_pilots(&plan, &entry.numbers, findings);
         check_pool(&plan, entry, known.peers, findings);
         check_gateways(&plan, entry, known.peers, findings);
         check_interwork(&plan, entry, known.peers, findings);
@@ -113,6 +137,7 @@ pub fn plans(written: &[written::DialPlan], pools: &[Arc<UmPool>], known: &Known
         plans.push(Arc::new(DialPlan { reroute, ..plan }));
     }
     reroute::check_unique(written, findings);
+    numbers::check_spans(written, findings);
     plans
 }
 
@@ -227,13 +252,14 @@ pub fn hunt_groups(written: &[written::HuntGroup], plans: &[Arc<DialPlan>], know
             };
             findings.problem(place(pilot, entry.at), what, "write each pilot once for a peer");
         }
-        check_pilot(entry, plan, findings);
+        check_pilot(entry, plan, plans, findings);
         if between(peer.mode, plan.mode, interworks(&plan.interwork, &peer.name)).is_err() {
             findings.problem(place(entry.dial_plan.as_ref(), entry.at), weaker(peer, plan), interwork_instead(peer, plan));
         }
         let pilot = pilot.map(|pilot| pilot.value.as_str().into());
         groups.push(Arc::new(HuntGroup { name: name.value.as_str().into(), peer: Arc::clone(&peer.name), pilot, plan: Arc::clone(plan) }));
     }
+    groups.extend(linked(plans, known, &groups));
     for peer in known.peers.iter().filter(|peer| !peer.kind.is_um() && !groups.iter().any(|group| group.peer == peer.name)) {
         let at = crate::config::finding::At { file: "hunt_groups.toml", line: 1, column: 1 };
         findings.warning(
@@ -245,10 +271,38 @@ pub fn hunt_groups(written: &[written::HuntGroup], plans: &[Arc<DialPlan>], know
     groups
 }
 
-fn check_pilot(entry: &written::HuntGroup, plan: &DialPlan, findings: &Findings) {
+/// As Exchange does: a gateway linked to a dial plan, and to one only, gets a default hunt group where no hunt group names it.
+fn linked(plans: &[Arc<DialPlan>], known: &Known<'_>, groups: &[Arc<HuntGroup>]) -> Vec<Arc<HuntGroup>> {
+    let unnamed = known.peers.iter().filter(|peer| peer.kind.calls_um() && !groups.iter().any(|group| group.peer == peer.name));
+    let made = unnamed.filter_map(|peer| {
+        let mut linking = plans.iter().filter(|plan| plan.gateways.contains(&peer.name));
+        let plan = linking.next().filter(|_| linking.next().is_none())?;
+        Some(Arc::new(HuntGroup { name: DEFAULT_HUNT_GROUP.into(), peer: Arc::clone(&peer.name), pilot: None, plan: Arc::clone(plan) }))
+    });
+    made.collect()
+}
+
+fn check_pilot(entry: &written::HuntGroup, plan: &DialPlan, plans: &[Arc<DialPlan>], findings: &Findings) {
     let Some(pilot) = &entry.pilot else { return };
+    if pilot.value.eq_ignore_ascii_case(&plan.name) {
+        if plan.uri_type != UriType::SipUri && plan.access_numbers.is_empty() {
+            let what = format!("pilot \"{}\" is the name of its dial plan, which has no access number to call UM by", pilot.value);
+            findings.problem(pilot.at, what, "add access_numbers = [\"…\"] to the plan, or write a number as pilot");
+        }
+        return;
+    }
+    let key = pilot_key(&pilot.value);
+    if let Some(other) = plans.iter().find(|other| other.name != plan.name && other.is_pilot(&key)) {
+        let what = format!("pilot \"{}\" leads to dial plan \"{}\", but is a number of dial plan \"{}\"", pilot.value, plan.name, other.name);
+        findings.problem(pilot.at, what, "write one plan for it: one number never spans dial plans");
+    }
+    let known = !plan.access_numbers.is_empty() || !plan.auto_attendants.is_empty();
+    if known && !plan.is_pilot(&key) && !plan.is_pilot(&pilot_key(&numbering::inward(plan, &key).1)) {
+        let what = format!("pilot \"{}\" is neither an access number nor an auto attendant of dial plan \"{}\"", pilot.value, plan.name);
+        findings.warning(pilot.at, what, "add it to access_numbers or auto_attendants of the plan: UM answers no other number in that way");
+    }
     let user = pilot.value.trim_start_matches("sip:").split('@').next().unwrap_or_default();
-    let (decision, fits) = dial_plan::called(plan, user);
+    let (decision, fits) = dial_plan::called_pilot(plan, &numbering::inward(plan, user).1);
     if fits.is_none() {
         let wanted = decision.compared.iter().find(|(name, _)| *name == "wanted").map_or("another form", |(_, wanted)| wanted);
         findings.problem(pilot.at, format!("pilot \"{}\" does not fit dial plan \"{}\"", pilot.value, plan.name), format!("write {wanted}"));

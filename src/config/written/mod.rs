@@ -2,6 +2,7 @@
 
 mod border;
 mod firewall;
+pub mod numbers;
 mod peers;
 mod plans;
 mod toll;

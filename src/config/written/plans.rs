@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::numbers::{self, Numbers};
 use super::peers::MODES;
 use crate::config::finding::{At, Written};
 use crate::config::table::Table;
+use crate::policy::diversion::DiversionPolicy;
 use crate::policy::settings::{GREYLIST, NO_ANSWER, REROUTE_LIMIT, SecurityMode, StartUp, UmVersion, UriType};
 
 const URI_TYPES: [(&str, UriType); 3] = [("extension", UriType::Extension), ("sip-uri", UriType::SipUri), ("e164", UriType::E164)];
@@ -34,6 +36,7 @@ pub struct UmPool {
     pub version: UmVersion,
     pub weights: Option<Written<Vec<i64>>>,
     pub greylist: Duration,
+    pub diversion: DiversionPolicy,
 }
 
 pub struct DialPlan {
@@ -45,6 +48,7 @@ pub struct DialPlan {
     pub um_pool: Option<Written<String>>,
     pub interwork: Vec<Written<String>>,
     pub gateways: Vec<Written<String>>,
+    pub numbers: Numbers,
     pub reroute: Option<Reroute>,
 }
 
@@ -86,6 +90,7 @@ pub fn read_pools(root: &Table<'_, '_>) -> Vec<UmPool> {
             version: table.choice("version", &VERSIONS).map(|version| version.value).unwrap_or_default(),
             weights: table.integers("weights", 0..=1000, "[2, 1]"),
             greylist: table.duration("greylist", Duration::ZERO, LONGEST_GREYLIST).map_or(GREYLIST, |span| span.value),
+            diversion: numbers::read_diversion(&table),
         };
         table.finish();
         pool
@@ -105,6 +110,7 @@ pub fn read_plans(root: &Table<'_, '_>) -> Vec<DialPlan> {
             interwork: table.texts("interwork", "[\"lab-trunk\"]").unwrap_or_default(),
             gateways: table.texts("gateways", "[\"carrier\"]").unwrap_or_default(),
             reroute: table.table("reroute", "reroute = { … }").map(read_reroute),
+            numbers: numbers::read(&table),
         };
         table.finish();
         plan

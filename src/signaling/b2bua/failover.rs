@@ -228,7 +228,7 @@ fn compose(
     hunt.seq += 1;
     let hops = request.message.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
     let plan = call.admitted.plan.as_deref();
-    let crossing = topology_hiding::Crossing { from: &call.a.peer, to: &candidate.peer, ours: listener.host(), plan };
+    let crossing = topology_hiding::Crossing { from: &call.a.peer, to: &candidate.peer, ours: listener.host(), plan, called: &call.admitted.called };
     let carried = topology_hiding::carry(&crossing, &request.message);
     let mut invite = Builder::request(&Method::Invite, &candidate.uri);
     invite.header("Via", transport::via(listener, branch)).header_fmt("Max-Forwards", format_args!("{hops}"));
