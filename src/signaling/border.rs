@@ -46,6 +46,8 @@ pub enum Timer {
     Reliable(CallId),
     /// RFC 3261 §16.6 timer C: it rang too long.
     TimerC(CallId),
+    /// The caller has to hear of progress, or goes elsewhere.
+    EarlySign(CallId),
     /// The target gave no sign of life.
     NoResponse(CallId),
     /// RFC 4028.

@@ -359,6 +359,7 @@ impl Core {
             Timer::Answer(call, side) => self.with_call(now, call, |border, call| release::answer_timer(border, now, call, side)),
             Timer::Reliable(call) => self.with_call(now, call, |border, call| progress::reliable_timer(border, now, call)),
             Timer::TimerC(call) => self.with_call(now, call, |border, call| progress::rang_too_long(border, now, call)),
+            Timer::EarlySign(call) => self.with_call(now, call, |border, call| progress::early_sign(border, now, call)),
             Timer::NoResponse(call) => self.with_call(now, call, |border, call| progress::no_sign_of_life(border, now, call)),
             Timer::Session(call, side) => self.with_call(now, call, |border, call| refresh::session_timer(border, now, call, side)),
             Timer::Drain => self.release_all(now, Reason::Shutdown),

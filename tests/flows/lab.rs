@@ -127,6 +127,8 @@ pub struct Scene {
     pub removed_peers: RemovedPeers,
     /// There is a gateway to the PSTN, of this mode, and the plan reroutes to it: see [`AUTO_ATTENDANT`].
     pub pstn: Option<SecurityMode>,
+    /// What the trunk is: a carrier, or a Mediation Server, which brings habits of its own.
+    pub trunk: PeerKind,
 }
 
 /// What the plan reroutes calls to that would leave a message, and those that dialled pilot 5000 to hear theirs.
@@ -147,6 +149,7 @@ impl Default for Scene {
             probe: None,
             removed_peers: RemovedPeers::KeepCalls,
             pstn: None,
+            trunk: PeerKind::Trunk,
         }
     }
 }
@@ -189,7 +192,7 @@ fn peer(scene: &Scene, party: Party, kind: PeerKind) -> Arc<Peer> {
 
 pub fn policy_set(scene: &Scene) -> PolicySet {
     let mut peers = vec![
-        peer(scene, Party::Trunk, PeerKind::Trunk),
+        peer(scene, Party::Trunk, scene.trunk),
         peer(scene, Party::Router, PeerKind::UmRouter),
         peer(scene, Party::Spare, PeerKind::UmRouter),
         peer(scene, Party::Server, PeerKind::UmServer),

@@ -27,7 +27,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
         return None;
     }
     let listeners = border::listeners(&set.border, findings);
-    let peers = peers::peers(&set.peers, &listeners, findings);
+    let peers = peers::peers(&set.peers, &set.um_pools, &listeners, findings);
     set.peers.iter().for_each(|peer| certificates::check(peer, source, findings));
     let known = plans::Known::new(&set, &peers);
     let pools = plans::pools(&set.um_pools, &known, findings);

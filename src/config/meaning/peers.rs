@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::border::Listener;
 use super::{number_pattern, place, unknown};
@@ -13,14 +14,14 @@ use crate::policy::number_pattern::NumberPattern;
 use crate::policy::overlap::Resolution;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::mode_name;
-use crate::policy::settings::{AddressFamily, Fax, Peer, PeerHost, PeerKind, PolicySet, RTCP_KEEPALIVE, SecurityMode, domain_of};
+use crate::policy::settings::{AddressFamily, Fax, Peer, PeerHost, PeerKind, PolicySet, RTCP_KEEPALIVE, SecurityMode, UmVersion, domain_of};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
 
 /// Exchange's limit of a UM IP gateway's name.
 const NAME_CHARACTERS: usize = 64;
 
-pub fn peers(written: &[written::Peer], listeners: &[Listener], findings: &Findings) -> Vec<Arc<Peer>> {
+pub fn peers(written: &[written::Peer], pools: &[written::UmPool], listeners: &[Listener], findings: &Findings) -> Vec<Arc<Peer>> {
     let mut seen = Vec::new();
     let mut places = Vec::new();
     let mut peers = Vec::new();
@@ -65,7 +66,7 @@ pub fn peers(written: &[written::Peer], listeners: &[Listener], findings: &Findi
             address_family: address_family(entry, listeners, findings),
             simulator: entry.simulator.as_ref().is_some_and(|simulator| simulator.value),
             fax: entry.fax.as_ref().map_or(Fax::of_kind(kind.value), |fax| fax.value),
-            rtcp_keepalive: entry.rtcp_keepalive.as_ref().map(|every| every.value).or(RTCP_KEEPALIVE.filter(|_| kind.value == PeerKind::Mediation)),
+            rtcp_keepalive: rtcp_keepalive(entry, pools),
         };
         warn(&peer, entry, findings);
         places.push(entry.at);
@@ -114,6 +115,14 @@ fn address_family(entry: &written::Peer, listeners: &[Listener], findings: &Find
         );
     }
     family.value
+}
+
+/// Lync and all that stands behind it wants RTCP, unless something else is written.
+fn rtcp_keepalive(entry: &written::Peer, pools: &[written::UmPool]) -> Option<Duration> {
+    let is = |name: &Written<String>| entry.name.as_ref().is_some_and(|own| own.value == name.value);
+    let behind_lync = pools.iter().filter(|pool| pool.version == UmVersion::Lync).any(|pool| pool.routers.iter().chain(&pool.servers).any(is));
+    let is_lync = behind_lync || entry.kind.as_ref().is_some_and(|kind| kind.value == PeerKind::Mediation);
+    entry.rtcp_keepalive.as_ref().map(|every| every.value).or(RTCP_KEEPALIVE.filter(|_| is_lync))
 }
 
 fn check_mode(entry: &written::Peer, findings: &Findings) {

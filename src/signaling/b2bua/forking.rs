@@ -23,8 +23,9 @@ pub fn repeated(border: &mut Border, key: ClientKey, message: &Message) -> bool 
     true
 }
 
-/// Forks of one INVITE that are told apart. More than a forking proxy may sensibly make; a 2xx beyond is not worth an ACK and a BYE.
-const FORKS: usize = 16;
+/// Forks of one INVITE that are told apart, early or answered: what a Mediation Server may make (MaxEarlyDialogs), which forks to every device of a user.
+/// What is beyond is not passed on, and a 2xx not worth an ACK and a BYE.
+pub const FORKS: usize = 20;
 
 /// Remembers the ACK that went out for the 2xx with this remote tag.
 pub fn acknowledged(border: &mut Border, key: ClientKey, remote_tag: &str, ack: (Route, bytes::Bytes)) {

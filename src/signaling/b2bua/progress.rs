@@ -2,11 +2,13 @@
 //! (RFC 3261 §13.2.2, RFC 3262 on both legs separately).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::media::control::Side;
 use crate::policy::flow::Flow;
+use crate::policy::settings::PeerKind;
 use crate::policy::topology_hiding;
-use crate::policy::verdict::Reason;
+use crate::policy::verdict::{Decision, Reason};
 use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, Exchange, Fork, Held, Leg, ServerRequest, Stage};
 use crate::signaling::b2bua::{answer, failover, fax, forking, modify, redirect, release, setup};
 use crate::signaling::border::{Border, Timer};
@@ -108,6 +110,26 @@ pub fn reliable_timer(border: &mut Border, now: Time, call: &mut Call) {
     }
 }
 
+/// A Mediation Server that has heard no 18x for 10 s goes to its next trunk (EnableFastFailoverTimer), whatever the 100 said. A UM that answers at once
+/// never needs this; one whose first server is dead, and is given 10 s itself, always would.
+const EARLY_SIGN: Duration = Duration::from_secs(5);
+
+/// The search has begun.
+pub fn promise_sign(border: &mut Border, now: Time, call: &Call) {
+    if call.a.peer.kind == PeerKind::Mediation {
+        border.timers.set(Timer::EarlySign(call.id), now + EARLY_SIGN);
+    }
+}
+
+/// The caller has heard nothing but the 100 yet: a 183 of our own, without a description.
+pub fn early_sign(border: &mut Border, now: Time, call: &mut Call) {
+    if call.record.progressed.is_none() && call.hunt().is_some() && call.caller_waits() {
+        let decision = Decision::passed("progress", "a Mediation Server goes elsewhere after 10 s without an 18x").comparing("sent", "183");
+        border.decided(now, call.id, decision);
+        answer::provisional(border, now, call.id, &mut call.a, 183, None);
+    }
+}
+
 fn ringing(border: &mut Border, now: Time, call: &mut Call, status: u16, flow: &Arc<Flow>, message: &Message) {
     border.timers.set(Timer::TimerC(call.id), now + border.settings.timers.c);
     if !in_order(border, now, call, flow, message) {
@@ -135,8 +157,7 @@ fn in_order(border: &mut Border, now: Time, call: &mut Call, flow: &Arc<Flow>, m
     let Some(hunt) = call.hunt() else { return false };
     let Attempt::Inviting { invite, listener, candidate, .. } = &hunt.attempt else { return false };
     if !hunt.forks.iter().any(|fork| fork.dialog.remote_tag == tag) {
-        // As many early dialogs as a forking proxy may sensibly make.
-        if hunt.forks.len() >= 12 {
+        if hunt.forks.len() >= forking::FORKS {
             return false;
         }
         let Ok(dialog) = Dialog::client(invite, message) else { return false };

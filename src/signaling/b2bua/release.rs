@@ -207,6 +207,7 @@ fn end(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reason: 
         Timer::Reliable(call.id),
         Timer::Answer(call.id, Side::B),
         Timer::Hunt(call.id),
+        Timer::EarlySign(call.id),
         Timer::Hold(call.id),
     ] {
         border.timers.cancel(timer);

@@ -14,7 +14,7 @@ use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::Description;
 use crate::signaling::b2bua::call::{Asked, Attempt, Call, Candidate, Exchange, Hunt, Leg, Rerouted, ServerRequest, Stage};
 use crate::signaling::b2bua::record::{self, Draft};
-use crate::signaling::b2bua::{failover, lifetime, release, reroute, standalone};
+use crate::signaling::b2bua::{failover, lifetime, progress, release, reroute, standalone};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::dialog::Dialog;
 use crate::signaling::event::{LocateError, LocateId, Target};
@@ -53,6 +53,7 @@ pub fn begin(border: &mut Border, now: Time, id: CallId, peer: &Arc<Peer>, reque
 
 /// Starts the search.
 pub fn hunt(border: &mut Border, now: Time, call: &mut Call) {
+    progress::promise_sign(border, now, call);
     reroute::at_once(border, now, call);
     failover::next(border, now, call);
 }

@@ -3,13 +3,10 @@
 //! One stream is relayed: sound, or a fax over T.38 (RFC 7345's UDPTL), and a re-INVITE may turn the one into the other and back. The offerer may do so on
 //! the m-line itself or switch that off and add another; the other leg is always offered the m-line it had, with its kind changed (RFC 3264 §8.3.3), and
 //! each leg's m-lines keep their places.
-//!
-//! How a third leg is offered what one of the two said last, in a transfer, stands in `third_leg`.
 
 mod keys;
 mod leg;
 mod stream;
-mod third_leg;
 
 use std::net::IpAddr;
 use std::time::Duration;

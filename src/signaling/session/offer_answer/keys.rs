@@ -21,17 +21,18 @@ pub(super) fn choose(offered: &Media, suites: &[Suite], in_force: Option<&Crypto
 }
 
 /// From an answer: (the peer's line, ours it goes with). An answer should have one line (§7.1.2); of several, as seen in the field, the first counts whose
-/// tag and suite are those of a line we offered.
+/// tag and suite are those of a line we offered, and its form too if there is such a one: whoever repeats a key with an MKI and without sends as was offered.
 pub(super) fn matching(answer: &Media, ours: &[Crypto]) -> Result<(Crypto, Crypto), Reason> {
-    answer
+    let pairs: Vec<(Crypto, Crypto)> = answer
         .cryptos()
         .filter_map(Result::ok)
         .filter(|theirs| theirs.usable().is_ok())
-        .find_map(|theirs| {
+        .filter_map(|theirs| {
             let ours = ours.iter().find(|ours| ours.tag == theirs.tag && ours.suite == theirs.suite)?.clone();
             Some((theirs, ours))
         })
-        .ok_or(Reason::MediaUnacceptable)
+        .collect();
+    pairs.into_iter().min_by_key(|(theirs, ours)| theirs.has_mki() != ours.has_mki()).ok_or(Reason::MediaUnacceptable)
 }
 
 /// The lines of an offer of ours: one per suite, each with its own fresh key, no lifetime, no MKI.

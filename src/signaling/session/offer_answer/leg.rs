@@ -100,13 +100,8 @@ impl Leg {
         Leg { local: self.local, ..Leg::new(self.side, self.terms.clone()) }
     }
 
-    /// The same leg, without ports and without the key it sent under, which may not begin a second stream.
-    pub fn for_another_stream(&self) -> Leg {
-        Leg { local: None, ours: None, offered: Vec::new(), ..self.clone() }
-    }
-
     /// What the peer said last that was agreed upon.
-    pub fn last_heard(&self) -> Option<Heard> {
+    fn last_heard(&self) -> Option<Heard> {
         Some(Heard { stream: self.peer.clone()?, origin: self.origin.clone(), theirs: self.theirs.clone(), layout: self.layout.clone()? })
     }
 
