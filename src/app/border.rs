@@ -22,6 +22,7 @@ use crate::adapters::tls::{self, CredentialStore};
 use crate::app::desk::{Desk, Order, Watched};
 use crate::app::firewall;
 use crate::app::handshakes::Handshakes;
+use crate::app::hosted;
 use crate::app::rotation::{self, Rotation};
 use crate::app::vitals;
 use crate::config;
@@ -171,6 +172,7 @@ impl Border {
             tracing::warn!("{line}");
         }
         check_media_addresses(&settings.signaling.media)?;
+        check_hosted(&settings)?;
         let anchor = Anchor { time: crate::time::Time::ZERO, wall: clock.began() };
         let (sink, telemetry) = Telemetry::start(settings.telemetry.clone(), anchor).map_err(|error| failed("call records", &error))?;
         let (commands, commands_in) = mpsc::unbounded_channel();
@@ -296,6 +298,7 @@ impl Border {
         settings.tls.listeners = certificates_of_running(&self.settings.signaling.listeners, &self.settings.tls, &settings.tls);
         let certificates = rotation::Ready::load(&settings.tls)?;
         check_media_addresses(&settings.signaling.media)?;
+        check_hosted(&settings)?;
         self.loads += 1;
         let settings = settings.numbered(self.loads);
         let mut told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
@@ -430,6 +433,11 @@ fn check_media_addresses(media: &MediaSettings) -> Result<(), StartError> {
         .filter_map(refused)
         .map(|(address, error)| format!("[media] {address}: {error}; write an address of this machine, or bring its interface up first"))
         .collect();
+    if lines.is_empty() { Ok(()) } else { Err(StartError(lines)) }
+}
+
+fn check_hosted(settings: &config::Settings) -> Result<(), StartError> {
+    let lines = hosted::problems(settings);
     if lines.is_empty() { Ok(()) } else { Err(StartError(lines)) }
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::adapters::{dns, tls};
+use crate::app::hosted;
 use crate::app::integration::{Integration, integration};
 use crate::app::survey::survey;
 use crate::config::{self, Problem, Settings, Warning};
@@ -105,6 +106,7 @@ fn find(folder: &Path, offline: bool) -> Found {
         },
         Ok((settings, warnings)) => {
             let (mut certificates, remarks, mut absent) = certificates(&settings.tls);
+            certificates.extend(hosted::problems(&settings));
             let anchor = settings.dns.trust_anchor.as_ref().filter(|file| !file.exists());
             absent.extend(anchor.cloned());
             let names = match dns::anchors(&settings.dns) {

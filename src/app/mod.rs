@@ -9,6 +9,7 @@ pub mod explain;
 pub mod firewall;
 pub mod handshakes;
 pub mod health;
+mod hosted;
 pub mod import;
 pub mod integration;
 pub mod printed;

@@ -10,6 +10,7 @@ pub mod dial_plan;
 pub mod diversion;
 pub mod flow;
 pub mod ground;
+pub mod hosted;
 pub mod hunt_group;
 pub mod identity;
 pub mod liveness;

@@ -399,8 +399,19 @@ impl UmPool {
             greylist: GREYLIST,
             start_up: None,
             diversion: DiversionPolicy::default(),
+            hosted: None,
         }
     }
+}
+
+/// What hosted UM is called by (see [`crate::policy::hosted`]).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Hosted {
+    /// The forwarding address, `<guid>.um.outlook.com`: the host of To and of the Request-URI.
+    pub name: Arc<str>,
+    /// Of the hosted voice mail policy: where it is routed, and the tenant's domains.
+    pub destination: Option<Arc<str>>,
+    pub organization: Option<Arc<str>>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -423,9 +434,19 @@ pub struct UmPool {
     pub weights: Vec<(Arc<str>, u32)>,
     /// A target that did not answer, could not be reached or answered 503 is tried last for so long, whatever its answers to OPTIONS. Zero: never put off.
     pub greylist: Duration,
+    /// Of version `Hosted`, and of no other.
+    pub hosted: Option<Hosted>,
 }
 
 impl UmPool {
+    /// The least a leg to its servers is, whatever the plan: hosted UM takes no call without TLS and SRTP.
+    pub const fn floor(&self) -> SecurityMode {
+        match self.version {
+            UmVersion::Hosted => SecurityMode::Secured,
+            _ => SecurityMode::Unsecured,
+        }
+    }
+
     pub fn has(&self, peer: &str) -> bool {
         self.routers.iter().chain(&self.servers).any(|name| **name == *peer)
     }

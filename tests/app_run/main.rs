@@ -3,6 +3,7 @@
 mod calls;
 mod commands;
 mod control;
+mod hosted;
 mod liveness;
 mod process;
 mod quickstart;

@@ -4,6 +4,7 @@ mod border;
 mod certificates;
 mod dns;
 mod firewall;
+mod hosted;
 mod numbers;
 mod peers;
 mod plans;

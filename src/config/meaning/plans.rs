@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{name, numbers, place, reroute, unknown};
+use super::{hosted, name, numbers, place, reroute, unknown};
 use crate::config::finding::{Findings, Written};
 use crate::config::written;
 use crate::policy::security_mode::{between, interworks, leg_plan, mode_name};
@@ -68,6 +68,7 @@ pub fn pools(written: &[written::UmPool], known: &Known<'_>, findings: &Findings
         let routers = names_of(known, &entry.routers, true, findings);
         let servers = names_of(known, &entry.servers, true, findings);
         let weights = weights(entry, &routers, findings);
+        let hosted = hosted::hosted(entry, [&routers, &servers], known.peers, findings);
         let Some(name) = name else { continue };
         let (version, no_answer, greylist) = (entry.version, entry.no_answer, entry.greylist);
         let max_redirects = entry.max_redirects.unwrap_or(version.redirects());
@@ -80,6 +81,7 @@ pub fn pools(written: &[written::UmPool], known: &Known<'_>, findings: &Findings
             greylist,
             start_up: entry.start_up,
             diversion: entry.diversion,
+            hosted,
             ..UmPool::new(&name, routers)
         }));
     }
@@ -145,7 +147,7 @@ pub fn plans(written: &[written::DialPlan], pools: &[Arc<UmPool>], known: &Known
 fn check_pool(plan: &DialPlan, entry: &written::DialPlan, peers: &[Arc<Peer>], findings: &Findings) {
     let at = place(entry.um_pool.as_ref(), entry.at);
     for member in plan.um_pool.routers.iter().chain(&plan.um_pool.servers).filter_map(|name| peers.iter().find(|peer| peer.name == *name)) {
-        if member.mode > plan.mode {
+        if member.mode > plan.mode.max(plan.um_pool.floor()) {
             let what = format!(
                 "dial plan \"{}\" is {}, below the mode {} of \"{}\" in its UM pool",
                 plan.name,

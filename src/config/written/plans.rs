@@ -27,6 +27,7 @@ const LONGEST_GREYLIST: Duration = Duration::from_secs(600);
 const START_UPS: [(&str, StartUp); 3] = [(StartUp::Tcp.word(), StartUp::Tcp), (StartUp::Tls.word(), StartUp::Tls), (StartUp::Dual.word(), StartUp::Dual)];
 
 pub struct UmPool {
+    pub at: At,
     pub name: Option<Written<String>>,
     pub routers: Vec<Written<String>>,
     pub servers: Vec<Written<String>>,
@@ -37,6 +38,9 @@ pub struct UmPool {
     pub weights: Option<Written<Vec<i64>>>,
     pub greylist: Duration,
     pub diversion: DiversionPolicy,
+    pub hosted_name: Option<Written<String>>,
+    pub destination: Option<Written<String>>,
+    pub organization: Option<Written<String>>,
 }
 
 pub struct DialPlan {
@@ -81,6 +85,7 @@ pub struct Admission {
 pub fn read_pools(root: &Table<'_, '_>) -> Vec<UmPool> {
     let read = |table: Table<'_, '_>| {
         let pool = UmPool {
+            at: table.at(),
             name: table.required_text("name", "\"um\""),
             routers: table.required_texts("routers", "[\"um-router\"]"),
             servers: table.texts("servers", "[\"um-server\"]").unwrap_or_default(),
@@ -91,6 +96,9 @@ pub fn read_pools(root: &Table<'_, '_>) -> Vec<UmPool> {
             weights: table.integers("weights", 0..=1000, "[2, 1]"),
             greylist: table.duration("greylist", Duration::ZERO, LONGEST_GREYLIST).map_or(GREYLIST, |span| span.value),
             diversion: numbers::read_diversion(&table),
+            hosted_name: table.text("hosted_name", "\"<guid>.um.outlook.com\""),
+            destination: table.text("destination", "\"exap.um.outlook.com\""),
+            organization: table.text("organization", "\"contoso.com\""),
         };
         table.finish();
         pool

@@ -7,8 +7,8 @@ use crate::policy::flow::{Flow, FlowId, ListenerId};
 use crate::policy::peer::{PeerTable, at_home};
 use crate::policy::redirection::Tried;
 use crate::policy::settings::PeerStatus;
-use crate::policy::topology_hiding;
 use crate::policy::verdict::{Decision, Reason};
+use crate::policy::{hosted, topology_hiding};
 use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, Exchange, InviteOwner, Stage};
 use crate::signaling::b2bua::{lifetime, record, reroute, setup, standalone};
 use crate::signaling::border::{Border, Timer};
@@ -233,7 +233,8 @@ fn compose(
     let mut invite = Builder::request(&Method::Invite, &candidate.uri);
     invite.header("Via", transport::via(listener, branch)).header_fmt("Max-Forwards", format_args!("{hops}"));
     invite.header("From", topology_hiding::from_value(&crossing, &request.message, &hunt.tag));
-    invite.header("To", topology_hiding::to_value(&call.admitted.called, &candidate.host)).header("Call-ID", &hunt.call_id);
+    let to_host = hosted::to_host(call.admitted.pool.as_deref(), &candidate.host);
+    invite.header("To", topology_hiding::to_value(&call.admitted.called, to_host)).header("Call-ID", &hunt.call_id);
     invite.header_fmt("CSeq", format_args!("{} INVITE", hunt.seq)).header("Contact", transport::contact(listener));
     for (name, value) in &carried.headers {
         invite.header(name.as_str(), value);

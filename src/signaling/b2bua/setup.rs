@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::media::control::Side;
+use crate::policy::hosted;
 use crate::policy::peer::PeerTable;
 use crate::policy::screening::{Admitted, Question, screen};
 use crate::policy::settings::{Peer, PeerHost};
-use crate::policy::topology_hiding;
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::Description;
 use crate::signaling::b2bua::call::{Asked, Attempt, Call, Candidate, Exchange, Hunt, Leg, Rerouted, ServerRequest, Stage};
@@ -240,7 +240,7 @@ pub fn candidates(admitted: &Admitted) -> VecDeque<Candidate> {
             };
             let port = peer.port.unwrap_or(peer.transport.default_port());
             queue.push_back(Candidate {
-                uri: topology_hiding::request_uri(&admitted.called, &host, peer.port, peer.transport),
+                uri: hosted::request_uri(admitted.pool.as_deref(), &admitted.called, &host, peer.port, peer.transport),
                 host,
                 port: peer.port,
                 transport: peer.transport,
