@@ -5,7 +5,8 @@
 //! | INVITE | new calls and inside | inside (they make no calls)| new calls and inside |
 //! | ACK, BYE, CANCEL, PRACK, UPDATE, INFO | about a call | about a call | about a call |
 //! | OPTIONS | always | always | always |
-//! | REFER, NOTIFY, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, unknown ones | never: 405 | never: 405 | never: 405 |
+//! | NOTIFY | never: 405 | never: 405 | outside: of waiting messages |
+//! | REFER, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, unknown ones | never: 405 | never: 405 | never: 405 |
 //!
 //! The peer's status comes first, as a UM IP gateway's: a disabled peer is a stranger; one that takes no new calls may go on with those that are up,
 //! and is told 503 where it asks for a new one, by INVITE or, to find out, by OPTIONS.
@@ -21,6 +22,7 @@ use crate::sip::Method;
 enum Permit {
     Always,
     InsideOnly,
+    OutsideOnly,
     /// Not spoken by this border: 405.
     Never,
 }
@@ -33,6 +35,8 @@ fn permit(kind: PeerKind, method: &Method) -> Permit {
         Method::Invite => Always,
         // Whether the call or transaction they are about exists is the core's to say (481).
         Method::Ack | Method::Bye | Method::Cancel | Method::Prack | Method::Update | Method::Info => Always,
+        // About a mailbox's waiting messages; from mailbox servers, as Exchange sends them, and from nobody else.
+        Method::Notify if matches!(kind, PeerKind::UmServer) => OutsideOnly,
         Method::Refer | Method::Notify | Method::Register | Method::Subscribe | Method::Publish | Method::Message | Method::Other(_) => Never,
     }
 }
@@ -55,7 +59,8 @@ pub fn method(peer: &Peer, method: &Method, in_dialog: bool) -> Decision {
         Permit::Always => Decision::passed("access_control", "method allowed from this kind of peer").comparing("peer kind", kind_name(peer.kind)),
         Permit::InsideOnly if in_dialog => Decision::passed("access_control", "method allowed inside a dialog").comparing("peer kind", kind_name(peer.kind)),
         Permit::InsideOnly => refused("from this kind of peer inside a dialog only", Reason::NotAllowedHere),
-        Permit::Never => refused("method not spoken here", Reason::MethodNotAllowed),
+        Permit::OutsideOnly if !in_dialog => Decision::passed("access_control", "method allowed outside a dialog").comparing("peer kind", kind_name(peer.kind)),
+        Permit::Never | Permit::OutsideOnly => refused("method not spoken here", Reason::MethodNotAllowed),
     }
 }
 

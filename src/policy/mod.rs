@@ -14,6 +14,7 @@ pub mod hosted;
 pub mod hunt_group;
 pub mod identity;
 pub mod liveness;
+pub mod message_waiting;
 pub mod number_pattern;
 pub mod numbering;
 pub mod overlap;

@@ -129,6 +129,12 @@ reasons! {
     AckMissing,            "call.ack_missing",              Peer,     0,   "the 2xx was never acknowledged";
     SessionExpired,        "call.session_expired",          Peer,     0,   "the session was not refreshed in time (RFC 4028)";
     DialogGone,            "call.dialog_gone",              Peer,     481, "the peer no longer knows the dialog";
+    RequestRefused,        "request.refused",               Peer,     480, "the other side refused a request of ours outside a call";
+    MwiEvent,              "message_waiting.event",         Peer,     489, "a NOTIFY outside a dialog that is not about waiting messages";
+    MwiContentType,        "message_waiting.content_type",  Peer,     415, "a notice of waiting messages whose body is no simple-message-summary";
+    MwiBody,               "message_waiting.body",          Peer,     400, "a notice of waiting messages that cannot be read, or names no mailbox";
+    MwiNoGateway,          "message_waiting.no_gateway",    Policy,   404, "no gateway is told of this mailbox's waiting messages (mwi, mwi_accounts)";
+    MwiUndelivered,        "message_waiting.undelivered",   Peer,     480, "the gateway could not be told of waiting messages, or refused to be";
     Malformed,             "message.malformed",             Peer,     400, "not a well-formed SIP message";
     TooManyHops,           "message.max_forwards",          Peer,     483, "Max-Forwards has reached zero";
     Loop,                  "message.loop",                  Peer,     482, "the request has come through here before";
@@ -155,6 +161,7 @@ impl Reason {
             Reason::PeerAmbiguous => &[1175],
             Reason::PlanMismatch | Reason::CallerUnfit => &[1021],
             Reason::DiversionUnfit => &[1109],
+            Reason::MwiNoGateway | Reason::MwiUndelivered => &[1344],
             Reason::UmUnavailable => &[44009, 15030],
             _ => &[],
         }

@@ -12,7 +12,10 @@ use crate::policy::settings::{Peer, PolicySet};
 use crate::policy::verdict::Decision;
 use crate::sdp::crypto::{MasterKey, Suite};
 use crate::signaling::b2bua::call::{ClientOwner, Leg};
+use crate::signaling::b2bua::errand::{ErrandId, Errands};
+use crate::signaling::b2bua::greylist::Greylist;
 use crate::signaling::b2bua::lingering::Lingering;
+use crate::signaling::b2bua::message_waiting;
 use crate::signaling::b2bua::reroute::Rerouting;
 use crate::signaling::event::{Action, LocateId, Route};
 use crate::signaling::fact::{CallId, Fact, What};
@@ -64,6 +67,8 @@ pub enum Timer {
     Follow,
     /// A watched address is to be asked, or has not answered.
     Watch(WatchId),
+    /// A step of an errand takes too long.
+    Errand(ErrandId),
 }
 
 pub struct Border {
@@ -85,6 +90,10 @@ pub struct Border {
     pub closed_flows: ClosedFlows,
     pub load: LoadCount,
     pub watch: Watch,
+    pub errands: Errands,
+    pub greylist: Greylist,
+    /// Notices of waiting messages taken lately.
+    pub notices: message_waiting::Rate,
     pub lingering: Lingering,
     pub rerouting: Rerouting,
     pub draining: bool,
@@ -141,6 +150,9 @@ impl Border {
             closed_flows: ClosedFlows::default(),
             load: LoadCount::default(),
             watch: Watch::default(),
+            errands: Errands::default(),
+            greylist: Greylist::default(),
+            notices: message_waiting::Rate::default(),
             lingering: Lingering::default(),
             rerouting: Rerouting::default(),
             draining: false,

@@ -13,7 +13,7 @@ use crate::policy::peer::{PeerTable, identify};
 use crate::policy::settings::{Peer, PolicySet};
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::{Call, ClientOwner, ServerRequest};
-use crate::signaling::b2bua::{fax, lingering, modify, progress, refresh, reinvite, release, setup, standalone, update};
+use crate::signaling::b2bua::{errand, fax, lingering, modify, progress, refresh, reinvite, release, setup, standalone, update};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::event::{Action, Command, Event, LocateError, LocateId, Target, TransportError};
 use crate::signaling::fact::{CallId, What};
@@ -52,6 +52,8 @@ pub struct Holdings {
     pub ports: usize,
     /// Addresses asked for signs of life.
     pub watched: usize,
+    /// Requests of ours outside any call.
+    pub errands: usize,
     /// Calls with peers that are no longer where they were.
     pub lingering: usize,
     /// Calls under way to UM over the PSTN.
@@ -123,10 +125,11 @@ impl Core {
             client_transactions,
             server_transactions,
             timers: border.timers.len(),
-            locates: border.locates.len() + border.watch.locates(),
+            locates: border.locates.len() + border.watch.locates() + border.errands.locates(),
             streams: border.streams.len(),
             ports: border.ports_in_use(),
             watched: border.watch.len(),
+            errands: border.errands.len(),
             lingering: border.lingering.len(),
             rerouted: border.rerouting.len(),
         }
@@ -270,6 +273,7 @@ impl Core {
             }
             ClientOwner::Bye { call } if message.status().is_some_and(|status| status >= 200) => self.with_call(now, call, |_, call| release::bye_done(call)),
             ClientOwner::Probe { watch, .. } => liveness::answered(&mut self.border, now, watch, key, message),
+            ClientOwner::Errand { errand, .. } => errand::answered(&mut self.border, now, errand, key, message),
             ClientOwner::Bye { .. } | ClientOwner::Prack { .. } | ClientOwner::Forgotten => {}
         }
     }
@@ -316,12 +320,13 @@ impl Core {
             ClientOwner::Relayed { call, reply, .. } => self.with_call(now, call, |border, call| modify::relayed_failed(border, now, call, reply)),
             ClientOwner::Bye { call } => self.with_call(now, call, |_, call| release::bye_done(call)),
             ClientOwner::Probe { watch, .. } => liveness::failed(&mut self.border, now, watch, key, error),
+            ClientOwner::Errand { errand, .. } => errand::failed(&mut self.border, now, errand, key, error),
             ClientOwner::Prack { .. } | ClientOwner::Forgotten => {}
         }
     }
 
     fn located(&mut self, now: Time, id: LocateId, targets: Result<Vec<Target>, LocateError>) {
-        if liveness::located(&mut self.border, now, id, &targets) {
+        if liveness::located(&mut self.border, now, id, &targets) || errand::located(&mut self.border, now, id, &targets) {
             return;
         }
         if let Some(call) = self.border.locates.remove(&id) {
@@ -368,6 +373,7 @@ impl Core {
             Timer::Forget(call) => self.border.forget(call),
             Timer::Follow => liveness::follow(&mut self.border, now),
             Timer::Watch(id) => liveness::due(&mut self.border, now, id),
+            Timer::Errand(id) => errand::due(&mut self.border, now, id),
         }
     }
 
@@ -422,7 +428,7 @@ impl Core {
         let Some(key) = self.border.transactions.awaiting(message) else { return Ok(()) };
         let asked = match self.border.clients.get(&key) {
             Some(ClientOwner::Invite(invite)) => Some(&invite.peer.name),
-            Some(ClientOwner::Probe { peer, .. }) => Some(peer),
+            Some(ClientOwner::Probe { peer, .. } | ClientOwner::Errand { peer, .. }) => Some(peer),
             Some(owner) => owner.leg().and_then(|(call, side)| self.calls.get(&call)?.peer(side)).map(|peer| &peer.name),
             None => None,
         };

@@ -140,6 +140,18 @@ pub enum What {
         status: u16,
         reason: Reason,
     },
+    /// A UM server's notice of waiting messages was delivered, or not (Exchange's event 1344).
+    MessageWaiting {
+        server: Arc<str>,
+        /// Who was told, or was to be; `None`: there was nobody to tell.
+        gateway: Option<Arc<str>>,
+        /// As UM names the mailbox.
+        account: Option<Arc<str>>,
+        waiting: Option<bool>,
+        /// The gateway's answer, or the one that stands for it.
+        status: u16,
+        reason: Reason,
+    },
     /// The state of a peer's host name in DNS has changed.
     PeerName {
         name: Arc<str>,

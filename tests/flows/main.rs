@@ -13,6 +13,7 @@ mod liveness;
 mod lossy;
 mod lowered;
 mod lync;
+mod message_waiting;
 mod modify;
 mod numbers;
 mod outcalls;

@@ -150,6 +150,9 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         What::FaxSwitched { t38 } => note(format!("= {}", if *t38 { "a fax over T.38 from here" } else { "sound again, no T.38" })),
         What::Held { by, held } => note(format!("= {} by leg {by}", if *held { "held" } else { "resumed" })),
         What::CallEnded(record) => ended(record),
+        What::MessageWaiting { server, gateway, status, reason, .. } => {
+            note(format!("= waiting messages from {server} to {}: {status}, {reason}", gateway.as_deref().unwrap_or("nobody")))
+        }
         What::Standalone { method, peer, status, reason } => note(format!("= {} from {peer}: {status}, {reason}", clean(method))),
         What::CallProgressed { .. }
         | What::Stranger { .. }

@@ -147,6 +147,7 @@ impl Log {
                     info!(call, %peer, method = %clean(method), status, %reason, "request outside a call refused");
                 }
             }
+            What::MessageWaiting { .. } => self.message_waiting(&fact.what),
             What::PeerName { name, state } => peer_name(name, state),
             What::PeerNameOdd { name, oddity } => oddly_named(name, oddity),
             What::PeerLiveness { peer, address, state, why } => liveness(peer, *address, *state, *why),
@@ -213,6 +214,17 @@ impl Log {
             }
             FirewallEvent::Unbanned { ban, why } => info!(net = %ban.net, cause = ban.cause.code(), why = %clean(why), "unbanned"),
             FirewallEvent::Removed { table } => info!(%table, "firewall removed from the kernel"),
+        }
+    }
+
+    fn message_waiting(&mut self, what: &What) {
+        let What::MessageWaiting { server, gateway, account, waiting, status, reason } = what else { return };
+        let (mailbox, gateway) = (clean(account.as_deref().unwrap_or("-")), gateway.as_deref().unwrap_or("-"));
+        if *reason == Reason::Answered {
+            debug!(%server, gateway, mailbox, waiting, status, "waiting messages told");
+        } else if self.refusals.admits() {
+            warn!(%server, gateway, mailbox, waiting, status, %reason, event = 1344, "waiting messages not told: the telephone's lamp is as it was, and no call is \
+                 touched; see that the gateway takes NOTIFY message-summary for this number, or write mwi = false for it");
         }
     }
 

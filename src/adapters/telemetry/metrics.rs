@@ -39,6 +39,7 @@ pub struct Metrics {
     redirects: IntCounterVec,
     failovers: IntCounterVec,
     reroutes: IntCounterVec,
+    notices: IntCounterVec,
     standalone: IntCounterVec,
     messages: IntCounterVec,
     retransmissions: IntCounterVec,
@@ -85,6 +86,12 @@ impl Metrics {
             refusals: counters(r, "portcullis_refusals_total", "Requests of peers refused by the border itself", &["reason"]),
             redirects: counters(r, "portcullis_redirects_total", "3xx answers followed inside", &["status"]),
             failovers: counters(r, "portcullis_failovers_total", "Targets given up for another", &["peer", "reason"]),
+            notices: counters(
+                r,
+                "portcullis_message_waiting_total",
+                "Notices of waiting messages, by the gateway told and what it answered",
+                &["peer", "class"],
+            ),
             reroutes: counters(r, "portcullis_reroutes_total", "Calls sent over the PSTN because UM could not be had", &["wanted", "reason"]),
             standalone: counters(r, "portcullis_standalone_total", "Requests outside calls", &["peer", "method", "class"]),
             messages: counters(r, "portcullis_messages_total", "SIP messages", &["direction", "transport", "method", "class"]),
@@ -183,6 +190,10 @@ impl Metrics {
             What::Redirected { hop } => self.redirects.with_label_values(&[class_of(hop.status)]).inc(),
             What::FailedOver { peer, why, .. } => self.failovers.with_label_values(&[self.name(peer).as_ref(), why.code()]).inc(),
             What::Rerouted { wanted, why, .. } => self.reroutes.with_label_values(&[wanted.word(), why.code()]).inc(),
+            What::MessageWaiting { gateway, status, .. } => {
+                let peer = gateway.as_ref().map_or("none".into(), |gateway| self.name(gateway));
+                self.notices.with_label_values(&[peer.as_ref(), class_of(*status)]).inc();
+            }
             What::Standalone { method, peer, status, reason } => {
                 self.standalone.with_label_values(&[self.name(peer).as_ref(), known_method(method), class_of(*status)]).inc();
                 if *reason != Reason::Answered {

@@ -86,6 +86,7 @@ fn is_vital(what: &What) -> bool {
         | What::Stranger { .. }
         | What::Malformed { .. }
         | What::Standalone { .. }
+        | What::MessageWaiting { .. }
         | What::Decided(_) => false,
         // Strangers make automation ban as often as they like.
         What::Firewall(FirewallEvent::Banned(_)) => false,

@@ -16,6 +16,7 @@ use crate::policy::security_mode::{self, MediaPlan};
 use crate::policy::settings::{Peer, SecurityMode};
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::Description;
+use crate::signaling::b2bua::errand::ErrandId;
 use crate::signaling::b2bua::lingering::End;
 use crate::signaling::b2bua::record::Draft;
 use crate::signaling::dialog::Dialog;
@@ -252,6 +253,11 @@ pub enum ClientOwner {
         watch: WatchId,
         peer: Arc<str>,
     },
+    /// A request of ours outside any call.
+    Errand {
+        errand: ErrandId,
+        peer: Arc<str>,
+    },
     /// Its answer changes nothing.
     Forgotten,
 }
@@ -272,7 +278,12 @@ impl ClientOwner {
     pub fn leg(&self) -> Option<(CallId, Side)> {
         match self {
             ClientOwner::Reinvite { call, side, .. } | ClientOwner::Update { call, side, .. } | ClientOwner::Relayed { call, side, .. } => Some((*call, *side)),
-            ClientOwner::Invite(_) | ClientOwner::Prack { .. } | ClientOwner::Bye { .. } | ClientOwner::Probe { .. } | ClientOwner::Forgotten => None,
+            ClientOwner::Invite(_)
+            | ClientOwner::Prack { .. }
+            | ClientOwner::Bye { .. }
+            | ClientOwner::Probe { .. }
+            | ClientOwner::Errand { .. }
+            | ClientOwner::Forgotten => None,
         }
     }
 }

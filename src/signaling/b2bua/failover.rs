@@ -1,12 +1,14 @@
 //! One target after another for the B leg: the next one on timeout, transport failure or 503 (RFC 3263 §4.3), each with an INVITE of its own.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::media::control::Side;
 use crate::policy::flow::{Flow, FlowId, ListenerId};
+use crate::policy::liveness::Rank;
 use crate::policy::peer::{PeerTable, at_home};
 use crate::policy::redirection::Tried;
-use crate::policy::settings::PeerStatus;
+use crate::policy::settings::{GREYLIST, PeerStatus};
 use crate::policy::verdict::{Decision, Reason};
 use crate::policy::{hosted, topology_hiding};
 use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, Exchange, InviteOwner, Stage};
@@ -40,7 +42,7 @@ pub fn next(border: &mut Border, now: Time, call: &mut Call) {
 }
 
 /// What routing saw may be past when a target's turn comes: a reload, or an answer of DNS. Whose answers would be a stranger's is not called.
-fn takes_calls(table: &PeerTable, candidate: &Candidate) -> Result<(), Reason> {
+pub fn takes_calls(table: &PeerTable, candidate: &Candidate) -> Result<(), Reason> {
     let then = &candidate.peer;
     let now = table.peer(&then.name).ok_or(Reason::PeerRemoved)?;
     match now.status {
@@ -72,23 +74,63 @@ fn takes_calls(table: &PeerTable, candidate: &Candidate) -> Result<(), Reason> {
 /// The first of those left that is known to be no worse than any other.
 fn likeliest(border: &mut Border, now: Time, call: &mut Call) -> Option<Candidate> {
     let id = call.id;
-    let queue = &mut call.hunt()?.queue;
+    let Best { candidate, decision } = best(border, now, &mut call.hunt()?.queue)?;
+    if let Some(decision) = decision {
+        border.decided(now, id, decision);
+    }
+    Some(candidate)
+}
+
+/// A candidate taken out of its queue.
+pub struct Best {
+    pub candidate: Candidate,
+    /// Where liveness or an earlier failure had a say.
+    pub decision: Option<Decision>,
+}
+
+/// The first of the queue that is known to be no worse than any other, by its liveness and by whether it has failed lately: one that has goes after
+/// all that are usable, and before those that give no sign of life.
+pub fn best(border: &Border, now: Time, queue: &mut VecDeque<Candidate>) -> Option<Best> {
     let state = |candidate: &Candidate| match candidate.address {
         Some(address) => border.watch.board.at(&candidate.peer.name, address),
         None => border.watch.board.of(&candidate.peer.name),
     };
-    let (index, best) = queue.iter().map(state).enumerate().min_by_key(|(_, state)| state.rank())?;
-    let passed_over: Vec<String> = queue.iter().take(index).map(|candidate| format!("{} {}", candidate.place(), state(candidate))).collect();
-    let candidate = queue.remove(index)?;
-    let decision = if !best.is_usable() {
-        Decision::passed("liveness", "nothing better is left").comparing("target", format!("{} {best}", candidate.place()))
-    } else if !passed_over.is_empty() {
-        Decision::passed("liveness", "others are tried first").comparing("put off", passed_over.join(", "))
-    } else {
-        return Some(candidate);
+    let grey: Vec<bool> = queue.iter().map(|candidate| is_put_off(border, now, candidate)).collect();
+    let standing = |index: usize, candidate: &Candidate| {
+        let is_grey = grey.get(index).copied().unwrap_or_default();
+        let rank = state(candidate).rank();
+        (if is_grey { rank.max(Rank::Recovering) } else { rank }, is_grey)
     };
-    border.decided(now, id, decision);
-    Some(candidate)
+    let said = |index: usize, candidate: &Candidate| {
+        let is_grey = grey.get(index).copied().unwrap_or_default();
+        format!("{} {}{}", candidate.place(), state(candidate), if is_grey { ", failed lately" } else { "" })
+    };
+    let (index, (rank, _)) = queue.iter().enumerate().map(|(index, candidate)| (index, standing(index, candidate))).min_by_key(|(_, standing)| *standing)?;
+    let passed_over: Vec<String> = queue.iter().take(index).enumerate().map(|(index, candidate)| said(index, candidate)).collect();
+    let target = said(index, queue.get(index)?);
+    let candidate = queue.remove(index)?;
+    let decision = if rank != Rank::Usable {
+        Some(Decision::passed("liveness", "nothing better is left").comparing("target", target))
+    } else if !passed_over.is_empty() {
+        Some(Decision::passed("liveness", "others are tried first").comparing("put off", passed_over.join(", ")))
+    } else {
+        None
+    };
+    Some(Best { candidate, decision })
+}
+
+/// A name is put off when all its addresses are: one that is not may still do.
+fn is_put_off(border: &Border, now: Time, candidate: &Candidate) -> bool {
+    if border.greylist.is_empty() {
+        return false;
+    }
+    match candidate.address {
+        Some(address) => border.greylist.left(now, &candidate.peer.name, address).is_some(),
+        None => {
+            let addresses = border.table.addresses_of_name(&candidate.peer.name, &candidate.host);
+            !addresses.is_empty() && addresses.iter().all(|address| border.greylist.has_host(now, &candidate.peer.name, *address))
+        }
+    }
 }
 
 /// The present target is given up for `reason`; `status` is what the caller gets should no other do better.
@@ -108,6 +150,8 @@ fn given_up(border: &mut Border, now: Time, call: &mut Call, status: u16, reason
     if let Attempt::Inviting { candidate, .. } = std::mem::replace(&mut hunt.attempt, Attempt::Idle) {
         note_failure(border, now, call, &candidate, status, reason, error);
         if let Some(address) = candidate.address {
+            let span = call.admitted.pool.as_ref().map_or(GREYLIST, |pool| pool.greylist);
+            border.greylist.put_off(now, &candidate.peer.name, address, span);
             liveness::suspected(border, now, &candidate.peer.name, address);
         }
     }
@@ -115,7 +159,7 @@ fn given_up(border: &mut Border, now: Time, call: &mut Call, status: u16, reason
 }
 
 /// How a transport's failure counts.
-fn unreachable(error: &TransportError) -> Reason {
+pub fn unreachable(error: &TransportError) -> Reason {
     match error {
         TransportError::Certificate(_) => Reason::TargetCertificate,
         TransportError::TimedOut => Reason::TargetTimeout,

@@ -52,6 +52,7 @@ fn note_life(border: &mut Border, now: Time, call: &mut Call, status: u16) {
         && liveness::shows_life(status)
         && let Some(Attempt::Inviting { candidate: Candidate { peer, address: Some(address), .. }, .. }) = call.hunt().map(|hunt| &hunt.attempt)
     {
+        border.greylist.forgive(&peer.name, *address);
         liveness::alive(border, now, &peer.name, *address);
     }
 }

@@ -70,12 +70,7 @@ pub fn located(border: &mut Border, now: Time, call: &mut Call, id: LocateId, ta
     };
     failover::stop_waiting(border, call);
     let Some(hunt) = call.hunt() else { return };
-    let targets = match targets {
-        Ok(targets) => known(&border.table, &candidate, targets),
-        // No server answers. Where the peer lived last holds for the grace, for calls to it as for calls from it.
-        Err(LocateError::Failed) => remembered(&border.table, &candidate, candidate.port.unwrap_or(candidate.transport.default_port())),
-        Err(LocateError::NotFound) => Vec::new(),
-    };
+    let targets = places(border, &candidate, targets);
     match targets.is_empty() {
         false => {
             for target in targets.into_iter().rev() {
@@ -90,6 +85,21 @@ pub fn located(border: &mut Border, now: Time, call: &mut Call, id: LocateId, ta
         }
     }
     failover::next(border, now, call);
+}
+
+/// Where a candidate that had to be located is called, in order: at addresses of its own that its `address_family` and our listeners admit, IPv6
+/// first (Exchange's IPAddressFamily, RFC 6724 §2.1).
+pub fn places(border: &Border, candidate: &Candidate, targets: Result<Vec<Target>, LocateError>) -> Vec<Target> {
+    let mut targets = match targets {
+        Ok(targets) => known(&border.table, candidate, targets),
+        // No server answers. Where the peer lived last holds for the grace, for calls to it as for calls from it.
+        Err(LocateError::Failed) => remembered(&border.table, candidate, candidate.port.unwrap_or(candidate.transport.default_port())),
+        Err(LocateError::NotFound) => Vec::new(),
+    };
+    let peer = &candidate.peer;
+    targets.retain(|target| peer.address_family.admits(target.address.ip()) && border.listener_for(peer, target.transport, target.address).is_some());
+    targets.sort_by_key(|target| target.address.is_ipv4());
+    targets
 }
 
 /// Targets of the candidate's own transport at addresses the peer table knows as its: whoever answers from elsewhere, or by another, would be a
@@ -233,6 +243,7 @@ pub fn candidates(admitted: &Admitted) -> VecDeque<Candidate> {
     for peer in &admitted.targets {
         for host in &peer.hosts {
             let (host, address) = match host {
+                PeerHost::Address(address) if !peer.address_family.admits(*address) => continue,
                 PeerHost::Address(address) => (address.to_string(), Some(*address)),
                 PeerHost::Name(name) => (name.to_string(), None),
                 // A network says from where a peer may come, not where it is.

@@ -6,9 +6,11 @@ use bytes::Bytes;
 
 use crate::policy::access_control;
 use crate::policy::flow::Flow;
+use crate::policy::message_waiting::{CONTENT_TYPE, PACKAGE};
 use crate::policy::settings::Peer;
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::ServerRequest;
+use crate::signaling::b2bua::message_waiting;
 use crate::signaling::border::Border;
 use crate::signaling::event::Route;
 use crate::signaling::fact::What;
@@ -134,6 +136,8 @@ pub fn refusal(border: &mut Border, now: Time, request: &ServerRequest, reason: 
             Reason::ExtensionRequired => reply.header("Unsupported", unsupported(&request.message)),
             Reason::MethodNotAllowed => reply.header("Allow", ALLOW),
             Reason::MediaType => reply.header("Accept", "application/sdp"),
+            Reason::MwiContentType => reply.header("Accept", CONTENT_TYPE),
+            Reason::MwiEvent => reply.header("Allow-Events", PACKAGE),
             Reason::IntervalTooSmall => reply.header_fmt("Min-SE", format_args!("{min_se}")),
             _ if status == 503 => reply.header_fmt("Retry-After", format_args!("{retry_after}")),
             _ => reply,
@@ -149,13 +153,13 @@ pub fn refuse(border: &mut Border, now: Time, request: &ServerRequest, peer: &Ar
     told(border, now, request, peer, status, reason);
 }
 
-/// A request outside any call: OPTIONS is answered, the rest is not ours.
+/// A request outside any call: OPTIONS is answered, a notice of waiting messages delivered, the rest is not ours.
 pub fn answer(border: &mut Border, now: Time, request: &ServerRequest, peer: &Arc<Peer>) {
     if let Some(reason) = request.message.method().and_then(|method| access_control::method(peer, method, false).refused) {
         return refuse(border, now, request, peer, reason);
     }
     match request.message.method() {
-        Some(Method::Options) => {}
+        Some(Method::Options | Method::Notify) => {}
         // About a dialog, but of none (RFC 3261 §15.1.2, RFC 3262 §3, RFC 3311 §5.2).
         Some(Method::Bye | Method::Prack | Method::Update | Method::Info) => return refuse(border, now, request, peer, Reason::NoSuchDialog),
         _ => return refuse(border, now, request, peer, Reason::MethodNotAllowed),
@@ -166,6 +170,10 @@ pub fn answer(border: &mut Border, now: Time, request: &ServerRequest, peer: &Ar
     if border.draining {
         // Peers that probe us move their calls elsewhere.
         return refuse(border, now, request, peer, Reason::Draining);
+    }
+    if request.message.method() == Some(&Method::Notify) {
+        let request = ServerRequest { key: request.key, message: request.message.clone(), flow: request.flow.clone() };
+        return message_waiting::requested(border, now, request, peer);
     }
     let tag = border.mint.tag();
     border.reply(now, (&request.key, &request.message, &request.flow), 200, Some(&tag), capabilities);

@@ -240,7 +240,8 @@ fn places(border: &mut Border, peer: &Arc<Peer>) -> Vec<(SocketAddr, Arc<str>)> 
     let default = peer.port.unwrap_or(peer.transport.default_port());
     let mut places: Vec<(SocketAddr, Arc<str>)> = Vec::new();
     let mut add = |address: SocketAddr, host: &Arc<str>| {
-        if !places.iter().any(|(known, _)| *known == address) {
+        // What is never called is not asked either.
+        if peer.address_family.admits(address.ip()) && !places.iter().any(|(known, _)| *known == address) {
             places.push((address, host.clone()));
         }
     };
