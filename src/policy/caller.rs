@@ -47,7 +47,7 @@ pub enum Caller<'m> {
     Known {
         /// Where the display name and the domain are taken from.
         address: NameAddr<'m>,
-        /// The user as the plan wants it: a number without separators, or the user part as written.
+        /// The user as the plan wants it: a number without separators, or the user part, not escaped.
         user: String,
     },
 }
@@ -88,7 +88,7 @@ pub fn judge<'m>(plan: &DialPlan, peer: &Peer, invite: &'m Message) -> (Vec<Deci
     (trail, caller)
 }
 
-/// The user of an address as UM may see it; `None` if it does not fit. Number rules that were applied go to the trail.
+/// The user of an address as UM may see it, not escaped: judged in the form in which UM reads it. `None` if it does not fit. Number rules that were applied go to the trail.
 pub fn fitting(plan: &DialPlan, uri: &Uri<'_>, trail: &mut Vec<Decision>) -> Option<String> {
     let user = match (uri.scheme, uri.params.get("phone-context")) {
         // As in a SIP URI (RFC 3261 §19.1.6).
@@ -97,8 +97,7 @@ pub fn fitting(plan: &DialPlan, uri: &Uri<'_>, trail: &mut Vec<Decision>) -> Opt
         _ => uri.user_decoded(),
     };
     if plan.uri_type == UriType::SipUri {
-        let user = dial_plan::subscriber(uri.user.unwrap_or_default());
-        return dial_plan::calling(plan, user);
+        return dial_plan::calling(plan, dial_plan::subscriber(&user));
     }
     let (decision, number) = numbering::inward(plan, &user);
     let fitting = dial_plan::calling(plan, &number);
@@ -132,8 +131,10 @@ fn unproven<'m>(plan: &DialPlan, peer: &Peer, (address, user): (NameAddr<'m>, St
 /// Whether UM would take the user for one of its own.
 fn claims_extension(plan: &DialPlan, user: &str) -> bool {
     let number = number_of(dial_plan::subscriber(user)).unwrap_or_default();
-    let is_own = |prefix: &str| number.starts_with(prefix) || number.trim_start_matches('+').starts_with(prefix.trim_start_matches('+'));
-    !number.is_empty() && (dial_plan::is_extension(plan, &number) || plan.own_numbers.iter().any(|prefix| is_own(prefix)))
+    // A + is easily written, and as easily overlooked.
+    let number = number.trim_start_matches('+');
+    let is_own = |prefix: &str| number.starts_with(prefix.trim_start_matches('+'));
+    !number.is_empty() && (dial_plan::is_extension(plan, number) || plan.own_numbers.iter().any(|prefix| is_own(prefix)))
 }
 
 /// Whether a URI is a stand-in for a caller that is not told.

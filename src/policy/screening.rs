@@ -122,6 +122,8 @@ fn deliberate(question: &Question<'_>, trail: &mut Trail) -> Result<Admitted, Re
         trail.record(decision)?;
         // A gateway's leg has the gateway's own mode, which `permitted` compares with the plan's.
         let called = translated(numbering::outward(plan, &governed.called), trail)?;
+        // Rules that allow speak of what was asked for; those that deny, of what would be dialled as well.
+        toll::denies(question.set, plan, TollCaller::Outcall, &called).map_or(Ok(()), |decision| trail.record(decision))?;
         (SecurityMode::Unsecured, None, called, targets)
     } else {
         trail.record(interwork(plan, peer))?;

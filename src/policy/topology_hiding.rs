@@ -101,7 +101,7 @@ pub fn from_value(crossing: &Crossing<'_>, message: &Message, tag: &str) -> Stri
 pub fn caller_uri(crossing: &Crossing<'_>, address: &NameAddr<'_>, user: &str) -> String {
     let Ok(uri) = address.parsed_uri() else { return String::from(ANONYMOUS) };
     let host = domain(crossing, &uri).filter(|_| crossing.from.identity_trusted);
-    self::address(user, host.unwrap_or(crossing.ours), is_phone(&uri))
+    self::address(&escaped(user), host.unwrap_or(crossing.ours), is_phone(&uri))
 }
 
 fn is_phone(uri: &Uri<'_>) -> bool {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use portcullis::policy::caller::{ExtensionCallers, UnfitCaller};
 use portcullis::policy::diversion::{DiversionPolicy, Form, Keep, Unfit};
+use portcullis::policy::number_pattern::NumberPattern;
 use portcullis::policy::numbering::NumberRule;
-use portcullis::policy::settings::{DialPlan, HuntGroup, Peer, PolicySet, UmPool};
+use portcullis::policy::settings::{DialPlan, HuntGroup, Peer, PolicySet, UmPool, UriType};
+use portcullis::policy::toll::{TollAction, TollRule};
 use portcullis::policy::verdict::Reason;
 use portcullis::sip::{HeaderName, Method};
 
@@ -135,6 +137,25 @@ fn a_forged_extension_does_not_skip_the_prompt_for_it() {
     assert!(told(&mut lab, EXTENSION, "").header(HeaderName::From).contains("sip:2001@"));
 }
 
+/// On a SIP URI plan the user crosses as it was written, and UM unescapes it.
+#[test]
+fn an_escaped_extension_is_an_extension() {
+    for from in ["<sip:%32001@192.0.2.10>", "<sip:2%3001@192.0.2.10>", "<sip:200%31%3Bx@192.0.2.10>", "<sip:%2B2001@192.0.2.10>", "<sip:+2001@192.0.2.10>"] {
+        for uri_type in [UriType::Extension, UriType::SipUri] {
+            let mut lab = Lab::with(Scene::default(), |set| {
+                plan(set, |plan| plan.uri_type = uri_type);
+                distrust(set);
+            });
+            let invite = told(&mut lab, from, "");
+            assert!(invite.header(HeaderName::From).starts_with("\"Anonymous\" <sip:anonymous@"), "{uri_type:?} {from}\n{}", invite.text());
+        }
+    }
+    let mut lab = Lab::with(Scene::default(), |set| plan(set, |plan| plan.uri_type = UriType::SipUri));
+    let invite = told(&mut lab, "<sip:j%c3%b6rg%20b@corp.example>", "Diversion: <sip:j%c3%b6@corp.example>\nDiversion: <sip:j%C3%B6@CORP.example>\n");
+    assert!(invite.header(HeaderName::From).starts_with("<sip:j%C3%B6rg%20b@corp.example>"), "{}", invite.text());
+    assert_eq!(values(&invite, HeaderName::Diversion), ["<sip:j%C3%B6@corp.example>"]);
+}
+
 #[test]
 fn a_called_extension_has_exactly_the_plans_digits() {
     for (called, goes) in [("1000", true), ("100", false), ("10001", true), ("+49301000", true), ("123456789012345678901", false), ("jane", false)] {
@@ -181,6 +202,34 @@ fn numbers_um_calls_take_the_gateways_form() {
     lab.response_to(Party::Server, 100);
     let invite = lab.request_to(Party::Trunk, Method::Invite);
     assert!(invite.message.request_uri().unwrap_or_default().starts_with("sip:777@"), "{}", invite.text());
+}
+
+/// Toll rules allow what was asked for; one that denies sees what would be dialled.
+#[test]
+fn a_number_rule_leads_around_no_toll_rule() {
+    let rules = vec![NumberRule { prefix: "9".into(), lengths: None, strip: 1, prepend: "".into() }];
+    for (number, status) in [("919005550100", 403), ("914255550100", 100)] {
+        let mut lab = Lab::with(Scene::default(), |set| {
+            plan(set, |plan| plan.numbering.outward = rules.clone());
+            set.toll = vec![toll("outside line", "9*", TollAction::Allow), toll("premium", "1900*", TollAction::Deny)];
+        });
+        let mut um = Caller::new(&mut lab, Party::Server, number);
+        um.from = "<sip:1000@198.51.100.30>".into();
+        let offer = lab.sdp(Party::Server, 4000);
+        um.invite(&mut lab, "", &offer);
+        lab.response_to(Party::Server, 100);
+        if status == 403 {
+            lab.response_to(Party::Server, 403);
+            lab.nothing_to(Party::Trunk);
+        } else {
+            let invite = lab.request_to(Party::Trunk, Method::Invite);
+            assert!(invite.message.request_uri().unwrap_or_default().starts_with("sip:14255550100@"), "{}", invite.text());
+        }
+    }
+}
+
+fn toll(name: &str, number: &str, action: TollAction) -> Arc<TollRule> {
+    Arc::new(TollRule { name: name.into(), plans: Vec::new(), numbers: vec![NumberPattern::parse(number).unwrap()], action })
 }
 
 /// What Exchange 2010 refuses whole with event 1021, "Invalid Route header: mismatched character".

@@ -4,6 +4,7 @@
 
 mod crossing;
 mod door;
+mod numbers;
 mod outward;
 mod redirects;
 mod screening;

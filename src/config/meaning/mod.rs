@@ -34,6 +34,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
     let pools = plans::pools(&set.um_pools, &known, findings);
     let plans = plans::plans(&set.dial_plans, &pools, &known, findings);
     let hunt_groups = plans::hunt_groups(&set.hunt_groups, &plans, &known, findings);
+    numbers::check_vouched(&set.dial_plans, &hunt_groups, &peers, findings);
     let toll = toll::rules(&set.toll, &plans, &known, findings);
     let policy =
         PolicySet { number: 1, peers, um_pools: pools, dial_plans: plans, hunt_groups: hunt_groups.into(), admission: plans::admission(&set.admission), toll };

@@ -8,7 +8,7 @@ use crate::config::written;
 use crate::config::written::numbers::{Direction, Numbers, Rule};
 use crate::policy::dial_plan;
 use crate::policy::numbering::{NumberRule, Numbering, OutwardForm, inward};
-use crate::policy::settings::{DialPlan, pilot_key};
+use crate::policy::settings::{DialPlan, HuntGroup, Peer, UriType, pilot_key};
 
 /// Exchange's limit of an access number, by its cmdlet.
 const PILOT_CHARACTERS: usize = 32;
@@ -127,6 +127,23 @@ pub fn check_spans(written: &[written::DialPlan], findings: &Findings) {
                     seen.insert(key, (&name.value, list));
                 }
             }
+        }
+    }
+}
+
+/// On plans other than extension plans a mailbox's owner is known by a telephone number, which looks like any other: only the set can say which they are.
+pub fn check_vouched(written: &[written::DialPlan], groups: &[Arc<HuntGroup>], peers: &[Arc<Peer>], findings: &Findings) {
+    for entry in written.iter().filter(|entry| entry.uri_type != UriType::Extension) {
+        let Some(name) = &entry.name else { continue };
+        if !entry.numbers.own_numbers.is_empty() || entry.numbers.extension_callers.is_some() {
+            continue;
+        }
+        let doubted = |peer: &&Arc<Peer>| !peer.identity_trusted && groups.iter().any(|group| group.peer == peer.name && *group.plan.name == *name.value);
+        if let Some(peer) = peers.iter().find(doubted) {
+            let what =
+                format!("peer \"{}\" is not believed in identities, yet can name a caller by a user's number of dial plan \"{}\"", peer.name, name.value);
+            let instead = "add own_numbers = [\"+1425555\"] with how the users' numbers begin, lest UM asks such callers for the PIN alone; or extension_callers = \"believe\" to accept that";
+            findings.warning(name.at, what, instead);
         }
     }
 }

@@ -128,7 +128,7 @@ pub fn plans(written: &[written::DialPlan], pools: &[Arc<UmPool>], known: &Known
             auto_attendants: texts(&entry.numbers.auto_attendants),
             own_numbers: numbers::own_numbers(&entry.numbers, findings),
             unfit_caller: entry.numbers.unfit_caller,
-            extension_callers: entry.numbers.extension_callers,
+            extension_callers: entry.numbers.extension_callers.unwrap_or_default(),
             ..DialPlan::new(&name, entry.uri_type, digits, entry.mode, Arc::clone(pool))
         };
         numbers::check_pilots(&plan, &entry.numbers, findings);

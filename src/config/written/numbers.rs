@@ -43,7 +43,8 @@ pub struct Numbers {
     pub auto_attendants: Vec<Written<String>>,
     pub own_numbers: Vec<Written<String>>,
     pub unfit_caller: UnfitCaller,
-    pub extension_callers: ExtensionCallers,
+    /// `None`: not said.
+    pub extension_callers: Option<ExtensionCallers>,
 }
 
 pub fn read(table: &Table<'_, '_>) -> Numbers {
@@ -57,7 +58,7 @@ pub fn read(table: &Table<'_, '_>) -> Numbers {
         auto_attendants: table.texts("auto_attendants", "[\"+14255550101\"]").unwrap_or_default(),
         own_numbers: table.texts("own_numbers", "[\"+1425555\"]").unwrap_or_default(),
         unfit_caller: table.choice("unfit_caller", &UNFIT_CALLER).map_or(UnfitCaller::default(), |choice| choice.value),
-        extension_callers: table.choice("extension_callers", &EXTENSION_CALLERS).map_or(ExtensionCallers::default(), |choice| choice.value),
+        extension_callers: table.choice("extension_callers", &EXTENSION_CALLERS).map(|choice| choice.value),
     }
 }
 

@@ -29,7 +29,7 @@ fn address(crossing: &Crossing<'_>, plan: &DialPlan, diverter: &Diverter<'_>) ->
     let is_phone = diverter.uri.scheme == Scheme::Tel || diverter.uri.params.get("user").is_some_and(|user| user.eq_ignore_ascii_case("phone"));
     // Gateways that are told know numbers in their own form.
     let user = if crossing.to.kind.is_um() { diverter.user.clone() } else { numbering::outward(plan, &diverter.user).1 };
-    topology_hiding::address(&user, host.unwrap_or(crossing.ours), is_phone)
+    topology_hiding::address(&topology_hiding::escaped(&user), host.unwrap_or(crossing.ours), is_phone)
 }
 
 fn diversion(crossing: &Crossing<'_>, plan: &DialPlan, diverter: &Diverter<'_>) -> String {
