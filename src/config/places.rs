@@ -75,7 +75,7 @@ impl Places {
     /// The value of a key of the entry at this position of `[[list]]`, or the entry where the key is not written.
     pub fn of(&self, list: &str, position: usize, key: &str) -> At {
         let place = |key: &str| self.entries.get(&(String::from(list), position, String::from(key))).copied();
-        place(key).or_else(|| place("")).unwrap_or_default()
+        place(key).or_else(|| place("")).unwrap_or(At { file: file_of(list), line: 1, column: 1 })
     }
 
     /// One item of a key's list, or as [`Places::of`].
@@ -88,6 +88,17 @@ impl Places {
     pub fn key(&self, file: &'static str, table: &str, key: &str) -> At {
         let place = |key: &str| self.keys.get(&(file, String::from(table), String::from(key))).copied();
         place(key).or_else(|| place("")).unwrap_or(At { file, line: 1, column: 1 })
+    }
+}
+
+/// Where an entry would be that is not written, but follows from others.
+fn file_of(list: &str) -> &'static str {
+    match list {
+        "peer" => "peers.toml",
+        "um_pool" => "um_pools.toml",
+        "dial_plan" => "dial_plans.toml",
+        "hunt_group" => "hunt_groups.toml",
+        _ => "border.toml",
     }
 }
 

@@ -7,12 +7,15 @@ use std::fmt::Write as _;
 use super::powershell::{comment, flag, list, quoted};
 use super::{Gateway, Subject, names};
 use crate::policy::security_mode::mode_name;
-use crate::policy::settings::{DialPlan, PeerKind, SecurityMode, UriType, pilot_key};
+use crate::policy::settings::{DialPlan, HuntGroup, Peer, PeerKind, SecurityMode, UmVersion, UriType, pilot_key};
 use crate::sip::Transport;
 
 /// Empty where no plan leads to an Exchange.
 pub fn script(subject: &Subject<'_>) -> String {
     let mut script = String::new();
+    for plan in subject.settings.policy.dial_plans.iter().filter(|plan| plan.um_pool.version == UmVersion::Hosted) {
+        hosted(&mut script, subject, plan);
+    }
     if subject.exchange_plans().next().is_none() {
         return script;
     }
@@ -33,6 +36,33 @@ pub fn script(subject: &Subject<'_>) -> String {
     script
 }
 
+/// The shell is the tenant's; the service itself has ended, so what is printed is for what stands in for it.
+fn hosted(script: &mut String, subject: &Subject<'_>, plan: &DialPlan) {
+    comment(
+        script,
+        "Hosted UM, as Exchange Online's was until 28 February 2020: what its shell was told. What stands in for it: portcullis simulate um --profile hosted",
+    );
+    dial_plan(script, subject, plan);
+    for gateway in subject.gateways(plan) {
+        let host = quoted(gateway.host());
+        let _ = writeln!(script, "New-UMIPGateway -Name {host} -Address {host} -UMDialPlan {}", quoted(&plan.name));
+        comment(
+            script,
+            &format!(
+                "  This border shows {}, as common name and subject alternative name, letter by letter, no wildcard, from a public CA: else 403.",
+                gateway.host()
+            ),
+        );
+    }
+    if let Some(hosted) = &plan.um_pool.hosted {
+        comment(script, &format!("  Its forwarding address, which (Get-UMIPGateway).ForwardingAddress shows, must be {}: else 488.", hosted.name));
+    }
+    comment(
+        script,
+        "  Ports: TCP 5061 both ways; UDP 1024 to 65535 of the service. The border is at the edge of the network: behind a firewall's NAT it was unsupported.",
+    );
+}
+
 fn dial_plan(script: &mut String, subject: &Subject<'_>, plan: &DialPlan) {
     let uri_type = match plan.uri_type {
         UriType::Extension => "TelExtn",
@@ -46,20 +76,52 @@ fn dial_plan(script: &mut String, subject: &Subject<'_>, plan: &DialPlan) {
     };
     comment(script, "");
     comment(script, &format!("Dial plan \"{}\" ({}). Its URI type can never be changed.", plan.name, mode_name(plan.mode)));
-    let country = format!("(Read-Host {})", quoted(&format!("Country or region code of {}", plan.name)));
+    let country = match &plan.numbering.country_code {
+        Some(code) => quoted(code),
+        None => format!("(Read-Host {})", quoted(&format!("Country or region code of {}", plan.name))),
+    };
     let name = quoted(&plan.name);
     let _ = writeln!(
         script,
         "New-UMDialPlan -Name {name} -URIType {uri_type} -NumberOfDigitsInExtension {} -VoIPSecurity {security} -CountryOrRegionCode {country}",
         plan.digits
     );
+    let numbers = access_numbers(subject, plan);
+    if !numbers.is_empty() {
+        if plan.access_numbers.is_empty() && plan.auto_attendants.is_empty() {
+            comment(script, "Outlook Voice Access answers at these; write those of auto attendants as auto_attendants in dial_plans.toml.");
+        }
+        let _ = writeln!(script, "Set-UMDialPlan -Identity {name} -AccessTelephoneNumbers {}", list(numbers.iter().map(String::as_str)));
+    }
+    if !plan.auto_attendants.is_empty() {
+        let attendant = quoted(&format!("{} attendant", plan.name));
+        let numbers: Vec<String> = plan.auto_attendants.iter().map(|number| exchange_pilot(number)).collect();
+        let numbers = list(numbers.iter().map(String::as_str));
+        let _ = writeln!(script, "New-UMAutoAttendant -Name {attendant} -UMDialPlan {name} -Status Enabled -PilotIdentifierList {numbers}");
+    }
+}
+
+/// The plan's own, or else the pilots of its hunt groups.
+fn access_numbers(subject: &Subject<'_>, plan: &DialPlan) -> Vec<String> {
+    let own: Vec<String> = plan.access_numbers.iter().map(|number| exchange_pilot(number)).collect();
+    if !own.is_empty() || !plan.auto_attendants.is_empty() {
+        return own;
+    }
     let mut pilots: Vec<String> = Vec::new();
     for (_, group) in subject.hunt_groups(plan) {
-        pilots.extend(group.pilot.as_ref().map(|pilot| exchange_pilot(pilot)).filter(|pilot| !pilots.contains(pilot)));
+        pilots.extend(pilots_of(group).into_iter().filter(|pilot| !pilots.contains(pilot)).collect::<Vec<_>>());
     }
-    if !pilots.is_empty() {
-        comment(script, "Outlook Voice Access answers at these; take out those of auto attendants (Set-UMAutoAttendant -PilotIdentifierList).");
-        let _ = writeln!(script, "Set-UMDialPlan -Identity {name} -AccessTelephoneNumbers {}", list(pilots.iter().map(String::as_str)));
+    pilots
+}
+
+/// The numbers of a hunt group: the plan's name stands for all of the plan's.
+fn pilots_of(group: &HuntGroup) -> Vec<String> {
+    match &group.pilot {
+        Some(pilot) if *pilot == group.plan.name => {
+            group.plan.access_numbers.iter().chain(&group.plan.auto_attendants).map(|number| exchange_pilot(number)).collect()
+        }
+        Some(pilot) => vec![exchange_pilot(pilot)],
+        None => Vec::new(),
     }
 }
 
@@ -87,13 +149,19 @@ fn gateways(script: &mut String, subject: &Subject<'_>) {
         }
         let family = if gateway.listener.bound.is_ipv6() { " -IPAddressFamily IPv6Only" } else { "" };
         let _ = writeln!(script, "New-UMIPGateway -Name {host} -Address {host}{linked}");
-        let outcalls = plans.iter().any(|plan| !plan.gateways.is_empty());
+        let any = |wanted: fn(&Peer) -> bool| {
+            let outward = plans
+                .iter()
+                .flat_map(|plan| plan.gateways.iter().map(|name| &**name).chain(subject.hunt_groups(plan).into_iter().map(|(_, group)| &*group.peer)));
+            outward.filter_map(|name| subject.peer(name)).any(|(_, peer)| wanted(peer))
+        };
+        let outcalls = plans.iter().flat_map(|plan| &plan.gateways).filter_map(|name| subject.peer(name)).any(|(_, peer)| peer.outcalls);
         let _ = writeln!(
             script,
             "Set-UMIPGateway -Identity {host} -Port {}{family} -OutcallsAllowed {} -MessageWaitingIndicatorAllowed {}",
             gateway.port(),
             flag(outcalls),
-            flag(outcalls)
+            flag(any(|peer| peer.mwi))
         );
     }
 }
@@ -104,45 +172,62 @@ fn all_gateways<'s>(subject: &Subject<'s>) -> BTreeMap<usize, Gateway<'s>> {
 
 fn hunt_groups(script: &mut String, subject: &Subject<'_>, plan: &DialPlan) {
     let mut made: Vec<(String, String)> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     for gateway in subject.gateways(plan) {
         for (_, group) in subject.hunt_groups(plan) {
-            let Some(pilot) = group.pilot.as_deref().map(exchange_pilot) else { continue };
-            // The same pilot of several peers of ours is one to Exchange.
-            if made.iter().any(|(host, other)| host == gateway.host() && *other == pilot) {
-                continue;
-            }
-            if made.is_empty() {
-                comment(script, "");
-                comment(
+            for pilot in pilots_of(group) {
+                // The same pilot of several peers of ours is one to Exchange.
+                if made.iter().any(|(host, other)| host == gateway.host() && *other == pilot) {
+                    continue;
+                }
+                if made.is_empty() {
+                    comment(script, "");
+                    comment(
+                        script,
+                        &format!(
+                            "Hunt groups of \"{}\". One that came into being with the gateway and has no pilot must go (Remove-UMHuntGroup), else it catches every number.",
+                            plan.name
+                        ),
+                    );
+                }
+                let name = if names.contains(&group.name.to_string()) { format!("{} {pilot}", group.name).replace('+', "") } else { group.name.to_string() };
+                let _ = writeln!(
                     script,
-                    &format!(
-                        "Hunt groups of \"{}\". One that came into being with the gateway and has no pilot must go (Remove-UMHuntGroup), else it catches every number.",
-                        plan.name
-                    ),
+                    "New-UMHuntGroup -Name {} -UMIPGateway {} -UMDialPlan {} -PilotIdentifier {}",
+                    quoted(&name),
+                    quoted(gateway.host()),
+                    quoted(&plan.name),
+                    quoted(&pilot)
                 );
+                names.push(name);
+                made.push((gateway.host().to_owned(), pilot));
             }
-            let name = if made.iter().any(|(_, other)| *other == pilot) { format!("{} {}", group.name, gateway.host()) } else { group.name.to_string() };
-            let _ = writeln!(
-                script,
-                "New-UMHuntGroup -Name {} -UMIPGateway {} -UMDialPlan {} -PilotIdentifier {}",
-                quoted(&name),
-                quoted(gateway.host()),
-                quoted(&plan.name),
-                quoted(&pilot)
-            );
-            made.push((gateway.host().to_owned(), pilot));
         }
     }
 }
 
-/// The host names of all UM servers, routers first, each once.
-fn servers(subject: &Subject<'_>) -> Vec<(PeerKind, String)> {
-    let mut servers = Vec::new();
+/// A machine of Exchange's: whether calls begin there, and whether its UM service takes them.
+struct Server {
+    name: String,
+    routes: bool,
+    works: bool,
+    /// Of a version with a single UM role.
+    one_role: bool,
+}
+
+/// All UM servers that have a name, each once.
+fn servers(subject: &Subject<'_>) -> Vec<Server> {
+    let mut servers: Vec<Server> = Vec::new();
     for (_, plan) in subject.exchange_plans() {
         for (_, peer) in subject.members(plan) {
+            let (routes, works) = (plan.um_pool.routers.contains(&peer.name), peer.kind == PeerKind::UmServer);
             for name in names(peer).filter(|name| !name.starts_with('_')) {
-                if !servers.iter().any(|(_, other)| other == name) {
-                    servers.push((peer.kind, name.to_owned()));
+                match servers.iter_mut().find(|server| server.name == name) {
+                    Some(server) => server.routes |= routes,
+                    None => {
+                        let one_role = matches!(plan.um_pool.version, UmVersion::Exchange2007 | UmVersion::Exchange2010);
+                        servers.push(Server { name: name.to_owned(), routes, works, one_role });
+                    }
                 }
             }
         }
@@ -161,10 +246,17 @@ fn start_up(script: &mut String, subject: &Subject<'_>) {
         script,
         "Start-up mode. The default is TCP, with which nothing listens for TLS: calls are refused on 5061 until this is done. Dual serves plans of every mode.",
     );
-    for (kind, server) in servers(subject) {
-        let _ = writeln!(script, "Set-UMCallRouterSettings -Server {} -UMStartupMode Dual", quoted(&server));
-        if kind == PeerKind::UmServer {
-            let _ = writeln!(script, "Set-UMService -Identity {} -UMStartupMode Dual", quoted(&server));
+    for server in servers(subject) {
+        let name = quoted(&server.name);
+        if server.one_role {
+            let _ = writeln!(script, "Set-UMServer -Identity {name} -UMStartupMode Dual");
+            continue;
+        }
+        if server.routes {
+            let _ = writeln!(script, "Set-UMCallRouterSettings -Server {name} -UMStartupMode Dual");
+        }
+        if server.works {
+            let _ = writeln!(script, "Set-UMService -Identity {name} -UMStartupMode Dual");
         }
     }
 }
@@ -191,11 +283,16 @@ fn certificates(script: &mut String, subject: &Subject<'_>) {
     comment(script, "  Its CA must be trusted by every server, on each of them:");
     let _ =
         writeln!(script, "Import-Certificate -FilePath (Read-Host {}) -CertStoreLocation Cert:\\LocalMachine\\Root", quoted("File with the CA of this border"));
-    for (kind, server) in servers(subject) {
-        let services = if kind == PeerKind::UmServer { "UM, UMCallRouter" } else { "UMCallRouter" };
-        comment(script, &format!("  {server} shows a certificate with its full name as subject (no wildcard there) and as subject alternative name."));
-        let thumbprint = quoted(&format!("Thumbprint of the certificate of {server}"));
-        let _ = writeln!(script, "Enable-ExchangeCertificate -Server {} -Services {services} -Thumbprint (Read-Host {thumbprint})", quoted(&server));
+    for server in servers(subject) {
+        let services = match (server.routes, server.works) {
+            (true, true) if !server.one_role => "UM, UMCallRouter",
+            (true, false) => "UMCallRouter",
+            _ => "UM",
+        };
+        let name = &server.name;
+        comment(script, &format!("  {name} shows a certificate with its full name as subject (no wildcard there) and as subject alternative name."));
+        let thumbprint = quoted(&format!("Thumbprint of the certificate of {name}"));
+        let _ = writeln!(script, "Enable-ExchangeCertificate -Server {} -Services {services} -Thumbprint (Read-Host {thumbprint})", quoted(name));
     }
     let mut authorities: Vec<String> = Vec::new();
     for (_, peer) in subject.exchange_plans().flat_map(|(_, plan)| subject.members(plan)) {

@@ -14,7 +14,7 @@ use crate::app::certs::{contents, facts::Facts};
 use crate::config::Settings;
 use crate::config::finding::Warning;
 use crate::config::places::Places;
-use crate::policy::settings::{DialPlan, HuntGroup, Peer, PeerHost, PeerKind};
+use crate::policy::settings::{DialPlan, HuntGroup, Peer, PeerHost, PeerKind, UmVersion};
 use crate::signaling::settings::Listener;
 
 pub use pitfalls::PITFALLS;
@@ -70,10 +70,11 @@ impl Gateway<'_> {
 }
 
 impl<'s> Subject<'s> {
-    /// Dial plans whose UM can be an Exchange, with their positions: those with a listener that others than this machine can reach.
+    /// Dial plans whose UM is an Exchange on premises, with their positions: those with a listener that others than this machine can reach.
     pub fn exchange_plans(&self) -> impl Iterator<Item = (usize, &'s Arc<DialPlan>)> {
         let plans = self.settings.policy.dial_plans.iter().enumerate();
-        plans.filter(|(_, plan)| self.gateways(plan).iter().any(|gateway| !gateway.listener.bound.ip().is_loopback()))
+        let is_exchange = |plan: &DialPlan| !matches!(plan.um_pool.version, UmVersion::Generic | UmVersion::Hosted);
+        plans.filter(move |(_, plan)| is_exchange(plan) && self.gateways(plan).iter().any(|gateway| !gateway.listener.bound.ip().is_loopback()))
     }
 
     /// Routers and servers of a plan's pool, with their positions among the peers.

@@ -153,17 +153,20 @@ pub fn no_diversion(subject: &Subject<'_>, found: &mut Vec<Warning>) {
 }
 
 pub fn no_outcall_gateway(subject: &Subject<'_>, found: &mut Vec<Warning>) {
-    for (position, plan) in subject.exchange_plans().filter(|(_, plan)| plan.gateways.is_empty()) {
-        let what = format!("dial plan \"{}\" has no gateways: Play on Phone, find-me and message waiting lead nowhere", plan.name);
+    let takes = |name: &str| subject.peer(name).is_some_and(|(_, peer)| peer.outcalls);
+    for (position, plan) in subject.exchange_plans().filter(|(_, plan)| !plan.gateways.iter().any(|name| takes(name))) {
+        let what = format!("dial plan \"{}\" has no gateway with outcalls allowed: Play on Phone and find-me lead nowhere", plan.name);
         let at = subject.places.of("dial_plan", position, "name");
-        found.push(finding(at, what, "add gateways = [\"carrier\"], or set OutcallsAllowed and MessageWaitingIndicatorAllowed to $false in Exchange"));
+        found.push(finding(at, what, "add gateways = [\"carrier\"], or leave it so and OutcallsAllowed $false in Exchange"));
     }
 }
 
 pub fn outcall_gateways_of_lync(subject: &Subject<'_>, found: &mut Vec<Warning>) {
     for (position, plan) in subject.exchange_plans() {
         let lync: Vec<usize> = (0..plan.gateways.len())
-            .filter(|index| plan.gateways.get(*index).and_then(|name| subject.peer(name)).is_some_and(|(_, peer)| peer.kind == PeerKind::Mediation))
+            .filter(|index| {
+                plan.gateways.get(*index).and_then(|name| subject.peer(name)).is_some_and(|(_, peer)| peer.kind == PeerKind::Mediation && peer.outcalls)
+            })
             .collect();
         if let Some(second) = lync.get(1).filter(|_| plan.uri_type == UriType::SipUri) {
             let what = format!(

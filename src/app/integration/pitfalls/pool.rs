@@ -3,11 +3,14 @@
 use super::finding;
 use crate::app::integration::{Subject, names};
 use crate::config::finding::Warning;
-use crate::policy::settings::{PeerHost, PeerKind, SecurityMode, UmPool};
+use crate::policy::settings::{PeerHost, PeerKind, SecurityMode, UmPool, UmVersion};
 use crate::sip::Transport;
 
-/// Call router to UM service, UM service to worker.
-const REDIRECTS: u8 = 2;
+/// Redirects a version makes: call router to UM service, UM service to worker; a single UM role only the latter.
+fn redirects(version: UmVersion) -> u8 {
+    if matches!(version, UmVersion::Exchange2007 | UmVersion::Exchange2010) { 1 } else { 2 }
+}
+
 /// Calls a Mailbox server takes unless told otherwise (MaxCallsAllowed).
 const CALLS_OF_SERVER: u32 = 100;
 /// A call takes two ports on each side.
@@ -22,7 +25,7 @@ fn pools<'s>(subject: &Subject<'s>) -> Vec<(usize, &'s UmPool)> {
 }
 
 pub fn too_few_redirects(subject: &Subject<'_>, found: &mut Vec<Warning>) {
-    for (position, pool) in pools(subject).into_iter().filter(|(_, pool)| pool.max_redirects < REDIRECTS) {
+    for (position, pool) in pools(subject).into_iter().filter(|(_, pool)| pool.max_redirects < redirects(pool.version)) {
         let what = format!(
             "UM pool \"{}\" follows {} redirect: Exchange 2013 and 2016 make two, from call router to UM service to worker",
             pool.name, pool.max_redirects
