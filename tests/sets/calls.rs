@@ -1,0 +1,112 @@
+//! Calls through each set: in by every hunt group, out by every plan's gateways.
+
+use portcullis::policy::settings::{DialPlan, HuntGroup, PeerKind, UmVersion, UriType};
+use portcullis::policy::verdict::Reason;
+use portcullis::sip::{HeaderName, Method};
+
+use crate::stage::{Caller, Sent, Stage, sets};
+
+/// A number that the group's calls go to: its pilot, or for a default group one that fits the plan.
+pub fn called(group: &HuntGroup) -> String {
+    match (&group.pilot, group.plan.uri_type) {
+        // The plan's name stands for its numbers.
+        (Some(pilot), _) if *pilot == group.plan.name => group.plan.access_numbers.first().expect("a number").to_string(),
+        (Some(pilot), _) => pilot.trim_start_matches("sip:").replace([' ', '-'], ""),
+        (None, UriType::E164) => String::from("+14255550123"),
+        (None, _) => "12345678901234567890"[..usize::from(group.plan.digits)].to_owned(),
+    }
+}
+
+/// A caller who fits any plan.
+pub fn caller(plan: &DialPlan) -> &'static str {
+    match plan.uri_type {
+        UriType::Extension => "2065550199",
+        UriType::SipUri | UriType::E164 => "+12065550199",
+    }
+}
+
+/// A mailbox of the plan, whose user did not answer.
+fn mailbox(plan: &DialPlan) -> String {
+    match plan.uri_type {
+        UriType::E164 => String::from("+14255550142"),
+        UriType::SipUri => String::from("kim"),
+        UriType::Extension => "22222222222222222222"[..usize::from(plan.digits)].to_owned(),
+    }
+}
+
+/// How often the pool's servers redirect: to the UM service, to a worker.
+fn redirects(version: UmVersion) -> u16 {
+    match version {
+        UmVersion::Exchange2007 | UmVersion::Exchange2010 => 1,
+        UmVersion::Exchange2013 | UmVersion::Exchange2016 | UmVersion::Lync => 2,
+        UmVersion::Generic | UmVersion::Hosted => 0,
+    }
+}
+
+/// The next INVITE, after as many redirects as the pool's version makes: what the one who answers gets.
+fn through(stage: &mut Stage, plan: &DialPlan) -> Sent {
+    let mut invite = stage.request(&Method::Invite);
+    assert!(plan.um_pool.routers.contains(&invite.to), "first to a router, not to {}\n{}", invite.to, stage.ladder());
+    let policy = stage.settings.policy.clone();
+    let server = policy.peers.iter().find(|peer| peer.kind == PeerKind::UmServer && plan.um_pool.has(&peer.name)).expect("a server").clone();
+    for hop in 0..redirects(plan.um_pool.version) {
+        let host = server.hosts.first().map(|host| match host {
+            portcullis::policy::settings::PeerHost::Name(name) => name.to_string(),
+            portcullis::policy::settings::PeerHost::Address(address) => address.to_string(),
+            portcullis::policy::settings::PeerHost::Network(net) => net.addr().to_string(),
+        });
+        let contact = format!("Contact: <sip:{}:{};transport={}>\n", host.expect("a host"), 5063 + hop * 3, server.transport.uri_token());
+        stage.answer(&invite, 302, &contact, "");
+        invite = stage.request(&Method::Invite);
+        assert_eq!(invite.to, server.name, "{}", stage.ladder());
+    }
+    invite
+}
+
+#[test]
+fn every_hunt_group_of_every_set_leads_to_its_um() {
+    for set in sets() {
+        let groups = Stage::new(&set).settings.policy.hunt_groups.clone();
+        assert!(!groups.is_empty(), "{set}");
+        for group in groups.iter() {
+            let mut stage = Stage::new(&set);
+            let plan = &group.plan;
+            let diversion = format!("Diversion: <sip:{}@pbx.example.com>;reason=no-answer\n", mailbox(plan));
+            let mut call = Caller::invite(&mut stage, &group.peer, &called(group), caller(plan), &diversion);
+            stage.response(100);
+            let invite = through(&mut stage, plan);
+            // Inside, no address of the outside: Via, Contact and description are ours.
+            let outside = stage.address_of(&call.peer).ip();
+            assert!(outside.is_loopback() || !invite.text().contains(&outside.to_string()), "{set}: {}", invite.text());
+            let believed = call.peer.diversion_trusted && stage.settings.policy.peer(&invite.to).is_some();
+            assert_eq!(invite.header(HeaderName::Diversion).contains(&mailbox(plan)), believed, "{set}: {}\n{}", invite.text(), stage.ladder());
+            let answer = stage.description(&stage.peer(&invite.to), plan.mode);
+            stage.answer(&invite, 200, "", &answer);
+            let accepted = stage.response(200);
+            assert_eq!(accepted.to, group.peer, "{set}");
+            call.accepted(&mut stage, &accepted);
+            call.hangs_up(&mut stage);
+            let records = stage.records();
+            let record = records.first().unwrap_or_else(|| panic!("{set}: no record\n{}", stage.ladder()));
+            assert_eq!(
+                (record.reason, record.redirects.len()),
+                (Reason::NormalClearing, usize::from(redirects(plan.um_pool.version))),
+                "{set}: {}",
+                stage.ladder()
+            );
+            let modes = (record.a.mode, record.b.as_ref().map(|leg| leg.mode));
+            assert_eq!(modes, (call.peer.mode, Some(plan.mode)), "{set}: {}", stage.ladder());
+        }
+    }
+}
+
+#[test]
+fn a_stranger_is_met_with_silence_in_every_set() {
+    for set in sets() {
+        let stage = Stage::new(&set);
+        let stranger = "203.0.113.250".parse().unwrap();
+        for transport in [portcullis::sip::Transport::Udp, portcullis::sip::Transport::Tcp, portcullis::sip::Transport::Tls] {
+            assert!(stage.table.expected(stranger, transport).is_empty(), "{set}");
+        }
+    }
+}
