@@ -3,8 +3,8 @@
 //! UM takes the caller's number for more than a name: who calls Outlook Voice Access from an extension is asked for the PIN alone. And since Exchange
 //! 2010 a From or P-Asserted-Identity that does not fit the dial plan's type makes UM refuse the call (event 1021). So, in this order:
 //!
-//! 1. Who asks for anonymity is anonymous: Privacy with `user`, `id` or `header` (RFC 3323 §4.2, RFC 3325 §9.3), `anonymous@anonymous.invalid` and
-//!    its kin, Remote-Party-ID with `privacy=full`. P-Asserted-Identity then stays behind as well: the mailbox's owner is no part of a trust domain.
+//! 1. Who asks for anonymity is anonymous: Privacy with `user` or `id` (RFC 3323 §4.2, RFC 3325 §9.3; what `header` and `session` ask for every call
+//!    gets), `anonymous@anonymous.invalid` and its kin, Remote-Party-ID with `privacy=full`. P-Asserted-Identity then stays behind as well: the mailbox's owner is no part of a trust domain.
 //! 2. A From that fits after the number rules is the caller.
 //! 3. Where From does not fit or says nothing, a P-Asserted-Identity that is believed and fits stands in for it.
 //! 4. What fits nowhere is refused or becomes anonymous, as the plan's `unfit_caller` says. A From that says nothing is anonymous.
@@ -88,6 +88,14 @@ pub fn judge<'m>(plan: &DialPlan, peer: &Peer, invite: &'m Message) -> (Vec<Deci
     (trail, caller)
 }
 
+/// What UM may be told of a user of this peer of whom no INVITE of his speaks: who is reached, and then talks to UM (RFC 3515). `None`: anonymous.
+pub fn of_user(plan: &DialPlan, peer: &Peer, user: &str) -> Option<String> {
+    let (_, number) = numbering::inward(plan, user);
+    let form = dial_plan::calling(plan, &number)?;
+    let unproven = !peer.identity_trusted && plan.extension_callers != ExtensionCallers::Believe && claims_extension(plan, &form);
+    (!unproven && !NOBODY.iter().any(|nobody| form.eq_ignore_ascii_case(nobody))).then_some(form)
+}
+
 /// The user of an address as UM may see it, not escaped: judged in the form in which UM reads it. `None` if it does not fit. Number rules that were applied go to the trail.
 pub fn fitting(plan: &DialPlan, uri: &Uri<'_>, trail: &mut Vec<Decision>) -> Option<String> {
     let user = match (uri.scheme, uri.params.get("phone-context")) {
@@ -155,7 +163,7 @@ pub fn wants_anonymity(invite: &Message) -> bool {
     let hidden = invite
         .values(HeaderName::Privacy)
         .filter_map(|value| std::str::from_utf8(value).ok())
-        .any(|value| value.split([';', ',']).any(|word| ["user", "id", "header"].iter().any(|level| word.trim().eq_ignore_ascii_case(level))));
+        .any(|value| value.split([';', ',']).any(|word| ["user", "id"].iter().any(|level| word.trim().eq_ignore_ascii_case(level))));
     let party = || invite.values(HeaderName::RemotePartyId).take(4).filter_map(|value| NameAddr::parse(value).ok());
     let is_calling = |address: &NameAddr<'_>| address.params.get("party").is_none_or(|party| party.eq_ignore_ascii_case("calling"));
     let is_private = |address: &NameAddr<'_>| {

@@ -172,8 +172,14 @@ fn by_hunt_group(question: &Question<'_>, trail: &mut Trail) -> Result<Governed,
     let found = found.ok_or(Reason::NoHuntGroup)?;
     let called = dialled.get(found.dialled).map(|at| String::from(&*at.user)).unwrap_or_default();
     let called = named_pilot(found.group, &called).unwrap_or(called);
-    let by_pilot = found.group.pilot.is_some();
+    let by_pilot = is_pilot(found.group, &called);
     Ok(Governed { plan: Arc::clone(&found.group.plan), hunt_group: Some(Arc::clone(found.group)), called, by_pilot })
+}
+
+/// Whether what was dialled is a pilot, and not only something in the context of the plan.
+fn is_pilot(group: &HuntGroup, called: &str) -> bool {
+    let is_own = group.pilot.is_some() && !group.is_by_plan_name();
+    is_own || called.eq_ignore_ascii_case(&group.plan.name) || group.plan.is_pilot(&pilot_key(&dial_plan::dialled_number(called)))
 }
 
 /// Where the plan's name was dialled, UM is called by the plan's first access number, unless names fit the plan.

@@ -6,7 +6,7 @@
 //! | header | towards UM | towards trunks, gateways, PBXs |
 //! |---|---|---|
 //! | From | the caller as the plan has it ([`crate::policy::caller`]) | display name and user, our host |
-//! | Diversion, CC-Diversion, History-Info | one of them, canonical, from peers believed in this | no |
+//! | Diversion, CC-Diversion, History-Info | one of them, canonical, from peers believed in this | no; the same where the peer has `send_diversion` |
 //! | P-Asserted-Identity, Privacy | canonical, within the trust domain, what fits the plan | canonical, within the trust domain |
 //! | Remote-Party-ID, P-Preferred-Identity | no | no |
 //! | Reason (requests) | protocol and cause, no text | no |

@@ -5,6 +5,7 @@ mod commands;
 mod control;
 mod hosted;
 mod liveness;
+mod numbers;
 mod process;
 mod quickstart;
 mod reload;

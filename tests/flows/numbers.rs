@@ -174,6 +174,42 @@ fn a_called_extension_has_exactly_the_plans_digits() {
     }
 }
 
+/// Whoever is in the plan's context dials no pilot by that: only what is one has digits of its own.
+#[test]
+fn the_plans_context_makes_no_pilot_of_a_short_number() {
+    for (called, goes) in [("12;phone-context=plan", false), ("2001;phone-context=plan", true), ("50;phone-context=plan", true), ("50", true), ("51", false)] {
+        let mut lab = Lab::with(Scene::default(), |set| {
+            plan(set, |plan| plan.access_numbers = vec!["50".into()]);
+            let group = HuntGroup { pilot: Some("PLAN".into()), ..HuntGroup::clone(&set.hunt_groups[0]) };
+            set.hunt_groups = vec![Arc::new(group)].into();
+        });
+        let mut caller = Caller::new(&mut lab, Party::Trunk, called);
+        let offer = lab.sdp(Party::Trunk, 4000);
+        caller.invite(&mut lab, "", &offer);
+        lab.response_to(Party::Trunk, 100);
+        if goes {
+            lab.request_to(Party::Router, Method::Invite);
+        } else {
+            lab.response_to(Party::Trunk, 404);
+        }
+    }
+}
+
+#[test]
+fn the_plans_name_is_called_by_its_access_number() {
+    let mut lab = Lab::with(Scene::default(), |set| {
+        plan(set, |plan| plan.access_numbers = vec!["50".into()]);
+        let group = HuntGroup { pilot: Some("plan".into()), ..HuntGroup::clone(&set.hunt_groups[0]) };
+        set.hunt_groups = vec![Arc::new(group)].into();
+    });
+    let mut caller = Caller::new(&mut lab, Party::Trunk, "Plan");
+    let offer = lab.sdp(Party::Trunk, 4000);
+    caller.invite(&mut lab, "", &offer);
+    lab.response_to(Party::Trunk, 100);
+    let invite = lab.request_to(Party::Router, Method::Invite);
+    assert!(invite.message.request_uri().unwrap_or_default().starts_with("sip:50@"), "{}", invite.text());
+}
+
 #[test]
 fn number_rules_reach_every_uri_of_the_invite() {
     let rule = NumberRule { prefix: "+49305".into(), lengths: Some((9, 9)), strip: 5, prepend: "".into() };

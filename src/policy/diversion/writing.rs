@@ -8,6 +8,9 @@ use crate::policy::settings::{DialPlan, number_of};
 use crate::policy::topology_hiding::{self, Carried, Crossing};
 use crate::sip::{HeaderName, Scheme};
 
+/// Levels of an index that counters may make.
+const MOST_LEVELS: usize = 30;
+
 /// `diverters`: the latest first, all of one header.
 pub fn write(crossing: &Crossing<'_>, plan: &DialPlan, diverters: &[Diverter<'_>], carried: &mut Carried) {
     let Some(first) = diverters.first() else { return };
@@ -60,9 +63,10 @@ fn history(crossing: &Crossing<'_>, plan: &DialPlan, policy: DiversionPolicy, di
         let private = diverter.privacy.is_some_and(|privacy| privacy != "off");
         let private = if private { "&Privacy=history" } else { "" };
         lines.push(format!("{}<{address}?Reason={}{private}>;index={index}", diverter.display, escaped_reason(diverter, policy)));
-        for _ in 0..diverter.counter.unwrap_or(1).clamp(1, 30) {
-            index.push_str(".1");
-        }
+        let levels = usize::from(diverter.counter.unwrap_or(1).max(1));
+        // One level at least for each that follows.
+        let left = MOST_LEVELS.saturating_sub(index.split('.').count()).max(1);
+        index.push_str(&".1".repeat(levels.min(left)));
     }
     let target = topology_hiding::address(&topology_hiding::escaped(crossing.called), crossing.ours, number_of(crossing.called).is_some());
     lines.push(format!("<{target}>;index={index}"));
