@@ -117,6 +117,7 @@ fn record() -> CallRecord {
         a: leg("trunk", caller(), "c1"),
         b: Some(leg("um-worker", worker(), "b1")),
         redirects: vec![Hop { status: 302, from: "127.0.0.1:6061".into(), to: "[2001:db8::25]:5067".into(), transport: Transport::Tls }],
+        transfers: Vec::new(),
         released_by: ReleasedBy::Caller,
         status: Some(200),
         reason: Reason::NormalClearing,

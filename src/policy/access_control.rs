@@ -6,14 +6,15 @@
 //! | ACK, BYE, CANCEL, PRACK, UPDATE, INFO | about a call | about a call | about a call |
 //! | OPTIONS | always | always | always |
 //! | NOTIFY | never: 405 | never: 405 | outside: of waiting messages |
-//! | REFER, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, unknown ones | never: 405 | never: 405 | never: 405 |
+//! | REFER | inside, where the peer's `refer` allows it; else never: 405 | the same | the same |
+//! | REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, unknown ones | never: 405 | never: 405 | never: 405 |
 //!
 //! The peer's status comes first, as a UM IP gateway's: a disabled peer is a stranger; one that takes no new calls may go on with those that are up,
 //! and is told 503 where it asks for a new one, by INVITE or, to find out, by OPTIONS.
 //!
 //! We never challenge: trust is by address and certificate, and UM fails a call it is challenged on.
 
-use crate::policy::settings::{Peer, PeerKind, PeerStatus};
+use crate::policy::settings::{Peer, PeerKind, PeerStatus, Refer};
 use crate::policy::verdict::{Decision, Reason};
 use crate::sip::Method;
 
@@ -27,8 +28,9 @@ enum Permit {
     Never,
 }
 
-fn permit(kind: PeerKind, method: &Method) -> Permit {
+fn permit(peer: &Peer, method: &Method) -> Permit {
     use Permit::*;
+    let kind = peer.kind;
     match method {
         Method::Options => Always,
         Method::Invite if matches!(kind, PeerKind::UmRouter | PeerKind::Fax) => InsideOnly,
@@ -37,6 +39,9 @@ fn permit(kind: PeerKind, method: &Method) -> Permit {
         Method::Ack | Method::Bye | Method::Cancel | Method::Prack | Method::Update | Method::Info => Always,
         // About a mailbox's waiting messages; from mailbox servers, as Exchange sends them, and from nobody else.
         Method::Notify if matches!(kind, PeerKind::UmServer) => OutsideOnly,
+        Method::Refer if peer.refer != Refer::Refuse => InsideOnly,
+        // Of what the peer makes of a REFER that was carried to it.
+        Method::Notify if peer.refer == Refer::Relay => InsideOnly,
         Method::Refer | Method::Notify | Method::Register | Method::Subscribe | Method::Publish | Method::Message | Method::Other(_) => Never,
     }
 }
@@ -55,7 +60,7 @@ pub fn method(peer: &Peer, method: &Method, in_dialog: bool) -> Decision {
         PeerStatus::NoNewCalls if new_call => return refused("peer status", Reason::PeerNoNewCalls).comparing("status", "no-new-calls"),
         PeerStatus::NoNewCalls | PeerStatus::Enabled => {}
     }
-    match permit(peer.kind, method) {
+    match permit(peer, method) {
         Permit::Always => Decision::passed("access_control", "method allowed from this kind of peer").comparing("peer kind", kind_name(peer.kind)),
         Permit::InsideOnly if in_dialog => Decision::passed("access_control", "method allowed inside a dialog").comparing("peer kind", kind_name(peer.kind)),
         Permit::InsideOnly => refused("from this kind of peer inside a dialog only", Reason::NotAllowedHere),

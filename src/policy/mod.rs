@@ -27,4 +27,5 @@ pub mod security_mode;
 pub mod settings;
 pub mod toll;
 pub mod topology_hiding;
+pub mod transfer;
 pub mod verdict;

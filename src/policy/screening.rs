@@ -55,6 +55,8 @@ pub struct Admitted {
     pub called: String,
     /// The least a B leg must be.
     floor: SecurityMode,
+    /// `called` as it was when the call came in, whatever transfers have made of it.
+    dialled: String,
 }
 
 impl Admitted {
@@ -73,6 +75,27 @@ impl Admitted {
         let admitted = b.map(|b| Admitted { pool: None, targets, b, called, floor, ..self.clone() });
         (decision, admitted)
     }
+
+    /// The number the call came in with, as `called` was then.
+    pub fn dialled(&self) -> &str {
+        &self.dialled
+    }
+
+    /// The same call on another way (a transfer): who let it in stays, where it goes is new. `None` without a target.
+    pub(super) fn towards(&self, way: Way) -> Option<Admitted> {
+        let b = security_mode::leg_plan(way.floor, way.targets.first()?);
+        let Way { plan, pool, targets, called, floor } = way;
+        Some(Admitted { plan: Some(plan), pool, targets, called, floor, b, ..self.clone() })
+    }
+}
+
+/// Where a call is to go instead: targets that [`other_leg`] has let through.
+pub(super) struct Way {
+    pub plan: Arc<DialPlan>,
+    pub pool: Option<Arc<UmPool>>,
+    pub targets: Vec<Arc<Peer>>,
+    pub called: String,
+    pub floor: SecurityMode,
 }
 
 pub struct Screening {
@@ -136,7 +159,8 @@ fn deliberate(question: &Question<'_>, trail: &mut Trail) -> Result<Admitted, Re
     trail.record(decision)?;
     let first = targets.first().ok_or(Reason::NoRoute)?;
     let b = security_mode::leg_plan(floor, first);
-    Ok(Admitted { peer: Arc::clone(peer), hunt_group: governed.hunt_group, pool, targets, a, b, called, floor, plan: Some(governed.plan) })
+    let dialled = called.clone();
+    Ok(Admitted { peer: Arc::clone(peer), hunt_group: governed.hunt_group, pool, targets, a, b, called, floor, dialled, plan: Some(governed.plan) })
 }
 
 /// Every URI that UM will see fits the plan, or the call is refused before UM can: called user, caller, diverting users. The called user's form comes back.
@@ -258,7 +282,7 @@ fn this_leg(question: &Question<'_>, a: &MediaPlan) -> Decision {
     if unproven { decision.comparing("certificate", "none") } else { decision }
 }
 
-fn interwork(plan: &DialPlan, peer: &Peer) -> Decision {
+pub(super) fn interwork(plan: &DialPlan, peer: &Peer) -> Decision {
     let named = security_mode::interworks(&plan.interwork, &peer.name);
     let decision = match security_mode::between(peer.mode, plan.mode, named) {
         Ok(_) if peer.mode < plan.mode => Decision::passed("security_mode", "the plan names the peer in interwork"),
@@ -269,7 +293,7 @@ fn interwork(plan: &DialPlan, peer: &Peer) -> Decision {
 }
 
 /// Keeps the targets whose transport carries the leg's mode and whose leg is neither above a UM plan's mode nor below a gateway's bond with it.
-fn other_leg(plan: &DialPlan, floor: SecurityMode, targets: Vec<Arc<Peer>>) -> (Decision, Vec<Arc<Peer>>) {
+pub(super) fn other_leg(plan: &DialPlan, floor: SecurityMode, targets: Vec<Arc<Peer>>) -> (Decision, Vec<Arc<Peer>>) {
     let mut refused = None;
     let mut names = Vec::new();
     let kept: Vec<Arc<Peer>> = targets

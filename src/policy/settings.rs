@@ -17,6 +17,7 @@ use crate::policy::diversion::DiversionPolicy;
 use crate::policy::number_pattern::NumberPattern;
 use crate::policy::numbering::Numbering;
 use crate::policy::toll::TollRule;
+pub use crate::policy::transfer::{FailedTransfer, Refer};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
 
@@ -206,6 +207,7 @@ pub struct Peer {
     pub fax: Fax,
     /// The peer hears RTCP at least so often, made by us where the other side sends none: 5 s to 30 s.
     pub rtcp_keepalive: Option<Duration>,
+    pub refer: Refer,
 }
 
 impl Peer {
@@ -239,6 +241,7 @@ impl Peer {
             simulator: false,
             fax: Fax::of_kind(kind),
             rtcp_keepalive: RTCP_KEEPALIVE.filter(|_| kind == PeerKind::Mediation),
+            refer: Refer::of_kind(kind),
         }
     }
 }
@@ -278,6 +281,9 @@ pub struct DialPlan {
     pub own_numbers: Vec<Arc<str>>,
     /// Where its calls to UM go when UM cannot be had.
     pub reroute: Option<Reroute>,
+    /// The partner fax server (a peer of kind fax): where UM may refer a call that turns out to be a fax.
+    pub fax_server: Option<Arc<str>>,
+    pub failed_transfer: FailedTransfer,
 }
 
 /// The way to UM over the PSTN (Lync's CsVoicemailReroutingConfiguration). At least one number is there.
@@ -472,6 +478,8 @@ impl DialPlan {
             extension_callers: ExtensionCallers::default(),
             own_numbers: Vec::new(),
             reroute: None,
+            fax_server: None,
+            failed_transfer: FailedTransfer::default(),
         }
     }
 

@@ -116,7 +116,8 @@ pub fn address(user: &str, host: &str, is_phone: bool) -> String {
 
 /// The To value of the other leg, before the other side has set its tag. `host`: what is dialled there.
 pub fn to_value(called: &str, host: &str) -> String {
-    format!("<sip:{}@{}>", escaped(called), reference(host))
+    let user = if called.is_empty() { String::new() } else { format!("{}@", escaped(called)) };
+    format!("<sip:{user}{}>", reference(host))
 }
 
 /// A peer itself, without a user: for questions outside calls. `host` as for [`request_uri`].

@@ -124,6 +124,14 @@ reasons! {
     RerouteLoop,           "route.loop",                    Policy,   482, "the call came from a reroute number, or went to one just now: sent on, it would go round";
     RerouteLimit,          "route.limit",                   Resource, 503, "as many calls are under way to the reroute number as may";
     Rejected,              "call.rejected",                 Peer,     480, "the called side refused the call";
+    Transferred,           "call.transferred",              None,     0,   "the leg was taken into another call by a transfer";
+    TransferTarget,        "transfer.target",               Policy,   403, "the target is neither a number, nor a UM server of the pool, nor the plan's fax server";
+    TransferMethod,        "transfer.method",               Policy,   403, "REFER asks for another method than INVITE";
+    TransferReferTo,       "transfer.refer_to",             Peer,     400, "Refer-To is missing, given more than once, or cannot be read";
+    TransferPending,       "transfer.pending",              None,     491, "an earlier transfer of this call is still under way";
+    TransferLimit,         "transfer.limit",                Policy,   403, "the call has been transferred as often as a call may be";
+    TransferDialog,        "transfer.dialog",               Peer,     481, "the dialog to be replaced is none of this peer's";
+    TransferFailed,        "transfer.failed",               Peer,     0,   "the transfer failed, who transferred had left, and the caller could not be taken back";
     HeldTooLong,           "call.held_too_long",            Peer,     0,   "the call was on hold longer than a call may be";
     NoAnswer,              "call.no_answer",                Peer,     408, "it rang longer than allowed (timer C)";
     AckMissing,            "call.ack_missing",              Peer,     0,   "the 2xx was never acknowledged";
@@ -163,6 +171,7 @@ impl Reason {
             Reason::DiversionUnfit => &[1109],
             Reason::MwiNoGateway | Reason::MwiUndelivered => &[1344],
             Reason::UmUnavailable => &[44009, 15030],
+            Reason::TransferFailed => &[1025, 1136],
             _ => &[],
         }
     }

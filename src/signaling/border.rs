@@ -59,6 +59,10 @@ pub enum Timer {
     Hunt(CallId),
     /// The call was on hold too long.
     Hold(CallId),
+    /// What a transfer has to ask of a busy leg can be tried again.
+    Transfer(CallId),
+    /// One who has transferred the call should have hung up.
+    Leaving(CallId),
     /// The drain time is over.
     Drain,
     /// The ladder of a call that is over takes no more messages.

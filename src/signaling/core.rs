@@ -12,8 +12,8 @@ use crate::policy::flow::Flow;
 use crate::policy::peer::{PeerTable, identify};
 use crate::policy::settings::{Peer, PolicySet};
 use crate::policy::verdict::Reason;
-use crate::signaling::b2bua::call::{Call, ClientOwner, ServerRequest};
-use crate::signaling::b2bua::{errand, fax, lingering, modify, progress, refresh, reinvite, release, setup, standalone, update};
+use crate::signaling::b2bua::call::{Call, ClientOwner, Part, ServerRequest};
+use crate::signaling::b2bua::{errand, fax, lingering, modify, progress, refresh, reinvite, release, setup, standalone, subscription, transfer, update};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::event::{Action, Command, Event, LocateError, LocateId, Target, TransportError};
 use crate::signaling::fact::{CallId, What};
@@ -173,7 +173,7 @@ impl Core {
         let route = transport::reply_route(flow, &via, peer);
         let incoming = self.border.transactions.received_request(now, &message, &peer.name, flow, route);
         let dialog = self.dialog_of(&message, peer);
-        let by_its_way = |core: &Core, (call, side): (CallId, control::Side)| core.calls.get(&call).is_some_and(|call| call.admits(side, flow));
+        let by_its_way = |core: &Core, (call, part): (CallId, Part)| core.calls.get(&call).is_some_and(|call| call.admits(part, flow));
         let call = dialog.map(|(call, _)| call);
         let note = |border: &mut Border, call: Option<CallId>, retransmission: bool| {
             let leg = message.call_id().ok().and_then(|id| border.call_ids.get(id)).copied();
@@ -184,7 +184,7 @@ impl Core {
             Incoming::Absorbed => note(&mut self.border, call, true),
             Incoming::Ack => {
                 note(&mut self.border, call, false);
-                if let Some((call, side)) = dialog.filter(|dialog| by_its_way(self, *dialog)) {
+                if let Some((call, Part::Leg(side))) = dialog.filter(|dialog| by_its_way(self, *dialog)) {
                     self.with_call(now, call, |border, call| modify::acknowledged(border, now, call, side, &message));
                 }
             }
@@ -215,9 +215,9 @@ impl Core {
                         note(&mut self.border, Some(dialog.0), false);
                         modify::refuse(&mut self.border, now, &request, Reason::ModeTransport);
                     }
-                    (true, Some((call, side))) => {
+                    (true, Some((call, part))) => {
                         note(&mut self.border, Some(call), false);
-                        self.with_call(now, call, |border, call| modify::requested(border, now, call, side, peer, request));
+                        self.with_call(now, call, |border, call| modify::requested(border, now, call, part, peer, request));
                     }
                     (true, None) => {
                         note(&mut self.border, None, false);
@@ -272,6 +272,10 @@ impl Core {
                 self.with_call(now, call, |border, call| modify::relayed_answered(border, now, call, reply, message));
             }
             ClientOwner::Bye { call } if message.status().is_some_and(|status| status >= 200) => self.with_call(now, call, |_, call| release::bye_done(call)),
+            ClientOwner::Notify { call, tag, .. } => {
+                let status = message.status().unwrap_or(500);
+                self.with_call(now, call, |border, call| subscription::answered(border, now, call, &tag, status));
+            }
             ClientOwner::Probe { watch, .. } => liveness::answered(&mut self.border, now, watch, key, message),
             ClientOwner::Errand { errand, .. } => errand::answered(&mut self.border, now, errand, key, message),
             ClientOwner::Bye { .. } | ClientOwner::Prack { .. } | ClientOwner::Forgotten => {}
@@ -319,6 +323,7 @@ impl Core {
             ClientOwner::Update { call, side, reply } => self.with_call(now, call, |border, call| update::failed(border, now, call, side, reply)),
             ClientOwner::Relayed { call, reply, .. } => self.with_call(now, call, |border, call| modify::relayed_failed(border, now, call, reply)),
             ClientOwner::Bye { call } => self.with_call(now, call, |_, call| release::bye_done(call)),
+            ClientOwner::Notify { call, tag, .. } => self.with_call(now, call, |border, call| subscription::answered(border, now, call, &tag, 408)),
             ClientOwner::Probe { watch, .. } => liveness::failed(&mut self.border, now, watch, key, error),
             ClientOwner::Errand { errand, .. } => errand::failed(&mut self.border, now, errand, key, error),
             ClientOwner::Prack { .. } | ClientOwner::Forgotten => {}
@@ -338,7 +343,7 @@ impl Core {
         match event {
             control::Event::OpenFailed { stream, error } => {
                 if let Some(call) = self.border.streams.get(&stream).map(|(call, _)| *call) {
-                    self.with_call(now, call, |border, call| release::without_media(border, now, call, error));
+                    self.with_call(now, call, |border, call| release::without_media(border, now, call, stream, error));
                 }
             }
             control::Event::Silent { stream, .. } => {
@@ -370,6 +375,8 @@ impl Core {
             Timer::Drain => self.release_all(now, Reason::Shutdown),
             Timer::Hunt(call) => self.with_call(now, call, |border, call| progress::rang_too_long(border, now, call)),
             Timer::Hold(call) => self.with_call(now, call, |border, call| release::by_border(border, now, call, Reason::HeldTooLong)),
+            Timer::Transfer(call) => self.with_call(now, call, |border, call| transfer::due(border, now, call)),
+            Timer::Leaving(call) => self.with_call(now, call, |border, call| transfer::leaving_overdue(border, now, call)),
             Timer::Forget(call) => self.border.forget(call),
             Timer::Follow => liveness::follow(&mut self.border, now),
             Timer::Watch(id) => liveness::due(&mut self.border, now, id),
@@ -411,16 +418,19 @@ impl Core {
     }
 
     /// The call and side a request with our tag in its To belongs to. One from a peer that has no part in it belongs to none, whatever it knows.
-    fn dialog_of(&self, message: &Message, peer: &Peer) -> Option<(CallId, control::Side)> {
+    fn dialog_of(&self, message: &Message, peer: &Peer) -> Option<(CallId, Part)> {
         let to = message.to().ok()?;
-        let (call, side) = *self.border.tags.get(to.tag()?)?;
-        self.calls.get(&call)?.is_spoken_for_by(side, peer).then_some((call, side))
+        let tag = to.tag()?;
+        let (id, side) = *self.border.tags.get(tag)?;
+        let call = self.calls.get(&id)?;
+        let part = call.part(side, tag);
+        call.is_spoken_for_by(part, peer).then_some((id, part))
     }
 
     /// Whether a CANCEL for the INVITE of `invite` comes from a peer that has a part in its call.
     fn may_cancel(&self, peer: &Peer, invite: ServerKey) -> bool {
         let call = self.border.servers.get(&invite).and_then(|call| self.calls.get(call));
-        call.is_none_or(|call| call.is_spoken_for_by(control::Side::A, peer) || call.is_spoken_for_by(control::Side::B, peer))
+        call.is_none_or(|call| [control::Side::A, control::Side::B].into_iter().any(|side| call.is_spoken_for_by(Part::Leg(side), peer)))
     }
 
     /// Whether a response comes from whom the request went to. What is no longer known of is left to the transactions.
@@ -428,7 +438,7 @@ impl Core {
         let Some(key) = self.border.transactions.awaiting(message) else { return Ok(()) };
         let asked = match self.border.clients.get(&key) {
             Some(ClientOwner::Invite(invite)) => Some(&invite.peer.name),
-            Some(ClientOwner::Probe { peer, .. } | ClientOwner::Errand { peer, .. }) => Some(peer),
+            Some(ClientOwner::Probe { peer, .. } | ClientOwner::Errand { peer, .. } | ClientOwner::Notify { peer, .. }) => Some(peer),
             Some(owner) => owner.leg().and_then(|(call, side)| self.calls.get(&call)?.peer(side)).map(|peer| &peer.name),
             None => None,
         };

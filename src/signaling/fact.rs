@@ -14,6 +14,7 @@ use crate::policy::liveness::Liveness;
 use crate::policy::overlap::Resolution;
 use crate::policy::reroute::Wanted;
 use crate::policy::settings::SecurityMode;
+use crate::policy::transfer::Kind;
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::crypto::Suite;
 pub use crate::signaling::peer_name::{NameError, NameOddity, NameState};
@@ -132,6 +133,7 @@ pub enum What {
     FaxSwitched {
         t38: bool,
     },
+    Transfer(TransferEvent),
     CallEnded(Box<CallRecord>),
     /// A request outside any call was answered or refused.
     Standalone {
@@ -342,6 +344,7 @@ pub struct CallRecord {
     /// `None` when no B leg was ever tried.
     pub b: Option<LegRecord>,
     pub redirects: Vec<Hop>,
+    pub transfers: Vec<TransferRecord>,
     pub released_by: ReleasedBy,
     /// The final status on the A leg's INVITE.
     pub status: Option<u16>,
@@ -357,6 +360,74 @@ pub struct FaxRecord {
     pub tone: Option<Side>,
     /// It went over T.38, for a time at least.
     pub t38: bool,
+}
+
+/// What becomes of a transfer. Under each the number of Exchange's event that tells of the same.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TransferEvent {
+    /// 1024: REFER was accepted.
+    Began { by: Side, peer: Arc<str>, to: String, kind: Kind },
+    /// 1136: REFER was refused; the call goes on as it was.
+    Refused { by: Side, peer: Arc<str>, to: String, reason: Reason },
+    /// The REFER was carried to the other side, which executes it.
+    Carried { by: Side, peer: Arc<str>, to: String },
+    /// The one who refers hung up without waiting for the outcome.
+    TransferorLeft { by: Side },
+    /// 1026, 1073: the two are connected.
+    Done { side: Side, peer: Arc<str> },
+    /// 1025: it was not to be had. `back`: what becomes of the one who was to be transferred.
+    Failed { side: Side, status: u16, reason: Reason, back: Back },
+    /// Who refers no longer knows of it: nothing more is told there.
+    Unheard { peer: Arc<str>, status: u16 },
+    /// An INVITE with Replaces took the place of a leg (RFC 3891).
+    Replaced { side: Side, peer: Arc<str> },
+}
+
+impl TransferEvent {
+    /// Event numbers under which Exchange's Unified Messaging tells of the same.
+    pub const fn exchange_events(&self) -> &'static [u16] {
+        match self {
+            TransferEvent::Began { .. } => &[1024],
+            TransferEvent::Refused { .. } => &[1136],
+            TransferEvent::Done { .. } => &[1026, 1073],
+            TransferEvent::Failed { .. } => &[1025],
+            TransferEvent::Carried { .. } | TransferEvent::TransferorLeft { .. } | TransferEvent::Unheard { .. } | TransferEvent::Replaced { .. } => &[],
+        }
+    }
+}
+
+/// Where one whose transfer failed goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Back {
+    /// To the one who transferred him, who is still there.
+    Transferor,
+    /// That one has left: UM is called again.
+    CalledBack,
+    Released,
+}
+
+/// One transfer of a call.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct TransferRecord {
+    /// Of the one who referred, and then of the target.
+    pub side: Side,
+    pub by: Arc<str>,
+    /// Refer-To as written, without headers.
+    pub to: String,
+    pub kind: Kind,
+    /// The final status told to the one who referred; `None` while under way.
+    pub status: Option<u16>,
+    pub reason: Option<Reason>,
+    /// The leg of the last target asked.
+    #[serde(skip)]
+    pub target: Option<LegRecord>,
+}
+
+impl TransferRecord {
+    pub fn is_done(&self) -> bool {
+        self.status.is_some_and(|status| (200..300).contains(&status))
+    }
 }
 
 #[derive(Clone, Debug)]

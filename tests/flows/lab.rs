@@ -34,11 +34,13 @@ pub enum Party {
     Spare,
     /// A gateway to the PSTN, 192.0.2.40, where the scene has one.
     Pstn,
+    /// A fax server, 192.0.2.50, where the scene has one.
+    Fax,
     /// Nobody the border knows, 203.0.113.66.
     Stranger,
 }
 
-pub const PARTIES: [Party; 6] = [Party::Trunk, Party::Router, Party::Server, Party::Spare, Party::Stranger, Party::Pstn];
+pub const PARTIES: [Party; 7] = [Party::Trunk, Party::Router, Party::Server, Party::Spare, Party::Stranger, Party::Pstn, Party::Fax];
 
 impl Party {
     pub fn address(self) -> IpAddr {
@@ -48,6 +50,7 @@ impl Party {
             Party::Server => [198, 51, 100, 30].into(),
             Party::Spare => [198, 51, 100, 21].into(),
             Party::Pstn => [192, 0, 2, 40].into(),
+            Party::Fax => [192, 0, 2, 50].into(),
             Party::Stranger => [203, 0, 113, 66].into(),
         }
     }
@@ -58,6 +61,7 @@ impl Party {
             Party::Router => "router",
             Party::Server => "server",
             Party::Spare => "spare",
+            Party::Fax => "fax",
             Party::Pstn => "pstn",
             Party::Stranger => "stranger",
         }
@@ -125,6 +129,8 @@ pub struct Scene {
     /// The routers and the trunk are asked for signs of life at this interval.
     pub probe: Option<Duration>,
     pub removed_peers: RemovedPeers,
+    /// What else the policy set says.
+    pub change: fn(&Scene, &mut PolicySet),
     /// There is a gateway to the PSTN, of this mode, and the plan reroutes to it: see [`AUTO_ATTENDANT`].
     pub pstn: Option<SecurityMode>,
     /// What the trunk is: a carrier, or a Mediation Server, which brings habits of its own.
@@ -148,6 +154,7 @@ impl Default for Scene {
             ports: (20_000, 20_999),
             probe: None,
             removed_peers: RemovedPeers::KeepCalls,
+            change: |_, _| {},
             pstn: None,
             trunk: PeerKind::Trunk,
         }
@@ -174,7 +181,7 @@ impl Scene {
     }
 }
 
-fn peer(scene: &Scene, party: Party, kind: PeerKind) -> Arc<Peer> {
+pub fn peer(scene: &Scene, party: Party, kind: PeerKind) -> Arc<Peer> {
     Arc::new(Peer {
         hosts: if scene.router_by_name && kind == PeerKind::UmRouter {
             vec![PeerHost::Name(format!("{}.test", party.name()).into())]
@@ -240,6 +247,7 @@ impl Lab {
     /// With a policy set of the scene that is changed a little.
     pub fn with(scene: Scene, change: impl FnOnce(&mut PolicySet)) -> Lab {
         let mut set = policy_set(&scene);
+        (scene.change)(&scene, &mut set);
         change(&mut set);
         let set = Arc::new(set);
         let table = Arc::new(peer_table(1, &set));

@@ -30,3 +30,4 @@ mod script;
 mod security;
 mod session_timer;
 mod status;
+mod transfer;

@@ -376,6 +376,7 @@ fn a_record_of_something_else() {
             a,
             b,
             redirects: Vec::new(),
+            transfers: Vec::new(),
             released_by: ReleasedBy::Caller,
             status: Some(200),
             reason: Reason::NormalClearing,

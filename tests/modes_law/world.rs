@@ -8,7 +8,7 @@ use std::time::Duration;
 use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
 use portcullis::policy::peer::PeerTable;
 pub use portcullis::policy::settings::SecurityMode;
-use portcullis::policy::settings::{DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, UmPool, UriType};
+use portcullis::policy::settings::{DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, Refer, UmPool, UriType};
 use portcullis::signaling::settings::{Listener, MediaSettings, RemovedPeers, SessionTimer, Settings, Timers};
 pub use portcullis::sip::Transport;
 
@@ -148,6 +148,8 @@ pub struct World {
     pub by_name: bool,
     /// Peers whose status is disabled.
     pub disabled: Vec<Party>,
+    /// What becomes of REFER, whoever sends it.
+    pub refer: Refer,
 }
 
 impl World {
@@ -166,6 +168,7 @@ impl World {
             gateways: vec![Trunk],
             by_name: false,
             disabled: Vec::new(),
+            refer: Refer::Refuse,
         }
     }
 
@@ -252,6 +255,7 @@ impl World {
             status: if self.disabled.contains(&party) { PeerStatus::Disabled } else { PeerStatus::Enabled },
             diversion_trusted: true,
             identity_trusted: true,
+            refer: self.refer,
             ..Peer::new(party.name(), role, kind.transport, kind.mode)
         })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portcullis::policy::address_scope::{self, AddressKind, AddressScope};
 use portcullis::policy::admission::{Load, admission};
 use portcullis::policy::liveness::{Board, Doubt, Liveness};
-use portcullis::policy::settings::{AdmissionLimits, DialPlan, PeerKind, PeerStatus, UmPool, UriType};
+use portcullis::policy::settings::{AdmissionLimits, DialPlan, PeerKind, PeerStatus, Refer, UmPool, UriType};
 use portcullis::policy::verdict::Reason;
 use portcullis::policy::{access_control, dial_plan, routing};
 use portcullis::sip::Method;
@@ -33,7 +33,7 @@ fn access_control_cases() {
         for kind in case.kinds {
             for name in &case.methods {
                 let mut peer = (**peer("carrier")).clone();
-                (peer.kind, peer.status) = (kind, case.status);
+                (peer.kind, peer.status, peer.refer) = (kind, case.status, Refer::of_kind(kind));
                 let method = Method::parse(name).unwrap();
                 let verdict = |in_dialog| code(access_control::method(&peer, &method, in_dialog).refused);
                 failures.expect(&format!("{name} from {kind:?} ({:?})", case.status), (verdict(false), verdict(true)), (&case.outside, &case.inside));

@@ -21,7 +21,7 @@ use super::wall::Anchor;
 use crate::media::control::Side;
 use crate::policy::security_mode::mode_name;
 use crate::sdp::Description;
-use crate::signaling::fact::{CallRecord, Fact, What};
+use crate::signaling::fact::{CallRecord, Fact, TransferEvent, What};
 use crate::sip::{Message, Transport};
 use crate::time::Time;
 
@@ -149,6 +149,7 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         What::FaxTone { side } => note(format!("= a fax calls on leg {side} (telephone-event 36)")),
         What::FaxSwitched { t38 } => note(format!("= {}", if *t38 { "a fax over T.38 from here" } else { "sound again, no T.38" })),
         What::Held { by, held } => note(format!("= {} by leg {by}", if *held { "held" } else { "resumed" })),
+        What::Transfer(event) => note(transfer(event)),
         What::CallEnded(record) => ended(record),
         What::MessageWaiting { server, gateway, status, reason, .. } => {
             note(format!("= waiting messages from {server} to {}: {status}, {reason}", gateway.as_deref().unwrap_or("nobody")))
@@ -222,6 +223,19 @@ fn media_note(message: &Message) -> Option<String> {
         })
         .collect();
     (!notes.is_empty()).then(|| notes.join(", "))
+}
+
+fn transfer(event: &TransferEvent) -> String {
+    match event {
+        TransferEvent::Began { by, to, kind, .. } => format!("= transfer by leg {by} to {} ({})", clean(to), kind.word()),
+        TransferEvent::Refused { by, to, reason, .. } => format!("! transfer by leg {by} to {} refused, {reason}: {}", clean(to), reason.meaning()),
+        TransferEvent::Carried { by, to, .. } => format!("= transfer by leg {by} to {} carried to the other leg", clean(to)),
+        TransferEvent::TransferorLeft { by } => format!("= leg {by} has hung up, the transfer goes on"),
+        TransferEvent::Done { side, peer } => format!("= transfer done: leg {side} is {peer} now"),
+        TransferEvent::Failed { status, reason, back, .. } => format!("! transfer failed with {status}, {reason}: {}; {back:?}", reason.meaning()),
+        TransferEvent::Unheard { peer, status } => format!("= {peer} takes no news of the transfer ({status})"),
+        TransferEvent::Replaced { side, peer } => format!("= leg {side} replaced by another of {peer}"),
+    }
 }
 
 fn ended(record: &CallRecord) -> Vec<Line> {

@@ -23,7 +23,7 @@ use crate::policy::liveness::{Doubt, Liveness};
 use crate::policy::overlap::Resolution;
 use crate::policy::security_mode::mode_name;
 use crate::policy::verdict::{Decision, Fault, Reason};
-use crate::signaling::fact::{CallRecord, CertificateEnding, CertificateKind, CrlState, Fact, FirewallEvent, NameOddity, NameState, What};
+use crate::signaling::fact::{Back, CallRecord, CertificateEnding, CertificateKind, CrlState, Fact, FirewallEvent, NameOddity, NameState, TransferEvent, What};
 use crate::sip::Transport;
 use crate::time::Time;
 
@@ -139,6 +139,7 @@ impl Log {
             }
             What::FaxTone { .. } | What::FaxSwitched { .. } => fax(call, &fact.what),
             What::Held { by, held } => debug!(call, by = side(*by), held, "hold"),
+            What::Transfer(event) => transfer(call, event),
             What::CallEnded(record) => call_ended(record),
             What::Standalone { method, peer, status, reason } => {
                 if *status < 400 {
@@ -303,6 +304,34 @@ fn call_ended(record: &CallRecord) {
             let meaning = reason.meaning();
             warn!(call, %reason, ?fault, meaning, status = record.status, released_by, setup_ms, talk_ms, %peer_a, mode_a, peer_b, mode_b, "call ended");
         }
+    }
+}
+
+fn transfer(call: Option<u64>, event: &TransferEvent) {
+    let exchange_events = event.exchange_events().iter().map(u16::to_string).collect::<Vec<_>>().join(" ");
+    match event {
+        TransferEvent::Began { by, peer, to, kind } => {
+            info!(call, by = side(*by), %peer, to = %clean(to), kind = kind.word(), exchange_events, "transfer began");
+        }
+        TransferEvent::Refused { by, peer, to, reason } => {
+            let meaning = reason.meaning();
+            warn!(call, by = side(*by), %peer, to = %clean(to), %reason, meaning, exchange_events, "transfer refused: the call goes on as it was");
+        }
+        TransferEvent::Carried { by, peer, to } => info!(call, by = side(*by), %peer, to = %clean(to), "transfer carried to the other side, which executes it"),
+        TransferEvent::TransferorLeft { by } => info!(call, by = side(*by), "who transferred the call has hung up, the transfer goes on"),
+        TransferEvent::Done { side: of, peer } => info!(call, side = side(*of), %peer, exchange_events, "transfer done"),
+        TransferEvent::Failed { side: of, status, reason, back } => {
+            let becomes = match back {
+                Back::Transferor => "is back with who transferred it",
+                Back::CalledBack => "goes back to UM, which is called again",
+                Back::Released => "is released: who transferred it has left, and policy knows no way back",
+            };
+            warn!(call, side = side(*of), status, %reason, meaning = reason.meaning(), exchange_events, "transfer failed: the call {becomes}");
+        }
+        TransferEvent::Unheard { peer, status } => {
+            info!(call, %peer, status, "who transferred the call takes no news of it: it is told nothing more");
+        }
+        TransferEvent::Replaced { side: of, peer } => info!(call, side = side(*of), %peer, "leg replaced (RFC 3891)"),
     }
 }
 

@@ -13,7 +13,7 @@ use super::watched::Watched;
 use crate::media::control::{Side, SideReport};
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Fault, Reason};
-use crate::signaling::fact::{CallRecord, CrlState, Fact, FirewallEvent, NameOddity, NameState, ReleasedBy, What};
+use crate::signaling::fact::{CallRecord, CrlState, Fact, FirewallEvent, NameOddity, NameState, ReleasedBy, TransferEvent, What};
 use crate::sip::Transport;
 
 /// Distinct values one label with names from the policy set may have.
@@ -40,6 +40,7 @@ pub struct Metrics {
     failovers: IntCounterVec,
     reroutes: IntCounterVec,
     notices: IntCounterVec,
+    transfers: IntCounterVec,
     standalone: IntCounterVec,
     messages: IntCounterVec,
     retransmissions: IntCounterVec,
@@ -93,6 +94,7 @@ impl Metrics {
                 &["peer", "class"],
             ),
             reroutes: counters(r, "portcullis_reroutes_total", "Calls sent over the PSTN because UM could not be had", &["wanted", "reason"]),
+            transfers: counters(r, "portcullis_transfers_total", "Transfers, by what became of them", &["outcome", "reason"]),
             standalone: counters(r, "portcullis_standalone_total", "Requests outside calls", &["peer", "method", "class"]),
             messages: counters(r, "portcullis_messages_total", "SIP messages", &["direction", "transport", "method", "class"]),
             retransmissions: counters(r, "portcullis_retransmissions_total", "SIP messages seen or sent before", &["direction", "transport"]),
@@ -224,6 +226,7 @@ impl Metrics {
             What::PeersShareAddress { resolution, .. } => self.sharing.with_label_values(&[resolution.word()]).inc(),
             What::PeerNameOdd { oddity, .. } => self.name_oddities.with_label_values(&[odd(oddity)]).inc(),
             What::PeerLingers { calls, .. } => self.lingering.add(if *calls == 0 { -1 } else { 1 }),
+            What::Transfer(event) => self.transfer(event),
             What::Decided(_)
             | What::LegOpened { .. }
             | What::CallProgressed { .. }
@@ -320,6 +323,19 @@ impl Metrics {
                 stale.set(0);
             }
         }
+    }
+
+    fn transfer(&self, event: &TransferEvent) {
+        let (outcome, reason) = match event {
+            TransferEvent::Began { kind, .. } => ("began", kind.word()),
+            TransferEvent::Refused { reason, .. } => ("refused", reason.code()),
+            TransferEvent::Failed { reason, .. } => ("failed", reason.code()),
+            TransferEvent::Done { .. } => ("done", ""),
+            TransferEvent::Carried { .. } => ("carried", ""),
+            TransferEvent::Replaced { .. } => ("replaced", ""),
+            TransferEvent::TransferorLeft { .. } | TransferEvent::Unheard { .. } => return,
+        };
+        self.transfers.with_label_values(&[outcome, reason]).inc();
     }
 
     /// Names come from the policy set; reloads could still bring ever new ones.

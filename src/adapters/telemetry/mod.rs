@@ -101,6 +101,7 @@ fn is_vital(what: &What) -> bool {
         | What::Held { .. }
         | What::FaxTone { .. }
         | What::FaxSwitched { .. }
+        | What::Transfer(_)
         | What::CallEnded(_)
         | What::PeerName { .. }
         | What::PeerNameOdd { .. }

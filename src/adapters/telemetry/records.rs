@@ -15,9 +15,10 @@ use super::wall::Anchor;
 use crate::media::control::{Report, Side, SideReport};
 use crate::policy::flow::TlsBackend;
 use crate::policy::settings::SecurityMode;
+use crate::policy::transfer::Kind;
 use crate::policy::verdict::{Fault, Reason};
 use crate::sdp::crypto::Suite;
-use crate::signaling::fact::{CallRecord, FaxRecord, Hop, LegRecord, ReleasedBy};
+use crate::signaling::fact::{CallRecord, FaxRecord, Hop, LegRecord, ReleasedBy, TransferRecord};
 use crate::sip::Transport;
 
 /// The record as one line of JSON, without the newline.
@@ -41,6 +42,7 @@ pub fn line(record: &CallRecord, anchor: &Anchor) -> String {
         fault: record.reason.fault(),
         released_by: record.released_by,
         redirects: &record.redirects,
+        transfers: record.transfers.iter().map(Transfer::of).collect(),
         a: Leg::of(&record.a),
         b: record.b.as_ref().map(Leg::of),
         fax: (record.fax != FaxRecord::default()).then_some(Fax { tone_from: record.fax.tone, t38: record.fax.t38 }),
@@ -69,6 +71,7 @@ struct Line<'a> {
     fault: Fault,
     released_by: ReleasedBy,
     redirects: &'a [Hop],
+    transfers: Vec<Transfer<'a>>,
     a: Leg<'a>,
     b: Option<Leg<'a>>,
     /// Only of a call that showed itself a fax.
@@ -82,6 +85,31 @@ struct Fax {
     /// The leg whose peer sent the calling tone as a telephone-event.
     tone_from: Option<Side>,
     t38: bool,
+}
+
+#[derive(Serialize)]
+struct Transfer<'a> {
+    side: Side,
+    by: &'a str,
+    to: String,
+    kind: Kind,
+    status: Option<u16>,
+    reason: Option<Reason>,
+    target: Option<Leg<'a>>,
+}
+
+impl Transfer<'_> {
+    fn of(transfer: &TransferRecord) -> Transfer<'_> {
+        Transfer {
+            side: transfer.side,
+            by: &transfer.by,
+            to: clean(&transfer.to),
+            kind: transfer.kind,
+            status: transfer.status,
+            reason: transfer.reason,
+            target: transfer.target.as_ref().map(Leg::of),
+        }
+    }
 }
 
 #[derive(Serialize)]

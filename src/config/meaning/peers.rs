@@ -14,7 +14,7 @@ use crate::policy::number_pattern::NumberPattern;
 use crate::policy::overlap::Resolution;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::mode_name;
-use crate::policy::settings::{AddressFamily, Fax, Peer, PeerHost, PeerKind, PolicySet, RTCP_KEEPALIVE, SecurityMode, UmVersion, domain_of};
+use crate::policy::settings::{AddressFamily, Fax, Peer, PeerHost, PeerKind, PolicySet, RTCP_KEEPALIVE, Refer, SecurityMode, UmVersion, domain_of};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
 
@@ -67,6 +67,7 @@ pub fn peers(written: &[written::Peer], pools: &[written::UmPool], listeners: &[
             simulator: entry.simulator.as_ref().is_some_and(|simulator| simulator.value),
             fax: entry.fax.as_ref().map_or(Fax::of_kind(kind.value), |fax| fax.value),
             rtcp_keepalive: rtcp_keepalive(entry, pools),
+            refer: entry.refer.as_ref().map_or(Refer::of_kind(kind.value), |refer| refer.value),
         };
         warn(&peer, entry, findings);
         places.push(entry.at);
@@ -251,6 +252,14 @@ fn warn(peer: &Peer, entry: &written::Peer, findings: &Findings) {
     if let Some(scope) = entry.addresses.as_ref().filter(|_| !peer.hosts.iter().any(|host| matches!(host, PeerHost::Name(_)))) {
         let what = format!("peer \"{}\" has no host name, so nothing of it is asked of DNS: addresses is without effect", peer.name);
         findings.warning(scope.at, what, "remove it");
+    }
+    if let Some(refer) = entry.refer.as_ref().filter(|refer| refer.value != Refer::Refuse && peer.kind == PeerKind::Fax) {
+        let what = format!("peer \"{}\" is a fax server, which takes calls and transfers none: refer is without effect", peer.name);
+        findings.warning(refer.at, what, "remove it");
+    }
+    if let Some(refer) = entry.refer.as_ref().filter(|refer| refer.value == Refer::Relay && peer.kind.is_um()) {
+        let what = format!("peer \"{}\" is on the UM side, and Exchange UM executes no REFER", peer.name);
+        findings.warning(refer.at, what, "write refer = \"execute\" unless this server does");
     }
     if peer.latch == LatchPolicy::Nat && peer.mode != SecurityMode::Secured {
         let what = format!("peer \"{}\": latch = \"nat\" without SRTP lets the first packet from anywhere take the stream", peer.name);

@@ -6,7 +6,7 @@ use super::{hosted, name, numbers, place, reroute, unknown};
 use crate::config::finding::{Findings, Written};
 use crate::config::written;
 use crate::policy::security_mode::{between, interworks, leg_plan, mode_name};
-use crate::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, SecurityMode, UmPool, UriType, pilot_key};
+use crate::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerKind, SecurityMode, UmPool, UriType, pilot_key};
 use crate::policy::{dial_plan, numbering};
 
 /// Exchange's limit is 64, but a plan's default mailbox policy carries its name and " Default Policy".
@@ -129,6 +129,8 @@ pub fn plans(written: &[written::DialPlan], pools: &[Arc<UmPool>], known: &Known
             own_numbers: numbers::own_numbers(&entry.numbers, findings),
             unfit_caller: entry.numbers.unfit_caller,
             extension_callers: entry.numbers.extension_callers.unwrap_or_default(),
+            fax_server: fax_server(entry, known, findings),
+            failed_transfer: entry.failed_transfer,
             ..DialPlan::new(&name, entry.uri_type, digits, entry.mode, Arc::clone(pool))
         };
         numbers::check_pilots(&plan, &entry.numbers, findings);
@@ -141,6 +143,22 @@ pub fn plans(written: &[written::DialPlan], pools: &[Arc<UmPool>], known: &Known
     reroute::check_unique(written, findings);
     numbers::check_spans(written, findings);
     plans
+}
+
+/// A trusted peer of its own kind: where UM refers faxes to is no gateway, and calls nobody.
+fn fax_server(entry: &written::DialPlan, known: &Known<'_>, findings: &Findings) -> Option<Arc<str>> {
+    let written = entry.fax_server.as_ref()?;
+    let peer = find(known, written, false, findings)?;
+    if peer.kind != PeerKind::Fax {
+        findings.problem(written.at, format!("peer \"{}\" is no fax server", peer.name), "name a peer of kind \"fax\"");
+        return None;
+    }
+    if between(peer.mode, entry.mode, entry.interwork.iter().any(|name| *name.value == *peer.name)).is_err() {
+        let what =
+            format!("fax server \"{}\" is {}, weaker than the plan ({}): every fax would be refused", peer.name, mode_name(peer.mode), mode_name(entry.mode));
+        findings.problem(written.at, what, format!("raise the peer's mode, or add \"{}\" to the plan's interwork if that is meant", peer.name));
+    }
+    Some(Arc::clone(&peer.name))
 }
 
 /// Every member of the pool must be able to carry a leg of the plan's mode.

@@ -12,7 +12,7 @@ use crate::config::table::Table;
 use crate::media::control::LatchPolicy;
 use crate::policy::address_scope::AddressScope;
 use crate::policy::flow::TlsBackend;
-use crate::policy::settings::{AddressFamily, Fax, PeerHost, PeerKind, PeerStatus, SecurityMode};
+use crate::policy::settings::{AddressFamily, Fax, PeerHost, PeerKind, PeerStatus, Refer, SecurityMode};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
 
@@ -52,6 +52,8 @@ const RTCP_KEEPALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::
 
 const BACKENDS: [(&str, TlsBackend); 2] = [("rustls", TlsBackend::Rustls), ("openssl", TlsBackend::OpenSsl)];
 
+const REFERS: [(&str, Refer); 3] = [("refuse", Refer::Refuse), ("execute", Refer::Execute), ("relay", Refer::Relay)];
+
 const STALE: [(&str, StaleCrl); 2] = [("refuse", StaleCrl::Refuse), ("accept", StaleCrl::Accept)];
 
 pub struct Peer {
@@ -82,6 +84,7 @@ pub struct Peer {
     pub probe: Option<Written<Duration>>,
     pub fax: Option<Written<Fax>>,
     pub rtcp_keepalive: Option<Written<Duration>>,
+    pub refer: Option<Written<Refer>>,
     pub status: PeerStatus,
     pub outcalls: Option<Written<bool>>,
     pub mwi: Option<Written<bool>>,
@@ -127,6 +130,7 @@ fn read_peer(table: Table<'_, '_>) -> Peer {
         probe: table.duration("probe", PROBE.0, PROBE.1),
         fax: table.choice("fax", &FAXES),
         rtcp_keepalive: table.duration("rtcp_keepalive", RTCP_KEEPALIVE.0, RTCP_KEEPALIVE.1),
+        refer: table.choice("refer", &REFERS),
         status: table.choice("status", &STATUSES).map(|status| status.value).unwrap_or_default(),
         outcalls: table.flag("outcalls"),
         mwi: table.flag("mwi"),

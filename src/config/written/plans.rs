@@ -7,7 +7,7 @@ use super::peers::MODES;
 use crate::config::finding::{At, Written};
 use crate::config::table::Table;
 use crate::policy::diversion::DiversionPolicy;
-use crate::policy::settings::{GREYLIST, NO_ANSWER, REROUTE_LIMIT, SecurityMode, StartUp, UmVersion, UriType};
+use crate::policy::settings::{FailedTransfer, GREYLIST, NO_ANSWER, REROUTE_LIMIT, SecurityMode, StartUp, UmVersion, UriType};
 
 const URI_TYPES: [(&str, UriType); 3] = [("extension", UriType::Extension), ("sip-uri", UriType::SipUri), ("e164", UriType::E164)];
 
@@ -25,6 +25,8 @@ const VERSIONS: [(&str, UmVersion); 7] = [
 const LONGEST_GREYLIST: Duration = Duration::from_secs(600);
 
 const START_UPS: [(&str, StartUp); 3] = [(StartUp::Tcp.word(), StartUp::Tcp), (StartUp::Tls.word(), StartUp::Tls), (StartUp::Dual.word(), StartUp::Dual)];
+
+const FAILED_TRANSFERS: [(&str, FailedTransfer); 2] = [("call-back", FailedTransfer::CallBack), ("release", FailedTransfer::Release)];
 
 pub struct UmPool {
     pub at: At,
@@ -54,6 +56,8 @@ pub struct DialPlan {
     pub gateways: Vec<Written<String>>,
     pub numbers: Numbers,
     pub reroute: Option<Reroute>,
+    pub fax_server: Option<Written<String>>,
+    pub failed_transfer: FailedTransfer,
 }
 
 /// `reroute` of a plan.
@@ -119,6 +123,8 @@ pub fn read_plans(root: &Table<'_, '_>) -> Vec<DialPlan> {
             gateways: table.texts("gateways", "[\"carrier\"]").unwrap_or_default(),
             reroute: table.table("reroute", "reroute = { … }").map(read_reroute),
             numbers: numbers::read(&table),
+            fax_server: table.text("fax_server", "\"fax\""),
+            failed_transfer: read_transfers(&table),
         };
         table.finish();
         plan
@@ -136,6 +142,13 @@ fn read_reroute(table: Table<'_, '_>) -> Reroute {
     };
     table.finish();
     reroute
+}
+
+fn read_transfers(plan: &Table<'_, '_>) -> FailedTransfer {
+    let Some(table) = plan.table("transfers", "[dial_plan.transfers]") else { return FailedTransfer::default() };
+    let on_failure = table.choice("on_failure", &FAILED_TRANSFERS).map(|written| written.value).unwrap_or_default();
+    table.finish();
+    on_failure
 }
 
 pub fn read_hunt_groups(root: &Table<'_, '_>) -> Vec<HuntGroup> {

@@ -21,9 +21,9 @@ pub fn provisional(border: &mut Border, now: Time, call: CallId, leg: &mut Leg, 
     // With a delayed offer the first reliable response would have to carry our offer, which only the 2xx brings.
     if !wanted || request.message.body().is_empty() {
         if !request.message.requires("100rel") {
-            let (tag, contact) = (leg.dialog.local_tag.clone(), transport::contact(&leg.listener));
+            let (tag, contact, allow) = (leg.dialog.local_tag.clone(), transport::contact(&leg.listener), standalone::allow(&leg.peer));
             border.reply(now, (&request.key, &request.message, &request.flow), status, Some(&tag), |reply| {
-                dialog_headers(reply, &request.message, &contact, sdp.as_deref());
+                dialog_headers(reply, &request.message, (&contact, allow), sdp.as_deref());
             });
         }
         return;
@@ -47,7 +47,7 @@ pub fn provisional(border: &mut Border, now: Time, call: CallId, leg: &mut Leg, 
     let mut reply = transport::response(&request.message, &request.flow, status, Some(&leg.dialog.local_tag));
     reply.header("Require", "100rel").header_fmt("RSeq", format_args!("{}", server.rseq()));
     reply.header("Server", border.settings.product.as_bytes());
-    dialog_headers(&mut reply, &request.message, &transport::contact(&leg.listener), sdp.as_deref());
+    dialog_headers(&mut reply, &request.message, (&transport::contact(&leg.listener), standalone::allow(&leg.peer)), sdp.as_deref());
     *answered |= sdp.is_some();
     let bytes = reply.finish();
     border.transactions.respond(now, request.key, status, bytes.clone());
@@ -73,7 +73,7 @@ pub fn accept(border: &mut Border, now: Time, call: CallId, leg: &mut Leg, sdp: 
     lifetime::write_answer(&mut reply, session);
     leg.timer.answered(now, session);
     reply.header("Supported", "100rel, timer").header("Server", border.settings.product.as_bytes());
-    dialog_headers(&mut reply, &request.message, &transport::contact(&leg.listener), sdp.as_deref());
+    dialog_headers(&mut reply, &request.message, (&transport::contact(&leg.listener), standalone::allow(&leg.peer)), sdp.as_deref());
     let bytes = reply.finish();
     let (key, cseq) = (request.key, request.message.cseq().map(|cseq| cseq.number).unwrap_or(0));
     border.transactions.respond(now, key, 200, bytes.clone());
@@ -182,11 +182,11 @@ fn arm(border: &mut Border, call: CallId, reliable: &ReliableServer) {
 }
 
 /// What a response that makes a dialog carries (RFC 3261 §12.1.1).
-fn dialog_headers(reply: &mut Builder, request: &Message, contact: &str, sdp: Option<&[u8]>) {
+fn dialog_headers(reply: &mut Builder, request: &Message, (contact, allow): (&str, &str), sdp: Option<&[u8]>) {
     for route in request.values(HeaderName::RecordRoute) {
         reply.header("Record-Route", route);
     }
-    reply.header("Contact", contact).header("Allow", standalone::ALLOW);
+    reply.header("Contact", contact).header("Allow", allow);
     if let Some(sdp) = sdp {
         reply.body("application/sdp", sdp);
     }

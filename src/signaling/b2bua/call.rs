@@ -19,6 +19,8 @@ use crate::sdp::Description;
 use crate::signaling::b2bua::errand::ErrandId;
 use crate::signaling::b2bua::lingering::End;
 use crate::signaling::b2bua::record::Draft;
+use crate::signaling::b2bua::subscription::Subscription;
+use crate::signaling::b2bua::transfer::{Aim, Transfer};
 use crate::signaling::dialog::Dialog;
 use crate::signaling::event::{LocateId, Route};
 use crate::signaling::fact::CallId;
@@ -44,8 +46,12 @@ pub struct Call {
     pub waiting: Vec<Waiting>,
     /// Whether the A and the B side have put the call on hold.
     pub held: [bool; 2],
-    /// The B leg's tag and Call-ID once it is over.
-    pub b_names: Option<(String, String)>,
+    /// The caller's INVITE: who he said he is, for every leg that is made for him.
+    pub invite: Message,
+    /// The leg of one who transferred the call and has not hung up yet.
+    pub leaving: Option<Box<Leg>>,
+    /// Tags of ours and Call-IDs of legs that are over, or never came up.
+    pub past: Vec<(String, String)>,
     /// Whom the B leg was with, and where, once it is over.
     pub b_end: Option<End>,
 }
@@ -55,8 +61,28 @@ pub enum Stage {
     Hunting(Box<Hunt>),
     /// Both legs are up.
     Up(Box<Leg>),
+    /// One of two legs that are up is to be connected with somebody else, at the request of the other.
+    Transferring(Box<Transfer>),
     /// The legs are over; of these streams the media plane's reports are still to come.
     Over { reports_due: Vec<StreamId> },
+}
+
+/// Which of a call's dialogs a message belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    Leg(Side),
+    /// Of one who is being called, on this side to be.
+    Target(Side),
+    /// Of one who has transferred the call, and was on this side.
+    Leaving(Side),
+}
+
+impl Part {
+    pub fn side(self) -> Side {
+        match self {
+            Part::Leg(side) | Part::Target(side) | Part::Leaving(side) => side,
+        }
+    }
 }
 
 /// One leg: our side of one dialog with one peer.
@@ -73,6 +99,8 @@ pub struct Leg {
     pub allows_update: bool,
     /// A 2xx made the dialog more than early: it ends by BYE, not by refusing its INVITE.
     pub confirmed: bool,
+    /// The peer has sent REFER and is to hear what becomes of it (RFC 3515 §2.4.4).
+    pub subscription: Option<Subscription>,
 }
 
 /// The INVITE usage of a leg's dialog: at most one is open (RFC 3261 §14.1).
@@ -129,6 +157,12 @@ pub enum Purpose {
     Relay,
     /// Refreshes the session (RFC 4028), nothing changes.
     Refresh,
+    /// Connects the one who is transferred with the target.
+    Join,
+    /// Takes him back to the one who transferred him.
+    TakeBack,
+    /// Asks the target of an attended transfer for its side of the new session.
+    Splice,
 }
 
 /// A request of a peer that we have not answered finally.
@@ -145,8 +179,10 @@ pub struct Waiting {
     pub session: Option<Answer>,
 }
 
-/// The search for a B leg.
+/// The search for a leg: the B leg of a new call, or the one a transfer leads to.
 pub struct Hunt {
+    /// The side it is to be on.
+    pub side: Side,
     pub queue: VecDeque<Candidate>,
     pub attempt: Attempt,
     /// Every (transport, host, port) an INVITE went to: redirects must not lead there again.
@@ -205,6 +241,16 @@ impl Candidate {
     }
 }
 
+impl Hunt {
+    /// Who holds our INVITE.
+    pub fn peer(&self) -> Option<&Arc<Peer>> {
+        match &self.attempt {
+            Attempt::Inviting { candidate, .. } => Some(&candidate.peer),
+            Attempt::Idle | Attempt::Locating { .. } => None,
+        }
+    }
+}
+
 // One in each call, and for most of its setup the large one: a box would only add an allocation.
 #[allow(clippy::large_enum_variant)]
 pub enum Attempt {
@@ -248,6 +294,12 @@ pub enum ClientOwner {
     Bye {
         call: CallId,
     },
+    /// What becomes of a REFER, told in the dialog with this tag of ours.
+    Notify {
+        call: CallId,
+        tag: String,
+        peer: Arc<str>,
+    },
     /// OPTIONS of ours to a watched address.
     Probe {
         watch: WatchId,
@@ -283,6 +335,7 @@ impl ClientOwner {
             | ClientOwner::Bye { .. }
             | ClientOwner::Probe { .. }
             | ClientOwner::Errand { .. }
+            | ClientOwner::Notify { .. }
             | ClientOwner::Forgotten => None,
         }
     }
@@ -291,25 +344,55 @@ impl ClientOwner {
 impl Call {
     pub fn leg(&mut self, side: Side) -> Option<&mut Leg> {
         match (side, &mut self.stage) {
+            (_, Stage::Transferring(transfer)) if transfer.has_left(side) => None,
             (Side::A, _) => Some(&mut self.a),
             (Side::B, Stage::Up(b)) => Some(b),
+            (Side::B, Stage::Transferring(transfer)) => Some(&mut transfer.b),
             (Side::B, _) => None,
         }
     }
 
-    /// Both legs at once, `side` first, while the call is up.
+    /// Both legs at once, `side` first, while they are in one session.
     pub fn legs(&mut self, side: Side) -> Option<(&mut Leg, &mut Leg)> {
-        match (&mut self.stage, side) {
-            (Stage::Up(b), Side::A) => Some((&mut self.a, b)),
-            (Stage::Up(b), Side::B) => Some((b, &mut self.a)),
-            _ => None,
-        }
+        let b = match &mut self.stage {
+            Stage::Up(b) => &mut **b,
+            Stage::Transferring(transfer) if transfer.is_together() => &mut transfer.b,
+            _ => return None,
+        };
+        Some(if side == Side::A { (&mut self.a, b) } else { (b, &mut self.a) })
     }
 
     pub fn hunt(&mut self) -> Option<&mut Hunt> {
         match &mut self.stage {
             Stage::Hunting(hunt) => Some(hunt),
+            Stage::Transferring(transfer) => match &mut transfer.aim {
+                Aim::Hunting(hunt) => Some(hunt),
+                _ => None,
+            },
             _ => None,
+        }
+    }
+
+    /// The transfer under way.
+    pub fn transfer(&mut self) -> Option<&mut Transfer> {
+        if let Stage::Transferring(transfer) = &mut self.stage { Some(transfer) } else { None }
+    }
+
+    /// What was decided of the legs that are looked for now.
+    pub fn way(&self) -> &Admitted {
+        if let Stage::Transferring(transfer) = &self.stage { &transfer.way } else { &self.admitted }
+    }
+
+    /// The dialog with this tag of ours, which was given out for a leg on `side`.
+    pub fn part(&self, side: Side, tag: &str) -> Part {
+        let is = |leg: &Leg| leg.dialog.local_tag == tag;
+        if self.leaving.as_deref().is_some_and(is) {
+            return Part::Leaving(side);
+        }
+        match &self.stage {
+            Stage::Hunting(hunt) if hunt.tag == tag => Part::Target(side),
+            Stage::Transferring(transfer) if transfer.aims_by(tag) => Part::Target(side),
+            _ => Part::Leg(side),
         }
     }
 
@@ -327,10 +410,8 @@ impl Call {
         match (side, &self.stage) {
             (Side::A, _) => Some(&self.a.peer),
             (Side::B, Stage::Up(leg)) => Some(&leg.peer),
-            (Side::B, Stage::Hunting(hunt)) => match &hunt.attempt {
-                Attempt::Inviting { candidate, .. } => Some(&candidate.peer),
-                Attempt::Idle | Attempt::Locating { .. } => None,
-            },
+            (Side::B, Stage::Transferring(transfer)) => Some(&transfer.b.peer),
+            (Side::B, Stage::Hunting(hunt)) => hunt.peer(),
             (Side::B, Stage::Over { .. }) => self.b_end.as_ref().map(|end| &end.peer),
         }
     }
@@ -340,23 +421,42 @@ impl Call {
         match (side, &self.stage) {
             (Side::A, _) => Some(self.a.plan.mode()),
             (Side::B, Stage::Up(leg)) => Some(leg.plan.mode()),
+            (Side::B, Stage::Transferring(transfer)) => Some(transfer.b.plan.mode()),
             (Side::B, _) => self.peer(Side::B).map(|peer| self.admitted.b_leg(peer).mode()),
         }
     }
 
-    /// Whether a side's leg may be spoken for over `flow`.
-    pub fn admits(&self, side: Side, flow: &Flow) -> bool {
-        self.mode(side).is_some_and(|mode| security_mode::admits(mode, flow))
+    fn peer_of(&self, part: Part) -> Option<&Arc<Peer>> {
+        match (part, &self.stage) {
+            (Part::Leg(side), _) => self.peer(side),
+            (Part::Leaving(_), _) => self.leaving.as_ref().map(|leg| &leg.peer),
+            (Part::Target(_), Stage::Hunting(hunt)) => hunt.peer(),
+            (Part::Target(_), Stage::Transferring(transfer)) => transfer.target(),
+            (Part::Target(_), _) => None,
+        }
     }
 
-    /// Whether requests in a side's dialog may come from `peer`: the one we speak with, or another server of the same UM pool that asks for no more
-    /// than the leg is.
-    pub fn is_spoken_for_by(&self, side: Side, peer: &Peer) -> bool {
-        let Some(ours) = self.peer(side) else { return false };
+    fn mode_of(&self, part: Part) -> Option<SecurityMode> {
+        match part {
+            Part::Leg(side) => self.mode(side),
+            Part::Leaving(_) => self.leaving.as_ref().map(|leg| leg.plan.mode()),
+            Part::Target(_) => self.peer_of(part).map(|peer| self.way().b_leg(peer).mode()),
+        }
+    }
+
+    /// Whether a dialog may be spoken in over `flow`.
+    pub fn admits(&self, part: Part, flow: &Flow) -> bool {
+        self.mode_of(part).is_some_and(|mode| security_mode::admits(mode, flow))
+    }
+
+    /// Whether requests in a dialog may come from `peer`: the one we speak with, or another server of the same UM pool that asks for no more than the
+    /// leg is.
+    pub fn is_spoken_for_by(&self, part: Part, peer: &Peer) -> bool {
+        let Some(ours) = self.peer_of(part) else { return false };
         let pool = self.admitted.plan.as_ref().map(|plan| &plan.um_pool);
         let in_pool = |name: &Arc<str>| pool.is_some_and(|pool| pool.routers.contains(name) || pool.servers.contains(name));
         let is_colleague = || ours.kind.is_um() && peer.kind.is_um() && in_pool(&ours.name) && in_pool(&peer.name);
-        ours.name == peer.name || (is_colleague() && self.mode(side).is_some_and(|mode| peer.mode <= mode))
+        ours.name == peer.name || (is_colleague() && self.mode_of(part).is_some_and(|mode| peer.mode <= mode))
     }
 
     /// The caller's INVITE has no final response yet, whatever the B side said.
@@ -373,6 +473,7 @@ impl Call {
     pub fn inside(&self) -> [bool; 2] {
         let b = match &self.stage {
             Stage::Up(leg) => leg.peer.kind.is_um(),
+            Stage::Transferring(transfer) => transfer.b.peer.kind.is_um(),
             Stage::Hunting(hunt) => match &hunt.attempt {
                 Attempt::Inviting { candidate, .. } | Attempt::Locating { candidate, .. } => candidate.peer.kind.is_um(),
                 Attempt::Idle => false,
@@ -384,8 +485,8 @@ impl Call {
 
     /// Writes what the session has agreed into the record.
     pub fn note_media(&mut self) {
-        for (side, leg) in [(Side::A, Some(&mut self.record.a)), (Side::B, self.record.b.as_mut())] {
-            if let Some(leg) = leg {
+        for side in [Side::A, Side::B] {
+            if let Some(leg) = self.record.leg_mut(side) {
                 leg.suite = self.media.current_suite(side).or(leg.suite);
                 leg.codec = self.media.codec(side).or_else(|| leg.codec.take());
             }

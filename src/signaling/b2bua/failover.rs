@@ -11,7 +11,8 @@ use crate::policy::redirection::Tried;
 use crate::policy::settings::{GREYLIST, PeerStatus};
 use crate::policy::verdict::{Decision, Reason};
 use crate::policy::{hosted, topology_hiding};
-use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, Exchange, InviteOwner, Stage};
+use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, InviteOwner, Stage};
+use crate::signaling::b2bua::referral::{self, Letter};
 use crate::signaling::b2bua::{lifetime, record, reroute, setup, standalone};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::event::{Action, LocateQuery, TransportError};
@@ -208,7 +209,7 @@ fn locate(border: &mut Border, now: Time, call: &mut Call, candidate: Candidate)
 
 /// Sends the INVITE of one attempt. An error means that this target cannot be had at all.
 fn invite(border: &mut Border, now: Time, call: &mut Call, candidate: &Candidate, address: SocketAddr) -> Result<(), Reason> {
-    let plan = call.admitted.b_leg(&candidate.peer);
+    let plan = call.way().b_leg(&candidate.peer);
     if !plan.permits(candidate.transport) {
         return Err(Reason::ModeTransport);
     }
@@ -228,7 +229,7 @@ fn invite(border: &mut Border, now: Time, call: &mut Call, candidate: &Candidate
         acks: Vec::new(),
     };
     border.clients.insert(client, ClientOwner::Invite(Box::new(owner)));
-    if let Some(pool) = &call.admitted.pool {
+    if let Some(pool) = &call.way().pool {
         border.timers.set(Timer::NoResponse(call.id), now + pool.no_answer);
     }
     border.timers.set(Timer::TimerC(call.id), now + border.settings.timers.c);
@@ -236,15 +237,20 @@ fn invite(border: &mut Border, now: Time, call: &mut Call, candidate: &Candidate
     hunt.tried.push(Tried::new(&candidate.host, address.port(), candidate.transport));
     let leg = record::leg(&candidate.peer, &plan, &hunt.call_id, candidate.transport, address);
     hunt.attempt = Attempt::Inviting { client, invite, candidate: candidate.clone(), listener };
-    border.fact(now, Some(call.id), record::opened(Side::B, &leg));
-    call.record.b = Some(leg);
+    let side = hunt.side;
+    border.fact(now, Some(call.id), record::opened(side, &leg));
+    call.record.asked(leg, matches!(call.stage, Stage::Transferring(_)));
     Ok(())
 }
 
 /// The session description for this target: the caller's offer as the B leg's plan wants it, with keys no other target has seen.
 fn offer(border: &mut Border, now: Time, call: &mut Call, candidate: &Candidate, address: SocketAddr) -> Result<Option<Vec<u8>>, Reason> {
-    let plan = call.admitted.b_leg(&candidate.peer);
-    call.media.set_terms(Side::B, Terms { plan, transport: candidate.transport, latch: candidate.peer.latch, peer: Some(address.ip()) });
+    let plan = call.way().b_leg(&candidate.peer);
+    let terms = Terms { plan, transport: candidate.transport, latch: candidate.peer.latch, peer: Some(address.ip()) };
+    if let Stage::Transferring(_) = call.stage {
+        return referral::offer(border, now, call, candidate, terms).map(Some);
+    }
+    call.media.set_terms(Side::B, terms);
     let inside = [call.a.peer.kind.is_um(), candidate.peer.kind.is_um()];
     let Stage::Hunting(hunt) = &mut call.stage else { return Err(Reason::NoRoute) };
     let Some(description) = &hunt.offer else { return Ok(None) };
@@ -266,25 +272,23 @@ fn compose(
     branch: &str,
     sdp: Option<&[u8]>,
 ) -> Result<bytes::Bytes, Reason> {
-    let Exchange::Asked(asked) = &call.a.exchange else { return Err(Reason::NoRoute) };
-    let request = &asked.request;
-    let Stage::Hunting(hunt) = &mut call.stage else { return Err(Reason::NoRoute) };
+    let Letter { from, referred_by, carried, hops } = letter(call, candidate, listener)?;
+    let (called, pool) = (call.way().called.clone(), call.way().pool.clone());
+    let hunt = call.hunt().ok_or(Reason::NoRoute)?;
     hunt.seq += 1;
-    let hops = request.message.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
-    let plan = call.admitted.plan.as_deref();
-    let crossing = topology_hiding::Crossing { from: &call.a.peer, to: &candidate.peer, ours: listener.host(), plan, called: &call.admitted.called };
-    let carried = topology_hiding::carry(&crossing, &request.message);
     let mut invite = Builder::request(&Method::Invite, &candidate.uri);
     invite.header("Via", transport::via(listener, branch)).header_fmt("Max-Forwards", format_args!("{hops}"));
-    invite.header("From", topology_hiding::from_value(&crossing, &request.message, &hunt.tag));
-    let to_host = hosted::to_host(call.admitted.pool.as_deref(), &candidate.host);
-    invite.header("To", topology_hiding::to_value(&call.admitted.called, to_host)).header("Call-ID", &hunt.call_id);
+    invite.header("From", from);
+    invite.header("To", topology_hiding::to_value(&called, hosted::to_host(pool.as_deref(), &candidate.host))).header("Call-ID", &hunt.call_id);
     invite.header_fmt("CSeq", format_args!("{} INVITE", hunt.seq)).header("Contact", transport::contact(listener));
     for (name, value) in &carried.headers {
         invite.header(name.as_str(), value);
     }
+    if let Some(referred_by) = referred_by {
+        invite.header("Referred-By", referred_by);
+    }
     // A delayed offer would have to come in a reliable provisional response if we allowed them; it comes in the 2xx.
-    invite.header("Supported", if sdp.is_some() { "100rel, timer" } else { "timer" }).header("Allow", standalone::ALLOW);
+    invite.header("Supported", if sdp.is_some() { "100rel, timer" } else { "timer" }).header("Allow", standalone::allow(&candidate.peer));
     lifetime::write_request(&mut invite, &hunt.timer.ask());
     invite.header("User-Agent", border.settings.product.as_bytes());
     if let Some(sdp) = sdp {
@@ -295,4 +299,27 @@ fn compose(
         border.fact(now, Some(call.id), What::Decided(carried.trail));
     }
     Ok(invite.finish())
+}
+
+/// What the INVITE says of the caller: from his own INVITE, or of whom a transfer is about.
+fn letter(call: &Call, candidate: &Candidate, listener: &Listener) -> Result<Letter, Reason> {
+    let hunt = match &call.stage {
+        Stage::Hunting(hunt) => hunt,
+        Stage::Transferring(transfer) => return referral::letter(call, transfer, candidate, listener).ok_or(Reason::NoRoute),
+        Stage::Up(_) | Stage::Over { .. } => return Err(Reason::NoRoute),
+    };
+    let request = &call.invite;
+    let crossing = topology_hiding::Crossing {
+        from: &call.a.peer,
+        to: &candidate.peer,
+        ours: listener.host(),
+        plan: call.admitted.plan.as_deref(),
+        called: &call.admitted.called,
+    };
+    Ok(Letter {
+        from: topology_hiding::from_value(&crossing, request, &hunt.tag),
+        referred_by: None,
+        carried: topology_hiding::carry(&crossing, request),
+        hops: u32::from(request.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1)),
+    })
 }

@@ -68,6 +68,10 @@ impl Call {
     pub fn end(&self, side: Side) -> Option<End> {
         match (side, &self.stage) {
             (Side::A, _) => Some(End { peer: self.a.peer.clone(), address: self.a.flow.remote.ip(), transport: self.a.flow.transport }),
+            (Side::B, Stage::Transferring(transfer)) => {
+                let leg = &transfer.b;
+                Some(End { peer: leg.peer.clone(), address: leg.flow.remote.ip(), transport: leg.flow.transport })
+            }
             (Side::B, Stage::Up(leg)) => Some(End { peer: leg.peer.clone(), address: leg.flow.remote.ip(), transport: leg.flow.transport }),
             (Side::B, Stage::Hunting(hunt)) => match &hunt.attempt {
                 Attempt::Inviting { candidate, .. } => {
@@ -84,6 +88,7 @@ impl Call {
         let flow = match (side, &self.stage) {
             (Side::A, _) => Some(&self.a.flow),
             (Side::B, Stage::Up(leg)) => Some(&leg.flow),
+            (Side::B, Stage::Transferring(transfer)) => Some(&transfer.b.flow),
             (Side::B, Stage::Hunting(_) | Stage::Over { .. }) => None,
         };
         match flow {

@@ -6,14 +6,17 @@
 //! `fax` notes what turns out to be one · `lifetime` writes the session timer, `refresh` keeps it · `release` ends a call · `record` writes it down ·
 //! `standalone` is everything outside one, `errand` what we ask outside one, `message_waiting` what UM has us tell of mailboxes ·
 //! `greylist` remembers which targets failed lately.
+//! `transfer` executes REFER: `referral` is the INVITE it leads to, `joining` connects the two, `attended` makes two calls one, `subscription` tells of it.
 
 pub mod answer;
+pub mod attended;
 pub mod call;
 pub mod errand;
 pub mod failover;
 pub mod fax;
 pub mod forking;
 pub mod greylist;
+pub mod joining;
 pub mod lifetime;
 pub mod lingering;
 pub mod message_waiting;
@@ -21,10 +24,13 @@ pub mod modify;
 pub mod progress;
 pub mod record;
 pub mod redirect;
+pub mod referral;
 pub mod refresh;
 pub mod reinvite;
 pub mod release;
 pub mod reroute;
 pub mod setup;
 pub mod standalone;
+pub mod subscription;
+pub mod transfer;
 pub mod update;

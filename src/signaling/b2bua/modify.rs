@@ -9,8 +9,8 @@ use crate::policy::verdict::{Decision, Reason};
 use crate::policy::{access_control, capability};
 use crate::sdp::Description;
 use crate::signaling::b2bua::answer::{self, Acknowledged};
-use crate::signaling::b2bua::call::{Call, ClientOwner, Exchange, Hunt, ServerRequest, Stage, Waiting};
-use crate::signaling::b2bua::{fax, lingering, progress, reinvite, release, standalone, update};
+use crate::signaling::b2bua::call::{Call, ClientOwner, Exchange, Hunt, Part, ServerRequest, Stage, Waiting};
+use crate::signaling::b2bua::{fax, lingering, progress, reinvite, release, standalone, transfer, update};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::fact::{CallId, What};
 use crate::signaling::transaction::ServerKey;
@@ -18,14 +18,19 @@ use crate::sip::{Message, Method};
 use crate::time::Time;
 
 /// A request in a dialog of this call, from a peer that has a part in it.
-pub fn requested(border: &mut Border, now: Time, call: &mut Call, side: Side, peer: &Peer, request: ServerRequest) {
+pub fn requested(border: &mut Border, now: Time, call: &mut Call, part: Part, peer: &Peer, request: ServerRequest) {
     if call.is_over() {
         let status = if request.message.method() == Some(&Method::Bye) { 200 } else { 481 };
         return border.reply(now, (&request.key, &request.message, &request.flow), status, None, |_| {});
     }
-    if let (Side::B, Stage::Hunting(hunt)) = (side, &call.stage) {
-        return early_request(border, now, hunt, &request);
-    }
+    let side = match part {
+        Part::Leg(side) => side,
+        Part::Leaving(_) => return transfer::leaving_requested(border, now, call, &request),
+        Part::Target(_) => match call.hunt() {
+            Some(hunt) => return early_request(border, now, hunt, &request),
+            None => return refuse(border, now, &request, Reason::GlareRetry),
+        },
+    };
     let Some(leg) = call.leg(side) else { return refuse(border, now, &request, Reason::NoSuchDialog) };
     if !leg.dialog.matches(&request.message) {
         return refuse(border, now, &request, Reason::NoSuchDialog);
@@ -48,7 +53,7 @@ pub fn requested(border: &mut Border, now: Time, call: &mut Call, side: Side, pe
     if !standalone::unsupported(&request.message).is_empty() {
         return refuse(border, now, &request, Reason::ExtensionRequired);
     }
-    let is_up = matches!(call.stage, Stage::Up(_));
+    let is_up = call.legs(side).is_some();
     match request.message.method() {
         Some(Method::Bye) => release::by_peer(border, now, call, side, &request),
         Some(Method::Prack) if side == Side::A => progress::acknowledged(border, now, call, &request),
@@ -56,6 +61,7 @@ pub fn requested(border: &mut Border, now: Time, call: &mut Call, side: Side, pe
         Some(Method::Invite) => reinvite::requested(border, now, call, side, request),
         Some(Method::Update) => update::requested(border, now, call, side, request),
         Some(Method::Info) if is_up => relay(border, now, call, side, request, Method::Info),
+        Some(Method::Refer) => transfer::requested(border, now, call, side, request),
         Some(Method::Options) => {
             border.reply(now, (&request.key, &request.message, &request.flow), 200, None, standalone::capabilities);
         }
@@ -80,6 +86,7 @@ pub fn acknowledged(border: &mut Border, now: Time, call: &mut Call, side: Side,
     let done = match (side, &mut call.stage) {
         (Side::A, _) => answer::acknowledged(border, id, &mut call.a, ack),
         (Side::B, Stage::Up(leg)) => answer::acknowledged(border, id, leg, ack),
+        (Side::B, Stage::Transferring(transfer)) => answer::acknowledged(border, id, &mut transfer.b, ack),
         (Side::B, _) => Acknowledged::Nothing,
     };
     let Acknowledged::Done { awaits_answer, then_bye } = done else { return };

@@ -10,7 +10,7 @@ use crate::policy::settings::PeerKind;
 use crate::policy::topology_hiding;
 use crate::policy::verdict::{Decision, Reason};
 use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, Exchange, Fork, Held, Leg, ServerRequest, Stage};
-use crate::signaling::b2bua::{answer, failover, fax, forking, modify, redirect, release, setup};
+use crate::signaling::b2bua::{answer, failover, fax, forking, modify, record, redirect, release, setup, transfer};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::dialog::Dialog;
 use crate::signaling::event::{LocateError, TransportError};
@@ -25,7 +25,7 @@ use crate::time::Time;
 /// A response to the INVITE of `key` arrived.
 pub fn invite_answered(border: &mut Border, now: Time, call: &mut Call, key: ClientKey, flow: &Arc<Flow>, message: &Message) {
     let status = message.status().unwrap_or(500);
-    let waited_for = matches!(&call.stage, Stage::Hunting(hunt) if matches!(hunt.attempt, Attempt::Inviting { client, .. } if client == key));
+    let waited_for = is_waited_for(call, key);
     if !waited_for {
         if (200..300).contains(&status) && !accepted_already(call, key, message) {
             forking::turn_away(border, now, key, flow, message);
@@ -33,7 +33,10 @@ pub fn invite_answered(border: &mut Border, now: Time, call: &mut Call, key: Cli
         return;
     }
     border.timers.cancel(Timer::NoResponse(call.id));
-    call.record.seen_on(Side::B, flow);
+    match call.stage {
+        Stage::Transferring(_) => call.record.target_mut().into_iter().for_each(|leg| record::seen(leg, flow)),
+        _ => call.record.seen_on(Side::B, flow),
+    }
     note_life(border, now, call, status);
     match status {
         ..=100 => {}
@@ -44,6 +47,10 @@ pub fn invite_answered(border: &mut Border, now: Time, call: &mut Call, key: Cli
         503 | 408 => failover::failed(border, now, call, status, if status == 503 { Reason::TargetUnavailable } else { Reason::TargetTimeout }),
         _ => refused(border, now, call, status),
     }
+}
+
+fn is_waited_for(call: &mut Call, key: ClientKey) -> bool {
+    call.hunt().is_some_and(|hunt| matches!(hunt.attempt, Attempt::Inviting { client, .. } if client == key))
 }
 
 /// A final answer that is no sign of trouble says of the address what an answer to OPTIONS would.
@@ -73,8 +80,7 @@ pub fn late_answer(border: &mut Border, now: Time, key: ClientKey, flow: &Arc<Fl
 
 /// The INVITE timed out (timer B) or could not be sent.
 pub fn invite_failed(border: &mut Border, now: Time, call: &mut Call, key: ClientKey, error: Option<TransportError>) {
-    let waited_for = matches!(&call.stage, Stage::Hunting(hunt) if matches!(hunt.attempt, Attempt::Inviting { client, .. } if client == key));
-    if waited_for {
+    if is_waited_for(call, key) {
         match error {
             Some(error) => failover::unreached(border, now, call, &error),
             None => failover::failed(border, now, call, 408, Reason::TargetTimeout),
@@ -100,6 +106,9 @@ pub fn no_sign_of_life(border: &mut Border, now: Time, call: &mut Call) {
 
 /// RFC 3261 §16.8: timer C.
 pub fn rang_too_long(border: &mut Border, now: Time, call: &mut Call) {
+    if call.transfer().is_some() {
+        return transfer::rang_too_long(border, now, call);
+    }
     release::stop_hunt(border, now, call);
     release::refuse_caller(border, now, call, 408, Reason::NoAnswer, ReleasedBy::Border);
 }
@@ -135,6 +144,9 @@ fn ringing(border: &mut Border, now: Time, call: &mut Call, status: u16, flow: &
     border.timers.set(Timer::TimerC(call.id), now + border.settings.timers.c);
     if !in_order(border, now, call, flow, message) {
         return;
+    }
+    if call.transfer().is_some() {
+        return transfer::ringing(border, now, call, message);
     }
     if call.record.progressed.is_none() {
         call.record.progressed = Some(now);
@@ -201,9 +213,15 @@ fn early_answer(border: &mut Border, now: Time, call: &mut Call, message: &Messa
 fn answered(border: &mut Border, now: Time, call: &mut Call, key: ClientKey, flow: &Arc<Flow>, message: &Message) {
     failover::stop_waiting(border, call);
     let Some(mut leg) = answering_leg(now, call, flow, message) else {
+        if call.transfer().is_some() {
+            return transfer::failed(border, now, call, 502, Reason::Malformed);
+        }
         release::stop_hunt(border, now, call);
         return release::refuse_caller(border, now, call, 502, Reason::Malformed, ReleasedBy::Called);
     };
+    if call.transfer().is_some() {
+        return transfer::answered(border, now, call, key, leg, message);
+    }
     let seq = message.cseq().map(|cseq| cseq.number).unwrap_or(1);
     let delayed = call.hunt().is_some_and(|hunt| hunt.offer.is_none());
     let sdp = if delayed { delayed_offer(border, now, call, message) } else { early_answer(border, now, call, message) };
@@ -265,7 +283,7 @@ fn delayed_offer(border: &mut Border, now: Time, call: &mut Call, message: &Mess
 }
 
 fn answering_leg(now: Time, call: &mut Call, flow: &Arc<Flow>, message: &Message) -> Option<Leg> {
-    let admitted = call.admitted.clone();
+    let admitted = call.way().clone();
     let hunt = call.hunt()?;
     let tag = message.to().ok()?.tag().unwrap_or_default().to_owned();
     let Attempt::Inviting { invite, listener, candidate, .. } = &hunt.attempt else { return None };
@@ -278,7 +296,7 @@ fn answering_leg(now: Time, call: &mut Call, flow: &Arc<Flow>, message: &Message
     let mut timer = hunt.timer.clone();
     timer.on_answer(now, message.session_expires().ok().flatten());
     Some(Leg {
-        side: Side::B,
+        side: hunt.side,
         peer: candidate.peer.clone(),
         plan: admitted.b_leg(&candidate.peer),
         listener: listener.clone(),
@@ -288,6 +306,7 @@ fn answering_leg(now: Time, call: &mut Call, flow: &Arc<Flow>, message: &Message
         timer,
         allows_update: message.allows(&Method::Update),
         confirmed: true,
+        subscription: None,
     })
 }
 
@@ -312,6 +331,9 @@ fn refused(border: &mut Border, now: Time, call: &mut Call, status: u16) {
     let shown = topology_hiding::status_across(status);
     if let Some(hunt) = call.hunt() {
         hunt.attempt = Attempt::Idle;
+    }
+    if call.transfer().is_some() {
+        return transfer::failed(border, now, call, shown, if status == 488 || status == 606 { Reason::MediaUnacceptable } else { Reason::Rejected });
     }
     let reason = if status == 488 || status == 606 { Reason::MediaUnacceptable } else { Reason::Rejected };
     release::refuse_caller(border, now, call, shown, reason, ReleasedBy::Called);

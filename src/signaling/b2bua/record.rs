@@ -9,7 +9,7 @@ use crate::policy::security_mode::MediaPlan;
 use crate::policy::settings::Peer;
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::ServerRequest;
-use crate::signaling::fact::{CallId, CallRecord, FaxRecord, Hop, LegRecord, ReleasedBy, What};
+use crate::signaling::fact::{CallId, CallRecord, FaxRecord, Hop, LegRecord, ReleasedBy, TransferRecord, What};
 use crate::sip::Transport;
 use crate::time::Time;
 
@@ -23,6 +23,8 @@ pub struct Draft {
     pub a: LegRecord,
     pub b: Option<LegRecord>,
     pub redirects: Vec<Hop>,
+    /// In their order; of one that is done the leg is the side's from then on.
+    pub transfers: Vec<TransferRecord>,
     /// Final status on the A leg, once sent.
     pub status: Option<u16>,
     /// Who ended the call and why, once it ended.
@@ -36,6 +38,11 @@ pub struct Draft {
 /// What a leg's record starts with.
 pub fn leg(peer: &Peer, plan: &MediaPlan, call_id: &str, transport: Transport, remote: SocketAddr) -> LegRecord {
     LegRecord { peer: peer.name.clone(), call_id: call_id.to_owned(), transport, remote, tls: None, mode: plan.mode(), suite: None, codec: None }
+}
+
+/// The flow a leg's peer spoke over, with what TLS established.
+pub fn seen(leg: &mut LegRecord, flow: &Flow) {
+    (leg.transport, leg.remote, leg.tls) = (flow.transport, flow.remote, flow.tls.clone());
 }
 
 /// Tells of a leg that begins as this record does.
@@ -70,10 +77,11 @@ impl Draft {
             a,
             b: None,
             redirects: Vec::new(),
-            status: None,
-            end: None,
             fax,
             is_fax: false,
+            transfers: Vec::new(),
+            status: None,
+            end: None,
             report: None,
         }
     }
@@ -91,13 +99,31 @@ impl Draft {
 
     /// The flow a leg's peer answered over, with what TLS established.
     pub fn seen_on(&mut self, side: Side, flow: &Flow) {
-        let leg = match side {
-            Side::A => Some(&mut self.a),
-            Side::B => self.b.as_mut(),
-        };
-        if let Some(leg) = leg {
-            (leg.transport, leg.remote, leg.tls) = (flow.transport, flow.remote, flow.tls.clone());
+        if let Some(leg) = self.leg_mut(side) {
+            seen(leg, flow);
         }
+    }
+
+    /// The record of the leg that is on a side now.
+    pub fn leg_mut(&mut self, side: Side) -> Option<&mut LegRecord> {
+        match self.transfers.iter().rposition(|transfer| transfer.side == side && transfer.is_done()) {
+            Some(index) => self.transfers.get_mut(index).and_then(|transfer| transfer.target.as_mut()),
+            None if side == Side::A => Some(&mut self.a),
+            None => self.b.as_mut(),
+        }
+    }
+
+    /// A target is asked; the record keeps the last.
+    pub fn asked(&mut self, leg: LegRecord, is_transfer: bool) {
+        match self.transfers.last_mut() {
+            Some(transfer) if is_transfer => transfer.target = Some(leg),
+            _ => self.b = Some(leg),
+        }
+    }
+
+    /// The target of the transfer under way.
+    pub fn target_mut(&mut self) -> Option<&mut LegRecord> {
+        self.transfers.last_mut().and_then(|transfer| transfer.target.as_mut())
     }
 
     pub fn file(self, call: CallId, now: Time) -> CallRecord {
@@ -114,6 +140,7 @@ impl Draft {
             a: self.a,
             b: self.b,
             redirects: self.redirects,
+            transfers: self.transfers,
             released_by,
             status: self.status,
             reason,

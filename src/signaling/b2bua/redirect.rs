@@ -17,7 +17,7 @@ use crate::time::Time;
 pub fn follow(border: &mut Border, now: Time, call: &mut Call, message: &Message) {
     failover::stop_waiting(border, call);
     let status = message.status().unwrap_or(302);
-    let admitted = call.admitted.clone();
+    let admitted = call.way().clone();
     let Some(hunt) = call.hunt() else { return };
     let Attempt::Inviting { candidate, .. } = std::mem::replace(&mut hunt.attempt, Attempt::Idle) else { return };
     // Towards gateways there is no pool, so no redirect that could be trusted.

@@ -6,6 +6,7 @@ use crate::media::control::Side;
 use crate::policy::verdict::Reason;
 use crate::sdp::Description;
 use crate::signaling::b2bua::call::{Call, Exchange, Leg, Purpose};
+use crate::signaling::b2bua::transfer::Session;
 use crate::signaling::b2bua::{modify, reinvite, release, update};
 use crate::signaling::border::Border;
 use crate::signaling::fact::CallId;
@@ -19,6 +20,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// It is time to refresh, or the peer did not.
 pub fn session_timer(border: &mut Border, now: Time, call: &mut Call, side: Side) {
     let id = call.id;
+    // One whose session is not the call's for now is asked when it is again.
+    let elsewhere = call.transfer().is_some_and(|transfer| transfer.by == side && matches!(transfer.session, Session::Behind(_)));
     let last_sent = call.media.last_sent(side).map(Description::write);
     let can_offer = call.media.can_offer(side.other());
     let Some(leg) = call.leg(side) else { return };
@@ -26,7 +29,7 @@ pub fn session_timer(border: &mut Border, now: Time, call: &mut Call, side: Side
         SessionTimeout::Nothing => {}
         SessionTimeout::Expired => return release::by_border(border, now, call, Reason::SessionExpired),
         SessionTimeout::Refresh if leg.allows_update => update::send(border, now, id, leg, None, None),
-        SessionTimeout::Refresh if can_offer && matches!(leg.exchange, Exchange::Idle) => {
+        SessionTimeout::Refresh if can_offer && !elsewhere && matches!(leg.exchange, Exchange::Idle) => {
             reinvite::send(border, now, id, leg, last_sent.as_deref(), Purpose::Refresh);
         }
         SessionTimeout::Refresh => leg.timer.refresh_refused(now, AGAIN),

@@ -8,7 +8,7 @@ use crate::policy::verdict::Reason;
 use crate::sdp::Description;
 use crate::signaling::b2bua::call::{Asked, Call, ClientOwner, Exchange, Leg, Purpose, ServerRequest};
 use crate::signaling::b2bua::modify::{agreed, answer_here, carry_answer, carry_offer, described, not_carried, refuse, shown};
-use crate::signaling::b2bua::{answer, forking, lifetime, refresh, release, standalone};
+use crate::signaling::b2bua::{answer, forking, joining, lifetime, refresh, release, standalone};
 use crate::signaling::border::Border;
 use crate::signaling::event::Route;
 use crate::signaling::fact::CallId;
@@ -26,12 +26,17 @@ pub fn requested(border: &mut Border, now: Time, call: &mut Call, side: Side, re
     };
     let can_offer = call.media.can_offer(side);
     let is_refresh = offer.as_ref().is_some_and(|offer| call.media.is_refresh(side, offer));
-    let Some((leg, other)) = call.legs(side) else { return refuse(border, now, &request, Reason::ServerBusy) };
+    let settled = |leg: &Leg| matches!(leg.exchange, Exchange::Idle);
+    // While a transfer is under way there may be no other leg; a refresh needs none.
+    let other_settled = match call.legs(side) {
+        Some((_, other)) => settled(other),
+        None => is_refresh,
+    };
+    let Some(leg) = call.leg(side) else { return refuse(border, now, &request, Reason::ServerBusy) };
     if matches!(leg.exchange, Exchange::Asked(_)) {
         return refuse(border, now, &request, Reason::ServerBusy);
     }
-    let settled = |leg: &Leg| matches!(leg.exchange, Exchange::Idle);
-    if !settled(leg) || !settled(other) || !can_offer {
+    if !settled(leg) || !other_settled || !can_offer {
         return refuse(border, now, &request, Reason::GlareRetry);
     }
     let Ok(session) = lifetime::judge(&mut leg.timer, &request.message) else {
@@ -71,9 +76,9 @@ fn carry(border: &mut Border, now: Time, call: &mut Call, side: Side, offer: Opt
 pub fn send(border: &mut Border, now: Time, call: CallId, leg: &mut Leg, sdp: Option<&[u8]>, purpose: Purpose) {
     let contact = transport::contact(&leg.listener);
     let owner = ClientOwner::Reinvite { call, side: leg.side, ack: None };
-    let asked = leg.timer.ask();
+    let (asked, allow) = (leg.timer.ask(), standalone::allow(&leg.peer));
     let client = border.request(now, leg, Method::Invite, owner, |request| {
-        request.header("Contact", contact).header("Allow", standalone::ALLOW).header("Supported", "timer");
+        request.header("Contact", contact).header("Allow", allow).header("Supported", "timer");
         lifetime::write_request(request, &asked);
         if let Some(sdp) = sdp {
             request.body("application/sdp", sdp);
@@ -135,6 +140,9 @@ fn accepted(border: &mut Border, now: Time, call: &mut Call, side: Side, key: Cl
     if purpose == Purpose::Refresh {
         return refresh::described(border, now, call, side, message);
     }
+    if matches!(purpose, Purpose::Join | Purpose::TakeBack | Purpose::Splice) {
+        return joining::accepted(border, now, call, side, purpose, message);
+    }
     match carry_answer(border, now, call, side, message) {
         Ok(sdp) => {
             if let Some((_, other)) = call.legs(side) {
@@ -163,18 +171,21 @@ fn delayed_offer(border: &mut Border, now: Time, call: &mut Call, side: Side, me
 /// §14.1: the session stays what it was, but for 481 and 408, which say that there is none.
 fn refused(border: &mut Border, now: Time, call: &mut Call, side: Side, purpose: Purpose, status: u16, message: Option<&Message>) {
     let id = call.id;
-    if status == 422 && ask_again(border, now, call, side, purpose, message) {
+    if status == 422 && matches!(purpose, Purpose::Relay | Purpose::Refresh) && ask_again(border, now, call, side, purpose, message) {
         return;
     }
-    let Some((leg, other)) = call.legs(side) else { return };
+    let Some(leg) = call.leg(side) else { return };
     leg.exchange = Exchange::Idle;
     match purpose {
         Purpose::Relay => {
-            answer::refuse(border, now, id, other, shown(status), |_| {});
+            if let Some((_, other)) = call.legs(side) {
+                answer::refuse(border, now, id, other, shown(status), |_| {});
+            }
             let commands = call.media.rejected(side);
             border.media(id, commands);
         }
         Purpose::Refresh => refresh::refused(border, now, id, leg, status),
+        Purpose::Join | Purpose::TakeBack | Purpose::Splice => return joining::refused(border, now, call, side, purpose, status, message),
     }
     if status == 481 || status == 408 {
         release::by_border(border, now, call, Reason::DialogGone);

@@ -4,6 +4,7 @@
 use crate::media::control::{Command, Report, Side, StreamId};
 use crate::policy::verdict::{Decision, Reason};
 use crate::signaling::b2bua::call::{Attempt, Call, ClientOwner, Exchange, Leg, ServerRequest, Stage, Waiting};
+use crate::signaling::b2bua::transfer::{self, Session};
 use crate::signaling::b2bua::{answer, lingering, reinvite};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::fact::{CallId, ReleasedBy, What};
@@ -16,6 +17,17 @@ pub fn by_peer(border: &mut Border, now: Time, call: &mut Call, side: Side, bye:
     border.reply(now, (&bye.key, &bye.message, &bye.flow), 200, None, |_| {});
     match (&call.stage, side) {
         (Stage::Over { .. }, _) | (Stage::Hunting(_), Side::B) => {}
+        (Stage::Transferring(transfer), side) if transfer.by == side => transfer::transferor_left(border, now, call),
+        (Stage::Transferring(_), side) => {
+            let id = call.id;
+            if let Some(leg) = call.leg(side) {
+                leave(border, now, id, leg);
+            }
+            transfer::abandon(border, now, call, 487);
+            hang_up_side(border, now, call, side.other());
+            let by = if side == Side::A { ReleasedBy::Caller } else { ReleasedBy::Called };
+            end(border, now, call, by, Reason::NormalClearing);
+        }
         // A BYE in the early dialog (§15): as good as a CANCEL.
         (_, Side::A) if call.caller_waits() => given_up_by_caller(border, now, call),
         (_, Side::B) if call.caller_waits() => refuse_caller(border, now, call, 480, Reason::Rejected, ReleasedBy::Called),
@@ -36,6 +48,7 @@ pub fn by_border(border: &mut Border, now: Time, call: &mut Call, reason: Reason
     if call.is_over() {
         return;
     }
+    transfer::abandon(border, now, call, 503);
     stop_hunt(border, now, call);
     hang_up_side(border, now, call, Side::B);
     if call.caller_waits() {
@@ -53,14 +66,21 @@ fn given_up_by_caller(border: &mut Border, now: Time, call: &mut Call) {
 }
 
 /// The media plane could not open the call's stream, or not with these keys.
-pub fn without_media(border: &mut Border, now: Time, call: &mut Call, error: String) {
+pub fn without_media(border: &mut Border, now: Time, call: &mut Call, stream: StreamId, error: String) {
     let decision = Decision::refused("media", "the stream's sockets and keys", Reason::MediaPorts).comparing("error", error);
     border.decided(now, call.id, decision);
-    by_border(border, now, call, Reason::MediaPorts);
+    match call.media.stream() == Some(stream) || call.transfer().is_none() {
+        true => by_border(border, now, call, Reason::MediaPorts),
+        // The call has its sound; it is the one it was to have with a transfer's target that is missing.
+        false => transfer::failed(border, now, call, 503, Reason::MediaPorts),
+    }
 }
 
 /// Nothing was heard from either side for the configured time. A call on hold is meant to be silent.
 pub fn silent(border: &mut Border, now: Time, call: &mut Call) {
+    if call.transfer().is_some() {
+        return;
+    }
     if !call.media.held(Side::A) && !call.media.held(Side::B) {
         by_border(border, now, call, Reason::MediaSilent);
     }
@@ -107,6 +127,7 @@ pub fn answer_timer(border: &mut Border, now: Time, call: &mut Call, side: Side)
     let given_up = match (side, &mut call.stage) {
         (Side::A, _) => answer::answer_timer(border, now, id, &mut call.a),
         (Side::B, Stage::Up(leg)) => answer::answer_timer(border, now, id, leg),
+        (Side::B, Stage::Transferring(transfer)) => answer::answer_timer(border, now, id, &mut transfer.b),
         (Side::B, _) => false,
     };
     if !given_up {
@@ -167,7 +188,7 @@ pub fn hang_up_side(border: &mut Border, now: Time, call: &mut Call, side: Side)
 }
 
 /// Closes the INVITE usage of a leg that ends: what the peer waits for is answered (§15.1.2), what we asked for is taken back.
-fn leave(border: &mut Border, now: Time, call: CallId, leg: &mut Leg) {
+pub fn leave(border: &mut Border, now: Time, call: CallId, leg: &mut Leg) {
     match &leg.exchange {
         Exchange::Asked(_) => answer::refuse(border, now, call, leg, 487, |_| {}),
         Exchange::Asking { client, cseq, .. } => {
@@ -189,13 +210,26 @@ fn leave(border: &mut Border, now: Time, call: CallId, leg: &mut Leg) {
     leg.exchange = Exchange::Idle;
 }
 
+/// What was asked on a side of one who is no longer there concerns nobody any more, least of all the one who comes after him; and what he was asked
+/// for by the other leg is not answered by him.
+pub fn disown(border: &mut Border, now: Time, call: &mut Call, side: Side) {
+    for owner in border.clients.values_mut().filter(|owner| owner.leg() == Some((call.id, side))) {
+        if matches!(owner, ClientOwner::Update { .. } | ClientOwner::Relayed { .. }) {
+            *owner = ClientOwner::Forgotten;
+        }
+    }
+    for Waiting { request, .. } in call.waiting.drain(..) {
+        border.reply(now, (&request.key, &request.message, &request.flow), 491, None, |_| {});
+    }
+}
+
 /// A BYE of ours was answered, or never will be.
 pub fn bye_done(call: &mut Call) {
     call.byes_due = call.byes_due.saturating_sub(1);
 }
 
 /// Both legs are done for; what remains is the media plane's report, and perhaps an ACK.
-fn end(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reason: Reason) {
+pub fn end(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reason: Reason) {
     if call.is_over() {
         return;
     }
@@ -209,14 +243,16 @@ fn end(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reason: 
         Timer::Hunt(call.id),
         Timer::EarlySign(call.id),
         Timer::Hold(call.id),
+        Timer::Transfer(call.id),
     ] {
         border.timers.cancel(timer);
     }
     for side in [Side::A, Side::B] {
         border.timers.cancel(Timer::Session(call.id, side));
     }
-    border.load.ended(&call.a.peer.name);
     border.rerouting.ended(call.id);
+    transfer::leaving_overdue(border, now, call);
+    border.load.ended(&call.admitted.peer.name);
     for Waiting { request, .. } in call.waiting.drain(..) {
         border.reply(now, (&request.key, &request.message, &request.flow), 487, None, |_| {});
     }
@@ -231,12 +267,21 @@ fn end(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reason: 
     let reports_due = commands.iter().filter_map(closed).collect();
     border.media(call.id, commands);
     let b_end = call.end(Side::B);
-    let b_tag = match std::mem::replace(&mut call.stage, Stage::Over { reports_due }) {
-        Stage::Hunting(hunt) => Some((hunt.tag, hunt.call_id)),
-        Stage::Up(leg) => Some((leg.dialog.local_tag.clone(), leg.dialog.call_id.clone())),
-        Stage::Over { .. } => None,
-    };
-    call.b_names = b_tag;
+    match std::mem::replace(&mut call.stage, Stage::Over { reports_due }) {
+        Stage::Hunting(hunt) => call.past.push((hunt.tag, hunt.call_id)),
+        Stage::Up(leg) => call.past.push((leg.dialog.local_tag, leg.dialog.call_id)),
+        Stage::Transferring(transfer) => {
+            let transfer = *transfer;
+            call.past.push((transfer.b.dialog.local_tag, transfer.b.dialog.call_id));
+            let (Session::Ahead(other) | Session::Behind(other)) = transfer.session;
+            let due = other.stream();
+            transfer::discard(border, now, call.id, other);
+            if let Stage::Over { reports_due } = &mut call.stage {
+                reports_due.extend(due);
+            }
+        }
+        Stage::Over { .. } => {}
+    }
     call.b_end = b_end;
 }
 
@@ -268,7 +313,7 @@ pub fn finish(border: &mut Border, now: Time, mut call: Box<Call>) {
 pub fn file(border: &mut Border, now: Time, call: Call) {
     let mut call_ids = vec![call.a.dialog.call_id];
     border.tags.remove(&call.a.dialog.local_tag);
-    if let Some((tag, call_id)) = call.b_names {
+    for (tag, call_id) in call.past {
         border.tags.remove(&tag);
         call_ids.push(call_id);
     }

@@ -14,7 +14,7 @@ use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::Description;
 use crate::signaling::b2bua::call::{Asked, Attempt, Call, Candidate, Exchange, Hunt, Leg, Rerouted, ServerRequest, Stage};
 use crate::signaling::b2bua::record::{self, Draft};
-use crate::signaling::b2bua::{failover, lifetime, progress, release, reroute, standalone};
+use crate::signaling::b2bua::{failover, lifetime, progress, release, reroute, standalone, transfer};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::dialog::Dialog;
 use crate::signaling::event::{LocateError, LocateId, Target};
@@ -25,7 +25,7 @@ use crate::sip::{HeaderName, Message, Method, Via};
 use crate::time::Time;
 
 /// A B leg is looked for, and may ring, for so long in all; timer C alone begins again with every 1xx.
-const LONGEST_HUNT: Duration = Duration::from_secs(600);
+pub const LONGEST_HUNT: Duration = Duration::from_secs(600);
 
 /// Reads the INVITE in the border's order of questions; a call comes out, or the caller has been refused.
 pub fn begin(border: &mut Border, now: Time, id: CallId, peer: &Arc<Peer>, request: ServerRequest) -> Option<Box<Call>> {
@@ -200,6 +200,7 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
     border.load.admitted(now, &peer.name);
     border.timers.set(Timer::Hunt(id), now + LONGEST_HUNT);
     let hunt = Hunt {
+        side: Side::B,
         queue: candidates(&admitted),
         attempt: Attempt::Idle,
         tried: Vec::new(),
@@ -220,6 +221,7 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
     border.tags.insert(hunt.tag.clone(), (id, Side::B));
     border.call_ids.insert(hunt.call_id.clone(), (id, Side::B));
     let allows_update = request.message.allows(&Method::Update);
+    let invite = request.message.clone();
     let a = Leg {
         side: Side::A,
         plan: admitted.a.clone(),
@@ -230,11 +232,26 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
         timer,
         allows_update,
         confirmed: false,
+        subscription: None,
         peer,
     };
     let media = SessionMedia::new(a_terms, b_terms, border.settings.media.silence);
     let stage = Stage::Hunting(Box::new(hunt));
-    Some(Box::new(Call { id, admitted, media, a, stage, record, byes_due: 0, waiting: Vec::new(), held: [false; 2], b_names: None, b_end: None }))
+    Some(Box::new(Call {
+        id,
+        admitted,
+        media,
+        a,
+        stage,
+        record,
+        byes_due: 0,
+        waiting: Vec::new(),
+        held: [false; 2],
+        invite,
+        leaving: None,
+        past: Vec::new(),
+        b_end: None,
+    }))
 }
 
 /// One candidate per host of each target peer, in order.
@@ -251,7 +268,11 @@ pub fn candidates(admitted: &Admitted) -> VecDeque<Candidate> {
             };
             let port = peer.port.unwrap_or(peer.transport.default_port());
             queue.push_back(Candidate {
-                uri: hosted::request_uri(admitted.pool.as_deref(), &admitted.called, &host, peer.port, peer.transport),
+                uri: match admitted.called.as_str() {
+                    // A fax server may be called as a host alone.
+                    "" => crate::policy::topology_hiding::peer_uri(&host, peer.port, peer.transport),
+                    called => hosted::request_uri(admitted.pool.as_deref(), called, &host, peer.port, peer.transport),
+                },
                 host,
                 port: peer.port,
                 transport: peer.transport,
@@ -266,6 +287,10 @@ pub fn candidates(admitted: &Admitted) -> VecDeque<Candidate> {
 
 /// No target is left; UM may yet be had over the PSTN.
 pub fn given_up(border: &mut Border, now: Time, call: &mut Call) {
+    if call.transfer().is_some() {
+        let (status, reason) = call.hunt().and_then(|hunt| hunt.failure).unwrap_or((503, Reason::TargetsExhausted));
+        return transfer::failed(border, now, call, status, reason);
+    }
     if reroute::at_last(border, now, call) {
         return failover::next(border, now, call);
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::policy::access_control;
 use crate::policy::flow::Flow;
 use crate::policy::message_waiting::{CONTENT_TYPE, PACKAGE};
-use crate::policy::settings::Peer;
+use crate::policy::settings::{Peer, Refer};
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::ServerRequest;
 use crate::signaling::b2bua::message_waiting;
@@ -21,8 +21,16 @@ use crate::time::Time;
 /// Methods we take.
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO";
 
+/// … and those of a peer who may transfer calls.
+const ALLOW_REFER: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER";
+
+/// Methods we take of this peer.
+pub fn allow(peer: &Peer) -> &'static str {
+    if peer.refer == Refer::Refuse { ALLOW } else { ALLOW_REFER }
+}
+
 /// Extensions a peer may require of us.
-const EXTENSIONS: [&str; 2] = ["100rel", "timer"];
+const EXTENSIONS: [&str; 3] = ["100rel", "timer", "norefersub"];
 
 /// Option tags in Require that we do not know, comma separated (RFC 3261 §8.2.2.3).
 pub fn unsupported(message: &Message) -> String {

@@ -43,9 +43,9 @@ fn accept(border: &mut Border, now: Time, call: &mut Call, side: Side, request: 
         leg.timer.answered(now, session);
         border.set_session_timer(id, side, &leg.timer);
     }
-    let contact = transport::contact(&leg.listener);
+    let (contact, allow) = (transport::contact(&leg.listener), standalone::allow(&leg.peer));
     border.reply(now, (&request.key, &request.message, &request.flow), 200, None, |reply| {
-        reply.header("Contact", contact).header("Allow", standalone::ALLOW).header("Supported", "100rel, timer");
+        reply.header("Contact", contact).header("Allow", allow).header("Supported", "100rel, timer");
         lifetime::write_answer(reply, session);
         if let Some(sdp) = sdp {
             reply.body("application/sdp", sdp);
@@ -85,10 +85,10 @@ fn carry(border: &mut Border, now: Time, call: &mut Call, side: Side, request: S
 /// An UPDATE of ours on `leg`, for the other leg's request `reply` or to refresh the session.
 pub fn send(border: &mut Border, now: Time, call: CallId, leg: &mut Leg, sdp: Option<&[u8]>, reply: Option<ServerKey>) {
     let contact = transport::contact(&leg.listener);
-    let asked = leg.timer.ask();
+    let (asked, allow) = (leg.timer.ask(), standalone::allow(&leg.peer));
     let owner = ClientOwner::Update { call, side: leg.side, reply };
     border.request(now, leg, Method::Update, owner, |update| {
-        update.header("Contact", contact).header("Allow", standalone::ALLOW).header("Supported", "100rel, timer");
+        update.header("Contact", contact).header("Allow", allow).header("Supported", "100rel, timer");
         lifetime::write_request(update, &asked);
         if let Some(sdp) = sdp {
             update.body("application/sdp", sdp);

@@ -92,6 +92,11 @@ impl Dialog {
         Ok(())
     }
 
+    /// The peer as From or To had it, with his tag.
+    pub fn remote_value(&self) -> &[u8] {
+        &self.remote
+    }
+
     /// The CSeq number our last request went out with.
     pub fn last_seq(&self) -> u32 {
         self.local_seq

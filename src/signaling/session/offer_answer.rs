@@ -4,6 +4,7 @@
 //! the m-line itself or switch that off and add another; the other leg is always offered the m-line it had, with its kind changed (RFC 3264 §8.3.3), and
 //! each leg's m-lines keep their places.
 
+mod handover;
 mod keys;
 mod leg;
 mod stream;

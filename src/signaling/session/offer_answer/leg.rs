@@ -105,6 +105,27 @@ impl Leg {
         Some(Heard { stream: self.peer.clone()?, origin: self.origin.clone(), theirs: self.theirs.clone(), layout: self.layout.clone()? })
     }
 
+    /// For the same peer in another stream, on `side` of it: what he said, our o= line and the m-lines' places go on; ports and keys are to be new.
+    pub fn in_another_stream(&self, side: Side) -> Leg {
+        Leg { side, local: None, theirs: None, ours: None, offered: Vec::new(), ..self.clone() }
+    }
+
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub fn count_from(&mut self, version: u64) {
+        self.version = self.version.max(version);
+    }
+
+    /// What was sent last counts again, under a version later than `version`.
+    pub fn outlive(&mut self, version: u64) {
+        self.version = self.version.max(version).saturating_add(1);
+        if let Some(origin) = self.sent.as_mut().and_then(|sent| sent.origin.as_mut()) {
+            origin.session_version = self.version.to_string();
+        }
+    }
+
     /// As it was in `agreed`, but never with a version number again that the peer has seen on something else.
     pub fn back_to(&mut self, agreed: &Leg) {
         let version = self.version;

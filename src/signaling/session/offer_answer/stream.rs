@@ -98,6 +98,12 @@ impl Stream {
         self.attributes.iter().filter(|a| a.is("rtpmap")).filter_map(|a| RtpMap::parse(a.text()?))
     }
 
+    /// Whether the other side would be told the same of both.
+    pub fn crosses_as(&self, other: &Stream) -> bool {
+        (self.kind, &self.formats, &self.attributes, self.direction, self.is_off)
+            == (other.kind, &other.formats, &other.attributes, other.direction, other.is_off)
+    }
+
     /// The author takes no media now.
     pub fn is_held(&self) -> bool {
         self.is_off || !self.direction.receives()

@@ -1,0 +1,313 @@
+//! Where a REFER may lead (RFC 3515, RFC 5589): what its Refer-To asks for, and which of it policy allows to whom.
+//!
+//! | who refers | Refer-To | goes to |
+//! |---|---|---|
+//! | UM | the host of the plan's `fax_server` | that peer |
+//! | UM | the host of a router or server of the plan's UM pool | that peer (versions of Exchange side by side refer callers to each other) |
+//! | UM | any other | its number, if it fits the plan and the toll rules allow it, by the plan's gateways; first the one the call is with |
+//! | a trunk, gateway, PBX or Mediation Server | any | what the peer could have dialled itself: a pilot of a hunt group of its own, and so UM |
+//!
+//! The host of a Refer-To is never called: it only tells these apart. Of its `?headers` Replaces alone is read; a method other than INVITE is refused.
+//! No leg is planned here: [`Admitted`] plans it as it plans every other.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::policy::hunt_group::Dialled;
+use crate::policy::liveness::Board;
+use crate::policy::peer::PeerTable;
+use crate::policy::screening::{Admitted, Way, other_leg};
+use crate::policy::settings::{DialPlan, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, SecurityMode, UriType, number_of};
+use crate::policy::toll::{self, TollCaller};
+use crate::policy::verdict::{Decision, Reason};
+use crate::policy::{access_control, dial_plan, hunt_group, numbering, routing, screening};
+use crate::sip::{HeaderName, Message, Method, NameAddr, Scheme, Uri};
+
+/// Transfers of one call, one after another.
+pub const MOST_TRANSFERS: usize = 16;
+
+/// The longest Replaces that is looked at.
+const REPLACES_BYTES: usize = 1024;
+
+/// What REFER of a peer, and REFER for it, comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refer {
+    /// It may not send any.
+    Refuse,
+    /// The border executes what it sends: calls the target itself, and tells the peer what becomes of it.
+    Execute,
+    /// As `Execute`; and REFER of the other side is carried to it, since it can execute REFER itself.
+    Relay,
+}
+
+impl Refer {
+    /// UM transfers by REFER and nothing else; from anybody else it has to be wanted.
+    pub const fn of_kind(kind: PeerKind) -> Refer {
+        if kind.is_um() { Refer::Execute } else { Refer::Refuse }
+    }
+}
+
+/// What becomes of a caller whose transfer failed when the one who transferred him has left.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailedTransfer {
+    /// He is taken back to UM, with the number he first called.
+    #[default]
+    CallBack,
+    Release,
+}
+
+/// The facts of the question.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    pub set: &'a PolicySet,
+    pub table: &'a PeerTable,
+    pub liveness: &'a Board,
+    /// What let the call in.
+    pub admitted: &'a Admitted,
+    /// Who refers, and who is referred.
+    pub transferor: &'a Peer,
+    pub transferee: &'a Peer,
+}
+
+/// What a Refer-To asks for, read and nothing more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// As written, for records.
+    pub uri: String,
+    /// Without `%hh`; empty where the URI has none.
+    pub user: String,
+    pub host: String,
+    /// The dialog the target is to give up: an attended transfer. Its `%hh` resolved.
+    pub replaces: Option<String>,
+}
+
+/// What kind of target a transfer has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A number outside.
+    Number,
+    /// UM: another server of the pool, or a pilot.
+    Um,
+    Fax,
+    /// A call that is up already.
+    Attended,
+    /// Back to UM, since another transfer failed.
+    CallBack,
+}
+
+impl Kind {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Kind::Number => "number",
+            Kind::Um => "um",
+            Kind::Fax => "fax",
+            Kind::Attended => "attended",
+            Kind::CallBack => "call_back",
+        }
+    }
+}
+
+pub struct Verdict {
+    pub trail: Vec<Decision>,
+    pub outcome: Result<(Kind, Admitted), Reason>,
+}
+
+/// Reads Refer-To. Errors: `TransferReferTo`, `UnsupportedScheme`, `TransferMethod`.
+pub fn wanted(refer: &Message) -> Result<Wanted, Reason> {
+    let mut values = refer.values(HeaderName::ReferTo);
+    let (Some(value), None) = (values.next(), values.next()) else { return Err(Reason::TransferReferTo) };
+    let address = NameAddr::parse(value).map_err(|_| Reason::TransferReferTo)?;
+    let uri = address.parsed_uri().map_err(|_| Reason::TransferReferTo)?;
+    if matches!(uri.scheme, Scheme::Other(_)) {
+        return Err(Reason::UnsupportedScheme);
+    }
+    if uri.params.get("method").is_some_and(|method| !method.eq_ignore_ascii_case("INVITE")) {
+        return Err(Reason::TransferMethod);
+    }
+    let user = dial_plan::subscriber(&uri.user_decoded()).to_owned();
+    let replaces = uri.headers.and_then(replaces);
+    Ok(Wanted { uri: Uri { headers: None, password: None, ..uri }.to_string(), user, host: bare(uri.host), replaces })
+}
+
+/// The escaped Replaces among a URI's headers.
+fn replaces(headers: &str) -> Option<String> {
+    let (_, value) = headers.split('&').filter_map(|header| header.split_once('=')).find(|(name, _)| name.eq_ignore_ascii_case("replaces"))?;
+    (value.len() <= REPLACES_BYTES).then(|| unescaped(value))
+}
+
+fn unescaped(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex = after.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match hex {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn bare(host: &str) -> String {
+    host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// Whether, and where, the one referred is to be connected.
+pub fn decide(question: Question<'_>, wanted: &Wanted) -> Verdict {
+    let mut trail = Vec::new();
+    let outcome = if question.transferor.kind.is_um() { for_um(&question, wanted, &mut trail) } else { as_dialled(&question, wanted, &mut trail) };
+    Verdict { trail, outcome }
+}
+
+fn record(trail: &mut Vec<Decision>, decision: Decision) -> Result<(), Reason> {
+    let refused = decision.refused;
+    trail.push(decision);
+    refused.map_or(Ok(()), Err)
+}
+
+fn for_um(question: &Question<'_>, wanted: &Wanted, trail: &mut Vec<Decision>) -> Result<(Kind, Admitted), Reason> {
+    let Some(plan) = &question.admitted.plan else {
+        return record(trail, Decision::refused("transfer", "the call has no dial plan", Reason::TransferTarget)).and(Err(Reason::TransferTarget));
+    };
+    let enabled = |name: &Arc<str>| question.table.peer(name).filter(|peer| peer.status == PeerStatus::Enabled);
+    let lives_there = |peer: &&Arc<Peer>| is_host_of(question.table, peer, &wanted.host);
+    if let Some(fax) = plan.fax_server.as_ref().and_then(enabled).filter(lives_there) {
+        let decision = Decision::passed("transfer", format!("fax_server of dial plan \"{}\"", plan.name)).comparing("host", wanted.host.clone());
+        record(trail, decision)?;
+        return admit(question, plan, trail, Towards { kind: Kind::Fax, targets: vec![Arc::clone(fax)], called: wanted.user.clone() });
+    }
+    let members = plan.um_pool.servers.iter().chain(&plan.um_pool.routers);
+    if let Some(server) = members.filter_map(enabled).find(lives_there) {
+        let called = if wanted.user.is_empty() { &question.admitted.called } else { &wanted.user };
+        let decision = Decision::passed("transfer", format!("UM pool \"{}\"", plan.um_pool.name)).comparing("host", wanted.host.clone());
+        record(trail, decision.comparing("peer", String::from(&*server.name)))?;
+        let (decision, called) = dial_plan::called(plan, called);
+        record(trail, decision)?;
+        return admit(question, plan, trail, Towards { kind: Kind::Um, targets: vec![Arc::clone(server)], called: called.unwrap_or_default() });
+    }
+    let rule = format!("numbers of dial plan \"{}\"", plan.name);
+    if wanted.user.is_empty() {
+        let decision = Decision::refused("transfer", rule, Reason::TransferTarget).comparing("host", wanted.host.clone());
+        return record(trail, decision).and(Err(Reason::TransferTarget));
+    }
+    record(trail, Decision::passed("transfer", rule).comparing("number", wanted.user.clone()).comparing("host, not called", wanted.host.clone()))?;
+    let (decision, called) = dial_plan::called(plan, &wanted.user);
+    record(trail, decision)?;
+    let called = called.unwrap_or_default();
+    record(trail, toll::permits(question.set, plan, TollCaller::Transfer, &called))?;
+    let called = if plan.uri_type == UriType::SipUri { number_of(&called).unwrap_or(called) } else { called };
+    let (decision, called) = numbering::outward(plan, &called);
+    record(trail, decision)?;
+    let (decision, mut targets) = routing::towards_gateways(question.table, question.liveness, plan);
+    record(trail, decision)?;
+    // Among equals the one the call is with: what comes in by a trunk goes out by it.
+    targets.sort_by_key(|peer| (question.liveness.of(&peer.name).rank(), peer.name != question.transferee.name));
+    admit(question, plan, trail, Towards { kind: Kind::Number, targets, called })
+}
+
+/// A peer outside gets what its own INVITE would have got.
+fn as_dialled(question: &Question<'_>, wanted: &Wanted, trail: &mut Vec<Decision>) -> Result<(Kind, Admitted), Reason> {
+    let transferor = question.transferor;
+    record(trail, access_control::method(transferor, &Method::Invite, false))?;
+    let dialled = [Dialled { place: "Refer-To", user: wanted.user.as_str().into(), host: &wanted.host }];
+    let (decision, found) = hunt_group::find(question.set, &transferor.name, &dialled);
+    record(trail, decision)?;
+    let plan = &found.ok_or(Reason::NoHuntGroup)?.group.plan;
+    record(trail, screening::interwork(plan, transferor))?;
+    let (decision, number) = numbering::inward(plan, &wanted.user);
+    record(trail, decision)?;
+    let (decision, called) = dial_plan::called(plan, &number);
+    record(trail, decision)?;
+    let (decision, targets) = routing::towards_um(question.table, question.liveness, plan);
+    record(trail, decision)?;
+    admit(question, plan, trail, Towards { kind: Kind::Um, targets, called: called.unwrap_or_default() })
+}
+
+/// The way back to UM, with the number first called, for one whose transfer failed. `None`: the call was not one to UM, or the plan will have it
+/// released.
+pub fn back(question: Question<'_>) -> Option<Verdict> {
+    let plan = question.admitted.plan.as_ref().filter(|_| question.admitted.hunt_group.is_some())?;
+    if plan.failed_transfer != crate::policy::settings::FailedTransfer::CallBack {
+        return None;
+    }
+    let mut trail = Vec::new();
+    let outcome = (|| {
+        let (decision, targets) = routing::towards_um(question.table, question.liveness, plan);
+        record(&mut trail, decision)?;
+        admit(&question, plan, &mut trail, Towards { kind: Kind::Um, targets, called: question.admitted.dialled().to_owned() })
+    })();
+    Some(Verdict { trail, outcome })
+}
+
+struct Towards {
+    kind: Kind,
+    targets: Vec<Arc<Peer>>,
+    called: String,
+}
+
+/// The last question, as for every other leg: which targets may carry it.
+fn admit(question: &Question<'_>, plan: &Arc<DialPlan>, trail: &mut Vec<Decision>, towards: Towards) -> Result<(Kind, Admitted), Reason> {
+    let Towards { kind, targets, called } = towards;
+    let (floor, pool) = match kind {
+        Kind::Um | Kind::CallBack => (plan.mode, Some(Arc::clone(&plan.um_pool))),
+        Kind::Number | Kind::Fax | Kind::Attended => (SecurityMode::Unsecured, None),
+    };
+    let (decision, targets) = other_leg(plan, floor, targets);
+    record(trail, decision)?;
+    let way = question.admitted.towards(Way { plan: Arc::clone(plan), pool, targets, called, floor }).ok_or(Reason::NoRoute)?;
+    Ok((kind, way))
+}
+
+fn is_host_of(table: &PeerTable, peer: &Peer, host: &str) -> bool {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return table.addresses(&peer.name).contains(&address.to_canonical());
+    }
+    let is_name = |known: &PeerHost| matches!(known, PeerHost::Name(name) if name.eq_ignore_ascii_case(host));
+    !host.is_empty() && (peer.hosts.iter().any(is_name) || peer.tls_names.iter().any(|name| name.eq_ignore_ascii_case(host)))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::sip::Limits;
+
+    fn read(refer_to: &str) -> Result<Wanted, Reason> {
+        let text = format!("REFER sip:a@b SIP/2.0\r\n{refer_to}Content-Length: 0\r\n\r\n");
+        wanted(&Message::parse(Bytes::from(text), &Limits::default()).expect("a REFER"))
+    }
+
+    #[test]
+    fn replaces_is_read_and_every_other_header_left() {
+        let wanted = read("Refer-To: <sip:2002@um.test?Subject=x&Replaces=1%40a%3Bto-tag%3Db%3Bfrom-tag%3Dc&Route=y>\r\n").expect("readable");
+        assert_eq!(wanted.replaces.as_deref(), Some("1@a;to-tag=b;from-tag=c"));
+        assert_eq!(wanted.uri, "sip:2002@um.test");
+    }
+
+    #[test]
+    fn one_target_by_invite_in_a_scheme_we_know() {
+        assert_eq!(read(""), Err(Reason::TransferReferTo));
+        assert_eq!(read("Refer-To: <sip:1@a>\r\nRefer-To: <sip:2@a>\r\n"), Err(Reason::TransferReferTo));
+        assert_eq!(read("Refer-To: <sip:1@a>, <sip:2@a>\r\n"), Err(Reason::TransferReferTo));
+        assert_eq!(read("Refer-To: <sip:1@a;method=BYE>\r\n"), Err(Reason::TransferMethod));
+        assert_eq!(read("Refer-To: <http://a/>\r\n"), Err(Reason::UnsupportedScheme));
+        assert_eq!(read("r: <tel:+1425-555-0100>\r\n").map(|wanted| wanted.user), Ok("+1425-555-0100".into()));
+        assert_eq!(read("Refer-To: <sip:[2001:db8::1]>\r\n").map(|wanted| (wanted.user, wanted.host)), Ok((String::new(), "2001:db8::1".into())));
+    }
+
+    #[test]
+    fn broken_escapes_stay_as_they_are() {
+        assert_eq!(unescaped("%4"), "%4");
+        assert_eq!(unescaped("%zz%41%"), "%zzA%");
+    }
+}

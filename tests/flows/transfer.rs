@@ -1,0 +1,542 @@
+//! REFER executed by the border (RFC 3515, RFC 5589 §6): blind transfer by UM, and everything that can become of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis::media::control::{Command, Side};
+use portcullis::policy::settings::{DialPlan, FailedTransfer, HuntGroup, PeerKind, PolicySet};
+use portcullis::policy::verdict::Reason;
+use portcullis::signaling::fact::{TransferEvent, What};
+use portcullis::sip::{HeaderName, Method};
+
+use crate::lab::{ALLOW, Callee, Caller, Lab, Party, Scene, Sent, established, peer};
+
+/// Two gateways and a fax server besides the trunk and UM.
+pub fn world(scene: &Scene, set: &mut PolicySet) {
+    set.peers.push(peer(scene, Party::Pstn, PeerKind::Gateway));
+    set.peers.push(peer(scene, Party::Fax, PeerKind::Fax));
+    let with_plan = |plan: DialPlan| DialPlan { gateways: vec!["pstn".into(), "trunk".into()], fax_server: Some("fax".into()), ..plan };
+    change_plan(set, with_plan);
+}
+
+pub fn change_plan(set: &mut PolicySet, change: impl Fn(DialPlan) -> DialPlan) {
+    let plan = Arc::new(change((*set.dial_plans[0]).clone()));
+    set.dial_plans = vec![plan.clone()];
+    let groups: Vec<Arc<HuntGroup>> = set.hunt_groups.iter().map(|group| Arc::new(HuntGroup { plan: plan.clone(), ..(**group).clone() })).collect();
+    set.hunt_groups = groups.into();
+}
+
+pub fn scene() -> Scene {
+    Scene { change: world, ..Scene::default() }
+}
+
+pub fn everywhere(flow: impl Fn(&mut Lab, Caller, Callee)) {
+    for scene in Scene::everywhere() {
+        let mut lab = Lab::new(Scene { change: world, ..scene });
+        let (caller, callee) = established(&mut lab);
+        flow(&mut lab, caller, callee);
+        lab.finish();
+        assert_eq!(lab.open_streams(), 0);
+    }
+}
+
+pub const REFER_TO: &str = "Refer-To: <sip:2002@192.0.2.1>\nReferred-By: <sip:1000@198.51.100.20>\n";
+
+/// UM refers the caller; what came of it up to the INVITE to the trunk.
+pub fn referred(lab: &mut Lab, um: &mut Callee) -> Callee {
+    um.next(lab, "REFER", REFER_TO, "");
+    lab.response_to(Party::Router, 202);
+    notified(lab, Party::Router, "SIP/2.0 100 Trying", "active");
+    let invite = lab.request_to(Party::Trunk, Method::Invite);
+    Callee::new(Party::Trunk, invite, "target")
+}
+
+/// The NOTIFY to `party`, answered 200.
+pub fn notified(lab: &mut Lab, party: Party, says: &str, state: &str) -> Sent {
+    let notify = lab.request_to(party, Method::Notify);
+    assert_eq!(notify.sdp().trim(), says, "{}", lab.ladder());
+    assert!(notify.text().contains(&format!("Subscription-State: {state}")), "{}", notify.text());
+    assert!(notify.text().contains("Event: refer\r\n"), "{}", notify.text());
+    lab.answer(party, &notify, 200, "", "", "");
+    notify
+}
+
+/// The target answers and the caller is connected with it.
+pub fn connected(lab: &mut Lab, target: &Callee) -> (Sent, Sent) {
+    let answer = lab.sdp(target.party, 4600);
+    target.answer(lab, 200, ALLOW, &answer);
+    let ack = lab.request_to(target.party, Method::Ack);
+    assert!(ack.sdp().is_empty());
+    let reinvite = lab.request_to(Party::Trunk, Method::Invite);
+    let answer = lab.sdp(Party::Trunk, 4000);
+    lab.answer(Party::Trunk, &reinvite, 200, "", "", &answer);
+    lab.request_to(Party::Trunk, Method::Ack);
+    (ack, reinvite)
+}
+
+pub fn bye(lab: &mut Lab, party: Party) {
+    let bye = lab.request_to(party, Method::Bye);
+    lab.answer(party, &bye, 200, "", "", "");
+}
+
+pub fn events(lab: &Lab) -> Vec<TransferEvent> {
+    lab.facts.iter().filter_map(|fact| if let What::Transfer(event) = &fact.what { Some(event.clone()) } else { None }).collect()
+}
+
+#[test]
+fn um_transfers_the_caller_and_hangs_up_when_it_hears_that_it_is_done() {
+    everywhere(|lab, mut caller, mut um| {
+        let mut target = referred(lab, &mut um);
+        assert!(target.invite.message.request_uri().is_some_and(|uri| uri.starts_with("sip:2002@192.0.2.10")), "{}", target.invite.text());
+        assert_eq!(target.invite.header(HeaderName::ReferredBy), "<sip:1000@192.0.2.1>");
+        assert!(target.invite.header(HeaderName::From).starts_with("\"Alice\" <sip:2001@"), "{}", target.invite.text());
+        assert!(!target.invite.text().contains("198.51.100"), "nothing of the inside is seen outside");
+        let (_, reinvite) = connected(lab, &target);
+        assert!(reinvite.sdp().contains("IN IP4 192.0.2.1") && reinvite.sdp().contains("a=sendrecv"));
+        notified(lab, Party::Router, "SIP/2.0 200 OK", "terminated;reason=noresource");
+        um.next(lab, "BYE", "", "");
+        lab.response_to(Party::Router, 200);
+        lab.nothing_sent();
+        assert_eq!(lab.core.calls(), 1);
+        target.next(lab, "BYE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        let bye = lab.request_to(Party::Trunk, Method::Bye);
+        assert_eq!(bye.header(HeaderName::CallId), caller.call_id);
+        lab.answer(Party::Trunk, &bye, 200, "", "", "");
+        caller.next(lab, "OPTIONS", "", "");
+        let record = lab.records()[0];
+        assert_eq!((record.reason, record.transfers.len(), record.transfers[0].status), (Reason::NormalClearing, 1, Some(200)));
+        assert_eq!(record.transfers[0].target.as_ref().map(|leg| &*leg.peer), Some("trunk"));
+        lab.sent.clear();
+    });
+}
+
+#[test]
+fn our_bye_ends_the_leg_of_one_who_does_not_hang_up() {
+    everywhere(|lab, mut caller, mut um| {
+        let target = referred(lab, &mut um);
+        connected(lab, &target);
+        notified(lab, Party::Router, "SIP/2.0 200 OK", "terminated");
+        lab.pass(Duration::from_secs(4));
+        lab.nothing_sent();
+        lab.pass(Duration::from_secs(1));
+        bye(lab, Party::Router);
+        lab.nothing_sent();
+        caller.next(lab, "BYE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        bye(lab, Party::Trunk);
+    });
+}
+
+#[test]
+fn one_who_leaves_at_once_leaves_the_transfer_under_way() {
+    everywhere(|lab, mut caller, mut um| {
+        let target = referred(lab, &mut um);
+        um.next(lab, "BYE", "", "");
+        lab.response_to(Party::Router, 200);
+        lab.nothing_sent();
+        connected(lab, &target);
+        // The subscription outlives the call it was made in (RFC 5057 §3.2).
+        notified(lab, Party::Router, "SIP/2.0 200 OK", "terminated");
+        lab.pass(Duration::from_secs(20));
+        lab.nothing_sent();
+        caller.next(lab, "BYE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        bye(lab, Party::Trunk);
+        assert!(events(lab).contains(&TransferEvent::TransferorLeft { by: Side::B }));
+    });
+}
+
+#[test]
+fn a_busy_target_leaves_the_caller_with_um() {
+    everywhere(|lab, mut caller, mut um| {
+        let target = referred(lab, &mut um);
+        target.answer(lab, 486, "", "");
+        lab.request_to(Party::Trunk, Method::Ack);
+        notified(lab, Party::Router, "SIP/2.0 486 Busy Here", "terminated;reason=noresource");
+        lab.nothing_sent();
+        // The session is as it was: a hold goes from leg to leg.
+        let hold = lab.sdp_saying(Party::Router, 6000, "a=sendonly\n").replace(" 71 1 ", " 71 2 ");
+        um.next(lab, "INVITE", "", &hold);
+        lab.response_to(Party::Router, 100);
+        let carried = lab.request_to(Party::Trunk, Method::Invite);
+        assert_eq!(carried.header(HeaderName::CallId), caller.call_id);
+        let answer = lab.sdp_saying(Party::Trunk, 4000, "a=recvonly\n");
+        lab.answer(Party::Trunk, &carried, 200, "", "", &answer);
+        lab.request_to(Party::Trunk, Method::Ack);
+        lab.response_to(Party::Router, 200);
+        um.ack(lab, "");
+        caller.next(lab, "BYE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        bye(lab, Party::Router);
+        assert_eq!((lab.records()[0].transfers[0].status, lab.records()[0].reason), (Some(486), Reason::NormalClearing));
+    });
+}
+
+#[test]
+fn when_um_has_left_a_caller_whose_transfer_failed_is_called_back_to_um() {
+    everywhere(|lab, mut caller, mut um| {
+        let target = referred(lab, &mut um);
+        um.next(lab, "BYE", "", "");
+        lab.response_to(Party::Router, 200);
+        target.answer(lab, 480, "", "");
+        lab.request_to(Party::Trunk, Method::Ack);
+        notified(lab, Party::Router, "SIP/2.0 480 Temporarily Unavailable", "terminated");
+        let again = lab.request_to(Party::Router, Method::Invite);
+        assert!(again.message.request_uri().is_some_and(|uri| uri.starts_with("sip:1000@198.51.100.20")));
+        assert!(again.header(HeaderName::ReferredBy).is_empty());
+        let back = Callee::new(Party::Router, again, "um2");
+        let answer = lab.sdp(Party::Router, 6200);
+        back.answer(lab, 200, ALLOW, &answer);
+        lab.request_to(Party::Router, Method::Ack);
+        let reinvite = lab.request_to(Party::Trunk, Method::Invite);
+        let answer = lab.sdp(Party::Trunk, 4000);
+        lab.answer(Party::Trunk, &reinvite, 200, "", "", &answer);
+        lab.request_to(Party::Trunk, Method::Ack);
+        lab.nothing_sent();
+        caller.next(lab, "BYE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        bye(lab, Party::Router);
+        let statuses: Vec<_> = lab.records()[0].transfers.iter().map(|transfer| transfer.status).collect();
+        assert_eq!(statuses, [Some(480), Some(200)]);
+    });
+}
+
+#[test]
+fn or_released_where_the_plan_says_so() {
+    let release: fn(&Scene, &mut PolicySet) = |scene, set| {
+        world(scene, set);
+        change_plan(set, |plan| DialPlan { failed_transfer: FailedTransfer::Release, ..plan });
+    };
+    let mut lab = Lab::new(Scene { change: release, ..Scene::default() });
+    let (_, mut um) = established(&mut lab);
+    let target = referred(&mut lab, &mut um);
+    um.next(&mut lab, "BYE", "", "");
+    lab.response_to(Party::Router, 200);
+    target.answer(&mut lab, 603, "", "");
+    lab.request_to(Party::Trunk, Method::Ack);
+    bye(&mut lab, Party::Trunk);
+    lab.finish();
+    assert_eq!(lab.records()[0].reason, Reason::TransferFailed);
+}
+
+#[test]
+fn a_caller_who_hangs_up_ends_everything_whenever_he_does() {
+    for moment in 0..5 {
+        everywhere(|lab, mut caller, mut um| {
+            um.next(lab, "REFER", REFER_TO, "");
+            lab.response_to(Party::Router, 202);
+            if moment > 0 {
+                notified(lab, Party::Router, "SIP/2.0 100 Trying", "active");
+            }
+            let invite = lab.request_to(Party::Trunk, Method::Invite);
+            let target = Callee::new(Party::Trunk, invite, "target");
+            if moment > 1 {
+                target.answer(lab, 180, "", "");
+            }
+            if moment > 2 {
+                let answer = lab.sdp(Party::Trunk, 4600);
+                target.answer(lab, 200, ALLOW, &answer);
+                lab.request_to(Party::Trunk, Method::Ack);
+            }
+            let reinvite = (moment > 2).then(|| lab.request_to(Party::Trunk, Method::Invite));
+            if let (4, Some(reinvite)) = (moment, &reinvite) {
+                let answer = lab.sdp(Party::Trunk, 4000);
+                lab.answer(Party::Trunk, reinvite, 200, "", "", &answer);
+                lab.request_to(Party::Trunk, Method::Ack);
+            }
+            caller.next(lab, "BYE", "", "");
+            lab.response_to(Party::Trunk, 200);
+            if moment == 2 {
+                lab.request_to_skipping(Party::Trunk, Method::Cancel);
+            }
+            if moment > 2 {
+                let byes = lab.sent.iter().filter(|sent| sent.message.method() == Some(&Method::Bye)).count();
+                assert_eq!(byes, 2, "the target and UM\n{}", lab.ladder());
+            }
+            assert!(lab.sent.iter().any(|sent| sent.to == Party::Router && sent.message.method() == Some(&Method::Bye)), "{}", lab.ladder());
+        });
+    }
+}
+
+#[test]
+fn another_target_is_tried_when_the_first_cannot_be_had() {
+    everywhere(|lab, mut caller, mut um| {
+        let first = referred(lab, &mut um);
+        let key = |sdp: &str| sdp.lines().find(|line| line.starts_with("a=crypto")).map(str::to_owned);
+        first.answer(lab, 503, "", "");
+        lab.request_to(Party::Trunk, Method::Ack);
+        let invite = lab.request_to(Party::Pstn, Method::Invite);
+        assert!(key(&invite.sdp()).is_none() || key(&invite.sdp()) != key(&first.invite.sdp()), "each target has keys of its own");
+        let second = Callee::new(Party::Pstn, invite, "other");
+        connected(lab, &second);
+        notified(lab, Party::Router, "SIP/2.0 200 OK", "terminated");
+        caller.next(lab, "BYE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        bye(lab, Party::Pstn);
+    });
+}
+
+#[test]
+fn nobody_answers() {
+    let mut lab = Lab::new(scene());
+    let (mut caller, mut um) = established(&mut lab);
+    let target = referred(&mut lab, &mut um);
+    target.answer(&mut lab, 180, "", "");
+    lab.pass(Duration::from_secs(182));
+    lab.request_to(Party::Trunk, Method::Cancel);
+    notified(&mut lab, Party::Router, "SIP/2.0 408 Request Timeout", "terminated");
+    lab.sent.clear();
+    caller.next(&mut lab, "BYE", "", "");
+    lab.response_to(Party::Trunk, 200);
+    lab.finish();
+}
+
+#[test]
+fn early_media_of_the_target_is_heard_by_the_caller() {
+    everywhere(|lab, mut caller, mut um| {
+        let target = referred(lab, &mut um);
+        let early = lab.sdp(Party::Trunk, 4600);
+        target.answer(lab, 183, "", &early);
+        let reinvite = lab.request_to(Party::Trunk, Method::Invite);
+        assert_eq!(reinvite.header(HeaderName::CallId), caller.call_id);
+        let answer = lab.sdp(Party::Trunk, 4000);
+        lab.answer(Party::Trunk, &reinvite, 200, "", "", &answer);
+        lab.request_to(Party::Trunk, Method::Ack);
+        lab.nothing_sent();
+        // The answer says the same again: there is nothing more to ask.
+        target.answer(lab, 200, ALLOW, &early);
+        lab.request_to(Party::Trunk, Method::Ack);
+        notified(lab, Party::Router, "SIP/2.0 200 OK", "terminated");
+        lab.nothing_sent();
+        caller.next(lab, "BYE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        bye(lab, Party::Trunk);
+        lab.sent.clear();
+    });
+}
+
+#[test]
+fn after_early_media_a_failure_leads_the_caller_back_to_um() {
+    everywhere(|lab, mut caller, mut um| {
+        let target = referred(lab, &mut um);
+        let early = lab.sdp(Party::Trunk, 4600);
+        target.answer(lab, 183, "", &early);
+        let reinvite = lab.request_to(Party::Trunk, Method::Invite);
+        let answer = lab.sdp(Party::Trunk, 4000);
+        lab.answer(Party::Trunk, &reinvite, 200, "", "", &answer);
+        lab.request_to(Party::Trunk, Method::Ack);
+        target.answer(lab, 486, "", "");
+        lab.request_to(Party::Trunk, Method::Ack);
+        let back = lab.request_to(Party::Trunk, Method::Invite);
+        let version = |sdp: String| sdp.lines().find(|line| line.starts_with("o=")).and_then(|line| line.split(' ').nth(2)?.parse::<u64>().ok());
+        assert!(version(back.sdp()) > version(reinvite.sdp()), "{}\n{}", reinvite.sdp(), back.sdp());
+        lab.answer(Party::Trunk, &back, 200, "", "", &answer);
+        lab.request_to(Party::Trunk, Method::Ack);
+        notified(lab, Party::Router, "SIP/2.0 486 Busy Here", "terminated");
+        lab.nothing_sent();
+        assert_eq!(lab.open_streams(), 1);
+        caller.next(lab, "BYE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        bye(lab, Party::Router);
+    });
+}
+
+#[test]
+fn a_caller_who_will_not_be_connected_stays_with_um() {
+    let mut lab = Lab::new(scene());
+    let (mut caller, mut um) = established(&mut lab);
+    let target = referred(&mut lab, &mut um);
+    let answer = lab.sdp(Party::Trunk, 4600);
+    target.answer(&mut lab, 200, ALLOW, &answer);
+    lab.request_to(Party::Trunk, Method::Ack);
+    let reinvite = lab.request_to(Party::Trunk, Method::Invite);
+    lab.answer(Party::Trunk, &reinvite, 488, "", "", "");
+    lab.request_to(Party::Trunk, Method::Ack);
+    bye(&mut lab, Party::Trunk);
+    notified(&mut lab, Party::Router, "SIP/2.0 488 Not Acceptable Here", "terminated");
+    caller.next(&mut lab, "BYE", "", "");
+    lab.response_to(Party::Trunk, 200);
+    bye(&mut lab, Party::Router);
+    lab.finish();
+}
+
+#[test]
+fn glare_with_the_callers_own_re_invite_is_waited_out() {
+    everywhere(|lab, mut caller, mut um| {
+        let target = referred(lab, &mut um);
+        let answer = lab.sdp(Party::Trunk, 4600);
+        target.answer(lab, 200, ALLOW, &answer);
+        lab.request_to(Party::Trunk, Method::Ack);
+        let reinvite = lab.request_to(Party::Trunk, Method::Invite);
+        lab.answer(Party::Trunk, &reinvite, 491, "", "", "");
+        lab.request_to(Party::Trunk, Method::Ack);
+        // The caller's own comes first; when that is over he is asked again.
+        let hold = lab.sdp_saying(Party::Trunk, 4000, "a=inactive\n").replace(" 71 1 ", " 71 2 ");
+        caller.next(lab, "INVITE", "", &hold);
+        lab.response_to(Party::Trunk, 100);
+        let carried = lab.request_to(Party::Router, Method::Invite);
+        lab.pass(Duration::from_millis(2500));
+        lab.drain_to(Party::Router);
+        lab.nothing_sent();
+        let answer = lab.sdp_saying(Party::Router, 6000, "a=inactive\n");
+        lab.answer(Party::Router, &carried, 200, "", "", &answer);
+        lab.request_to(Party::Router, Method::Ack);
+        lab.response_to(Party::Trunk, 200);
+        caller.ack(lab, "");
+        lab.pass(Duration::from_millis(600));
+        let reinvite = lab.request_to(Party::Trunk, Method::Invite);
+        assert!(reinvite.sdp().contains("a=sendrecv"));
+        let answer = lab.sdp(Party::Trunk, 4000);
+        lab.answer(Party::Trunk, &reinvite, 200, "", "", &answer);
+        lab.request_to(Party::Trunk, Method::Ack);
+        notified(lab, Party::Router, "SIP/2.0 200 OK", "terminated");
+        caller.next(lab, "BYE", "", "");
+        lab.response_to(Party::Trunk, 200);
+    });
+}
+
+#[test]
+fn a_refer_while_another_is_under_way_is_told_to_wait() {
+    let mut lab = Lab::new(scene());
+    let (mut caller, mut um) = established(&mut lab);
+    let _target = referred(&mut lab, &mut um);
+    um.next(&mut lab, "REFER", REFER_TO, "");
+    lab.response_to(Party::Router, 491);
+    lab.nothing_sent();
+    caller.next(&mut lab, "BYE", "", "");
+    lab.finish();
+}
+
+#[test]
+fn who_wants_no_news_gets_none() {
+    let mut lab = Lab::new(scene());
+    let (mut caller, mut um) = established(&mut lab);
+    um.next(&mut lab, "REFER", &format!("{REFER_TO}Refer-Sub: false\nRequire: norefersub\n"), "");
+    let accepted = lab.response_to(Party::Router, 202);
+    assert_eq!(accepted.header(HeaderName::ReferSub), "false");
+    let invite = lab.request_to(Party::Trunk, Method::Invite);
+    connected(&mut lab, &Callee::new(Party::Trunk, invite, "target"));
+    lab.nothing_sent();
+    lab.pass(Duration::from_secs(5));
+    bye(&mut lab, Party::Router);
+    caller.next(&mut lab, "BYE", "", "");
+    lab.finish();
+}
+
+#[test]
+fn a_peer_that_knows_nothing_of_the_subscription_hears_no_more_and_the_transfer_goes_on() {
+    let mut lab = Lab::new(scene());
+    let (mut caller, mut um) = established(&mut lab);
+    um.next(&mut lab, "REFER", REFER_TO, "");
+    lab.response_to(Party::Router, 202);
+    let notify = lab.request_to(Party::Router, Method::Notify);
+    lab.answer(Party::Router, &notify, 481, "", "", "");
+    let invite = lab.request_to(Party::Trunk, Method::Invite);
+    connected(&mut lab, &Callee::new(Party::Trunk, invite, "target"));
+    lab.nothing_sent();
+    assert!(events(&lab).iter().any(|event| matches!(event, TransferEvent::Unheard { status: 481, .. })));
+    caller.next(&mut lab, "BYE", "", "");
+    lab.finish();
+}
+
+#[test]
+fn no_notify_overtakes_another() {
+    let mut lab = Lab::new(scene());
+    let (mut caller, mut um) = established(&mut lab);
+    um.next(&mut lab, "REFER", REFER_TO, "");
+    lab.response_to(Party::Router, 202);
+    let first = lab.request_to(Party::Router, Method::Notify);
+    let invite = lab.request_to(Party::Trunk, Method::Invite);
+    connected(&mut lab, &Callee::new(Party::Trunk, invite, "target"));
+    lab.nothing_to(Party::Router);
+    lab.answer(Party::Router, &first, 200, "", "", "");
+    notified(&mut lab, Party::Router, "SIP/2.0 200 OK", "terminated");
+    caller.next(&mut lab, "BYE", "", "");
+    lab.finish();
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_and_the_call_goes_on() {
+    let mut lab = Lab::new(scene());
+    let (mut caller, mut um) = established(&mut lab);
+    for (refer_to, status) in [
+        ("", 400),
+        ("Refer-To: <sip:1@a>\nRefer-To: <sip:2@a>\n", 400),
+        ("Refer-To: <sip:2002@192.0.2.1;method=BYE>\n", 403),
+        ("Refer-To: <http://example.com/>\n", 416),
+        ("Refer-To: <sip:192.0.2.99>\n", 403),
+        ("Refer-To: <sip:john.doe@192.0.2.1>\n", 404),
+        // No toll rule allows it.
+        ("Refer-To: <sip:+14255550199@192.0.2.1>\n", 403),
+    ] {
+        um.next(&mut lab, "REFER", refer_to, "");
+        lab.response_to(Party::Router, status);
+        lab.nothing_sent();
+    }
+    // An outside peer may not send any unless it is configured to.
+    caller.next(&mut lab, "REFER", REFER_TO, "");
+    lab.response_to(Party::Trunk, 405);
+    caller.next(&mut lab, "BYE", "", "");
+    lab.finish();
+    assert!(lab.records()[0].transfers.is_empty());
+}
+
+#[test]
+fn a_stream_of_the_transfer_that_cannot_be_opened_costs_the_transfer_and_not_the_call() {
+    let mut lab = Lab::new(scene());
+    let (mut caller, mut um) = established(&mut lab);
+    let _target = referred(&mut lab, &mut um);
+    let opened = lab.media.iter().rev().find_map(|command| if let Command::Open { stream, .. } = command { Some(*stream) } else { None });
+    let stream = opened.expect("a second stream");
+    lab.handle(portcullis::signaling::event::Event::Media(portcullis::media::control::Event::OpenFailed { stream, error: "no".into() }));
+    notified(&mut lab, Party::Router, "SIP/2.0 503 Service Unavailable", "terminated");
+    assert_eq!(lab.core.calls(), 1);
+    caller.next(&mut lab, "BYE", "", "");
+    lab.finish();
+}
+
+#[test]
+fn an_outcall_is_transferred_by_um_who_called() {
+    let mut lab = Lab::new(scene());
+    let mut um = Caller::new(&mut lab, Party::Server, "2001");
+    um.from = "<sip:1000@198.51.100.30>".into();
+    let offer = lab.sdp(Party::Server, 6000);
+    um.invite(&mut lab, ALLOW, &offer);
+    lab.response_to(Party::Server, 100);
+    let invite = lab.request_to(Party::Pstn, Method::Invite);
+    let mut phone = Callee::new(Party::Pstn, invite, "phone");
+    let answer = lab.sdp(Party::Pstn, 4000);
+    phone.answer(&mut lab, 200, ALLOW, &answer);
+    lab.request_to(Party::Pstn, Method::Ack);
+    let answer = lab.response_to(Party::Server, 200);
+    um.learn(&answer);
+    um.ack(&mut lab, "");
+    um.next(&mut lab, "REFER", "Refer-To: <sip:2002@192.0.2.1>\n", "");
+    lab.response_to(Party::Server, 202);
+    notified(&mut lab, Party::Server, "SIP/2.0 100 Trying", "active");
+    let invite = lab.request_to(Party::Pstn, Method::Invite);
+    assert!(invite.header(HeaderName::From).starts_with("<sip:2001@192.0.2.1>"), "{}", invite.text());
+    let mut target = Callee::new(Party::Pstn, invite, "target");
+    let answer = lab.sdp(Party::Pstn, 4600);
+    target.answer(&mut lab, 200, ALLOW, &answer);
+    lab.request_to(Party::Pstn, Method::Ack);
+    let reinvite = lab.request_to(Party::Pstn, Method::Invite);
+    assert_eq!(reinvite.header(HeaderName::CallId), phone.invite.header(HeaderName::CallId));
+    let answer = lab.sdp(Party::Pstn, 4000);
+    lab.answer(Party::Pstn, &reinvite, 200, "", "", &answer);
+    lab.request_to(Party::Pstn, Method::Ack);
+    notified(&mut lab, Party::Server, "SIP/2.0 200 OK", "terminated");
+    um.next(&mut lab, "BYE", "", "");
+    lab.response_to(Party::Server, 200);
+    // What is said in the call goes between phone and target now.
+    target.next(&mut lab, "INFO", "", "");
+    let info = lab.request_to(Party::Pstn, Method::Info);
+    assert_eq!(info.header(HeaderName::CallId), phone.invite.header(HeaderName::CallId));
+    lab.answer(Party::Pstn, &info, 200, "", "", "");
+    lab.response_to(Party::Pstn, 200);
+    phone.next(&mut lab, "BYE", "", "");
+    lab.response_to(Party::Pstn, 200);
+    bye(&mut lab, Party::Pstn);
+    lab.finish();
+}
