@@ -102,6 +102,7 @@ fn record() -> CallRecord {
         mode: SecurityMode::Secured,
         suite: Some(Suite::AesCm128HmacSha1_80),
         codec: Some("PCMA/8000".into()),
+        simulator: false,
     };
     let side =
         |received, lost, sent| SideReport { received, received_bytes: received * 182, sent, lost, jitter_us: 1250, refused_replay: 2, ..SideReport::default() };

@@ -17,8 +17,10 @@ use serde_json::{Value, json};
 use crate::app::printed;
 use crate::config::{self, Settings};
 use crate::policy::access_control;
+use crate::policy::delayed_source_party;
 use crate::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
 use crate::policy::liveness::{Board, Liveness};
+use crate::policy::message_waiting::{self, Notified};
 use crate::policy::peer::{PeerTable, identify};
 use crate::policy::screening::{Admitted, Load, Question, screen};
 use crate::policy::security_mode::{MediaPlan, mode_name};
@@ -268,8 +270,14 @@ fn decide(case: &Case) -> Explanation {
         Some(Method::Invite) if !in_dialog(&message) => new_call(case, &peer, &message, &mut explanation),
         Some(method) => {
             let decision = access_control::method(&peer, method, in_dialog(&message));
-            let refused = decision.refused;
+            let mut refused = decision.refused;
             explanation.trail.push(decision);
+            if refused.is_none() && *method == Method::Notify && !in_dialog(&message) {
+                let notified = Notified { set: &case.settings.policy, table: &case.table, server: &peer, flow: &case.flow, notify: &message };
+                let judged = message_waiting::judge(notified);
+                explanation.trail.extend(judged.trail);
+                refused = judged.outcome.err();
+            }
             refused.map_or(Verdict::Allowed("matched with its call or transaction, or answered by the border itself"), Verdict::Refused)
         }
     };
@@ -313,6 +321,7 @@ fn new_call(case: &Case, peer: &Arc<Peer>, invite: &Message, explanation: &mut E
     explanation.trail.extend(screening.trail);
     match screening.outcome {
         Ok(admitted) => {
+            explanation.trail.extend(delayed_source_party::holds(peer, invite));
             preview(case, &admitted, invite, explanation);
             Verdict::Admitted(Box::new(admitted))
         }

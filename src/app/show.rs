@@ -10,7 +10,7 @@ use crate::app::ask::{Socket, ask};
 #[derive(clap::Subcommand, Clone, Debug)]
 pub enum Show {
     /// Who may talk: names and what DNS says of them, addresses, how they prove themselves, whether they answer.
-    Peers(Socket),
+    Peers(Peers),
     /// Who is shut out, why, by whom and for how long.
     Bans(Socket),
     /// Our certificates, the CAs and CRLs peers are held against, and how long each is good for.
@@ -19,21 +19,32 @@ pub enum Show {
     Firewall(Socket),
 }
 
+#[derive(clap::Args, Clone, Debug)]
+pub struct Peers {
+    /// Test clients too (`simulator = true`).
+    #[arg(long)]
+    pub simulators: bool,
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
 pub fn show(show: &Show, out: &mut dyn Write) -> io::Result<u8> {
     match show {
-        Show::Peers(socket) => ask(socket, "GET", "/v1/peers", None, out, peers),
+        Show::Peers(Peers { socket, simulators }) => ask(socket, "GET", "/v1/peers", None, out, |answer| peers(answer, *simulators)),
         Show::Bans(socket) => ask(socket, "GET", "/v1/bans", None, out, bans),
         Show::Certs(socket) => ask(socket, "GET", "/v1/certs", None, out, certificates),
         Show::Firewall(socket) => ask(socket, "GET", "/v1/firewall", None, out, firewall),
     }
 }
 
-fn peers(answer: &Value) -> String {
-    let mut table = Columns::new(&["PEER", "KIND", "STATUS", "MODE", "VIA", "HOST", "STATE", "ADDRESS", "TTL", "LIVENESS"]);
-    for peer in list(answer, "peers") {
+fn peers(answer: &Value, simulators: bool) -> String {
+    let mut table = Columns::new(&["PEER", "KIND", "STATUS", "MODE", "VIA", "HOST", "STATE", "ADDRESS", "TTL", "LIVENESS", "GATEWAY"]);
+    let shown = |peer: &&Value| simulators || peer["simulator"] != true;
+    for peer in list(answer, "peers").iter().filter(shown) {
         let mut of_peer = [text(&peer["name"]), text(&peer["kind"]), text(&peer["status"]), text(&peer["mode"]), text(&peer["transport"])];
+        let mut gateway = gateway(peer);
         for [host, state, address, ttl, liveness] in places(peer) {
-            table.row(std::mem::take(&mut of_peer).into_iter().chain([host, state, address, ttl, liveness]));
+            table.row(std::mem::take(&mut of_peer).into_iter().chain([host, state, address, ttl, liveness, std::mem::take(&mut gateway)]));
         }
     }
     let mut page = format!("peer table {}\n{table}", text(&answer["table"]));
@@ -58,6 +69,16 @@ fn peers(answer: &Value) -> String {
         let _ = writeln!(page, "{}: {}", text(&name["name"]), text(&name["last_error"]));
     }
     page
+}
+
+/// What it may be told and asked, as a UM IP gateway's properties.
+fn gateway(peer: &Value) -> String {
+    if text(&peer["kind"]).starts_with("um-") {
+        return String::from("-");
+    }
+    let mut words: Vec<&str> = ["outcalls", "mwi", "delayed_source_party", "simulator"].into_iter().filter(|key| peer[*key] == true).collect();
+    words.extend(peer["address_family"].as_str().filter(|family| *family != "any"));
+    if words.is_empty() { String::from("-") } else { words.join(",") }
 }
 
 /// Host, its state, address, TTL left, liveness: a line for each address, and one for each host that has none.

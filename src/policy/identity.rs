@@ -65,7 +65,7 @@ fn asserted(crossing: &Crossing<'_>, value: &[u8]) -> Option<(bool, String)> {
     }
     match uri.scheme {
         Scheme::Tel => Some((true, format!("{display}<tel:{}>", uri.user?))),
-        _ => Some((false, format!("{display}<{}>", topology_hiding::uri(crossing, &uri)?))),
+        _ => Some((false, format!("{display}<{}>", topology_hiding::outward_uri(crossing, &uri)?))),
     }
 }
 

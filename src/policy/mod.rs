@@ -6,6 +6,7 @@ pub mod admission;
 pub mod ban;
 pub mod caller;
 pub mod capability;
+pub mod delayed_source_party;
 pub mod dial_plan;
 pub mod diversion;
 pub mod flow;

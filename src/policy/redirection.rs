@@ -170,7 +170,9 @@ fn lead(redirect: &Redirect<'_>, contact: &NameAddr<'_>, found: &[Next]) -> Resu
         return Err(("the host's address is not known to the peer table", Reason::RedirectUntrusted));
     }
     let tls_names = if transport == Transport::Tls { names_wanted(peer, &bare(uri.host)) } else { Vec::new() };
-    let uri = request_uri(&uri, redirect.called, transport);
+    // RFC 3261 §21.3.4: the Contact of a 305 is a proxy, not who is called.
+    let user = uri.user.filter(|_| redirect.response.status() != Some(305));
+    let uri = request_uri(&uri, user, redirect.called, transport);
     Ok(Next { peer: Arc::clone(peer), uri, host: tried.host, port, transport, addresses, tls_names })
 }
 
@@ -221,8 +223,8 @@ fn names_wanted(peer: &Peer, host: &str) -> Vec<Arc<str>> {
 }
 
 /// The Contact's URI as a Request-URI: always `sip`, with a user and the transport named, without `method` and headers (RFC 3261 §19.1.5, table 1).
-fn request_uri(uri: &Uri<'_>, called: &str, transport: Transport) -> String {
-    let user = uri.user.map(String::from).unwrap_or_else(|| crate::policy::topology_hiding::escaped(called));
+fn request_uri(uri: &Uri<'_>, user: Option<&str>, called: &str, transport: Transport) -> String {
+    let user = user.map(String::from).unwrap_or_else(|| crate::policy::topology_hiding::escaped(called));
     let mut text = format!("sip:{user}@{}", uri.host.to_ascii_lowercase());
     if let Some(port) = uri.port {
         text.push_str(&format!(":{port}"));

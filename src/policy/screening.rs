@@ -65,6 +65,16 @@ impl Admitted {
         security_mode::leg_plan(self.floor, target)
     }
 
+    /// The same targets in another order; no other one comes in by it.
+    pub fn reordered(mut self, order: Vec<Arc<Peer>>) -> Admitted {
+        let place = |peer: &Arc<Peer>| order.iter().position(|other| other.name == peer.name).unwrap_or(usize::MAX);
+        self.targets.sort_by_key(place);
+        if let Some(first) = self.targets.first() {
+            self.b = self.b_leg(first);
+        }
+        self
+    }
+
     /// The same call on its way over the PSTN: as with UM's own outward calls a gateway's leg has the gateway's mode, and a gateway weaker than the plan
     /// gets none unless the plan names it in `interwork`. `None`: no target may carry it.
     pub fn rerouted(&self, called: String, targets: Vec<Arc<Peer>>) -> (Decision, Option<Admitted>) {

@@ -18,9 +18,9 @@
 use std::net::IpAddr;
 
 use crate::policy::caller::{self, Caller};
-use crate::policy::settings::{DialPlan, Peer, PeerHost, UriType, domain_of};
+use crate::policy::settings::{DialPlan, Peer, PeerHost, UriType, domain_of, number_of};
 use crate::policy::verdict::Decision;
-use crate::policy::{dial_plan, diversion, identity};
+use crate::policy::{dial_plan, diversion, identity, numbering};
 use crate::sip::{HeaderName, Message, Method, NameAddr, Params, Scheme, Transport, Uri};
 
 /// Longest display name that crosses, in characters.
@@ -91,7 +91,7 @@ pub fn from_value(crossing: &Crossing<'_>, message: &Message, tag: &str) -> Stri
         };
     }
     let from = message.from().ok().filter(|_| !identity::hides_caller(crossing, message));
-    match from.as_ref().and_then(|from| Some((from, uri(crossing, &from.parsed_uri().ok()?)?))) {
+    match from.as_ref().and_then(|from| Some((from, outward_uri(crossing, &from.parsed_uri().ok()?)?))) {
         Some((from, uri)) => format!("{}<{uri}>;tag={tag}", display(from)),
         None => format!("\"Anonymous\" <{ANONYMOUS}>;tag={tag}"),
     }
@@ -102,6 +102,19 @@ pub fn caller_uri(crossing: &Crossing<'_>, address: &NameAddr<'_>, user: &str) -
     let Ok(uri) = address.parsed_uri() else { return String::from(ANONYMOUS) };
     let host = domain(crossing, &uri).filter(|_| crossing.from.identity_trusted);
     self::address(&escaped(user), host.unwrap_or(crossing.ours), is_phone(&uri))
+}
+
+/// As [`uri`], with an extension of UM's in the form gateways know it by: as it stands it says nothing to a trunk, and may be somebody else's number
+/// there. Other numbers stay: rules for what is dialled (a prefix for an outside line) make no caller's number better.
+pub fn outward_uri(crossing: &Crossing<'_>, uri: &Uri<'_>) -> Option<String> {
+    let from_um = crossing.from.kind.is_um() && !crossing.to.kind.is_um();
+    match crossing.plan.filter(|_| from_um && uri.is_sip()) {
+        Some(plan) if number_of(&uri.user_decoded()).is_some_and(|number| dial_plan::is_extension(plan, &number)) => {
+            let (_, number) = numbering::outward(plan, &uri.user_decoded());
+            Some(address(&escaped(&number), crossing.ours, is_phone(uri)))
+        }
+        _ => self::uri(crossing, uri),
+    }
 }
 
 fn is_phone(uri: &Uri<'_>) -> bool {

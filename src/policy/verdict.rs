@@ -141,6 +141,7 @@ reasons! {
     MwiEvent,              "message_waiting.event",         Peer,     489, "a NOTIFY outside a dialog that is not about waiting messages";
     MwiContentType,        "message_waiting.content_type",  Peer,     415, "a notice of waiting messages whose body is no simple-message-summary";
     MwiBody,               "message_waiting.body",          Peer,     400, "a notice of waiting messages that cannot be read, or names no mailbox";
+    MwiRate,               "message_waiting.rate",          Resource, 480, "notices of waiting messages come faster than they are taken";
     MwiNoGateway,          "message_waiting.no_gateway",    Policy,   404, "no gateway is told of this mailbox's waiting messages (mwi, mwi_accounts)";
     MwiUndelivered,        "message_waiting.undelivered",   Peer,     480, "the gateway could not be told of waiting messages, or refused to be";
     Malformed,             "message.malformed",             Peer,     400, "not a well-formed SIP message";
@@ -169,7 +170,7 @@ impl Reason {
             Reason::PeerAmbiguous => &[1175],
             Reason::PlanMismatch | Reason::CallerUnfit => &[1021],
             Reason::DiversionUnfit => &[1109],
-            Reason::MwiNoGateway | Reason::MwiUndelivered => &[1344],
+            Reason::MwiRate | Reason::MwiNoGateway | Reason::MwiUndelivered => &[1344],
             Reason::UmUnavailable => &[44009, 15030],
             Reason::TransferFailed => &[1025, 1136],
             _ => &[],

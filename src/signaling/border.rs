@@ -71,6 +71,8 @@ pub enum Timer {
     Follow,
     /// A watched address is to be asked, or has not answered.
     Watch(WatchId),
+    /// The caller had time to say more of itself.
+    SourceParty(CallId),
     /// A step of an errand takes too long.
     Errand(ErrandId),
 }

@@ -380,6 +380,7 @@ impl Core {
             Timer::Forget(call) => self.border.forget(call),
             Timer::Follow => liveness::follow(&mut self.border, now),
             Timer::Watch(id) => liveness::due(&mut self.border, now, id),
+            Timer::SourceParty(call) => self.with_call(now, call, |border, call| setup::hunt_on(border, now, call)),
             Timer::Errand(id) => errand::due(&mut self.border, now, id),
         }
     }

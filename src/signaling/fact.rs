@@ -442,6 +442,8 @@ pub struct LegRecord {
     pub suite: Option<Suite>,
     /// Name of the first audio codec agreed, such as `PCMA/8000`.
     pub codec: Option<String>,
+    /// The peer is a test client: the call is no user's.
+    pub simulator: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]

@@ -17,6 +17,7 @@ mod message_waiting;
 mod modify;
 mod numbers;
 mod outcalls;
+mod pools;
 mod random;
 mod redirect;
 mod refusals;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::policy::number_pattern::NumberPattern;
-use portcullis::policy::settings::{DialPlan, Peer, PeerKind, PolicySet};
+use portcullis::policy::numbering::NumberRule;
+use portcullis::policy::settings::{DialPlan, Peer, PeerHost, PeerKind, PolicySet};
 use portcullis::policy::verdict::Reason;
-use portcullis::signaling::event::{Event, TransportError};
+use portcullis::signaling::event::{Event, LocateError, TransportError};
 use portcullis::signaling::fact::What;
 use portcullis::sip::{HeaderName, Method};
 
@@ -249,7 +250,7 @@ fn a_flood_of_notices_is_bounded() {
     }
     let refused = lab.drain_to(Party::Server);
     assert_eq!(refused.len(), 100, "200 are taken in a second");
-    assert!(refused.iter().all(|sent| sent.status() == 503 && !sent.header(HeaderName::RetryAfter).is_empty()));
+    assert!(refused.iter().all(|sent| sent.status() == 480 && sent.header(HeaderName::RetryAfter).is_empty()), "nothing that would have UM shun us");
     assert_eq!(lab.drain_to(Party::Spare).len(), 200);
     assert_eq!(lab.core.holdings().errands, 200);
     lab.pass(Duration::from_secs(1));
@@ -274,4 +275,40 @@ fn a_notice_under_a_plans_mode_is_refused() {
     lab.nothing_to(Party::Spare);
     lab.nothing_to(Party::Trunk);
     assert!(lab.facts.len() > before, "and it is told");
+}
+
+#[test]
+fn the_gateway_is_told_under_the_number_it_is_called_by() {
+    let rules = vec![NumberRule { prefix: "2".into(), prepend: "7".into(), ..NumberRule::default() }];
+    let mut lab = Lab::with(Scene::default(), |all| {
+        *all = set(&Scene::default(), |_| {});
+        for plan in &mut all.dial_plans {
+            Arc::make_mut(plan).numbering.outward = rules.clone();
+        }
+    });
+    notify(&mut lab);
+    let told_pbx = told_notify(&mut lab, Party::Spare);
+    assert!(told_pbx.message.request_uri().is_some_and(|uri| uri.starts_with("sip:72001@198.51.100.21")), "{}", told_pbx.text());
+    assert!(told_pbx.header(HeaderName::To).contains("sip:72001@"), "{}", told_pbx.text());
+    assert!(told_pbx.sdp().contains("Message-Account: sip:72001@198.51.100.21\r\n"), "{}", told_pbx.sdp());
+    lab.answer(Party::Spare, &told_pbx, 200, "pbx", "", "");
+    lab.response_to(Party::Server, 200);
+    lab.finish();
+}
+
+#[test]
+fn a_gateway_whose_name_is_not_to_be_had_leaves_no_timer_behind() {
+    let mut lab = lab_with(&Scene::default(), |peer| {
+        if &*peer.name == "spare" {
+            peer.hosts = vec![PeerHost::Name("spare.test".into())];
+        }
+        peer.mwi = &*peer.name == "spare";
+    });
+    notify(&mut lab);
+    let (id, query) = lab.locates.pop().expect("its name is asked for");
+    assert_eq!(&*query.host, "spare.test");
+    lab.handle(Event::Located { id, targets: Err(LocateError::NotFound) });
+    lab.response_to(Party::Server, 500);
+    assert_eq!((lab.core.holdings().timers, lab.core.holdings().errands, lab.core.holdings().locates), (0, 0, 0));
+    lab.finish();
 }

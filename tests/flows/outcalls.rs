@@ -1,7 +1,9 @@
 //! Calls from a UM server out to the trunk: message playback on a phone, find-me. The same chapters the other way round.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis::policy::numbering::NumberRule;
 use portcullis::policy::verdict::Reason;
 use portcullis::sip::{HeaderName, Method};
 
@@ -102,4 +104,35 @@ fn a_number_that_no_toll_rule_allows_is_refused_and_nobody_is_called() {
     }
     lab.finish();
     assert!(lab.records().iter().all(|record| record.reason == Reason::TollNoRule));
+}
+
+#[test]
+fn the_trunk_sees_an_extension_by_its_outward_number_and_other_callers_as_they_are() {
+    let rules = vec![
+        NumberRule { prefix: "1".into(), lengths: Some((4, 4)), prepend: "+1425555".into(), ..NumberRule::default() },
+        NumberRule { prefix: "+1".into(), strip: 0, prepend: "9".into(), ..NumberRule::default() },
+    ];
+    for (from, seen) in [
+        ("<sip:1000@198.51.100.30;user=phone>", "<sip:+14255551000@192.0.2.1;user=phone>"),
+        ("\"Voice Mail\" <sip:1000@198.51.100.30>", "\"Voice Mail\" <sip:+14255551000@192.0.2.1>"),
+        ("<sip:+14255550100@198.51.100.30>", "<sip:+14255550100@192.0.2.1>"),
+        ("<sip:anonymous@anonymous.invalid>", "<sip:anonymous@anonymous.invalid>"),
+    ] {
+        let mut lab = Lab::with(Scene::default(), |set| {
+            for plan in &mut set.dial_plans {
+                Arc::make_mut(plan).numbering.outward = rules.clone();
+            }
+        });
+        let mut caller = Caller::new(&mut lab, Party::Server, "2001");
+        caller.from = from.into();
+        let offer = lab.sdp(Party::Server, 6000);
+        caller.invite(&mut lab, "P-Asserted-Identity: <sip:1001@um.corp.example>\n", &offer);
+        lab.response_to(Party::Server, 100);
+        let invite = lab.request_to(Party::Trunk, Method::Invite);
+        assert!(invite.header(HeaderName::From).starts_with(seen), "{}", invite.text());
+        assert!(invite.text().contains("P-Asserted-Identity: <sip:+14255551001@192.0.2.1>"), "{}", invite.text());
+        lab.answer(Party::Trunk, &invite, 486, "busy", "", "");
+        lab.sent.clear();
+        lab.finish();
+    }
 }

@@ -354,6 +354,7 @@ fn a_record_of_something_else() {
         mode,
         suite,
         codec: None,
+        simulator: false,
     };
     let suite = Some(Suite::AesCm128HmacSha1_80);
     let ended = |a: LegRecord, b: Option<LegRecord>| {

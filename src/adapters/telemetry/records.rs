@@ -122,6 +122,13 @@ struct Leg<'a> {
     mode: SecurityMode,
     srtp_suite: Option<Suite>,
     codec: Option<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    simulator: bool,
+}
+
+/// Left out where it says nothing.
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Leg<'_> {
@@ -140,6 +147,7 @@ impl Leg<'_> {
             mode: leg.mode,
             srtp_suite: leg.suite,
             codec: leg.codec.as_deref().map(clean),
+            simulator: leg.simulator,
         }
     }
 }

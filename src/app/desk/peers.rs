@@ -58,6 +58,12 @@ impl Scene<'_> {
             "names": names,
             "addresses": addresses,
             "liveness": self.board.of(&peer.name).word(),
+            "outcalls": peer.outcalls,
+            "mwi": peer.mwi,
+            "mwi_accounts": peer.mwi_accounts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "delayed_source_party": peer.delayed_source_party,
+            "address_family": peer.address_family.word(),
+            "simulator": peer.simulator,
         })
     }
 

@@ -164,6 +164,7 @@ fn next(border: &mut Border, now: Time, mut under_way: UnderWay) {
         let left = under_way.errand.by.since(now);
         let candidate = if left.is_zero() { None } else { failover::best(border, now, &mut under_way.queue).map(|best| best.candidate) };
         let Some(candidate) = candidate else {
+            border.timers.cancel(Timer::Errand(under_way.id));
             let UnderWay { errand, worst, .. } = under_way;
             return report(border, now, errand.owner, &worst);
         };
@@ -278,7 +279,6 @@ fn asking(border: &mut Border, id: ErrandId, key: ClientKey) -> Option<(UnderWay
 }
 
 fn given_up(border: &mut Border, now: Time, mut under_way: UnderWay, candidate: &Candidate, outcome: Outcome) {
-    border.timers.cancel(Timer::Errand(under_way.id));
     if let Some(target) = outcome.target {
         liveness::suspected(border, now, &candidate.peer.name, target);
         if !under_way.queue.is_empty() {

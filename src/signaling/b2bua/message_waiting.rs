@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::policy::message_waiting::{self, CONTENT_TYPE, Delivery, Notified, PACKAGE, status_towards_um};
-use crate::policy::settings::{DialPlan, Peer, PeerHost};
+use crate::policy::numbering;
+use crate::policy::settings::{Peer, PeerHost};
 use crate::policy::topology_hiding;
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::ServerRequest;
@@ -52,7 +53,8 @@ pub struct Notice {
 /// UM's NOTIFY outside any dialog, which access control has let in.
 pub fn requested(border: &mut Border, now: Time, request: ServerRequest, peer: &Arc<Peer>) {
     if !border.notices.admits(now) {
-        return standalone::refuse(border, now, &request, peer, Reason::RateLimit);
+        // No 503: it would have UM shun us for a while, for its calls too.
+        return standalone::refuse(border, now, &request, peer, Reason::MwiRate);
     }
     let (set, table) = (border.set.clone(), border.table.clone());
     let judged = message_waiting::judge(Notified { set: &set, table: &table, server: peer, flow: &request.flow, notify: &request.message });
@@ -79,7 +81,8 @@ fn tell(border: &mut Border, now: Time, notice: Notice) {
         return answer(border, now, notice, &Outcome { status: 503, reason: Reason::MwiNoGateway, target: None });
     };
     let by = *by;
-    let number = number_at(&delivery.plan, &delivery.account);
+    // The mailbox's number as the gateways of its plan know it.
+    let (_, number) = numbering::outward(&delivery.plan, &delivery.account);
     let host = peer.hosts.iter().find_map(|host| match host {
         PeerHost::Address(address) => Some(address.to_string()),
         PeerHost::Name(name) => Some(name.to_string()),
@@ -98,11 +101,6 @@ fn tell(border: &mut Border, now: Time, notice: Notice) {
         owner: ErrandOwner::MessageWaiting(Box::new(notice)),
     };
     errand::send(border, now, errand);
-}
-
-/// The mailbox's number as the gateways of its plan know it.
-fn number_at(_plan: &DialPlan, account: &str) -> String {
-    String::from(account)
 }
 
 /// What became of the errand: the next gateway's turn where this one could not be reached, else UM's answer.

@@ -37,7 +37,17 @@ pub struct Draft {
 
 /// What a leg's record starts with.
 pub fn leg(peer: &Peer, plan: &MediaPlan, call_id: &str, transport: Transport, remote: SocketAddr) -> LegRecord {
-    LegRecord { peer: peer.name.clone(), call_id: call_id.to_owned(), transport, remote, tls: None, mode: plan.mode(), suite: None, codec: None }
+    LegRecord {
+        peer: peer.name.clone(),
+        call_id: call_id.to_owned(),
+        transport,
+        remote,
+        tls: None,
+        mode: plan.mode(),
+        suite: None,
+        codec: None,
+        simulator: peer.simulator,
+    }
 }
 
 /// The flow a leg's peer spoke over, with what TLS established.
@@ -61,6 +71,7 @@ pub fn refused_leg(peer: &Peer, request: &ServerRequest) -> LegRecord {
         mode: peer.mode,
         suite: None,
         codec: None,
+        simulator: peer.simulator,
     }
 }
 

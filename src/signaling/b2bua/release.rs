@@ -241,6 +241,7 @@ pub fn end(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reas
         Timer::Reliable(call.id),
         Timer::Answer(call.id, Side::B),
         Timer::Hunt(call.id),
+        Timer::SourceParty(call.id),
         Timer::EarlySign(call.id),
         Timer::Hold(call.id),
         Timer::Transfer(call.id),

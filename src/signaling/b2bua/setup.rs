@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::media::control::Side;
-use crate::policy::hosted;
 use crate::policy::peer::PeerTable;
 use crate::policy::screening::{Admitted, Question, screen};
 use crate::policy::settings::{Peer, PeerHost};
 use crate::policy::verdict::{Decision, Reason};
+use crate::policy::{delayed_source_party, hosted, routing};
 use crate::sdp::Description;
 use crate::signaling::b2bua::call::{Asked, Attempt, Call, Candidate, Exchange, Hunt, Leg, Rerouted, ServerRequest, Stage};
 use crate::signaling::b2bua::record::{self, Draft};
@@ -48,12 +48,34 @@ pub fn begin(border: &mut Border, now: Time, id: CallId, peer: &Arc<Peer>, reque
         Ok(admitted) => admitted,
         Err(reason) => return refuse(border, now, id, peer, request, reason),
     };
+    let admitted = drawn(border, now, id, admitted);
     open(border, now, id, admitted, request, offer)
+}
+
+/// Among routers of a pool with weights the first is drawn by lot.
+fn drawn(border: &mut Border, now: Time, id: CallId, admitted: Admitted) -> Admitted {
+    let Some(pool) = admitted.pool.as_ref().filter(|pool| !pool.weights.is_empty()) else { return admitted };
+    let lot = border.mint.below(u64::MAX);
+    let board = &border.watch.board;
+    let Some((decision, order)) = routing::draw(pool, |peer| board.of(&peer.name).rank(), &admitted.targets, lot) else { return admitted };
+    border.decided(now, id, decision);
+    admitted.reordered(order)
 }
 
 /// Starts the search.
 pub fn hunt(border: &mut Border, now: Time, call: &mut Call) {
     progress::promise_sign(border, now, call);
+    let invite = if let Exchange::Asked(asked) = &call.a.exchange { Some(&asked.request.message) } else { None };
+    if let Some(decision) = invite.and_then(|invite| delayed_source_party::holds(&call.a.peer, invite)) {
+        border.decided(now, call.id, decision);
+        border.timers.set(Timer::SourceParty(call.id), now + delayed_source_party::HOLD);
+        return;
+    }
+    hunt_on(border, now, call);
+}
+
+/// As [`hunt`], once the caller has had time to say more of itself.
+pub fn hunt_on(border: &mut Border, now: Time, call: &mut Call) {
     reroute::at_once(border, now, call);
     failover::next(border, now, call);
 }

@@ -24,7 +24,7 @@ fn so_far(side: Side, facts: &[&Fact]) -> Option<LegRecord> {
         match (&fact.what, &mut leg) {
             (What::LegOpened { side: of, peer, mode, transport, remote }, _) if *of == side => {
                 let (peer, mode, transport, remote) = (peer.clone(), *mode, *transport, *remote);
-                leg = Some(LegRecord { peer, call_id: String::new(), transport, remote, tls: None, mode, suite: None, codec: None });
+                leg = Some(LegRecord { peer, call_id: String::new(), transport, remote, tls: None, mode, suite: None, codec: None, simulator: false });
             }
             (What::Received { leg: Some(of), flow, bytes, .. }, Some(leg)) if *of == side => {
                 leg.tls = flow.tls.clone().or(leg.tls.take());
