@@ -28,6 +28,11 @@ pub fn towards_gateways(table: &PeerTable, liveness: &Board, plan: &DialPlan) ->
     (if without.is_empty() { decision } else { decision.comparing("outcalls = false", without.join(", ")) }, targets)
 }
 
+/// The plan's gateways that take new calls, in the plan's order: where transfers go, which `outcalls` does not govern.
+pub fn towards_transfers(table: &PeerTable, liveness: &Board, plan: &DialPlan) -> (Decision, Vec<Arc<Peer>>) {
+    choose(table, liveness, &plan.gateways, || format!("gateways of dial plan \"{}\"", plan.name))
+}
+
 /// The gateways of the plan's reroute that take new calls, in its order.
 pub fn towards_pstn(table: &PeerTable, liveness: &Board, plan: &DialPlan, reroute: &Reroute) -> (Decision, Vec<Arc<Peer>>) {
     choose(table, liveness, &reroute.gateways, || format!("reroute of dial plan \"{}\"", plan.name))

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | UM | the host of the plan's `fax_server` | that peer |
 //! | UM | the host of a router or server of the plan's UM pool | that peer (versions of Exchange side by side refer callers to each other) |
-//! | UM | any other | its number, if it fits the plan and the toll rules allow it, by the plan's gateways; first the one the call is with |
+//! | UM | any other | its number, if the toll rules allow it, by the plan's gateways (also those without `outcalls`); first the one the call is with |
 //! | a trunk, gateway, PBX or Mediation Server | any | what the peer could have dialled itself: a pilot of a hunt group of its own, and so UM |
 //!
 //! The host of a Refer-To is never called: it only tells these apart. Of its `?headers` Replaces alone is read; a method other than INVITE is refused.
@@ -17,7 +17,8 @@ use crate::policy::hunt_group::Dialled;
 use crate::policy::liveness::Board;
 use crate::policy::peer::PeerTable;
 use crate::policy::screening::{Admitted, Way, other_leg};
-use crate::policy::settings::{DialPlan, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, SecurityMode, UriType, number_of};
+use crate::policy::security_mode::{self, mode_name};
+use crate::policy::settings::{DialPlan, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, SecurityMode, number_of};
 use crate::policy::toll::{self, TollCaller};
 use crate::policy::verdict::{Decision, Reason};
 use crate::policy::{access_control, dial_plan, hunt_group, numbering, routing, screening};
@@ -69,6 +70,8 @@ pub struct Question<'a> {
     /// Who refers, and who is referred.
     pub transferor: &'a Peer,
     pub transferee: &'a Peer,
+    /// The mode of his leg.
+    pub stays: SecurityMode,
 }
 
 /// What a Refer-To asks for, read and nothing more.
@@ -200,14 +203,15 @@ fn for_um(question: &Question<'_>, wanted: &Wanted, trail: &mut Vec<Decision>) -
         return record(trail, decision).and(Err(Reason::TransferTarget));
     }
     record(trail, Decision::passed("transfer", rule).comparing("number", wanted.user.clone()).comparing("host, not called", wanted.host.clone()))?;
-    let (decision, called) = dial_plan::called(plan, &wanted.user);
-    record(trail, decision)?;
-    let called = called.unwrap_or_default();
+    // As an outcall of UM's, whose dialling rules have made the number what it is.
+    let called = number_of(dial_plan::subscriber(&wanted.user)).unwrap_or_else(|| wanted.user.clone());
     record(trail, toll::permits(question.set, plan, TollCaller::Transfer, &called))?;
-    let called = if plan.uri_type == UriType::SipUri { number_of(&called).unwrap_or(called) } else { called };
     let (decision, called) = numbering::outward(plan, &called);
-    record(trail, decision)?;
-    let (decision, mut targets) = routing::towards_gateways(question.table, question.liveness, plan);
+    if numbering::applied(&decision) {
+        record(trail, decision)?;
+    }
+    toll::denies(question.set, plan, TollCaller::Transfer, &called).map_or(Ok(()), |decision| record(trail, decision))?;
+    let (decision, mut targets) = routing::towards_transfers(question.table, question.liveness, plan);
     record(trail, decision)?;
     // Among equals the one the call is with: what comes in by a trunk goes out by it.
     targets.sort_by_key(|peer| (question.liveness.of(&peer.name).rank(), peer.name != question.transferee.name));
@@ -257,6 +261,7 @@ struct Towards {
 /// The last question, as for every other leg: which targets may carry it.
 fn admit(question: &Question<'_>, plan: &Arc<DialPlan>, trail: &mut Vec<Decision>, towards: Towards) -> Result<(Kind, Admitted), Reason> {
     let Towards { kind, targets, called } = towards;
+    record(trail, stays(question, plan))?;
     let (floor, pool) = match kind {
         Kind::Um | Kind::CallBack => (plan.mode, Some(Arc::clone(&plan.um_pool))),
         Kind::Number | Kind::Fax | Kind::Attended => (SecurityMode::Unsecured, None),
@@ -265,6 +270,19 @@ fn admit(question: &Question<'_>, plan: &Arc<DialPlan>, trail: &mut Vec<Decision
     record(trail, decision)?;
     let way = question.admitted.towards(Way { plan: Arc::clone(plan), pool, targets, called, floor }).ok_or(Reason::NoRoute)?;
     Ok((kind, way))
+}
+
+/// Whether the one referred may be in a call of this plan: what he says and hears is then as well protected there as in the call he comes from.
+pub fn stays(question: &Question<'_>, plan: &DialPlan) -> Decision {
+    let (transferee, leg) = (question.transferee, question.stays);
+    let verdict = match transferee.kind.is_um() {
+        true if plan.mode < leg => Err(Reason::ModeInterwork),
+        true => Ok(()),
+        false => security_mode::between(leg, plan.mode, security_mode::interworks(&plan.interwork, &transferee.name)).map(|_| ()),
+    };
+    let rule = "the leg of the one who is transferred, and the plan it comes under";
+    let decision = verdict.map_or_else(|reason| Decision::refused("security_mode", rule, reason), |()| Decision::passed("security_mode", rule));
+    decision.comparing("peer", String::from(&*transferee.name)).comparing("leg's mode", mode_name(leg)).comparing("plan's mode", mode_name(plan.mode))
 }
 
 fn is_host_of(table: &PeerTable, peer: &Peer, host: &str) -> bool {

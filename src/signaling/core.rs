@@ -439,7 +439,9 @@ impl Core {
         let Some(key) = self.border.transactions.awaiting(message) else { return Ok(()) };
         let asked = match self.border.clients.get(&key) {
             Some(ClientOwner::Invite(invite)) => Some(&invite.peer.name),
-            Some(ClientOwner::Probe { peer, .. } | ClientOwner::Errand { peer, .. } | ClientOwner::Notify { peer, .. }) => Some(peer),
+            Some(
+                ClientOwner::Probe { peer, .. } | ClientOwner::Errand { peer, .. } | ClientOwner::Notify { peer, .. } | ClientOwner::Reinvite { peer, .. },
+            ) => Some(peer),
             Some(owner) => owner.leg().and_then(|(call, side)| self.calls.get(&call)?.peer(side)).map(|peer| &peer.name),
             None => None,
         };

@@ -466,7 +466,7 @@ fn what_cannot_be_meant_is_refused_and_the_call_goes_on() {
         ("Refer-To: <sip:2002@192.0.2.1;method=BYE>\n", 403),
         ("Refer-To: <http://example.com/>\n", 416),
         ("Refer-To: <sip:192.0.2.99>\n", 403),
-        ("Refer-To: <sip:john.doe@192.0.2.1>\n", 404),
+        ("Refer-To: <sip:john.doe@192.0.2.1>\n", 403),
         // No toll rule allows it.
         ("Refer-To: <sip:+14255550199@192.0.2.1>\n", 403),
     ] {
@@ -538,5 +538,165 @@ fn an_outcall_is_transferred_by_um_who_called() {
     phone.next(&mut lab, "BYE", "", "");
     lab.response_to(Party::Pstn, 200);
     bye(&mut lab, Party::Pstn);
+    lab.finish();
+}
+
+#[test]
+fn a_target_refused_while_the_caller_is_asked_too_does_not_hold_the_call_for_ever() {
+    // Whatever the caller answers to the re-INVITE for early media, when the target has refused meanwhile.
+    for status in [488, 491, 500] {
+        let mut lab = Lab::new(scene());
+        let (mut caller, mut um) = established(&mut lab);
+        let target = referred(&mut lab, &mut um);
+        let early = lab.sdp(Party::Trunk, 4600);
+        target.answer(&mut lab, 183, "", &early);
+        let reinvite = lab.request_to(Party::Trunk, Method::Invite);
+        target.answer(&mut lab, 486, "", "");
+        lab.request_to(Party::Trunk, Method::Ack);
+        notified(&mut lab, Party::Router, "SIP/2.0 486 Busy Here", "terminated");
+        lab.answer(Party::Trunk, &reinvite, status, "", "", "");
+        lab.request_to(Party::Trunk, Method::Ack);
+        lab.pass(Duration::from_secs(5));
+        assert_eq!(lab.open_streams(), 1, "{status}");
+        um.next(&mut lab, "REFER", REFER_TO, "");
+        lab.response_to(Party::Router, 202);
+        lab.sent.clear();
+        caller.next(&mut lab, "BYE", "", "");
+        lab.finish();
+    }
+}
+
+#[test]
+fn a_caller_who_refuses_a_change_of_early_media_is_led_back_all_the_same() {
+    let mut lab = Lab::new(scene());
+    let (mut caller, mut um) = established(&mut lab);
+    let target = referred(&mut lab, &mut um);
+    let early = lab.sdp(Party::Trunk, 4600);
+    target.answer(&mut lab, 183, "", &early);
+    let reinvite = lab.request_to(Party::Trunk, Method::Invite);
+    let answer = lab.sdp(Party::Trunk, 4000);
+    lab.answer(Party::Trunk, &reinvite, 200, "", "", &answer);
+    lab.request_to(Party::Trunk, Method::Ack);
+    target.answer(&mut lab, 183, "", &early.replace("a=sendrecv", "a=sendonly"));
+    let changed = lab.request_to(Party::Trunk, Method::Invite);
+    target.answer(&mut lab, 486, "", "");
+    lab.request_to(Party::Trunk, Method::Ack);
+    notified(&mut lab, Party::Router, "SIP/2.0 486 Busy Here", "terminated");
+    lab.answer(Party::Trunk, &changed, 488, "", "", "");
+    lab.request_to(Party::Trunk, Method::Ack);
+    let back = lab.request_to(Party::Trunk, Method::Invite);
+    lab.answer(Party::Trunk, &back, 200, "", "", &answer);
+    lab.request_to(Party::Trunk, Method::Ack);
+    assert_eq!(lab.open_streams(), 1);
+    caller.next(&mut lab, "BYE", "", "");
+    lab.finish();
+}
+
+#[test]
+fn a_target_who_hangs_up_before_the_caller_is_connected_is_no_success() {
+    let mut lab = Lab::new(scene());
+    let (mut caller, mut um) = established(&mut lab);
+    let mut target = referred(&mut lab, &mut um);
+    let answer = lab.sdp(Party::Trunk, 4600);
+    target.answer(&mut lab, 200, ALLOW, &answer);
+    lab.request_to(Party::Trunk, Method::Ack);
+    let reinvite = lab.request_to(Party::Trunk, Method::Invite);
+    target.next(&mut lab, "BYE", "", "");
+    lab.response_to(Party::Trunk, 200);
+    notified(&mut lab, Party::Router, "SIP/2.0 480 Temporarily Unavailable", "terminated");
+    let answer = lab.sdp(Party::Trunk, 4000);
+    lab.answer(Party::Trunk, &reinvite, 200, "", "", &answer);
+    lab.request_to(Party::Trunk, Method::Ack);
+    let back = lab.request_to(Party::Trunk, Method::Invite);
+    lab.answer(Party::Trunk, &back, 200, "", "", &answer);
+    lab.request_to(Party::Trunk, Method::Ack);
+    lab.nothing_sent();
+    caller.next(&mut lab, "BYE", "", "");
+    lab.finish();
+}
+
+#[test]
+fn a_fax_is_referred_to_the_partner_fax_server() {
+    everywhere(|lab, mut caller, mut um| {
+        let host = Party::Fax.address();
+        um.next(lab, "REFER", &format!("Refer-To: <sip:{host}:5060;transport=tcp>\n"), "");
+        lab.response_to(Party::Router, 202);
+        notified(lab, Party::Router, "SIP/2.0 100 Trying", "active");
+        um.next(lab, "BYE", "", "");
+        lab.response_to(Party::Router, 200);
+        let invite = lab.request_to(Party::Fax, Method::Invite);
+        assert!(invite.message.request_uri().is_some_and(|uri| uri.starts_with("sip:192.0.2.50")), "{}", invite.text());
+        connected(lab, &Callee::new(Party::Fax, invite, "fax"));
+        notified(lab, Party::Router, "SIP/2.0 200 OK", "terminated");
+        caller.next(lab, "BYE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        bye(lab, Party::Fax);
+        assert_eq!(lab.records()[0].transfers[0].kind, portcullis::policy::transfer::Kind::Fax);
+    });
+}
+
+#[test]
+fn um_refers_to_another_server_of_its_pool_which_redirects_within_it() {
+    let mut lab = Lab::new(scene());
+    let (mut caller, mut um) = established(&mut lab);
+    um.next(&mut lab, "REFER", "Refer-To: <sip:1000@198.51.100.21>\n", "");
+    // The spare router is no member of this pool: its number is dialled outside, and the host never called.
+    lab.response_to(Party::Router, 202);
+    notified(&mut lab, Party::Router, "SIP/2.0 100 Trying", "active");
+    let invite = lab.request_to(Party::Trunk, Method::Invite);
+    lab.answer(Party::Trunk, &invite, 486, "x", "", "");
+    lab.request_to(Party::Trunk, Method::Ack);
+    notified(&mut lab, Party::Router, "SIP/2.0 486 Busy Here", "terminated");
+    um.next(&mut lab, "REFER", "Refer-To: <sip:1000@198.51.100.20>\n", "");
+    lab.response_to(Party::Router, 202);
+    let notify = lab.request_to(Party::Router, Method::Notify);
+    assert!(notify.text().contains("Event: refer;id="), "a second REFER in the dialog has an id of its own");
+    lab.answer(Party::Router, &notify, 200, "", "", "");
+    let invite = lab.request_to(Party::Router, Method::Invite);
+    lab.answer(Party::Router, &invite, 302, "y", "Contact: <sip:1000@198.51.100.30:5060>\n", "");
+    lab.request_to(Party::Router, Method::Ack);
+    let invite = lab.request_to(Party::Server, Method::Invite);
+    connected(&mut lab, &Callee::new(Party::Server, invite, "um2"));
+    lab.sent.clear();
+    caller.next(&mut lab, "BYE", "", "");
+    lab.finish();
+}
+
+/// The trunk may refer; what it gets is what it could have dialled itself.
+#[test]
+fn a_trunk_that_refers_gets_what_it_could_have_dialled_and_nothing_else() {
+    let allow: fn(&Scene, &mut PolicySet) = |scene, set| {
+        world(scene, set);
+        let trunk = Arc::new(portcullis::policy::settings::Peer { refer: portcullis::policy::settings::Refer::Execute, ..(*set.peers[0]).clone() });
+        set.peers[0] = trunk;
+        let plan = set.dial_plans[0].clone();
+        set.hunt_groups = vec![Arc::new(HuntGroup { name: "one".into(), peer: "trunk".into(), pilot: Some("1000".into()), plan })].into();
+    };
+    let mut lab = Lab::new(Scene { change: allow, ..Scene::default() });
+    let (mut caller, um) = established(&mut lab);
+    caller.next(&mut lab, "REFER", "Refer-To: <sip:2002@192.0.2.1>\n", "");
+    lab.response_to(Party::Trunk, 404);
+    caller.next(&mut lab, "REFER", "Refer-To: <sip:1000@192.0.2.1>\n", "");
+    lab.response_to(Party::Trunk, 202);
+    notified(&mut lab, Party::Trunk, "SIP/2.0 100 Trying", "active");
+    let invite = lab.request_to(Party::Router, Method::Invite);
+    assert_ne!(invite.header(HeaderName::CallId), um.invite.header(HeaderName::CallId));
+    lab.answer(Party::Router, &invite, 486, "x", "", "");
+    lab.request_to(Party::Router, Method::Ack);
+    notified(&mut lab, Party::Trunk, "SIP/2.0 486 Busy Here", "terminated");
+    caller.next(&mut lab, "BYE", "", "");
+    lab.finish();
+}
+
+#[test]
+fn outcalls_does_not_govern_transfers() {
+    let without: fn(&Scene, &mut PolicySet) = |scene, set| {
+        world(scene, set);
+        set.peers = set.peers.iter().map(|peer| Arc::new(portcullis::policy::settings::Peer { outcalls: false, ..(**peer).clone() })).collect();
+    };
+    let mut lab = Lab::new(Scene { change: without, ..Scene::default() });
+    let (mut caller, mut um) = established(&mut lab);
+    let _target = referred(&mut lab, &mut um);
+    caller.next(&mut lab, "BYE", "", "");
     lab.finish();
 }

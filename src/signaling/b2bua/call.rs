@@ -274,6 +274,8 @@ pub enum ClientOwner {
     Reinvite {
         call: CallId,
         side: Side,
+        /// Who was asked: on this side there may be another by now.
+        peer: Arc<str>,
         ack: Option<(Route, Bytes)>,
     },
     /// `reply`: the other leg's request that waits for this response.

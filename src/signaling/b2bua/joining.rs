@@ -119,6 +119,7 @@ fn unjoined(border: &mut Border, now: Time, call: &mut Call, reason: Reason) {
     match (&transfer.aim, &transfer.session) {
         (Aim::Answered(_), _) => transfer::failed(border, now, call, 488, reason),
         (Aim::TakingBack, Session::Ahead(_)) => transfer::gone_back(border, now, call),
+        (Aim::TakingBack, Session::Behind(_)) => take_back(border, now, call),
         _ => {}
     }
 }
@@ -130,9 +131,10 @@ pub fn refused(border: &mut Border, now: Time, call: &mut Call, side: Side, purp
         return release::by_border(border, now, call, Reason::DialogGone);
     }
     let min_se = message.and_then(|message| message.min_se().ok().flatten());
+    let is_our_call_id = side == Side::B || call.invite.call_id().map_or(true, |id| id != call.a.dialog.call_id);
     let again = match status {
         // RFC 3261 §14.1: after glare the side that made the Call-ID waits longer.
-        491 if side == Side::A => Some(Duration::from_millis(10 * border.mint.below(201))),
+        491 if !is_our_call_id => Some(Duration::from_millis(10 * border.mint.below(201))),
         491 => Some(Duration::from_millis(2100 + 10 * border.mint.below(191))),
         422 if call.leg(side).is_some_and(|leg| leg.timer.on_too_small(min_se)) => Some(Duration::ZERO),
         500 => Some(BUSY),

@@ -28,7 +28,7 @@ pub fn requested(border: &mut Border, now: Time, call: &mut Call, part: Part, pe
         Part::Leaving(_) => return transfer::leaving_requested(border, now, call, &request),
         Part::Target(_) => match call.hunt() {
             Some(hunt) => return early_request(border, now, hunt, &request),
-            None => return refuse(border, now, &request, Reason::GlareRetry),
+            None => return transfer::target_requested(border, now, call, &request),
         },
     };
     let Some(leg) = call.leg(side) else { return refuse(border, now, &request, Reason::NoSuchDialog) };

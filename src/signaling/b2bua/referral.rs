@@ -1,6 +1,7 @@
 //! The INVITE to a transfer's target: in whose name it is made, who referred him (RFC 3892), and what it offers.
 
 use crate::media::control::Side;
+use crate::policy::caller;
 use crate::policy::settings::Peer;
 use crate::policy::topology_hiding::{self, Carried, Crossing};
 use crate::policy::verdict::Reason;
@@ -41,7 +42,15 @@ pub fn letter(call: &Call, transfer: &Transfer, candidate: &Candidate, listener:
 /// From for one who did not call us: as he was called.
 fn remote_value(crossing: &Crossing<'_>, leg: &Leg, tag: &str) -> String {
     let remote = leg.dialog.remote_value();
-    let uri = NameAddr::parse(remote).ok().and_then(|address| topology_hiding::uri(crossing, &address.parsed_uri().ok()?));
+    let address = NameAddr::parse(remote).ok();
+    let uri = match crossing.plan.filter(|_| crossing.to.kind.is_um()) {
+        // UM refuses whom its plan does not know the form of, and asks an extension for no more than the PIN.
+        Some(plan) => address.and_then(|address| {
+            let user = caller::of_user(plan, crossing.from, &address.parsed_uri().ok()?.user_decoded())?;
+            Some(format!("sip:{}@{}", topology_hiding::escaped(&user), crossing.ours))
+        }),
+        None => address.and_then(|address| topology_hiding::uri(crossing, &address.parsed_uri().ok()?)),
+    };
     match uri {
         Some(uri) => format!("<{uri}>;tag={tag}"),
         None => format!("\"Anonymous\" <{}>;tag={tag}", topology_hiding::ANONYMOUS),

@@ -75,7 +75,7 @@ fn carry(border: &mut Border, now: Time, call: &mut Call, side: Side, offer: Opt
 /// A re-INVITE of ours on `leg`.
 pub fn send(border: &mut Border, now: Time, call: CallId, leg: &mut Leg, sdp: Option<&[u8]>, purpose: Purpose) {
     let contact = transport::contact(&leg.listener);
-    let owner = ClientOwner::Reinvite { call, side: leg.side, ack: None };
+    let owner = ClientOwner::Reinvite { call, side: leg.side, peer: leg.peer.name.clone(), ack: None };
     let (asked, allow) = (leg.timer.ask(), standalone::allow(&leg.peer));
     let client = border.request(now, leg, Method::Invite, owner, |request| {
         request.header("Contact", contact).header("Allow", allow).header("Supported", "timer");

@@ -13,9 +13,9 @@ use crate::policy::transfer::{self as policy, Kind, Question, Wanted};
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::{Attempt, Call, ClientOwner, Exchange, Hunt, Leg, Rerouted, ServerRequest, Stage};
 use crate::signaling::b2bua::subscription::{self, Subscription};
-use crate::signaling::b2bua::{attended, failover, forking, joining, lingering, modify, release, setup};
+use crate::signaling::b2bua::{attended, failover, forking, joining, modify, release, setup};
 use crate::signaling::border::{Border, Timer};
-use crate::signaling::fact::{Back, CallId, ReleasedBy, TransferEvent, TransferRecord, What};
+use crate::signaling::fact::{Back, CallId, TransferEvent, TransferRecord, What};
 use crate::signaling::session::offer_answer::{SessionMedia, Terms};
 use crate::signaling::session::session_timer::SessionExpiry;
 use crate::signaling::transaction::ClientKey;
@@ -154,9 +154,9 @@ pub fn requested(border: &mut Border, now: Time, call: &mut Call, side: Side, re
     }
     let (set, table) = (border.set.clone(), border.table.clone());
     let Some((leg, other)) = call.legs(side) else { return modify::refuse(border, now, &request, Reason::TransferPending) };
-    let (transferor, transferee) = (leg.peer.clone(), other.peer.clone());
+    let (transferor, transferee, stays) = (leg.peer.clone(), other.peer.clone(), other.plan.mode());
     let question =
-        Question { set: &set, table: &table, liveness: &border.watch.board, admitted: &call.admitted, transferor: &transferor, transferee: &transferee };
+        Question { set: &set, table: &table, liveness: &border.watch.board, admitted: &call.admitted, transferor: &transferor, transferee: &transferee, stays };
     let verdict = policy::decide(question, &wanted);
     border.fact(now, Some(call.id), What::Decided(verdict.trail));
     match verdict.outcome {
@@ -217,7 +217,8 @@ fn begin(border: &mut Border, now: Time, call: &mut Call, by: Side, refer: &Mess
     let ahead = call.media.with_partner(by.other(), terms);
     let aim = Aim::Hunting(Box::new(hunt(border, now, call.id, by, &way)));
     let referred_by = refer.text(HeaderName::ReferredBy).map(str::to_owned);
-    let hops = refer.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
+    // A transfer that comes round to us must come to an end.
+    let hops = [refer, &call.invite].into_iter().map(|message| message.max_forwards().ok().flatten().unwrap_or(70)).min().unwrap_or(70).saturating_sub(1);
     open(call, by, way, aim, ahead);
     if let Some(transfer) = call.transfer() {
         (transfer.referred_by, transfer.hops) = (referred_by, u32::from(hops));
@@ -357,6 +358,9 @@ fn as_before(border: &mut Border, now: Time, call: &mut Call) {
         other => call.stage = other,
     }
     border.timers.cancel(Timer::Transfer(id));
+    // A silence that was told meanwhile was nobody's; one that lasts is to be told again.
+    let commands = call.media.again();
+    border.media(id, commands);
 }
 
 /// Nobody is left to go back to: UM is called again, or the one referred is released.
@@ -366,9 +370,9 @@ fn call_back(border: &mut Border, now: Time, call: &mut Call, status: u16, reaso
     let verdict = match (call.transfer().is_some_and(|transfer| transfer.is_call_back), by) {
         (false, Side::B) => {
             let (set, table) = (border.set.clone(), border.table.clone());
-            let peer = call.a.peer.clone();
+            let (peer, stays) = (call.a.peer.clone(), call.a.plan.mode());
             let liveness = &border.watch.board;
-            policy::back(Question { set: &set, table: &table, liveness, admitted: &call.admitted, transferor: &peer, transferee: &peer })
+            policy::back(Question { set: &set, table: &table, liveness, admitted: &call.admitted, transferor: &peer, transferee: &peer, stays })
         }
         _ => None,
     };
@@ -469,6 +473,25 @@ pub fn rang_too_long(border: &mut Border, now: Time, call: &mut Call) {
     failed(border, now, call, 408, Reason::NoAnswer);
 }
 
+/// The target has answered, and hangs up before the one referred is connected with it.
+pub fn target_requested(border: &mut Border, now: Time, call: &mut Call, request: &ServerRequest) {
+    let id = call.id;
+    let Some(Aim::Splicing(leg) | Aim::Answered(leg)) = call.transfer().map(|transfer| &mut transfer.aim) else {
+        return modify::refuse(border, now, request, Reason::NoSuchDialog);
+    };
+    if !leg.dialog.matches(&request.message) || request.message.method() != Some(&Method::Bye) {
+        return modify::refuse(border, now, request, Reason::GlareRetry);
+    }
+    release::leave(border, now, id, leg);
+    let names = (leg.dialog.local_tag.clone(), leg.dialog.call_id.clone());
+    border.reply(now, (&request.key, &request.message, &request.flow), 200, None, |_| {});
+    if let Some(transfer) = call.transfer() {
+        transfer.aim = Aim::TakingBack;
+    }
+    call.past.push(names);
+    failed(border, now, call, 480, Reason::Rejected);
+}
+
 /// A request in the dialog of one who has transferred the call.
 pub fn leaving_requested(border: &mut Border, now: Time, call: &mut Call, request: &ServerRequest) {
     let Some(leg) = call.leaving.as_mut().filter(|leg| leg.dialog.matches(&request.message)) else {
@@ -507,18 +530,10 @@ pub fn leaving_overdue(border: &mut Border, now: Time, call: &mut Call) {
 
 /// The retry of what had to wait.
 pub fn due(border: &mut Border, now: Time, call: &mut Call) {
-    match call.transfer().map(|transfer| &transfer.aim) {
-        Some(Aim::TakingBack) => joining::take_back(border, now, call),
-        Some(_) => joining::ask(border, now, call),
-        None => {}
+    let Some(transfer) = call.transfer() else { return };
+    match (&transfer.aim, &transfer.session) {
+        (Aim::TakingBack, Session::Ahead(_)) => gone_back(border, now, call),
+        (Aim::TakingBack, Session::Behind(_)) => joining::take_back(border, now, call),
+        _ => joining::ask(border, now, call),
     }
-}
-
-/// The one who was to be transferred hung up.
-pub fn ended_by(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy) {
-    abandon(border, now, call, 487);
-    release::hang_up_side(border, now, call, Side::A);
-    release::hang_up_side(border, now, call, Side::B);
-    release::end(border, now, call, by, Reason::NormalClearing);
-    lingering::moved(border, now, call);
 }

@@ -107,6 +107,11 @@ impl SessionMedia {
         self.stream.map(|stream| quieted(self.leg(side).configure(stream))).into_iter().collect()
     }
 
+    /// What holds, told to the media plane once more: its clocks of silence begin anew.
+    pub fn again(&mut self) -> Vec<Command> {
+        self.configure_both()
+    }
+
     /// What stood on `stays` is offered there again after he was in `left`, under a later version; his answer goes to `refreshed`.
     pub fn take_back(&mut self, stays: Side, left: &SessionMedia) -> Option<Vec<u8>> {
         let version = left.leg(stays).version();
