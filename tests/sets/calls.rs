@@ -110,3 +110,54 @@ fn a_stranger_is_met_with_silence_in_every_set() {
         }
     }
 }
+
+/// A user's number as the PSTN knows it is his extension inside, called as well as diverting.
+#[test]
+fn numbers_of_the_campus_are_extensions() {
+    let mut stage = Stage::new("exchange-2013-sip-secured");
+    Caller::invite(&mut stage, "pbx", "5000", "+4930123456", "Diversion: <sip:+49305551234@pbx>;reason=no-answer\n");
+    let invite = stage.request(&Method::Invite);
+    assert!(invite.header(HeaderName::Diversion).starts_with("<sip:1234@"), "{}", invite.text());
+    let mut stage = Stage::new("exchange-2013-sip-secured");
+    Caller::invite(&mut stage, "pbx", "5000", "+4930123456", "Diversion: <sip:0305551234@pbx>;reason=no-answer\n");
+    assert!(stage.request(&Method::Invite).header(HeaderName::Diversion).starts_with("<sip:1234@"));
+}
+
+/// Who says to be a subscriber, on a trunk that proves nothing, is nobody.
+#[test]
+fn a_caller_who_only_says_to_be_a_subscriber_is_anonymous() {
+    let mut stage = Stage::new("generic-voicemail");
+    Caller::invite(&mut stage, "carrier", "+14255550100", "+14255550142", "");
+    let invite = stage.request(&Method::Invite);
+    assert!(invite.header(HeaderName::From).contains("anonymous") && !invite.text().contains("4255550142"), "{}", invite.text());
+}
+
+/// Rules of the shipped sets against numbers that cost money.
+#[test]
+fn shipped_toll_rules_spend_no_money_unasked() {
+    use portcullis::policy::toll::{TollCaller, permits};
+    for (set, plan, allowed, denied) in [
+        (
+            "exchange-2013-sip-secured",
+            "Campus",
+            &["1234", "03012345", "01711234567", "+493012345"][..],
+            &["0010123", "010333001", "01801", "0190123", "09001234", "+490900123", "+49900123", "+1206", "118"][..],
+        ),
+        ("exchange-2016-secured", "HeadOffice", &["+12065550123"], &["+19005550123", "+4930123", "011493012"]),
+        ("lync-2013", "LyncUsers", &["+12065550123"], &["+19005550123", "+4930123"]),
+        ("teams-direct-routing", "Teams", &["+14255550142"], &["+12065550123", "+4930123"]),
+        ("hosted", "Hosted", &["12345"], &["+12065550123", "912065550123", "0123"]),
+    ] {
+        let stage = Stage::new(set);
+        let policy = &stage.settings.policy;
+        let plan = policy.dial_plan(plan).expect("a plan");
+        for caller in [TollCaller::Outcall, TollCaller::Transfer] {
+            for number in allowed {
+                assert_eq!(permits(policy, plan, caller, number).refused, None, "{set}: {number}");
+            }
+            for number in denied {
+                assert!(permits(policy, plan, caller, number).refused.is_some(), "{set}: {number}");
+            }
+        }
+    }
+}

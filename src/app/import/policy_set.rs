@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::exchange::{DialPlan, Exchange, Family, Gateway, Remark, Server};
+use super::exchange::{DialPlan, Exchange, Family, Gateway, HuntGroup, Remark, Server};
 use super::toml::{comment, list, text};
 use crate::policy::dial_plan;
+use crate::policy::numbering::{Numbering, inward};
 use crate::policy::security_mode::mode_name;
 use crate::policy::settings::{self, PeerStatus, SecurityMode, StartUp, UmPool, UriType, pilot_key};
 
@@ -15,6 +16,8 @@ use crate::policy::settings::{self, PeerStatus, SecurityMode, StartUp, UmPool, U
 const PLAN_NAME_CHARACTERS: usize = 49;
 /// More on one plan, and Exchange's UM service does not start.
 const MOST_GATEWAYS: usize = 200;
+/// Of an access number, by Exchange's cmdlet.
+const LONGEST_PILOT: usize = 32;
 /// Stands where a name must be filled in: no such name can ever resolve (RFC 6761 §6.4).
 const FILL_IN: &str = "fill-in.invalid";
 
@@ -53,6 +56,7 @@ impl Way {
 
 pub fn policy_set(mut exchange: Exchange) -> PolicySet {
     names_that_load(&mut exchange);
+    numbers_that_load(&mut exchange);
     let mut servers = servers(&mut exchange);
     let gateways = outside(&mut exchange, &servers);
     let groups = hunt_groups(&mut exchange, &gateways);
@@ -180,6 +184,11 @@ fn outside(exchange: &mut Exchange, servers: &[Machine]) -> Vec<Outside> {
                 "write the name of its certificate in tls_names",
             );
         }
+        exchange.remark(
+            &of,
+            "its Diversion, which Exchange believed, is not believed: no mailbox answers calls it diverts",
+            "write diversion = true if it is yours, and answers for what it says",
+        );
         all.push(Outside { gateway, host, mode, nameless, also: Vec::new() });
     }
     all
@@ -225,7 +234,9 @@ fn hunt_groups(exchange: &mut Exchange, gateways: &[Outside]) -> Vec<Group> {
             exchange.remark(&of, format!("dial plan \"{}\" or its gateway is not among the objects; it was left out", group.plan), "export them too");
             continue;
         };
-        if let Some(pilot) = group.pilot.as_ref().filter(|pilot| !fits(&plan, pilot)) {
+        let is_name = group.pilot.as_ref().is_some_and(|pilot| pilot.eq_ignore_ascii_case(&plan.name));
+        let stands_for_numbers = is_name && (plan.uri_type == UriType::SipUri || !plan.access_numbers.is_empty());
+        if let Some(pilot) = group.pilot.as_ref().filter(|pilot| !stands_for_numbers && (is_name || !fits(&plan, pilot))) {
             exchange.remark(
                 &of,
                 format!("its pilot \"{pilot}\" is nothing that can be called in dial plan \"{}\"; it was left out", plan.name),
@@ -260,7 +271,9 @@ fn hunt_groups(exchange: &mut Exchange, gateways: &[Outside]) -> Vec<Group> {
                 "leave Exchange this border alone as gateway",
             );
         }
-        let reached = |number: &str| own.iter().any(|group| group.pilot.as_deref().is_none_or(|pilot| pilot_key(pilot) == pilot_key(number)));
+        let reached = |number: &str| {
+            own.iter().any(|group| group.pilot.as_deref().is_none_or(|pilot| pilot_key(pilot) == pilot_key(number) || pilot.eq_ignore_ascii_case(&plan.name)))
+        };
         for number in plan.access_numbers.iter().filter(|number| !own.is_empty() && !reached(number)) {
             exchange.remark(&of, format!("no hunt group leads callers to its access number {number}"), "add [[hunt_group]] with it as pilot");
         }
@@ -271,9 +284,42 @@ fn hunt_groups(exchange: &mut Exchange, gateways: &[Outside]) -> Vec<Group> {
 /// Whether the plan takes calls to it, by the rule the border itself goes by.
 fn fits(plan: &DialPlan, pilot: &str) -> bool {
     let pool = Arc::new(UmPool::new("", Vec::new()));
-    let plan = settings::DialPlan::new(&plan.name, plan.uri_type, plan.digits, plan.mode, pool);
+    let numbering = Numbering { country_code: plan.country_code.as_deref().map(Arc::from), ..Numbering::default() };
+    let plan = settings::DialPlan { numbering, ..settings::DialPlan::new(&plan.name, plan.uri_type, plan.digits, plan.mode, pool) };
     let user = pilot.trim_start_matches("sip:").split('@').next().unwrap_or_default();
-    dial_plan::called(&plan, user).1.is_some()
+    dial_plan::called_pilot(&plan, &inward(&plan, user).1).1.is_some()
+}
+
+/// Country codes and access numbers as a set takes them.
+fn numbers_that_load(exchange: &mut Exchange) {
+    let mut seen: HashSet<String> = HashSet::new();
+    for index in 0..exchange.plans.len() {
+        let Some(mut plan) = exchange.plans.get(index).cloned() else { continue };
+        let of = format!("UM dial plan \"{}\"", plan.name);
+        if let Some(code) = plan.country_code.take() {
+            let bare = code.trim_start_matches('+');
+            let is_code = (1..=3).contains(&bare.len()) && bare.bytes().all(|byte| byte.is_ascii_digit()) && !bare.starts_with('0');
+            plan.country_code = is_code.then(|| bare.to_owned());
+            if !is_code {
+                exchange.remark(&of, format!("its country or region code \"{code}\" is none, and was left out"), "write country_code in dial_plans.toml");
+            }
+        }
+        for number in std::mem::take(&mut plan.access_numbers) {
+            let key = pilot_key(&number);
+            let pilot_elsewhere =
+                |group: &HuntGroup| group.pilot.as_deref().is_some_and(|pilot| pilot_key(pilot) == key) && !group.plan.eq_ignore_ascii_case(&plan.name);
+            let why = if number.chars().count() > LONGEST_PILOT || !fits(&plan, &number) {
+                "is nothing that can be called in it"
+            } else if exchange.groups.iter().any(pilot_elsewhere) || !seen.insert(key.clone()) {
+                "is another dial plan's, too, or there twice"
+            } else {
+                plan.access_numbers.push(number);
+                continue;
+            };
+            exchange.remark(&of, format!("its access number {number} {why}, and was left out"), "give each plan numbers of its own, as its URI type has them");
+        }
+        exchange.plans[index] = plan;
+    }
 }
 
 /// A machine of Exchange with what of UM runs there.
@@ -390,7 +436,7 @@ fn gateway(outside: &Outside) -> String {
         peer.push_str("# FILL IN: the CA of its certificate.\nca = \"certs/gateways-ca.pem\"\n");
     }
     peer.push_str(&format!("listener = \"outside-{}\"\n", way.word()));
-    peer.push_str("# Exchange believed it; leave it out for a carrier that does not answer for what it writes there.\ndiversion = true\n");
+    peer.push_str("# FILL IN: believe its Diversion, which chooses the mailbox, where it answers for what it writes there.\n# diversion = true\n");
     match gateway.status {
         PeerStatus::Enabled => {}
         PeerStatus::NoNewCalls => peer.push_str("status = \"no-new-calls\"\n"),
@@ -452,6 +498,16 @@ fn plans(exchange: &Exchange, gateways: &[Outside], groups: &[Group]) -> String 
         if !outward.is_empty() {
             file.push_str(&format!("gateways = {}\n", list(&outward)));
         }
+        if !plan.access_numbers.is_empty() {
+            file.push_str(&format!(
+                "access_numbers = {}\n# FILL IN: the numbers of its auto attendants (Get-UMAutoAttendant), which are no mailbox.\n# auto_attendants = []\n",
+                list(&plan.access_numbers)
+            ));
+        }
+        if let Some(code) = &plan.country_code {
+            file.push_str(&format!("country_code = {}\n", text(code)));
+        }
+        file.push_str("# FILL IN: how the users' own numbers begin: a caller who names himself by one is asked for more than the PIN.\n# own_numbers = []\n");
     }
     file
 }

@@ -48,8 +48,7 @@ fn mediation(script: &mut String, subject: &Subject<'_>, peer: &Peer, gateway: &
     let trunk = quoted(&format!("Service:PstnGateway:{host}"));
     let _ = writeln!(
         script,
-        "New-CsTrunkConfiguration -Identity {trunk} -SRTPMode {srtp} -EnableReferSupport {} -EnableSessionTimer $true -RTCPActiveCalls $true -RTCPCallsOnHold $true -ForwardCallHistory {} -ForwardPAI {}",
-        flag(true),
+        "New-CsTrunkConfiguration -Identity {trunk} -SRTPMode {srtp} -EnableReferSupport $false -EnableSessionTimer $true -RTCPActiveCalls $true -RTCPCallsOnHold $true -ForwardCallHistory {} -ForwardPAI {}",
         flag(peer.diversion_trusted),
         flag(peer.identity_trusted)
     );
