@@ -280,7 +280,7 @@ pub fn hunt_groups(written: &[written::HuntGroup], plans: &[Arc<DialPlan>], know
         groups.push(Arc::new(HuntGroup { name: name.value.as_str().into(), peer: Arc::clone(&peer.name), pilot, plan: Arc::clone(plan) }));
     }
     groups.extend(linked(plans, known, &groups));
-    for peer in known.peers.iter().filter(|peer| !peer.kind.is_um() && !groups.iter().any(|group| group.peer == peer.name)) {
+    for peer in known.peers.iter().filter(|peer| peer.kind.calls_um() && !groups.iter().any(|group| group.peer == peer.name)) {
         let at = crate::config::finding::At { file: "hunt_groups.toml", line: 1, column: 1 };
         findings.warning(
             at,
