@@ -161,3 +161,27 @@ fn shipped_toll_rules_spend_no_money_unasked() {
         }
     }
 }
+
+/// The WAN is down: the diverted call goes over the PSTN to the auto attendant, the user who wants his messages to subscriber access.
+#[test]
+fn a_branch_without_its_centre_reaches_um_over_the_pstn() {
+    for (extra, caller, number) in [("Diversion: <sip:2222@pbx>;reason=no-answer\n", "+12065550199", "+14255550190"), ("", "2222", "+14255550191")] {
+        let mut stage = Stage::new("survivable-branch");
+        let mut call = Caller::invite(&mut stage, "pbx", "5000", caller, extra);
+        for server in ["mbx1", "mbx2"] {
+            let invite = stage.request(&Method::Invite);
+            assert_eq!(&*invite.to, server);
+            stage.answer(&invite, 503, "", "");
+        }
+        let rerouted = stage.request(&Method::Invite);
+        assert_eq!(&*rerouted.to, "carrier", "{}", stage.ladder());
+        assert!(rerouted.message.request_uri().is_some_and(|uri| uri.starts_with(&format!("sip:{number}@"))), "{}", rerouted.text());
+        assert!(rerouted.header(HeaderName::Diversion).is_empty(), "the PSTN learns of no extension");
+        let answer = stage.description(&stage.peer("carrier"), stage.peer("carrier").mode);
+        stage.answer(&rerouted, 200, "", &answer);
+        let accepted = stage.response(200);
+        call.accepted(&mut stage, &accepted);
+        call.hangs_up(&mut stage);
+        assert_eq!(stage.records().len(), 1, "{}", stage.ladder());
+    }
+}

@@ -7,6 +7,7 @@ use super::powershell::{comment, flag, quoted};
 use super::{Gateway, Subject, names};
 use crate::policy::security_mode::mode_name;
 use crate::policy::settings::{Peer, PeerKind, SecurityMode};
+use crate::policy::transfer::Refer;
 use crate::sip::Transport;
 
 /// The domain under which Teams' SIP proxies live.
@@ -46,9 +47,16 @@ fn mediation(script: &mut String, subject: &Subject<'_>, peer: &Peer, gateway: &
         ),
     );
     let trunk = quoted(&format!("Service:PstnGateway:{host}"));
+    if peer.refer == Refer::Refuse {
+        comment(
+            script,
+            "REFER of this peer is refused here: with support for it Lync would fail every transfer. For it, write refer = \"execute\" in peers.toml.",
+        );
+    }
     let _ = writeln!(
         script,
-        "New-CsTrunkConfiguration -Identity {trunk} -SRTPMode {srtp} -EnableReferSupport $false -EnableSessionTimer $true -RTCPActiveCalls $true -RTCPCallsOnHold $true -ForwardCallHistory {} -ForwardPAI {}",
+        "New-CsTrunkConfiguration -Identity {trunk} -SRTPMode {srtp} -EnableReferSupport {} -EnableSessionTimer $true -RTCPActiveCalls $true -RTCPCallsOnHold $true -ForwardCallHistory {} -ForwardPAI {}",
+        flag(peer.refer != Refer::Refuse),
         flag(peer.diversion_trusted),
         flag(peer.identity_trusted)
     );
