@@ -11,6 +11,7 @@ use portcullis::signaling::fact::{FaxRecord, What};
 use portcullis::sip::Method;
 
 use crate::lab::{ALLOW, Callee, Caller, Lab, Party, Scene, established, established_with, hang_up};
+use crate::transfer;
 
 const PARAMETERS: &str = "a=T38FaxVersion:0\na=T38MaxBitRate:14400\na=T38FaxRateManagement:transferredTCF\na=T38FaxMaxBuffer:2000\na=T38FaxMaxDatagram:400\na=T38FaxUdpEC:t38UDPRedundancy\n";
 
@@ -250,4 +251,53 @@ fn a_refresh_during_a_fax_is_of_the_fax() {
     assert_eq!(lab.core.calls(), 1);
     assert_eq!(carried(&lab).last(), Some(&Content::Udptl));
     hang_up(&mut lab, &mut caller, &callee);
+}
+
+/// UM holds the gateway that offered a fax and refers it to the fax server (RFC 3515), which is offered the fax.
+#[test]
+fn the_fax_server_that_um_refers_to_is_offered_the_fax() {
+    for scene in in_clear() {
+        let mut lab = Lab::new(Scene { change: transfer::world, ..scene });
+        let (mut caller, mut um) = established(&mut lab);
+        from_caller(&mut lab, &mut caller, &fax_beside(Party::Trunk, 4002), &fax(Party::Router, 6002, "a=inactive\n"));
+        let server = Party::Fax.address();
+        um.next(&mut lab, "REFER", &format!("Refer-To: <sip:1000@{server}>\n"), "");
+        lab.response_to(Party::Router, 202);
+        transfer::notified(&mut lab, Party::Router, "SIP/2.0 100 Trying", "active");
+        let invite = lab.request_to(Party::Fax, Method::Invite);
+        assert_eq!(lines(&invite.sdp()), ["m=image udptl t38"]);
+        assert!(!invite.sdp().contains("inactive") && !invite.sdp().contains("secret"), "{}", invite.sdp());
+        let target = Callee::new(Party::Fax, invite, "fax1");
+        target.answer(&mut lab, 200, ALLOW, &fax(Party::Fax, 6044, ""));
+        lab.request_to(Party::Fax, Method::Ack);
+        let reinvite = lab.request_to(Party::Trunk, Method::Invite);
+        assert_eq!(lines(&reinvite.sdp()), ["m=audio RTP/AVP 8 0", "m=image udptl t38"], "on the lines the gateway knows");
+        lab.answer(Party::Trunk, &reinvite, 200, "", "", &fax_beside(Party::Trunk, 4002));
+        lab.request_to(Party::Trunk, Method::Ack);
+        transfer::notified(&mut lab, Party::Router, "SIP/2.0 200 OK", "terminated");
+        assert_eq!(carried(&lab).last(), Some(&Content::Udptl), "in a stream of its own");
+        um.next(&mut lab, "BYE", "", "");
+        lab.response_to(Party::Router, 200);
+        caller.next(&mut lab, "BYE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        transfer::bye(&mut lab, Party::Fax);
+        lab.sent.clear();
+        lab.finish();
+        assert!(lab.records()[0].fax.t38);
+    }
+}
+
+/// A silence that falls into a transfer is not forgotten when the transfer fails: both sides are configured anew, from which the media plane counts again.
+#[test]
+fn after_a_failed_transfer_silence_counts_again() {
+    let mut lab = Lab::new(transfer::scene());
+    let (_, mut um) = established(&mut lab);
+    let stream = lab.media.iter().find_map(|command| if let Command::Open { stream, .. } = command { Some(*stream) } else { None }).unwrap();
+    let target = transfer::referred(&mut lab, &mut um);
+    lab.handle(Event::Media(control::Event::Silent { stream, since: lab.now }));
+    assert_eq!(lab.core.calls(), 1, "a transfer may be silent");
+    lab.media.clear();
+    target.answer(&mut lab, 486, "", "");
+    let again = |side: Side| lab.media.iter().any(|command| matches!(command, Command::Configure { stream: of, side: at, .. } if *of == stream && *at == side));
+    assert!(again(Side::A) && again(Side::B), "{:?}", lab.media);
 }

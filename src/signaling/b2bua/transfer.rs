@@ -354,6 +354,9 @@ fn as_before(border: &mut Border, now: Time, call: &mut Call) {
             call.stage = Stage::Up(Box::new(transfer.b));
             let (Session::Ahead(session) | Session::Behind(session)) = transfer.session;
             discard(border, now, id, session);
+            // A silence that was told of meanwhile went unheeded, and would not be told of again.
+            let commands = call.media.restated();
+            border.media(id, commands);
         }
         other => call.stage = other,
     }

@@ -300,6 +300,11 @@ impl SessionMedia {
         self.stream
     }
 
+    /// What stands, told to the media plane once more: its count of silence begins again.
+    pub fn restated(&mut self) -> Vec<Command> {
+        self.configure_both()
+    }
+
     /// Ends the stream if there is one. The session is of no further use.
     pub fn close(&mut self) -> Vec<Command> {
         self.exchange = None;
