@@ -27,7 +27,9 @@ use crate::app::rotation::{self, Rotation};
 use crate::app::vitals;
 use crate::config;
 use crate::policy::flow::ListenerId;
+use crate::policy::mailboxes::MailboxTable;
 use crate::policy::peer::PeerTable;
+use crate::policy::settings::PolicySet;
 use crate::signaling::core::Core;
 use crate::signaling::event::{Action, Command, Event};
 use crate::signaling::fact::What;
@@ -315,6 +317,17 @@ impl Border {
         self.settings = settings;
         self.telemetry.reopen();
         Ok(told)
+    }
+
+    /// Takes another table of mailboxes into force, for every new call.
+    pub fn take_mailboxes(&mut self, table: Arc<MailboxTable>) {
+        let mut policy = PolicySet::clone(&self.settings.policy);
+        policy.mailboxes.table = Some(table);
+        self.settings.policy = Arc::new(policy);
+        let mut signaling = self.settings.signaling.clone();
+        take_bound_addresses(&mut signaling, &self.network.bound());
+        // The driver outlives every table; were it gone, the border would be too.
+        let _ = self.commands.send(Input::Event(Event::Policies(self.settings.policy.clone(), Arc::new(signaling))));
     }
 
     /// Takes new contents of the certificate files of the set in force, all or nothing, for every handshake from now on. Returns what is worth

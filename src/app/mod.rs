@@ -12,6 +12,7 @@ pub mod health;
 mod hosted;
 pub mod import;
 pub mod integration;
+pub mod mailboxes;
 pub mod printed;
 pub mod quickstart;
 pub mod rotation;

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::adapters::telemetry::log;
 use crate::app::border::Border;
 use crate::app::desk::{Order, Task};
+use crate::app::mailboxes::Watch;
 use crate::config;
 
 /// Exit status: 0 stopped as asked, 1 the policy set has problems or something could not be opened.
@@ -62,10 +63,18 @@ async fn serve(mut border: Border, folder: PathBuf) -> ExitCode {
         eprintln!("the system gives no signals");
         return ExitCode::from(1);
     };
+    let mut mailboxes = Watch::of(border.settings());
     loop {
         tokio::select! {
-            _ = hangup.recv() => drop(reload(&mut border, &folder)),
-            Some(order) = orders.recv() => carry_out(&mut border, &folder, order),
+            _ = hangup.recv() => {
+                drop(reload(&mut border, &folder));
+                mailboxes = Watch::of(border.settings());
+            }
+            Some(order) = orders.recv() => {
+                carry_out(&mut border, &folder, order);
+                mailboxes = Watch::of(border.settings());
+            }
+            table = mailboxes.changed() => border.take_mailboxes(table),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = border.died() => return failed(border).await,

@@ -5,6 +5,7 @@
 //! text stands for an environment variable, and paths are relative to the folder.
 
 pub mod finding;
+pub mod mailboxes;
 mod meaning;
 mod near_miss;
 pub mod places;
@@ -26,7 +27,8 @@ use source::{Folder, Source};
 pub use table::duration;
 
 /// The files of a policy set, in the order in which their problems are listed.
-pub const FILES: [&str; 7] = ["border.toml", "peers.toml", "um_pools.toml", "dial_plans.toml", "hunt_groups.toml", "admission.toml", "toll.toml"];
+pub const FILES: [&str; 8] =
+    ["border.toml", "peers.toml", "um_pools.toml", "dial_plans.toml", "hunt_groups.toml", "admission.toml", "toll.toml", "routing.toml"];
 
 /// Everything the program is told by a policy set.
 #[derive(Clone, PartialEq, Debug)]
@@ -44,6 +46,8 @@ pub struct Settings {
     pub admin: admin::Settings,
     pub control: control::Settings,
     pub media: media::Settings,
+    /// The table of mailboxes, read again when it changes.
+    pub mailboxes: Option<mailboxes::TableFile>,
 }
 
 /// Reads a policy set. Its number is 1; a reload counts up (see [`Settings::numbered`]).
@@ -63,8 +67,8 @@ pub fn places(folder: &Path) -> places::Places {
 /// As [`load`], from any source of text.
 pub fn load_from(source: &dyn Source) -> Result<(Settings, Vec<Warning>), Problems> {
     let findings = Findings::default();
-    note_strange_files(source, &findings);
     let written = written::read(source, &findings);
+    note_strange_files(source, written.routing.table.as_ref().map(|table| table.value.as_str()), &findings);
     let settings = meaning::settings(written, source, &findings);
     let (problems, warnings) = findings.into_parts();
     match settings {
@@ -74,8 +78,8 @@ pub fn load_from(source: &dyn Source) -> Result<(Settings, Vec<Warning>), Proble
 }
 
 /// A file with an unknown name would be silently without effect.
-fn note_strange_files(source: &dyn Source, findings: &Findings) {
-    for file in source.files().into_iter().filter(|file| !FILES.contains(&file.as_str())) {
+fn note_strange_files(source: &dyn Source, table: Option<&str>, findings: &Findings) {
+    for file in source.files().into_iter().filter(|file| !FILES.contains(&file.as_str()) && table != Some(file)) {
         let instead = match near_miss::nearest(&file, &FILES) {
             Some(known) => format!("rename it {known}"),
             None => format!("remove it (known: {})", FILES.join(", ")),

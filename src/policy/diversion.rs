@@ -91,6 +91,13 @@ pub struct Chosen<'m> {
     diverters: Vec<Diverter<'m>>,
 }
 
+impl<'m> Chosen<'m> {
+    /// Of those UM is told of, the one it goes by: the latest, or the earliest.
+    pub fn foremost(&self, earliest: bool) -> Option<&Diverter<'m>> {
+        if earliest { self.diverters.last() } else { self.diverters.first() }
+    }
+}
+
 /// What was left out, and why.
 #[derive(Default)]
 struct Tally {

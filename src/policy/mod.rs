@@ -15,6 +15,7 @@ pub mod hosted;
 pub mod hunt_group;
 pub mod identity;
 pub mod liveness;
+pub mod mailboxes;
 pub mod message_waiting;
 pub mod number_pattern;
 pub mod numbering;

@@ -15,7 +15,7 @@ use crate::policy::security_mode::{self, MediaPlan, mode_name};
 use crate::policy::settings::{DialPlan, HuntGroup, Peer, PolicySet, SecurityMode, UmPool, UriType, number_of, pilot_key};
 use crate::policy::toll::{self, TollCaller};
 use crate::policy::verdict::{Decision, Reason};
-use crate::policy::{access_control, admission, caller, dial_plan, diversion, hunt_group, numbering, routing};
+use crate::policy::{access_control, admission, caller, dial_plan, diversion, hunt_group, mailboxes, numbering, routing};
 use crate::sdp::Description;
 use crate::sip::{Message, Method, Scheme, Uri};
 
@@ -143,7 +143,7 @@ fn deliberate(question: &Question<'_>, trail: &mut Trail) -> Result<Admitted, Re
     let peer = question.peer;
     trail.record(access_control::method(peer, &Method::Invite, false))?;
     trail.record(admission::admission(&question.set.admission, question.load))?;
-    let governed = if peer.kind.is_um() { by_pool(question, trail)? } else { by_hunt_group(question, trail)? };
+    let mut governed = if peer.kind.is_um() { by_pool(question, trail)? } else { by_hunt_group(question, trail)? };
     let plan = &governed.plan;
 
     let a_mode = if peer.kind.is_um() { plan.mode } else { peer.mode };
@@ -161,11 +161,12 @@ fn deliberate(question: &Question<'_>, trail: &mut Trail) -> Result<Admitted, Re
     } else {
         trail.record(interwork(plan, peer))?;
         let called = every_uri(question, &governed, trail)?;
+        let plan = &routed(question, &mut governed, trail)?;
         let (decision, targets) = routing::towards_um(question.table, question.liveness, plan);
         trail.record(decision)?;
-        (plan.mode, Some(Arc::clone(&plan.um_pool)), called, targets)
+        (plan.mode.max(plan.um_pool.floor()), Some(Arc::clone(&plan.um_pool)), called, targets)
     };
-    let (decision, targets) = other_leg(plan, floor, targets);
+    let (decision, targets) = other_leg(&governed.plan, floor, targets);
     trail.record(decision)?;
     let first = targets.first().ok_or(Reason::NoRoute)?;
     let b = security_mode::leg_plan(floor, first);
@@ -187,6 +188,17 @@ fn every_uri(question: &Question<'_>, governed: &Governed, trail: &mut Trail) ->
         trail.record(chosen.decision)?;
     }
     called.ok_or(Reason::PlanMismatch)
+}
+
+/// The plan with the UM pool in which the mailbox lives: everything after this goes by it.
+fn routed(question: &Question<'_>, governed: &mut Governed, trail: &mut Trail) -> Result<Arc<DialPlan>, Reason> {
+    if let Some((decision, pool)) = mailboxes::pool(question.set, &governed.plan, question.peer, question.invite) {
+        trail.record(decision)?;
+        if pool.name != governed.plan.um_pool.name {
+            governed.plan = Arc::new(DialPlan { um_pool: pool, ..DialPlan::clone(&governed.plan) });
+        }
+    }
+    Ok(Arc::clone(&governed.plan))
 }
 
 /// What the number rules made of a number; told where they made something of it.
@@ -225,7 +237,11 @@ fn named_pilot(group: &HuntGroup, called: &str) -> Option<String> {
 /// A UM server's outward call belongs to the plan whose pilot its From carries, else to the first plan in the set's order whose pool has the server.
 fn by_pool(question: &Question<'_>, trail: &mut Trail) -> Result<Governed, Reason> {
     let called = request_uri(question, trail)?;
-    let of_server = |plan: &&Arc<DialPlan>| plan.um_pool.routers.iter().chain(&plan.um_pool.servers).any(|name| *name == question.peer.name);
+    if let Some(decision) = question.invite.request_uri().and_then(|uri| Uri::parse(uri).ok()).and_then(|uri| mailboxes::outward(question.set, &uri)) {
+        trail.record(decision)?;
+    }
+    let pools = &question.set.mailboxes;
+    let of_server = |plan: &&Arc<DialPlan>| plan.um_pool.has(&question.peer.name) || pools.pools_of(plan).any(|pool| pool.has(&question.peer.name));
     let from = question.invite.from().ok().and_then(|from| from.parsed_uri().ok().map(|uri| pilot_key(dial_plan::subscriber(&uri.user_decoded()))));
     let by_pilot = from.as_deref().filter(|pilot| !pilot.is_empty()).and_then(|pilot| {
         let plans = question.set.dial_plans.iter().filter(of_server);

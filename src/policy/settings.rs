@@ -14,6 +14,7 @@ use crate::media::control::LatchPolicy;
 use crate::policy::address_scope::AddressScope;
 use crate::policy::caller::{ExtensionCallers, UnfitCaller};
 use crate::policy::diversion::DiversionPolicy;
+use crate::policy::mailboxes::Mailboxes;
 use crate::policy::number_pattern::NumberPattern;
 use crate::policy::numbering::Numbering;
 use crate::policy::toll::TollRule;
@@ -510,6 +511,7 @@ pub struct PolicySet {
     pub admission: AdmissionLimits,
     /// Which numbers may be called outward, in the order written.
     pub toll: Vec<Arc<TollRule>>,
+    pub mailboxes: Mailboxes,
 }
 
 impl PolicySet {

@@ -98,6 +98,7 @@ reasons! {
     TollDenied,            "toll.denied",                   Policy,   403, "a toll rule denies calls to this number";
     TollNoRule,            "toll.no_rule",                  Policy,   403, "no toll rule allows calls to this number, and it is no extension of the plan";
     NoRoute,               "routing.none",                  Policy,   404, "nowhere to send this call";
+    SharedDomain,          "routing.shared_domain",         Policy,   404, "the called SIP URI is of the shared SIP address space (shared_domains): no trunk can reach who lives there";
     OutcallsRefused,       "routing.outcalls",              Policy,   403, "no gateway of the dial plan takes calls that UM makes (outcalls)";
     LocateFailed,          "locating.failed",               Resource, 503, "the target's name could not be resolved";
     TargetsExhausted,      "failover.exhausted",            Resource, 503, "every target was tried and none answered";

@@ -5,6 +5,7 @@ mod commands;
 mod control;
 mod hosted;
 mod liveness;
+mod mixed;
 mod numbers;
 mod process;
 mod quickstart;

@@ -14,6 +14,7 @@ mod lossy;
 mod lowered;
 mod lync;
 mod message_waiting;
+mod mixed;
 mod modify;
 mod numbers;
 mod outcalls;

@@ -9,6 +9,7 @@ mod numbers;
 mod peers;
 mod plans;
 mod reroute;
+mod routing;
 mod toll;
 
 use std::sync::Arc;
@@ -36,8 +37,9 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
     let hunt_groups = plans::hunt_groups(&set.hunt_groups, &plans, &known, findings);
     numbers::check_vouched(&set.dial_plans, &hunt_groups, &peers, findings);
     let toll = toll::rules(&set.toll, &plans, &known, findings);
-    let policy =
-        PolicySet { number: 1, peers, um_pools: pools, dial_plans: plans, hunt_groups: hunt_groups.into(), admission: plans::admission(&set.admission), toll };
+    let (mailboxes, table) = routing::routing(&set.routing, &pools, &plans, &known, source, findings);
+    let admission = plans::admission(&set.admission);
+    let policy = PolicySet { number: 1, peers, um_pools: pools, dial_plans: plans, hunt_groups: hunt_groups.into(), admission, toll, mailboxes };
     let tls = certificates::tls(&set, &policy.peers, &listeners, source, findings);
     let media = border::media(&set.border, &listeners, findings);
     let admin = border::admin(&set.border, &listeners, findings);
@@ -58,6 +60,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
         admin,
         control,
         firewall: firewall::firewall(&set.border, findings),
+        mailboxes: table,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{hosted, name, numbers, place, reroute, unknown};
-use crate::config::finding::{Findings, Written};
+use crate::config::finding::{At, Findings, Written};
 use crate::config::written;
 use crate::policy::security_mode::{between, interworks, leg_plan, mode_name};
 use crate::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerKind, SecurityMode, UmPool, UriType, pilot_key};
@@ -19,7 +19,7 @@ const DEFAULT_HUNT_GROUP: &str = "Default Hunt Group";
 pub struct Known<'k> {
     pub(super) peers: &'k [Arc<Peer>],
     peer_names: Vec<&'k str>,
-    pool_names: Vec<&'k str>,
+    pub(super) pool_names: Vec<&'k str>,
     pub plan_names: Vec<&'k str>,
 }
 
@@ -134,7 +134,7 @@ pub fn plans(written: &[written::DialPlan], pools: &[Arc<UmPool>], known: &Known
             ..DialPlan::new(&name, entry.uri_type, digits, entry.mode, Arc::clone(pool))
         };
         numbers::check_pilots(&plan, &entry.numbers, findings);
-        check_pool(&plan, entry, known.peers, findings);
+        check_pool(&plan, pool, place(entry.um_pool.as_ref(), entry.at), known.peers, findings);
         check_gateways(&plan, entry, known.peers, findings);
         check_interwork(&plan, entry, known.peers, findings);
         let reroute = entry.reroute.as_ref().and_then(|written| reroute::reroute(&plan, written, known, findings));
@@ -161,11 +161,10 @@ fn fax_server(entry: &written::DialPlan, known: &Known<'_>, findings: &Findings)
     Some(Arc::clone(&peer.name))
 }
 
-/// Every member of the pool must be able to carry a leg of the plan's mode.
-fn check_pool(plan: &DialPlan, entry: &written::DialPlan, peers: &[Arc<Peer>], findings: &Findings) {
-    let at = place(entry.um_pool.as_ref(), entry.at);
-    for member in plan.um_pool.routers.iter().chain(&plan.um_pool.servers).filter_map(|name| peers.iter().find(|peer| peer.name == *name)) {
-        if member.mode > plan.mode.max(plan.um_pool.floor()) {
+/// Every member of a pool that serves the plan must be able to carry a leg of the plan's mode.
+pub(super) fn check_pool(plan: &DialPlan, pool: &UmPool, at: At, peers: &[Arc<Peer>], findings: &Findings) {
+    for member in pool.routers.iter().chain(&pool.servers).filter_map(|name| peers.iter().find(|peer| peer.name == *name)) {
+        if member.mode > plan.mode.max(pool.floor()) {
             let what = format!(
                 "dial plan \"{}\" is {}, below the mode {} of \"{}\" in its UM pool",
                 plan.name,

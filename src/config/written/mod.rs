@@ -5,6 +5,7 @@ mod firewall;
 pub mod numbers;
 mod peers;
 mod plans;
+mod routing;
 mod toll;
 
 use super::FILES;
@@ -15,6 +16,7 @@ use super::table::{Document, Table};
 pub use border::{Border, Listener, Media, admin, path, socket_address};
 pub use peers::{Peer, is_host_name};
 pub use plans::{Admission, DialPlan, HuntGroup, Reroute, UmPool};
+pub use routing::Routing;
 pub use toll::TollRule;
 
 /// A whole set.
@@ -29,6 +31,7 @@ pub struct Set {
     pub hunt_groups: Vec<HuntGroup>,
     pub admission: Admission,
     pub toll: Vec<TollRule>,
+    pub routing: Routing,
 }
 
 pub fn read(source: &dyn Source, findings: &Findings) -> Set {
@@ -56,6 +59,7 @@ pub fn read(source: &dyn Source, findings: &Findings) -> Set {
             "um_pools.toml" => set.um_pools = plans::read_pools(&root),
             "dial_plans.toml" => set.dial_plans = plans::read_plans(&root),
             "hunt_groups.toml" => set.hunt_groups = plans::read_hunt_groups(&root),
+            "routing.toml" => set.routing = routing::read(&root),
             "toll.toml" => set.toll = toll::read(&root),
             _ => set.admission = plans::read_admission(&root),
         }
