@@ -143,3 +143,24 @@ fn every_file_is_read() {
         assert!(outcome(files).contains(&format!("{file}:2:1: unknown key no_such_key")), "{file}");
     }
 }
+
+/// Exchange makes a default hunt group with a gateway that is linked to a dial plan when it is made.
+#[test]
+fn a_gateway_linked_to_one_plan_gets_a_default_hunt_group() {
+    let plan = |name: &str| format!("[[dial_plan]]\nname = \"{name}\"\ndigits = 4\num_pool = \"um\"\ngateways = [\"carrier\"]\n");
+    let groups = |plans: &str, written: &str| {
+        let mut files = clean();
+        files.insert("dial_plans.toml".into(), format!("version = 1\n{plans}"));
+        files.insert("hunt_groups.toml".into(), format!("version = 1\n{written}"));
+        let (settings, warnings) = load_from(&Texts { files, variables: HashMap::new() }).unwrap_or_else(|problems| panic!("{problems}"));
+        let groups: Vec<_> =
+            settings.policy.hunt_groups.iter().map(|group| (group.peer.to_string(), group.pilot.clone(), group.plan.name.to_string())).collect();
+        (groups, warnings.iter().any(|warning| warning.what.contains("has no hunt group")))
+    };
+    assert_eq!(groups(&plan("main"), ""), (vec![("carrier".into(), None, "main".into())], false));
+    let pilot = "[[hunt_group]]\nname = \"main\"\npeer = \"carrier\"\npilot = \"5000\"\ndial_plan = \"main\"\n";
+    let (with_pilot, _) = groups(&plan("main"), pilot);
+    assert_eq!(with_pilot, [("carrier".into(), Some("5000".into()), "main".into())], "who has written one has decided");
+    let (of_two, warned) = groups(&format!("{}{}", plan("main"), plan("other")), "");
+    assert!(of_two.is_empty() && warned, "of two plans nobody knows which");
+}

@@ -64,7 +64,10 @@ fn asserted(crossing: &Crossing<'_>, value: &[u8]) -> Option<(bool, String)> {
         });
     }
     match uri.scheme {
-        Scheme::Tel => Some((true, format!("{display}<tel:{}>", uri.user?))),
+        Scheme::Tel => {
+            let number = topology_hiding::renumbered(crossing, &uri).map(|(_, number)| number);
+            Some((true, format!("{display}<tel:{}>", number.as_deref().or(uri.user)?)))
+        }
         _ => Some((false, format!("{display}<{}>", topology_hiding::outward_uri(crossing, &uri)?))),
     }
 }

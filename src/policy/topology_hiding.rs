@@ -51,6 +51,8 @@ pub struct Carried {
 /// Max-Forwards, the session timer's and 100rel's headers, Allow, Supported, body).
 pub fn carry(crossing: &Crossing<'_>, message: &Message) -> Carried {
     let mut carried = Carried::default();
+    let from = message.from().ok().filter(|_| message.is_request()).and_then(|from| from.parsed_uri().ok());
+    carried.trail.extend(from.and_then(|uri| renumbered(crossing, &uri)).map(|(decision, _)| decision));
     diversion::carry(crossing, message, &mut carried);
     identity::carry(crossing, message, &mut carried);
     if message.is_request() && crossing.to.kind.is_um() {
@@ -104,17 +106,21 @@ pub fn caller_uri(crossing: &Crossing<'_>, address: &NameAddr<'_>, user: &str) -
     self::address(&escaped(user), host.unwrap_or(crossing.ours), is_phone(&uri))
 }
 
-/// As [`uri`], with an extension of UM's in the form gateways know it by: as it stands it says nothing to a trunk, and may be somebody else's number
-/// there. Other numbers stay: rules for what is dialled (a prefix for an outside line) make no caller's number better.
+/// As [`uri`], with an extension or pilot of UM's in the form gateways know it by.
 pub fn outward_uri(crossing: &Crossing<'_>, uri: &Uri<'_>) -> Option<String> {
-    let from_um = crossing.from.kind.is_um() && !crossing.to.kind.is_um();
-    match crossing.plan.filter(|_| from_um && uri.is_sip()) {
-        Some(plan) if number_of(&uri.user_decoded()).is_some_and(|number| dial_plan::is_extension(plan, &number)) => {
-            let (_, number) = numbering::outward(plan, &uri.user_decoded());
-            Some(address(&escaped(&number), crossing.ours, is_phone(uri)))
-        }
-        _ => self::uri(crossing, uri),
+    match renumbered(crossing, uri).filter(|_| uri.is_sip()) {
+        Some((_, number)) => Some(address(&escaped(&number), crossing.ours, is_phone(uri))),
+        None => self::uri(crossing, uri),
     }
+}
+
+/// An extension or pilot of UM's as a number rule of the plan has it for gateways: as it stands it says nothing to a trunk, and may be somebody else's
+/// number there. Other numbers stay: rules for what is dialled (a prefix for an outside line) make no caller's number better. `None`: it stays.
+pub fn renumbered(crossing: &Crossing<'_>, uri: &Uri<'_>) -> Option<(Decision, String)> {
+    let plan = crossing.plan.filter(|_| crossing.from.kind.is_um() && !crossing.to.kind.is_um())?;
+    let number = number_of(dial_plan::subscriber(&uri.user_decoded()))?;
+    let is_ums = dial_plan::is_extension(plan, &number) || plan.is_pilot(&number);
+    Some(numbering::outward(plan, &number)).filter(|(decision, _)| is_ums && numbering::applied(decision))
 }
 
 fn is_phone(uri: &Uri<'_>) -> bool {

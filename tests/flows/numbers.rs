@@ -225,6 +225,7 @@ fn number_rules_reach_every_uri_of_the_invite() {
     assert_eq!(invite.header(HeaderName::PAssertedIdentity), "<tel:2001>");
     assert_eq!(values(&invite, HeaderName::Diversion), ["<sip:2002@192.0.2.1>;reason=no-answer"]);
     assert!(!invite.text().contains("4930"), "{}", invite.text());
+    assert!(lab.ladder().matches("inward rule 1").count() >= 3, "called, calling, diverting\n{}", lab.ladder());
 }
 
 #[test]
@@ -238,6 +239,27 @@ fn numbers_um_calls_take_the_gateways_form() {
     lab.response_to(Party::Server, 100);
     let invite = lab.request_to(Party::Trunk, Method::Invite);
     assert!(invite.message.request_uri().unwrap_or_default().starts_with("sip:777@"), "{}", invite.text());
+    assert!(invite.header(HeaderName::From).starts_with("<sip:1000@"), "{}", invite.text());
+    assert!(lab.ladder().contains("outward rule 1"), "{}", lab.ladder());
+}
+
+/// A carrier takes no extension for a caller.
+#[test]
+fn um_calls_from_numbers_in_the_gateways_form() {
+    let rules = vec![NumberRule { prefix: "".into(), lengths: Some((4, 4)), strip: 0, prepend: "+4930555".into() }];
+    let mut lab = Lab::with(Scene::default(), |set| {
+        plan(set, |plan| plan.numbering.outward = rules);
+        set.toll = vec![toll("all", "*", TollAction::Allow)];
+    });
+    let mut um = Caller::new(&mut lab, Party::Server, "+14255550123");
+    um.from = "\"Voice mail\" <sip:1000@198.51.100.30;transport=Tcp;ms-opaque=7>".into();
+    let offer = lab.sdp(Party::Server, 4000);
+    um.invite(&mut lab, "P-Asserted-Identity: <sip:1000@198.51.100.30>, <tel:2001>\n", &offer);
+    lab.response_to(Party::Server, 100);
+    let invite = lab.request_to(Party::Trunk, Method::Invite);
+    assert!(invite.header(HeaderName::From).starts_with("\"Voice mail\" <sip:+49305551000@192.0.2.1>"), "{}", invite.text());
+    assert_eq!(values(&invite, HeaderName::PAssertedIdentity), ["<sip:+49305551000@192.0.2.1>", "<tel:+49305552001>"]);
+    assert!(lab.ladder().contains("outward rule 1"), "{}", lab.ladder());
 }
 
 /// Toll rules allow what was asked for; one that denies sees what would be dialled.
