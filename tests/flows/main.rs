@@ -33,3 +33,4 @@ mod security;
 mod session_timer;
 mod status;
 mod transfer;
+mod transfer_attended;
