@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use portcullis::app::check::{Check, check};
 use portcullis::app::explain::{Explain, explain};
+use portcullis::policy::settings::{Fax, PeerKind, RTCP_KEEPALIVE};
 use serde_json::Value;
 
 fn at(path: &str) -> PathBuf {
@@ -207,4 +208,22 @@ fn explain_takes_what_was_printed_and_a_bare_source() {
     assert!(status == 1 && text.contains("no answer, nothing is parsed"), "{text}");
     let (status, text) = ask(set(), None, None);
     assert!(status == 2 && text.contains("--from"), "{text}");
+}
+
+/// Lync and what stands behind it hears RTCP and has its faxes as sound, written or not.
+#[test]
+fn peers_of_lync_hear_rtcp_whether_or_not_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(at("policies/lync-2013")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+        let text = std::fs::read_to_string(&file).unwrap().replace("rtcp_keepalive = \"25s\"\n", "").replace("fax = \"g711\"\n", "");
+        std::fs::write(folder.path().join(file.file_name().unwrap()), text).unwrap();
+    }
+    let Ok((settings, _)) = portcullis::config::load(folder.path()) else { panic!("the set loads") };
+    assert!(settings.policy.peers.iter().any(|peer| peer.kind == PeerKind::Mediation));
+    for peer in &settings.policy.peers {
+        assert_eq!(peer.rtcp_keepalive, RTCP_KEEPALIVE, "{}", peer.name);
+        assert_eq!(peer.fax, if peer.kind == PeerKind::Mediation { Fax::G711 } else { Fax::T38 }, "{}", peer.name);
+    }
+    let (settings, _) = portcullis::config::load(&at("policies/exchange-2016-secured")).unwrap();
+    assert!(settings.policy.peers.iter().all(|peer| peer.rtcp_keepalive.is_none()));
 }

@@ -168,6 +168,7 @@ fn deliberate(question: &Question<'_>, trail: &mut Trail) -> Result<Admitted, Re
     };
     let (decision, targets) = other_leg(&governed.plan, floor, targets);
     trail.record(decision)?;
+    let targets = fax_leg(question, &a, floor, targets, trail)?;
     let first = targets.first().ok_or(Reason::NoRoute)?;
     let b = security_mode::leg_plan(floor, first);
     let dialled = called.clone();
@@ -316,6 +317,22 @@ pub(super) fn interwork(plan: &DialPlan, peer: &Peer) -> Decision {
         Err(reason) => Decision::refused("security_mode", "the peer is weaker than the plan, and not in its interwork", reason),
     };
     decision.comparing("peer's mode", mode_name(peer.mode)).comparing("plan's mode", mode_name(plan.mode))
+}
+
+/// Of a call that begins as a T.38 fax, the targets whose leg may carry one: none that is to be protected, none that wants no T.38.
+fn fax_leg(question: &Question<'_>, a: &MediaPlan, floor: SecurityMode, targets: Vec<Arc<Peer>>, trail: &mut Trail) -> Result<Vec<Arc<Peer>>, Reason> {
+    if !question.offer.is_some_and(|offer| security_mode::is_fax(a, question.flow.transport, offer)) {
+        return Ok(targets);
+    }
+    let mut refused = Reason::FaxDeclined;
+    let carries = |target: &Arc<Peer>| security_mode::leg_plan(floor, target).fax().map_err(|reason| refused = reason).is_ok();
+    let kept: Vec<Arc<Peer>> = targets.into_iter().filter(carries).collect();
+    let decision = match kept.first() {
+        Some(first) => Decision::passed("security_mode", "T.38 fax, in clear on both legs").comparing("first target", String::from(&*first.name)),
+        None => Decision::refused("security_mode", "T.38 fax on the other leg", refused),
+    };
+    trail.record(decision)?;
+    Ok(kept)
 }
 
 /// Keeps the targets whose transport carries the leg's mode and whose leg is neither above a UM plan's mode nor below a gateway's bond with it.

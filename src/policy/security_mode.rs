@@ -19,7 +19,7 @@ use crate::policy::flow::Flow;
 use crate::policy::settings::{Fax, Peer, SecurityMode};
 use crate::policy::verdict::Reason;
 use crate::sdp::crypto::Suite;
-use crate::sdp::{Attribute, Description, Proto};
+use crate::sdp::{Attribute, Description, Media, Proto};
 use crate::sip::Transport;
 
 /// What one leg must be. Only this module makes one, so a leg that has one obeys its mode.
@@ -122,6 +122,11 @@ pub fn relayed(plan: &MediaPlan, transport: Transport, description: &Description
         Some((index, _)) => plan.fax().map(|()| index),
         None => Err(Reason::MediaUnacceptable),
     }
+}
+
+/// Whether the stream to relay of an offer that may be answered is a T.38 fax.
+pub fn is_fax(plan: &MediaPlan, transport: Transport, description: &Description) -> bool {
+    relayed(plan, transport, description).is_ok_and(|index| description.media.get(index).is_some_and(Media::is_fax))
 }
 
 /// The offered streams as a human compares them with a mode: `audio RTP/SAVP`. Never a key.

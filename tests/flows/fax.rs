@@ -1,10 +1,11 @@
 //! Faxes: a call that turns to T.38 and back (T.38 Annex D; RFC 3264 §8.3.3), UM's hold in answer to it, refusals that leave the sound as it was, the
 //! calling tone, and calls that begin as a fax.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::media::control::{self, Command, Content, Side};
-use portcullis::policy::settings::PeerKind;
+use portcullis::policy::settings::{DialPlan, Fax, Peer, PeerKind, PolicySet, SecurityMode};
 use portcullis::policy::verdict::Reason;
 use portcullis::signaling::event::Event;
 use portcullis::signaling::fact::{FaxRecord, What};
@@ -212,6 +213,31 @@ fn a_call_may_begin_as_a_fax_where_that_needs_no_protection() {
     lab.nothing_sent();
     lab.finish();
     assert_eq!(lab.records()[0].reason, Reason::FaxUnprotected);
+}
+
+/// UM is there and may not have this call: that is no reason to send it over the PSTN, as for a UM that cannot be had.
+#[test]
+fn a_fax_um_may_not_have_is_refused_before_anybody_is_asked() {
+    let refused = |change: fn(&Scene, &mut PolicySet), reason: Reason| {
+        let mode = SecurityMode::SipSecured;
+        let mut lab = Lab::new(Scene { mode, pstn: Some(mode), change, ..Scene::secured() });
+        let mut caller = Caller::new(&mut lab, Party::Trunk, "1000");
+        caller.invite(&mut lab, ALLOW, &fax(Party::Trunk, 4002, ""));
+        lab.response_to(Party::Trunk, 100);
+        lab.response_to(Party::Trunk, 488);
+        caller.ack_refusal(&mut lab);
+        lab.nothing_sent();
+        lab.finish();
+        assert_eq!(lab.records()[0].reason, reason);
+    };
+    let secured = |_: &Scene, set: &mut PolicySet| {
+        transfer::change_plan(set, |plan| DialPlan { mode: SecurityMode::Secured, interwork: vec!["trunk".into()], ..plan });
+    };
+    refused(secured, Reason::FaxUnprotected);
+    let declining = |_: &Scene, set: &mut PolicySet| {
+        set.peers = set.peers.iter().map(|peer| Arc::new(Peer { fax: if peer.kind.is_um() { Fax::Off } else { peer.fax }, ..(**peer).clone() })).collect();
+    };
+    refused(declining, Reason::FaxDeclined);
 }
 
 #[test]
