@@ -50,6 +50,7 @@ enum Command {
     Unban(app::ask::Unban),
     Reload(app::ask::Reload),
     Rotate(app::ask::Rotate),
+    RetryMissedCalls(app::ask::RetryMissedCalls),
     /// Makes, checks and rotates certificates.
     Certs {
         #[command(subcommand)]
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         Command::Unban(unban) => printed(|out| app::ask::unban(&unban, out)),
         Command::Reload(reload) => printed(|out| app::ask::reload(&reload, out)),
         Command::Rotate(rotate) => printed(|out| app::ask::rotate(&rotate, out)),
+        Command::RetryMissedCalls(retry) => printed(|out| app::ask::retry_missed_calls(&retry, out)),
         Command::Certs { command } => printed(|out| app::certs::run(&command, out)),
     }
 }

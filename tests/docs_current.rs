@@ -81,7 +81,7 @@ fn assert_named(page: &str, words: &BTreeSet<String>, least: usize) {
 #[test]
 fn every_key_of_a_policy_set_is_documented() {
     let mut keys = BTreeSet::new();
-    for file in ["border", "firewall", "numbers", "peers", "plans", "mod"] {
+    for file in ["border", "branch", "firewall", "numbers", "peers", "plans", "mod"] {
         let source = text(&format!("src/config/written/{file}.rs"));
         for method in ["text", "texts", "required_text", "required_texts", "some_texts", "choice", "choices", "required_choice"] {
             keys.extend(quoted_after(&source, &[&format!("table.{method}(\""), &format!("root.{method}(\"")]));
@@ -105,6 +105,7 @@ fn every_metric_is_documented() {
     let mut names = quoted_after(&text("src/adapters/telemetry/metrics.rs"), &["\"portcullis_"]);
     names.extend(quoted_after(&text("src/app/vitals.rs"), &["head(\"portcullis_"]));
     names.extend(quoted_after(&text("src/app/firewall.rs"), &["head(\"portcullis_"]));
+    names.extend(quoted_after(&text("src/app/missed_calls/mod.rs"), &["# TYPE portcullis_"]));
     let names = names.into_iter().map(|name| format!("portcullis_{name}")).collect();
     assert_named("docs/operating.md", &names, 25);
 }

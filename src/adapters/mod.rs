@@ -7,5 +7,7 @@ pub mod driver;
 pub mod media;
 pub mod net;
 pub mod nft;
+pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod webhook;

@@ -1,4 +1,4 @@
-//! The commands that ask a running border over its control socket: `show`, `ban`, `unban`, `reload`, `rotate`. Exit status: 0 done, 1 refused or no border
+//! The commands that ask a running border over its control socket: `show`, `ban`, `unban`, `reload`, `rotate`, `retry-missed-calls`. Exit status: 0 done, 1 refused or no border
 //! answers, 2 the command line cannot be used.
 
 use std::io::{self, Write};
@@ -57,6 +57,17 @@ pub struct Reload {
 pub struct Rotate {
     #[command(flatten)]
     pub socket: Socket,
+}
+
+/// Has a running border deliver the notices of missed calls again that were refused for good and put aside.
+#[derive(clap::Args, Clone, Debug)]
+pub struct RetryMissedCalls {
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+pub fn retry_missed_calls(retry: &RetryMissedCalls, out: &mut dyn Write) -> io::Result<u8> {
+    ask(&retry.socket, "POST", "/v1/missed-calls/retry", None, out, |answer| format!("{} queued again\n", answer["queued"]))
 }
 
 pub fn ban(ban: &Ban, out: &mut dyn Write) -> io::Result<u8> {

@@ -23,6 +23,7 @@ use crate::app::desk::{Desk, Order, Watched};
 use crate::app::firewall;
 use crate::app::handshakes::Handshakes;
 use crate::app::hosted;
+use crate::app::missed_calls::MissedCalls;
 use crate::app::rotation::{self, Rotation};
 use crate::app::vitals;
 use crate::config;
@@ -43,6 +44,9 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// How long the records of what is left then may take to be filed.
 const LAST_FILING: Duration = Duration::from_secs(1);
+
+/// How long a disk may take for the last notices.
+const LAST_NOTICES: Duration = Duration::from_secs(5);
 
 /// Why a border did not start. Every line names the cause and the remedy.
 #[derive(Debug)]
@@ -70,6 +74,7 @@ pub struct Border {
     alive: watch::Receiver<()>,
     admin: Option<Admin>,
     control: Option<Control>,
+    missed_calls: Option<MissedCalls>,
     /// What operators ask of the border as a whole, for whoever owns it to carry out.
     orders: Option<mpsc::Receiver<Order>>,
     state: Arc<State>,
@@ -87,6 +92,7 @@ struct State {
     media: Weak<MediaPlane>,
     firewall: Firewall,
     credentials: Arc<CredentialStore>,
+    missed_calls: Option<MissedCalls>,
 }
 
 impl View for State {
@@ -96,6 +102,7 @@ impl View for State {
         self.metrics.exposition()
             + &firewall::exposition(&self.firewall.status())
             + &vitals::exposition(counts.as_ref(), counters.as_ref(), &self.credentials.current().lifetimes())
+            + &self.missed_calls.as_ref().map(MissedCalls::exposition).unwrap_or_default()
     }
 
     fn ready(&self) -> Result<(), &'static str> {
@@ -114,6 +121,7 @@ struct Rim {
     locator: Arc<Locator>,
     sink: Sink,
     watched: Watched,
+    missed_calls: Option<MissedCalls>,
     commands: mpsc::UnboundedSender<Input>,
     drained: watch::Sender<bool>,
     /// The peer table the core goes by.
@@ -130,6 +138,9 @@ impl driver::Rim for Rim {
             }
             Action::Fact(fact) => {
                 self.watched.note(&fact);
+                if let Some(missed_calls) = &self.missed_calls {
+                    missed_calls.note(&fact);
+                }
                 if matches!(fact.what, What::Drained) {
                     self.drained.send_replace(true);
                 }
@@ -206,6 +217,8 @@ impl Border {
         let core = Core::new(Arc::new(signaling), settings.policy.clone(), table.load_full(), seed);
         let (drained_in, drained) = watch::channel(false);
         let watched = Watched::default();
+        let missed_calls = settings.missed_calls.as_ref().map(|missed| MissedCalls::start(missed, &settings.name, anchor)).transpose();
+        let missed_calls = missed_calls.map_err(|error| failed("[missed_calls] store", &error))?;
         let rim = Rim {
             network: network.clone(),
             firewall: firewall.clone(),
@@ -213,6 +226,7 @@ impl Border {
             locator,
             sink,
             watched: watched.clone(),
+            missed_calls: missed_calls.clone(),
             commands: commands.clone(),
             drained: drained_in,
             core_table: core_table_in,
@@ -232,11 +246,21 @@ impl Border {
             media: Arc::downgrade(&media),
             firewall: firewall.clone(),
             credentials: rotation.store().clone(),
+            missed_calls: missed_calls.clone(),
         };
         let state = Arc::new(state);
         let admin = Admin::start(settings.admin.clone(), state.clone()).await.map_err(|error| failed("admin listener", &error))?;
         let (send_orders, orders) = Desk::orders();
-        let desk = Desk { clock, resolver: resolver.clone(), rotation: rotation.clone(), firewall: firewall.clone(), watched, orders: send_orders };
+        let (resolver_of, rotation_of) = (resolver.clone(), rotation.clone());
+        let desk = Desk {
+            clock,
+            resolver: resolver_of,
+            rotation: rotation_of,
+            firewall: firewall.clone(),
+            watched,
+            missed_calls: missed_calls.clone(),
+            orders: send_orders,
+        };
         let control = Control::start(&settings.control, Arc::new(desk)).map_err(|error| StartError(vec![error.to_string()]))?;
         let (media, orders) = (Some(media), Some(orders));
         Ok(Border {
@@ -253,6 +277,7 @@ impl Border {
             alive,
             admin,
             control,
+            missed_calls,
             orders,
             state,
             settings,
@@ -381,6 +406,9 @@ impl Border {
         if let Some(media) = self.media.take().and_then(Arc::into_inner) {
             media.close();
         }
+        if let Some(missed_calls) = &self.missed_calls {
+            let _ = tokio::time::timeout(LAST_NOTICES, missed_calls.flush()).await;
+        }
         self.telemetry.flush(Duration::from_secs(2));
     }
 }
@@ -432,6 +460,10 @@ fn as_running(mut settings: config::Settings, running: &config::Settings) -> con
     settings.dns = running.dns.clone();
     settings.firewall.as_running(&running.firewall);
     settings.control = running.control.clone();
+    settings.missed_calls = running.missed_calls.clone();
+    if settings.policy.missed_calls != running.missed_calls.is_some() {
+        settings.policy = Arc::new(PolicySet { missed_calls: running.missed_calls.is_some(), ..PolicySet::clone(&settings.policy) });
+    }
     settings
 }
 
@@ -485,6 +517,9 @@ fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'stati
     }
     if old.firewall.needs_restart(&new.firewall) {
         parts.push("firewall mode, table or program");
+    }
+    if old.missed_calls != new.missed_calls {
+        parts.push("[missed_calls]");
     }
     if old.dns != new.dns {
         parts.push("name servers");

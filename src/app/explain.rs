@@ -22,6 +22,7 @@ use crate::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
 use crate::policy::liveness::{Board, Liveness};
 use crate::policy::message_waiting::{self, Notified};
 use crate::policy::peer::{PeerTable, identify};
+use crate::policy::reroute;
 use crate::policy::screening::{Admitted, Load, Question, screen};
 use crate::policy::security_mode::{MediaPlan, mode_name};
 use crate::policy::settings::{Peer, PeerHost, PolicySet};
@@ -322,11 +323,33 @@ fn new_call(case: &Case, peer: &Arc<Peer>, invite: &Message, explanation: &mut E
     match screening.outcome {
         Ok(admitted) => {
             explanation.trail.extend(delayed_source_party::holds(peer, invite));
+            let admitted = rerouted(case, admitted, invite, explanation);
             preview(case, &admitted, invite, explanation);
             Verdict::Admitted(Box::new(admitted))
         }
         Err(reason) => Verdict::Refused(reason),
     }
+}
+
+/// The same call where it would go over the PSTN at once, since nothing in UM takes calls.
+fn rerouted(case: &Case, admitted: Admitted, invite: &Message, explanation: &mut Explanation) -> Admitted {
+    if !reroute::is_um_out(&case.liveness, &admitted) {
+        return admitted;
+    }
+    let question = reroute::Question {
+        set: &case.settings.policy,
+        table: &case.table,
+        liveness: &case.liveness,
+        admitted: &admitted,
+        invite,
+        failure: None,
+        under_way: &|_| 0,
+        bounced: &|_, _| false,
+    };
+    let Some(rerouting) = reroute::reroute(question) else { return admitted };
+    explanation.trail.extend(rerouting.trail);
+    // What may not be rerouted tries UM all the same.
+    rerouting.outcome.map_or(admitted, |way| way.admitted)
 }
 
 /// What the first target would be sent, as far as policy decides it.

@@ -13,6 +13,7 @@ mod hosted;
 pub mod import;
 pub mod integration;
 pub mod mailboxes;
+pub mod missed_calls;
 pub mod printed;
 pub mod quickstart;
 pub mod rotation;

@@ -1,4 +1,4 @@
-//! `portcullis show peers|bans|certs|firewall`: what a running border knows, as tables for people or as JSON.
+//! `portcullis show peers|bans|certs|firewall|missed-calls`: what a running border knows, as tables for people or as JSON.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -17,6 +17,8 @@ pub enum Show {
     Certs(Socket),
     /// What the kernel enforces, and what it has dropped.
     Firewall(Socket),
+    /// Notices of missed calls: what waits, what was put aside and why, and how it stands with the WAN.
+    MissedCalls(Socket),
 }
 
 #[derive(clap::Args, Clone, Debug)]
@@ -34,6 +36,7 @@ pub fn show(show: &Show, out: &mut dyn Write) -> io::Result<u8> {
         Show::Bans(socket) => ask(socket, "GET", "/v1/bans", None, out, bans),
         Show::Certs(socket) => ask(socket, "GET", "/v1/certs", None, out, certificates),
         Show::Firewall(socket) => ask(socket, "GET", "/v1/firewall", None, out, firewall),
+        Show::MissedCalls(socket) => ask(socket, "GET", "/v1/missed-calls", None, out, missed_calls),
     }
 }
 
@@ -174,6 +177,28 @@ fn firewall(answer: &Value) -> String {
     }
     if !kernel["last_error"].is_null() {
         let _ = writeln!(page, "last error       {}", text(&kernel["last_error"]));
+    }
+    page
+}
+
+fn missed_calls(answer: &Value) -> String {
+    let status = &answer["status"];
+    let mut page = format!("to               {}\nWAN              {}\n", text(&answer["target"]), text(&answer["wan"]));
+    for count in ["queued", "parked", "delivered", "overflowed", "dropped", "unwritten"] {
+        // Writing into a String does not fail.
+        let _ = writeln!(page, "{count:<17}{}", text(&status[count]));
+    }
+    for (what, error) in [("disk", &status["error"]), ("last error", &answer["last_error"])] {
+        if !error.is_null() {
+            let _ = writeln!(page, "{what:<17}{}", text(error));
+        }
+    }
+    let mut table = Columns::new(&["NUMBER", "STATE", "MAILBOX", "TIME", "ID", "WHY"]);
+    for (state, held) in ["parked", "queued"].into_iter().flat_map(|state| list(answer, state).iter().map(move |held| (state, held))) {
+        table.row([text(&held["number"]), state.into(), text(&held["mailbox"]), text(&held["time"]), text(&held["id"]), text(&held["why"])]);
+    }
+    if !(list(answer, "queued").is_empty() && list(answer, "parked").is_empty()) {
+        let _ = write!(page, "{table}");
     }
     page
 }

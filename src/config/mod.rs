@@ -17,7 +17,7 @@ mod written;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::adapters::{admin, control, dns, media, net, nft, telemetry, tls};
+use crate::adapters::{admin, control, dns, media, net, nft, store, telemetry, tls, webhook};
 use crate::policy::settings::PolicySet;
 use crate::signaling;
 
@@ -27,8 +27,8 @@ use source::{Folder, Source};
 pub use table::duration;
 
 /// The files of a policy set, in the order in which their problems are listed.
-pub const FILES: [&str; 8] =
-    ["border.toml", "peers.toml", "um_pools.toml", "dial_plans.toml", "hunt_groups.toml", "admission.toml", "toll.toml", "routing.toml"];
+pub const FILES: [&str; 9] =
+    ["border.toml", "peers.toml", "um_pools.toml", "dial_plans.toml", "hunt_groups.toml", "admission.toml", "toll.toml", "routing.toml", "branch.toml"];
 
 /// Everything the program is told by a policy set.
 #[derive(Clone, PartialEq, Debug)]
@@ -48,6 +48,15 @@ pub struct Settings {
     pub media: media::Settings,
     /// The table of mailboxes, read again when it changes.
     pub mailboxes: Option<mailboxes::TableFile>,
+    /// Where calls go that nobody answered; `None`: nobody is told of them.
+    pub missed_calls: Option<MissedCalls>,
+}
+
+/// `[missed_calls]`: notices on disk, and who gets them.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MissedCalls {
+    pub store: store::Settings,
+    pub target: webhook::Settings,
 }
 
 /// Reads a policy set. Its number is 1; a reload counts up (see [`Settings::numbered`]).

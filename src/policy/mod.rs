@@ -4,6 +4,7 @@ pub mod access_control;
 pub mod address_scope;
 pub mod admission;
 pub mod ban;
+pub mod branch;
 pub mod caller;
 pub mod capability;
 pub mod delayed_source_party;

@@ -4,24 +4,29 @@
 //! | the call | goes to |
 //! |---|---|
 //! | was diverted, as far as the peer it came from is believed in that | the auto attendant's number: a message is to be left |
-//! | dialled the number its hunt group is for, and was not diverted | the subscriber access number: messages are to be heard |
+//! | dialled one of the plan's access numbers (its hunt group's pilot, where the plan has none) | the subscriber access number: messages are to be heard |
 //! | anything else | the auto attendant's number |
 //!
 //! UM cannot be had where none of the call's targets is known to take calls, or where all were tried and failed by silence, by being out of reach or
 //! by 503. A call that UM refused is never rerouted. What must not happen is a call that goes round: one that dials a reroute number itself stays
 //! here, whatever has become of UM; calls to one number are bounded, and the same caller does not get there twice within [`BOUNCE`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::policy::caller::is_nobody;
 use crate::policy::dial_plan::{dialled_number, subscriber};
+use crate::policy::diversion;
+use crate::policy::diversion::reading::{self, Diverter, Family};
 use crate::policy::liveness::Board;
+use crate::policy::numbering;
 use crate::policy::peer::PeerTable;
 use crate::policy::routing;
 use crate::policy::screening::Admitted;
 use crate::policy::settings::{DialPlan, Peer, PolicySet, Reroute, pilot_key};
 use crate::policy::toll::{self, TollCaller};
 use crate::policy::verdict::{Decision, Reason};
-use crate::sip::{HeaderName, Message, NameAddr, Uri};
+use crate::sip::{Message, Uri};
 
 /// The same caller is not sent to the same number again within this time: what comes back so soon has come round.
 pub const BOUNCE: Duration = Duration::from_secs(10);
@@ -56,8 +61,8 @@ pub struct Way {
     pub wanted: Wanted,
     /// The number as written in the plan.
     pub number: String,
-    /// Who calls, in the form in which callers are compared; `None`: nobody can tell.
-    pub caller: Option<String>,
+    /// Who calls, to be compared by [`is_same`].
+    pub caller: String,
 }
 
 /// What a call is for.
@@ -131,8 +136,8 @@ fn deliberate(question: &Question<'_>, plan: &DialPlan, settings: &Reroute, trai
         trail.push(decision);
         refused.map_or(Ok(()), Err)
     };
-    record(came_round(question))?;
-    let (wanted, by) = wanted(question, settings);
+    record(came_round(question, plan))?;
+    let (wanted, by) = wanted(question, plan);
     let number = match wanted {
         Wanted::Deposit => settings.auto_attendant.as_deref(),
         Wanted::Retrieval => settings.subscriber_access.as_deref(),
@@ -143,34 +148,39 @@ fn deliberate(question: &Question<'_>, plan: &DialPlan, settings: &Reroute, trai
         return Err(Reason::RerouteNowhere);
     };
     record(Decision::passed("reroute", rule).comparing("wanted", wanted.word()).comparing("by", by).comparing("number", String::from(number)))?;
-    let caller = caller(question.invite);
-    record(bounded(question, settings, number, caller.as_deref()))?;
+    let caller = caller(question, plan);
+    record(bounded(question, settings, number, &caller))?;
     // Who writes the plan writes the toll rules: none need allow its number, but one that denies it is obeyed.
     toll::denies(question.set, plan, TollCaller::Reroute, number).map_or(Ok(()), &mut record)?;
+    let (decision, outward) = numbering::outward(plan, number);
+    if numbering::applied(&decision) {
+        record(decision)?;
+        toll::denies(question.set, plan, TollCaller::Reroute, &outward).map_or(Ok(()), &mut record)?;
+    }
     let (decision, targets) = routing::towards_pstn(question.table, question.liveness, plan, settings);
     record(decision)?;
-    let (decision, admitted) = question.admitted.rerouted(String::from(number), targets);
+    let (decision, admitted) = question.admitted.rerouted(outward, targets);
     record(decision)?;
     let admitted = admitted.ok_or(Reason::NoRoute)?;
     Ok(Way { admitted, wanted, number: String::from(number), caller })
 }
 
 /// A call that dials a reroute number, was diverted by one, or has been diverted too often stays where it is.
-fn came_round(question: &Question<'_>) -> Decision {
+fn came_round(question: &Question<'_>, plan: &DialPlan) -> Decision {
     let numbers: Vec<&str> = question.set.dial_plans.iter().filter_map(|plan| plan.reroute.as_ref()).flat_map(Reroute::numbers).collect();
     let own = |user: &str| numbers.iter().find(|number| is_same(number, user)).map(|number| String::from(*number));
     let to = question.invite.to().ok();
     let dialled = [question.invite.request_uri().and_then(|uri| Uri::parse(uri).ok()), to.as_ref().and_then(|to| to.parsed_uri().ok())];
-    let diversions = diversions(question.invite);
+    let diverters = diverters(plan, question.invite);
     let found = dialled
         .iter()
         .flatten()
         .find_map(|uri| own(&uri.user_decoded()).map(|number| ("dialled", number)))
-        .or_else(|| diversions.iter().find_map(|diversion| own(&diversion.user).map(|number| ("diverted by", number))));
+        .or_else(|| diverters.iter().find_map(|diverter| own(&diverter.uri.user_decoded()).map(|number| ("diverted by", number))));
     if let Some((how, number)) = found {
         return Decision::refused("reroute", "a call that is for a reroute number is not rerouted", Reason::RerouteLoop).comparing(how, number);
     }
-    let count: u32 = diversions.iter().map(|diversion| diversion.counter).fold(0, u32::saturating_add);
+    let count: u32 = diverters.iter().map(|diverter| u32::from(diverter.counter.unwrap_or(1))).fold(0, u32::saturating_add);
     let decision = match count >= MOST_DIVERSIONS {
         true => Decision::refused("reroute", "the call was diverted too often", Reason::RerouteLoop),
         false => Decision::passed("reroute", "the call has not come round"),
@@ -178,9 +188,9 @@ fn came_round(question: &Question<'_>) -> Decision {
     decision.comparing("diversions", count.to_string())
 }
 
-fn bounded(question: &Question<'_>, settings: &Reroute, number: &str, caller: Option<&str>) -> Decision {
+fn bounded(question: &Question<'_>, settings: &Reroute, number: &str, caller: &str) -> Decision {
     let under_way = (question.under_way)(number);
-    let bounced = caller.is_some_and(|caller| (question.bounced)(caller, number));
+    let bounced = (question.bounced)(caller, number);
     let decision = if bounced {
         Decision::refused("reroute", "the same caller was sent there just now", Reason::RerouteLoop).comparing("within", format!("{} s", BOUNCE.as_secs()))
     } else if under_way >= settings.limit {
@@ -192,72 +202,49 @@ fn bounded(question: &Question<'_>, settings: &Reroute, number: &str, caller: Op
 }
 
 /// What the call is for, and what says so.
-fn wanted(question: &Question<'_>, settings: &Reroute) -> (Wanted, &'static str) {
-    if mailbox(&question.admitted.peer, question.invite).is_some() {
+fn wanted(question: &Question<'_>, plan: &DialPlan) -> (Wanted, &'static str) {
+    let admitted = question.admitted;
+    if mailbox(plan, &admitted.peer, question.invite).is_some() {
         return (Wanted::Deposit, "it was diverted");
     }
-    let is_called = |number: &str| is_same(number, &question.admitted.called);
-    let access = question.admitted.hunt_group.as_ref().and_then(|group| group.pilot.as_deref());
-    match access {
-        Some(pilot) if is_called(pilot.split('@').next().unwrap_or_default()) => (Wanted::Retrieval, "the subscriber access number was dialled"),
-        _ if settings.subscriber_access.as_deref().is_some_and(is_called) => (Wanted::Retrieval, "the subscriber access number was dialled"),
-        _ => (Wanted::Deposit, "another number was dialled"),
+    let is_called = |number: &Arc<str>| is_same(number.split('@').next().unwrap_or_default(), &admitted.called);
+    if plan.auto_attendants.iter().any(is_called) {
+        return (Wanted::Deposit, "an auto attendant's number was dialled");
     }
-}
-
-/// The mailbox a call was diverted from, where the peer is believed in that: the user part of the most recent diversion.
-pub fn mailbox(peer: &Peer, invite: &Message) -> Option<String> {
-    if !peer.diversion_trusted {
-        return None;
+    let pilot = admitted.hunt_group.as_ref().and_then(|group| group.pilot.as_ref()).filter(|_| plan.access_numbers.is_empty());
+    if plan.access_numbers.iter().chain(pilot).any(is_called) {
+        return (Wanted::Retrieval, "the subscriber access number was dialled");
     }
-    let user = diversions(invite).into_iter().next()?.user;
-    (!user.is_empty()).then(|| String::from(subscriber(&user)))
+    (Wanted::Deposit, "another number was dialled")
 }
 
-struct Diversion {
-    user: String,
-    counter: u32,
+/// The mailbox a call was diverted from, as UM would be told of it; `None` where the peer is not believed in that.
+pub fn mailbox(plan: &DialPlan, peer: &Peer, invite: &Message) -> Option<String> {
+    let chosen = diversion::choose(plan, peer, invite)?;
+    chosen.foremost(false).map(|diverter| diverter.user.clone()).filter(|user| !user.is_empty())
 }
 
-/// The diversions of a request, the most recent first, from the first of the headers that has one (the order of UM's own stack).
-fn diversions(message: &Message) -> Vec<Diversion> {
-    for name in [HeaderName::Diversion, HeaderName::CcDiversion] {
-        let found: Vec<Diversion> = message.values(name).take(20).filter_map(diversion).collect();
-        if !found.is_empty() {
-            return found;
+/// All who diverted the call, believed or not: for what must not go round that makes no odds.
+fn diverters<'m>(plan: &DialPlan, invite: &'m Message) -> Vec<Diverter<'m>> {
+    let read = |family: &Family| reading::read(invite, *family, plan.um_pool.diversion.cause_487).0;
+    Family::ALL.iter().map(read).find(|diverters| !diverters.is_empty()).unwrap_or_default()
+}
+
+/// Who calls, as far as that tells callers apart: of those who are nobody, each mailbox's or number's are one.
+fn caller(question: &Question<'_>, plan: &DialPlan) -> String {
+    let from = question.invite.from().ok();
+    let uri = from.as_ref().and_then(|from| from.parsed_uri().ok()).filter(|uri| !is_nobody(plan, uri));
+    match uri {
+        Some(uri) => pilot_key(subscriber(&uri.user_decoded())),
+        None => {
+            let called = mailbox(plan, &question.admitted.peer, question.invite).unwrap_or_else(|| question.admitted.called.clone());
+            format!("anonymous for {called}")
         }
     }
-    // RFC 7044: the oldest first, and those that were diverted carry a Reason.
-    let mut found: Vec<Diversion> = message.values(HeaderName::HistoryInfo).take(20).filter_map(history).collect();
-    found.reverse();
-    found
-}
-
-fn diversion(value: &[u8]) -> Option<Diversion> {
-    let address = NameAddr::parse(value).ok()?;
-    let uri = Uri::parse(address.uri).ok()?;
-    let counter = address.params.get("counter").and_then(|counter| counter.trim().parse().ok()).unwrap_or(1);
-    Some(Diversion { user: uri.user_decoded().into_owned(), counter })
-}
-
-fn history(value: &[u8]) -> Option<Diversion> {
-    let address = NameAddr::parse(value).ok()?;
-    let uri = Uri::parse(address.uri).ok()?;
-    let is_diverted = uri.headers.is_some_and(|headers| headers.to_ascii_lowercase().contains("reason="));
-    is_diverted.then(|| Diversion { user: uri.user_decoded().into_owned(), counter: 1 })
-}
-
-/// Who calls, as far as that tells callers apart.
-pub fn caller(invite: &Message) -> Option<String> {
-    let from = invite.from().ok()?;
-    let uri = from.parsed_uri().ok()?;
-    let user = pilot_key(subscriber(&uri.user_decoded()));
-    let hidden = user.is_empty() || user == "anonymous" || uri.host.eq_ignore_ascii_case("anonymous.invalid");
-    (!hidden).then_some(user)
 }
 
 /// Whether two user parts are one number, with or without country code.
-fn is_same(number: &str, user: &str) -> bool {
+pub fn is_same(number: &str, user: &str) -> bool {
     let key = |user: &str| pilot_key(&dialled_number(user));
     let (one, other) = (key(number), key(user));
     let (one, other) = (one.trim_start_matches('+'), other.trim_start_matches('+'));

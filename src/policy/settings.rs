@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::media::control::LatchPolicy;
 use crate::policy::address_scope::AddressScope;
+use crate::policy::branch::Branch;
 use crate::policy::caller::{ExtensionCallers, UnfitCaller};
 use crate::policy::diversion::DiversionPolicy;
 use crate::policy::mailboxes::Mailboxes;
@@ -509,6 +510,10 @@ pub struct PolicySet {
     pub dial_plans: Vec<Arc<DialPlan>>,
     pub hunt_groups: HuntGroups,
     pub admission: AdmissionLimits,
+    /// `None`: UM is not across a WAN, or it matters to nobody.
+    pub branch: Option<Branch>,
+    /// Calls that nobody answered are told to the owners of mailboxes.
+    pub missed_calls: bool,
     /// Which numbers may be called outward, in the order written.
     pub toll: Vec<Arc<TollRule>>,
     pub mailboxes: Mailboxes,

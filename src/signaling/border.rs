@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::media::control::{Addresses, Command as MediaCommand, Side, StreamId};
 use crate::media::ports::PortPool;
+use crate::policy::branch::Wan;
 use crate::policy::flow::{Flow, FlowId};
 use crate::policy::peer::PeerTable;
 use crate::policy::settings::{Peer, PolicySet};
@@ -105,6 +106,8 @@ pub struct Border {
     /// Calls that are to become one.
     pub splices: VecDeque<Splice>,
     pub rerouting: Rerouting,
+    /// To the centre.
+    pub wan: Wan,
     pub draining: bool,
     /// Call-IDs of calls that are over, until `Timer::Forget`.
     past: HashMap<CallId, Vec<String>>,
@@ -165,6 +168,7 @@ impl Border {
             lingering: Lingering::default(),
             splices: VecDeque::new(),
             rerouting: Rerouting::default(),
+            wan: Wan::Unknown,
             draining: false,
             past: HashMap::new(),
             ports: HashMap::new(),

@@ -16,6 +16,7 @@ use crate::signaling::b2bua::attended::{self, Splice};
 use crate::signaling::b2bua::call::{Call, ClientOwner, Part, ServerRequest};
 use crate::signaling::b2bua::{errand, fax, lingering, modify, progress, refresh, reinvite, release, setup, standalone, subscription, transfer, update};
 use crate::signaling::border::{Border, Timer};
+use crate::signaling::branch;
 use crate::signaling::event::{Action, Command, Event, LocateError, LocateId, Target, TransportError};
 use crate::signaling::fact::{CallId, What};
 use crate::signaling::liveness;
@@ -150,6 +151,7 @@ impl Core {
                 break;
             }
         }
+        branch::follow(&mut self.border, now);
         if self.border.draining && !self.drained && self.calls.is_empty() {
             self.drained = true;
             self.border.fact(now, None, What::Drained);

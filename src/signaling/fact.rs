@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use crate::media::control::{Report, Side};
 use crate::policy::ban::Ban;
+use crate::policy::branch::Wan;
 use crate::policy::flow::{Flow, TlsIdentity, TlsRefusal};
 use crate::policy::liveness::Liveness;
 use crate::policy::overlap::Resolution;
@@ -17,6 +18,7 @@ use crate::policy::settings::SecurityMode;
 use crate::policy::transfer::Kind;
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::crypto::Suite;
+pub use crate::signaling::branch::MissedCall;
 pub use crate::signaling::peer_name::{NameError, NameOddity, NameState};
 use crate::sip::Transport;
 use crate::time::Time;
@@ -135,6 +137,14 @@ pub enum What {
     },
     Transfer(TransferEvent),
     CallEnded(Box<CallRecord>),
+    /// A diverted call ended that nothing answered: the mailbox's owner is to be told.
+    CallMissed(Box<MissedCall>),
+    /// How it stands with the WAN to the central UM pool is another than before.
+    Wan {
+        pool: Arc<str>,
+        state: Wan,
+        before: Wan,
+    },
     /// A request outside any call was answered or refused.
     Standalone {
         method: String,

@@ -2,6 +2,7 @@
 
 pub mod b2bua;
 pub mod border;
+pub mod branch;
 pub mod core;
 pub mod dialog;
 pub mod event;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis::media::control::{self, Command, Report, StreamId};
+use portcullis::policy::branch::Branch;
 use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity, TlsRefusal};
 use portcullis::policy::peer::PeerTable;
 use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PolicySet, Reroute, SecurityMode, UmPool, UriType};
@@ -131,7 +132,7 @@ pub struct Scene {
     pub removed_peers: RemovedPeers,
     /// What else the policy set says.
     pub change: fn(&Scene, &mut PolicySet),
-    /// There is a gateway to the PSTN, of this mode, and the plan reroutes to it: see [`AUTO_ATTENDANT`].
+    /// There is a gateway to the PSTN, of this mode, the plan reroutes to it (see [`AUTO_ATTENDANT`]), and missed calls are told: a branch.
     pub pstn: Option<SecurityMode>,
     /// What the trunk is: a carrier, or a Mediation Server, which brings habits of its own.
     pub trunk: PeerKind,
@@ -229,6 +230,8 @@ pub fn policy_set(scene: &Scene) -> PolicySet {
         um_pools: vec![pool],
         dial_plans: vec![plan],
         hunt_groups: groups.into(),
+        branch: scene.pstn.map(|_| Branch { um_pool: "um".into() }),
+        missed_calls: scene.pstn.is_some(),
         admission: scene.admission.clone(),
         ..PolicySet::default()
     }

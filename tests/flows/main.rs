@@ -2,6 +2,7 @@
 
 mod agent;
 mod basic;
+mod branch;
 mod cancel;
 mod delayed_offer;
 mod failover;

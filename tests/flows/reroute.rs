@@ -185,20 +185,39 @@ fn a_call_for_the_reroute_number_is_never_rerouted() {
 }
 
 #[test]
-fn the_same_caller_does_not_come_round() {
+fn the_same_caller_does_not_come_round_however_carriers_write_the_number() {
+    for (again, called, extra) in [("+12065550100", "6000", ""), ("12065550100", "6000", ""), ("2065550100", "5000", DIVERTED)] {
+        let mut lab = Lab::new(scene());
+        calls(&mut lab, "+12065550100", "5000", DIVERTED);
+        fails_at_um(&mut lab);
+        is_rerouted(&mut lab, AUTO_ATTENDANT);
+        calls(&mut lab, again, called, extra);
+        fails_at_um(&mut lab);
+        lab.nothing_to(Party::Pstn);
+        lab.response_to(Party::Trunk, 482);
+        assert!(refused_for(&lab, Reason::RerouteLoop));
+        // Somebody else is none of it.
+        calls(&mut lab, "+12065550177", "6000", "");
+        fails_at_um(&mut lab);
+        is_rerouted(&mut lab, AUTO_ATTENDANT);
+    }
+}
+
+#[test]
+fn of_callers_nobody_knows_each_mailbox_has_one() {
     let mut lab = Lab::new(scene());
-    calls(&mut lab, "+12065550100", "5000", DIVERTED);
-    fails_at_um(&mut lab);
-    is_rerouted(&mut lab, AUTO_ATTENDANT);
-    // Translated on its way, so that nothing shows whence it comes but the caller.
-    calls(&mut lab, "12065550100", "6000", "");
-    fails_at_um(&mut lab);
-    is_rerouted(&mut lab, AUTO_ATTENDANT);
-    calls(&mut lab, "+12065550100", "6000", "");
-    fails_at_um(&mut lab);
-    lab.nothing_to(Party::Pstn);
-    lab.response_to(Party::Trunk, 482);
-    assert!(refused_for(&lab, Reason::RerouteLoop));
+    for (diverted, goes) in [("1000", true), ("1001", true), ("1000", false)] {
+        calls(&mut lab, "anonymous", "5000", &format!("Diversion: <sip:{diverted}@192.0.2.10>;reason=no-answer\n"));
+        fails_at_um(&mut lab);
+        if goes {
+            let invite = is_rerouted(&mut lab, AUTO_ATTENDANT);
+            lab.answer(Party::Pstn, &invite, 486, "aa", "", "");
+            lab.sent.clear();
+        } else {
+            lab.nothing_to(Party::Pstn);
+            lab.response_to(Party::Trunk, 482);
+        }
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //!
 //! | request | does |
 //! |---|---|
+//! | `GET /v1/missed-calls` | shows notices of missed calls, and what became of them |
+//! | `POST /v1/missed-calls/retry` | queues parked ones again |
 //! | `GET /v1/peers`, `/v1/bans`, `/v1/certs`, `/v1/firewall` | shows |
 //! | `POST /v1/bans` `{"source", "seconds", "reason"}` | bans |
 //! | `DELETE /v1/bans/{address}/{prefix length}` | lifts a ban |
@@ -69,6 +71,9 @@ pub enum Request {
     /// Certificates, keys, CAs and CRLs anew; nothing else.
     Rotate,
     Reload,
+    /// What is queued and parked: from disk, so asked for like this.
+    MissedCalls,
+    RetryMissedCalls,
 }
 
 /// Why something asked for was not done.
@@ -112,6 +117,8 @@ impl Control {
             .route("/v1/certs/rotate", post(rotate))
             .route("/v1/firewall", get(async |desk| show(desk, Show::Firewall)))
             .route("/v1/reload", post(reload))
+            .route("/v1/missed-calls", get(missed_calls))
+            .route("/v1/missed-calls/retry", post(retry_missed_calls))
             .fallback(async || problem(StatusCode::NOT_FOUND, "there is no such thing here"))
             .layer(DefaultBodyLimit::max(BODY))
             .with_state(desk);
@@ -183,6 +190,14 @@ async fn rotate(State(desk): Behind, ConnectInfo(operator): ConnectInfo<Operator
 
 async fn reload(State(desk): Behind, ConnectInfo(operator): ConnectInfo<Operator>) -> Response {
     done(desk.request(operator, Request::Reload).await)
+}
+
+async fn missed_calls(State(desk): Behind, ConnectInfo(operator): ConnectInfo<Operator>) -> Response {
+    done(desk.request(operator, Request::MissedCalls).await)
+}
+
+async fn retry_missed_calls(State(desk): Behind, ConnectInfo(operator): ConnectInfo<Operator>) -> Response {
+    done(desk.request(operator, Request::RetryMissedCalls).await)
 }
 
 fn done(outcome: Result<Value, Refused>) -> Response {

@@ -144,6 +144,8 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         What::LegOpened { side, peer, mode, transport, .. } => note(format!("= leg {side} to be {}: {peer} by {transport}", mode_name(*mode))),
         What::CallAnswered => note("= answered".to_owned()),
         What::Redirected { hop } => note(format!("* redirection: {} from {} followed to {} {}", hop.status, clean(&hop.from), clean(&hop.to), hop.transport)),
+        What::CallMissed(missed) => note(format!("! missed call of mailbox {}: {}", missed.mailbox, missed.missed.word())),
+        What::Wan { pool, state, .. } => note(format!("! the WAN to {pool} is {}", state.word())),
         What::Rerouted { wanted, number, why, .. } => note(format!("! rerouted over the PSTN to {number} ({}), {why}: {}", wanted.word(), why.meaning())),
         What::FailedOver { peer, target, why } => note(format!("! failover: {peer} {target} given up, {why}: {}", why.meaning())),
         What::FaxTone { side } => note(format!("= a fax calls on leg {side} (telephone-event 36)")),

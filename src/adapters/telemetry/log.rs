@@ -19,6 +19,7 @@ use super::summary::Summary;
 use crate::media::control::Side;
 use crate::policy::address_scope;
 use crate::policy::ban::Cause;
+use crate::policy::branch::Wan;
 use crate::policy::liveness::{Doubt, Liveness};
 use crate::policy::overlap::Resolution;
 use crate::policy::security_mode::mode_name;
@@ -133,14 +134,12 @@ impl Log {
                 info!(call, status = hop.status, from = %clean(&hop.from), to = %clean(&hop.to), transport = %hop.transport, "redirect followed");
             }
             What::FailedOver { peer, target, why } => warn!(call, %peer, %target, reason = %why, meaning = why.meaning(), "target given up"),
-            What::Rerouted { plan, wanted, number, why } => {
-                warn!(call, %plan, wanted = wanted.word(), number = %clean(number), reason = %why, event = 44009, diagnostics = 15030,
-                    "UM cannot be had, the call goes over the PSTN to UM's number there: see why the plan's UM pool does not answer");
-            }
+            What::Rerouted { .. } | What::CallMissed(_) => without_um(call, &fact.what),
             What::FaxTone { .. } | What::FaxSwitched { .. } => fax(call, &fact.what),
             What::Held { by, held } => debug!(call, by = side(*by), held, "hold"),
             What::Transfer(event) => transfer(call, event),
             What::CallEnded(record) => call_ended(record),
+            What::Wan { pool, state, before } => wan(pool, *state, *before),
             What::Standalone { method, peer, status, reason } => {
                 if *status < 400 {
                     debug!(call, %peer, method = %clean(method), status, %reason, "request outside a call");
@@ -239,6 +238,33 @@ impl Log {
                 }
             }
         }
+    }
+}
+
+fn without_um(call: Option<u64>, what: &What) {
+    match what {
+        What::Rerouted { plan, wanted, number, why } => {
+            warn!(call, %plan, wanted = wanted.word(), number = %clean(number), reason = %why, event = 44009, diagnostics = 15030,
+                "UM cannot be had, the call goes over the PSTN to UM's number there: see why the plan's UM pool does not answer");
+        }
+        What::CallMissed(missed) => {
+            info!(call, id = %missed.id, mailbox = %clean(&missed.mailbox), plan = %missed.plan, why = missed.missed.word(), reason = %missed.reason,
+                "missed call: a notice for the mailbox's owner is queued");
+        }
+        _ => {}
+    }
+}
+
+fn wan(pool: &str, state: Wan, before: Wan) {
+    match (state, before) {
+        (Wan::Down, _) => error!(
+            pool,
+            "the WAN to the centre is down: no address of the UM pool answers; calls go over the PSTN where their plan has reroute, missed calls are \
+             queued; see to the link, nothing else is to be done"
+        ),
+        (Wan::Up, Wan::Down) => warn!(pool, "the WAN to the centre is up again: calls go to UM, queued missed calls are delivered"),
+        (Wan::Up, _) => info!(pool, "the WAN to the centre is up"),
+        (Wan::Unknown, _) => warn!(pool, "nobody knows how it stands with the WAN to the centre: no router of the UM pool is asked; give them probe"),
     }
 }
 

@@ -11,6 +11,7 @@ use prometheus::{Encoder, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCou
 use super::summary::Summary;
 use super::watched::Watched;
 use crate::media::control::{Side, SideReport};
+use crate::policy::branch::Wan;
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Fault, Reason};
 use crate::signaling::fact::{CallRecord, CrlState, Fact, FirewallEvent, NameOddity, NameState, ReleasedBy, TransferEvent, What};
@@ -41,6 +42,8 @@ pub struct Metrics {
     reroutes: IntCounterVec,
     notices: IntCounterVec,
     transfers: IntCounterVec,
+    missed: IntCounterVec,
+    wan: IntGauge,
     standalone: IntCounterVec,
     messages: IntCounterVec,
     retransmissions: IntCounterVec,
@@ -95,6 +98,8 @@ impl Metrics {
             ),
             reroutes: counters(r, "portcullis_reroutes_total", "Calls sent over the PSTN because UM could not be had", &["wanted", "reason"]),
             transfers: counters(r, "portcullis_transfers_total", "Transfers, by what became of them", &["outcome", "reason"]),
+            missed: counters(r, "portcullis_missed_calls_total", "Diverted calls that nothing answered", &["why"]),
+            wan: gauge(r, "portcullis_wan_up", "1 while the WAN to the centre is up; 0 also where nobody asks"),
             standalone: counters(r, "portcullis_standalone_total", "Requests outside calls", &["peer", "method", "class"]),
             messages: counters(r, "portcullis_messages_total", "SIP messages", &["direction", "transport", "method", "class"]),
             retransmissions: counters(r, "portcullis_retransmissions_total", "SIP messages seen or sent before", &["direction", "transport"]),
@@ -146,11 +151,7 @@ impl Metrics {
             named: Arc::default(),
             registry: registry.clone(),
         };
-        let build = Opts::new("portcullis_build_info", "Always 1").const_label("version", env!("CARGO_PKG_VERSION"));
-        if let Ok(build) = IntGauge::with_opts(build) {
-            build.set(1);
-            registered(r, build);
-        }
+        build_info(r);
         metrics
     }
 
@@ -196,6 +197,8 @@ impl Metrics {
                 let peer = gateway.as_ref().map_or("none".into(), |gateway| self.name(gateway));
                 self.notices.with_label_values(&[peer.as_ref(), class_of(*status)]).inc();
             }
+            What::CallMissed(missed) => self.missed.with_label_values(&[missed.missed.word()]).inc(),
+            What::Wan { state, .. } => self.wan.set(i64::from(*state == Wan::Up)),
             What::Standalone { method, peer, status, reason } => {
                 self.standalone.with_label_values(&[self.name(peer).as_ref(), known_method(method), class_of(*status)]).inc();
                 if *reason != Reason::Answered {
@@ -424,6 +427,14 @@ fn mode(mode: Option<SecurityMode>) -> &'static str {
         Some(SecurityMode::SipSecured) => "sip-secured",
         Some(SecurityMode::Secured) => "secured",
         None => "none",
+    }
+}
+
+fn build_info(registry: &Registry) {
+    let build = Opts::new("portcullis_build_info", "Always 1").const_label("version", env!("CARGO_PKG_VERSION"));
+    if let Ok(build) = IntGauge::with_opts(build) {
+        build.set(1);
+        registered(registry, build);
     }
 }
 

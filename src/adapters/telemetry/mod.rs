@@ -98,6 +98,8 @@ fn is_vital(what: &What) -> bool {
         | What::Redirected { .. }
         | What::FailedOver { .. }
         | What::Rerouted { .. }
+        | What::CallMissed(_)
+        | What::Wan { .. }
         | What::Held { .. }
         | What::FaxTone { .. }
         | What::FaxSwitched { .. }

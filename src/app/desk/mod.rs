@@ -15,6 +15,7 @@ use crate::adapters::control::{self, Done, Operator, Refused, Request, Show};
 use crate::adapters::dns::PeerResolver;
 use crate::adapters::nft::Firewall;
 use crate::adapters::tls::Lifetime;
+use crate::app::missed_calls::MissedCalls;
 use crate::app::rotation::Rotation;
 use crate::policy::liveness::Board;
 use crate::signaling::fact::{Fact, What};
@@ -53,6 +54,8 @@ pub struct Desk {
     pub rotation: Arc<Rotation>,
     pub firewall: Firewall,
     pub watched: Watched,
+    /// `None`: nobody is told of missed calls.
+    pub missed_calls: Option<MissedCalls>,
     pub orders: mpsc::Sender<Order>,
 }
 
@@ -97,6 +100,17 @@ impl Desk {
     async fn unban(&self, operator: Operator, net: IpNet) -> Result<Value, Refused> {
         let lifted = self.firewall.unban(net, &user(operator)).await;
         lifted.map(|lifted| json!({ "lifted": lifted })).map_err(|refusal| Refused { status: 404, detail: refusal.to_string() })
+    }
+
+    fn missed_calls(&self) -> Result<&MissedCalls, Refused> {
+        let detail = "this border tells nobody of missed calls: its policy set has no [missed_calls] in branch.toml";
+        self.missed_calls.as_ref().ok_or_else(|| Refused { status: 404, detail: detail.into() })
+    }
+
+    async fn retry_missed_calls(&self, operator: Operator) -> Result<Value, Refused> {
+        tracing::info!(uid = operator.uid, pid = operator.pid, "an operator has parked missed calls delivered again");
+        let queued = self.missed_calls()?.unpark().await;
+        queued.map(|queued| json!({ "queued": queued })).map_err(|error| Refused { status: 409, detail: error.to_string() })
     }
 
     /// Off the event loop: a disk may be slow.
@@ -154,6 +168,8 @@ impl control::Desk for Desk {
                 Request::Rotate => self.rotate(operator).await,
                 Request::Ban { source, duration, reason } => self.ban(operator, source, duration, &reason).await,
                 Request::Unban { source } => self.unban(operator, source).await,
+                Request::MissedCalls => Ok(self.missed_calls()?.describe().await),
+                Request::RetryMissedCalls => self.retry_missed_calls(operator).await,
             }
         })
     }

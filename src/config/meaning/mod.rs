@@ -1,6 +1,7 @@
 //! What was written, as meant: names resolved, contradictions found, settings made.
 
 mod border;
+mod branch;
 mod certificates;
 mod dns;
 mod firewall;
@@ -39,7 +40,19 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
     let toll = toll::rules(&set.toll, &plans, &known, findings);
     let (mailboxes, table) = routing::routing(&set.routing, &pools, &plans, &known, source, findings);
     let admission = plans::admission(&set.admission);
-    let policy = PolicySet { number: 1, peers, um_pools: pools, dial_plans: plans, hunt_groups: hunt_groups.into(), admission, toll, mailboxes };
+    let missed_calls = branch::missed_calls(&set.branch, &peers, source, findings);
+    let policy = PolicySet {
+        number: 1,
+        branch: branch::branch(&set.branch, &pools, &plans, &peers, findings),
+        missed_calls: missed_calls.is_some(),
+        peers,
+        um_pools: pools,
+        dial_plans: plans,
+        hunt_groups: hunt_groups.into(),
+        admission,
+        toll,
+        mailboxes,
+    };
     let tls = certificates::tls(&set, &policy.peers, &listeners, source, findings);
     let media = border::media(&set.border, &listeners, findings);
     let admin = border::admin(&set.border, &listeners, findings);
@@ -61,6 +74,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
         control,
         firewall: firewall::firewall(&set.border, findings),
         mailboxes: table,
+        missed_calls,
     })
 }
 

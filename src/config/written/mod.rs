@@ -1,6 +1,7 @@
 //! What was written: each file as values with their places, types checked, nothing compared with anything else yet.
 
 mod border;
+mod branch;
 mod firewall;
 pub mod numbers;
 mod peers;
@@ -14,6 +15,7 @@ use super::source::Source;
 use super::table::{Document, Table};
 
 pub use border::{Border, Listener, Media, admin, path, socket_address};
+pub use branch::{Branch, Target};
 pub use peers::{Peer, is_host_name};
 pub use plans::{Admission, DialPlan, HuntGroup, Reroute, UmPool};
 pub use routing::Routing;
@@ -32,6 +34,7 @@ pub struct Set {
     pub admission: Admission,
     pub toll: Vec<TollRule>,
     pub routing: Routing,
+    pub branch: Branch,
 }
 
 pub fn read(source: &dyn Source, findings: &Findings) -> Set {
@@ -60,6 +63,7 @@ pub fn read(source: &dyn Source, findings: &Findings) -> Set {
             "dial_plans.toml" => set.dial_plans = plans::read_plans(&root),
             "hunt_groups.toml" => set.hunt_groups = plans::read_hunt_groups(&root),
             "routing.toml" => set.routing = routing::read(&root),
+            "branch.toml" => set.branch = branch::read(&root),
             "toll.toml" => set.toll = toll::read(&root),
             _ => set.admission = plans::read_admission(&root),
         }

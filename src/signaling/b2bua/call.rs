@@ -21,6 +21,7 @@ use crate::signaling::b2bua::lingering::End;
 use crate::signaling::b2bua::record::Draft;
 use crate::signaling::b2bua::subscription::Subscription;
 use crate::signaling::b2bua::transfer::{Aim, Transfer};
+use crate::signaling::branch::Diverted;
 use crate::signaling::dialog::Dialog;
 use crate::signaling::event::{LocateId, Route};
 use crate::signaling::fact::CallId;
@@ -54,6 +55,8 @@ pub struct Call {
     pub past: Vec<(String, String)>,
     /// Whom the B leg was with, and where, once it is over.
     pub b_end: Option<End>,
+    /// It is for a mailbox whose owner is told if nobody answers.
+    pub diverted: Option<Diverted>,
 }
 
 pub enum Stage {

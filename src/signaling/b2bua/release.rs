@@ -7,6 +7,7 @@ use crate::signaling::b2bua::call::{Attempt, Call, ClientOwner, Exchange, Leg, S
 use crate::signaling::b2bua::transfer::{self, Session};
 use crate::signaling::b2bua::{answer, lingering, reinvite};
 use crate::signaling::border::{Border, Timer};
+use crate::signaling::branch;
 use crate::signaling::fact::{CallId, ReleasedBy, What};
 use crate::signaling::transaction::ServerKey;
 use crate::sip::Method;
@@ -240,6 +241,7 @@ pub fn end(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reas
 pub fn conclude(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reason: Reason) {
     call.note_media();
     call.record.ended(now, by, reason);
+    branch::ended(border, now, call, reason);
     for timer in [
         Timer::NoResponse(call.id),
         Timer::TimerC(call.id),

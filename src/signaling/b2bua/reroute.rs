@@ -22,6 +22,7 @@ const REMEMBERED: usize = 4096;
 #[derive(Default)]
 pub struct Rerouting {
     under_way: HashMap<CallId, String>,
+    /// When, who, to which number.
     lately: VecDeque<(Time, String, String)>,
 }
 
@@ -43,13 +44,11 @@ impl Rerouting {
         while self.lately.front().is_some_and(|(at, _, _)| now.since(*at) >= BOUNCE) || self.lately.len() >= REMEMBERED {
             self.lately.pop_front();
         }
-        if let Some(caller) = &way.caller {
-            self.lately.push_back((now, caller.clone(), way.number.clone()));
-        }
+        self.lately.push_back((now, way.caller.clone(), way.number.clone()));
     }
 
     fn was_lately(&self, now: Time, caller: &str, number: &str) -> bool {
-        self.lately.iter().any(|(at, who, to)| now.since(*at) < BOUNCE && who == caller && to == number)
+        self.lately.iter().any(|(at, who, to)| now.since(*at) < BOUNCE && reroute::is_same(who, caller) && to == number)
     }
 
     /// A call is over, wherever it went.

@@ -16,6 +16,7 @@ use crate::signaling::b2bua::call::{Asked, Attempt, Call, Candidate, Exchange, H
 use crate::signaling::b2bua::record::{self, Draft};
 use crate::signaling::b2bua::{failover, lifetime, progress, release, reroute, standalone, transfer};
 use crate::signaling::border::{Border, Timer};
+use crate::signaling::branch;
 use crate::signaling::dialog::Dialog;
 use crate::signaling::event::{LocateError, LocateId, Target};
 use crate::signaling::fact::{CallId, ReleasedBy, What};
@@ -260,6 +261,7 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
     let media = SessionMedia::new(a_terms, b_terms, border.settings.media.silence);
     let stage = Stage::Hunting(Box::new(hunt));
     Some(Box::new(Call {
+        diverted: branch::diverted(border, &admitted, &invite),
         id,
         admitted,
         media,

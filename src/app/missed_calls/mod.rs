@@ -1,0 +1,127 @@
+//! Missed calls from the core to the owners of mailboxes: each is written to disk, then delivered in order, the next one only when the last is settled
+//! on disk too.
+
+mod delivery;
+
+use std::fmt::Write as _;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::adapters::store::{Notice, Store};
+use crate::adapters::telemetry::Anchor;
+use crate::config;
+use crate::policy::branch::Wan;
+use crate::signaling::fact::{Fact, MissedCall, What};
+
+use delivery::Progress;
+
+/// Notices an operator is shown of each kind.
+const SHOWN: usize = 100;
+
+#[derive(Clone)]
+pub struct MissedCalls(Arc<Held>);
+
+struct Held {
+    store: Store,
+    /// The border's name, for receivers that serve several.
+    border: Arc<str>,
+    anchor: Anchor,
+    target: String,
+    wan: watch::Sender<Wan>,
+    progress: Arc<Mutex<Progress>>,
+    delivering: AbortHandle,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.delivering.abort();
+    }
+}
+
+impl MissedCalls {
+    /// Within a tokio runtime. What an earlier process left in the store is delivered first.
+    pub fn start(settings: &config::MissedCalls, border: &Arc<str>, anchor: Anchor) -> io::Result<MissedCalls> {
+        let store = Store::open(&settings.store)?;
+        let (wan, wan_in) = watch::channel(Wan::Unknown);
+        let progress = Arc::new(Mutex::new(Progress::default()));
+        let delivering = tokio::spawn(delivery::run(store.clone(), delivery::Webhook(settings.target.clone()), wan_in, progress.clone())).abort_handle();
+        let target = settings.target.url.to_string();
+        let left = store.status();
+        if left.queued + left.parked > 0 {
+            tracing::info!(queued = left.queued, parked = left.parked, "missed calls of an earlier run are in the store; see `portcullis show missed-calls`");
+        }
+        Ok(MissedCalls(Arc::new(Held { store, border: border.clone(), anchor, target, wan, progress, delivering })))
+    }
+
+    /// Takes what of the core's facts is about missed calls. Never blocks.
+    pub fn note(&self, fact: &Fact) {
+        match &fact.what {
+            // Told in status and log if it could not be kept; nobody waits for it here.
+            What::CallMissed(missed) => drop(self.0.store.queue(self.notice(missed))),
+            What::Wan { state, .. } => drop(self.0.wan.send_replace(*state)),
+            _ => {}
+        }
+    }
+
+    fn notice(&self, missed: &MissedCall) -> Notice {
+        let time = self.0.anchor.rfc3339(missed.at);
+        let body = json!({
+            "type": "missed-call",
+            "version": 1,
+            "id": missed.id,
+            "time": time,
+            "caller": missed.caller.as_deref().unwrap_or("anonymous"),
+            "mailbox": missed.mailbox,
+            "dial_plan": missed.plan,
+            "why": missed.missed,
+            "reason": missed.reason,
+            "call_id": missed.call_id,
+            "border": self.0.border,
+        });
+        Notice { id: missed.id.clone(), mailbox: missed.mailbox.clone(), time, body: body.to_string() }
+    }
+
+    /// Returns when everything noted so far is on disk, or the disk has refused it.
+    pub async fn flush(&self) {
+        self.0.store.list(0).await;
+    }
+
+    /// For operators.
+    pub async fn describe(&self) -> Value {
+        let listing = self.0.store.list(SHOWN).await;
+        let progress = self.0.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        json!({
+            "target": self.0.target,
+            "wan": *self.0.wan.borrow(),
+            "status": self.0.store.status(),
+            "last_error": progress.last_error,
+            "attempts": progress.attempts,
+            "queued": listing.queued,
+            "parked": listing.parked,
+        })
+    }
+
+    /// Parked ones are delivered again, in their old places.
+    pub async fn unpark(&self) -> io::Result<u64> {
+        self.0.store.unpark().await
+    }
+
+    /// In Prometheus' text exposition.
+    pub fn exposition(&self) -> String {
+        let status = self.0.store.status();
+        let mut text = String::from("# HELP portcullis_notices Notices of missed calls on disk\n# TYPE portcullis_notices gauge\n");
+        for (state, count) in [("queued", status.queued), ("parked", status.parked), ("unwritten", status.unwritten)] {
+            // Writing into a String does not fail.
+            let _ = writeln!(text, "portcullis_notices{{state=\"{state}\"}} {count}");
+        }
+        text.push_str("# HELP portcullis_notices_total What became of notices of missed calls\n# TYPE portcullis_notices_total counter\n");
+        for (outcome, count) in [("delivered", status.delivered), ("overflowed", status.overflowed), ("dropped", status.dropped)] {
+            let _ = writeln!(text, "portcullis_notices_total{{outcome=\"{outcome}\"}} {count}");
+        }
+        text
+    }
+}

@@ -1,0 +1,65 @@
+//! `branch.toml`.
+
+use std::time::Duration;
+
+use crate::config::finding::Written;
+use crate::config::table::Table;
+
+#[derive(Default)]
+pub struct Branch {
+    /// `[branch] um_pool`.
+    pub um_pool: Option<Written<String>>,
+    pub missed_calls: Option<MissedCalls>,
+}
+
+pub struct MissedCalls {
+    pub store: Option<Written<String>>,
+    pub max: u64,
+    pub target: Option<Target>,
+}
+
+/// Where notices go.
+pub struct Target {
+    pub url: Option<Written<String>>,
+    pub ca: Option<Written<String>>,
+    pub token: Option<Written<String>>,
+    pub token_file: Option<Written<String>>,
+    pub timeout: Option<Written<Duration>>,
+    pub allow_http: Option<Written<bool>>,
+}
+
+/// Notices on disk unless the set says otherwise.
+const MAX: u64 = 10_000;
+
+pub fn read(root: &Table<'_, '_>) -> Branch {
+    let mut branch = Branch::default();
+    if let Some(table) = root.table("branch", "[branch]") {
+        branch.um_pool = table.required_text("um_pool", "\"centre\"");
+        table.finish();
+    }
+    if let Some(table) = root.table("missed_calls", "[missed_calls]") {
+        if !table.has("target") {
+            table.missing("target", "{ url = \"https://notices.example.com/missed\", ca = \"certs/ca.pem\" }");
+        }
+        branch.missed_calls = Some(MissedCalls {
+            store: table.required_text("store", "\"/var/lib/portcullis/missed-calls.redb\""),
+            max: table.integer("max", 1..=1_000_000).map_or(MAX, |max| max.value as u64),
+            target: table.table("target", "target = { … }").map(read_target),
+        });
+        table.finish();
+    }
+    branch
+}
+
+fn read_target(table: Table<'_, '_>) -> Target {
+    let target = Target {
+        url: table.required_text("url", "\"https://notices.example.com/missed\""),
+        ca: table.text("ca", "\"certs/ca.pem\""),
+        token: table.text("token", "\"${NOTICES_TOKEN}\""),
+        token_file: table.text("token_file", "\"notices.token\""),
+        timeout: table.duration("timeout", Duration::from_secs(1), Duration::from_secs(60)),
+        allow_http: table.flag("allow_http"),
+    };
+    table.finish();
+    target
+}
