@@ -185,3 +185,60 @@ fn a_branch_without_its_centre_reaches_um_over_the_pstn() {
         assert_eq!(stage.records().len(), 1, "{}", stage.ladder());
     }
 }
+
+/// Who has moved is greeted online, by the table or the department's rule; who stayed, or came back, on the premises.
+#[test]
+fn in_mixed_mode_each_mailbox_is_greeted_where_it_lives() {
+    for (mailbox, server, host) in [
+        ("10001", "hosted-um", "2a7e0d6c-51f4-4b0e-9c6f-0d3a7b1c2e55.um.outlook.com"),
+        ("17001", "hosted-um", "2a7e0d6c-51f4-4b0e-9c6f-0d3a7b1c2e55.um.outlook.com"),
+        ("17099", "mbx1", "mbx1.corp.example.com"),
+        ("22222", "mbx1", "mbx1.corp.example.com"),
+    ] {
+        let mut stage = Stage::new("mixed");
+        Caller::invite(&mut stage, "pbx", "50000", "2065550199", &format!("Diversion: <sip:{mailbox}@pbx>;reason=no-answer\n"));
+        let invite = stage.request(&Method::Invite);
+        assert_eq!(&*invite.to, server, "{mailbox}: {}", stage.ladder());
+        assert!(invite.header(HeaderName::To).contains(host), "{mailbox}: {}", invite.text());
+        assert!(invite.text().contains("RTP/SAVP"), "{}", invite.text());
+    }
+}
+
+/// Hosted UM is called by its own name, in To and Request-URI.
+#[test]
+fn hosted_um_is_called_by_its_forwarding_address() {
+    let mut stage = Stage::new("hosted");
+    Caller::invite(&mut stage, "pbx", "50000", "2065550199", "");
+    let invite = stage.request(&Method::Invite);
+    assert!(invite.header(HeaderName::To).contains("@2a7e0d6c-51f4-4b0e-9c6f-0d3a7b1c2e55.um.outlook.com"), "{}", invite.text());
+}
+
+/// A fax that UM refers to the partner fax server.
+#[test]
+fn the_campus_sends_its_faxes_to_the_fax_server() {
+    let mut stage = Stage::new("exchange-2013-sip-secured");
+    let mut call = Caller::invite(&mut stage, "pstn-gateway", "5100", "+493012345", "");
+    let plan = stage.settings.policy.dial_plan("Campus").expect("a plan").clone();
+    let invite = through(&mut stage, &plan);
+    let answer = stage.description(&stage.peer(&invite.to), plan.mode);
+    stage.answer(&invite, 200, "", &answer);
+    let accepted = stage.response(200);
+    call.accepted(&mut stage, &accepted);
+    // Those before are of the redirects.
+    let mut ack = stage.request(&Method::Ack);
+    while !ack.header(HeaderName::To).ends_with("tag=um-200") {
+        ack = stage.request(&Method::Ack);
+    }
+    let contact = invite.message.contact().ok().flatten().map(|contact| contact.uri.to_owned()).expect("a Contact");
+    let refer = format!(
+        "REFER {contact} SIP/2.0\nVia: SIP/2.0/TLS worker;branch=z9hG4bK-refer\nMax-Forwards: 70\nFrom: {}\nTo: {}\nCall-ID: {}\nCSeq: 1 REFER\nContact: <sip:worker;transport=tls>\nRefer-To: <sip:fax@fax.campus.example.com:5061;transport=tls>\n\n",
+        ack.header(HeaderName::To),
+        ack.header(HeaderName::From),
+        ack.header(HeaderName::CallId)
+    );
+    stage.receive(&invite.to, &refer);
+    stage.response(202);
+    let referred = stage.request(&Method::Invite);
+    assert_eq!(&*referred.to, "fax", "{}", stage.ladder());
+    assert!(referred.text().contains("RTP/AVP"), "SIP secured: {}", referred.text());
+}
