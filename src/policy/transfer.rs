@@ -131,14 +131,14 @@ pub fn wanted(refer: &Message) -> Result<Wanted, Reason> {
         return Err(Reason::TransferMethod);
     }
     let user = dial_plan::subscriber(&uri.user_decoded()).to_owned();
-    let replaces = uri.headers.and_then(replaces).transpose()?;
+    let replaces = uri.headers.and_then(replaces);
     Ok(Wanted { uri: Uri { headers: None, password: None, ..uri }.to_string(), user, host: bare(uri.host), replaces })
 }
 
 /// The escaped Replaces among a URI's headers.
-fn replaces(headers: &str) -> Option<Result<String, Reason>> {
+fn replaces(headers: &str) -> Option<String> {
     let (_, value) = headers.split('&').filter_map(|header| header.split_once('=')).find(|(name, _)| name.eq_ignore_ascii_case("replaces"))?;
-    Some(if value.len() <= REPLACES_BYTES { Ok(unescaped(value)) } else { Err(Reason::TransferReferTo) })
+    (value.len() <= REPLACES_BYTES).then(|| unescaped(value))
 }
 
 fn unescaped(text: &str) -> String {

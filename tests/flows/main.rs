@@ -34,4 +34,3 @@ mod security;
 mod session_timer;
 mod status;
 mod transfer;
-mod transfer_attended;
