@@ -1,13 +1,18 @@
 //! UM pools: which router a call goes to first, what a failure does to the next calls, and where redirects lead as versions of Exchange have it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::policy::settings::{Peer, PolicySet, UmPool, UmVersion};
+use portcullis::policy::flow::ListenerId;
+use portcullis::policy::peer::PeerTable;
+use portcullis::policy::settings::{AddressFamily, Peer, PeerHost, PolicySet, UmPool, UmVersion};
 use portcullis::policy::verdict::Reason;
-use portcullis::signaling::event::{Event, Route};
+use portcullis::signaling::core::Core;
+use portcullis::signaling::event::{Action, Event, Route, Target, TransportError};
 use portcullis::signaling::fact::What;
-use portcullis::sip::Method;
+use portcullis::signaling::settings::Listener;
+use portcullis::sip::{Method, Transport};
 
 use crate::lab::{ALLOW, Callee, Caller, Lab, Party, Scene, Sent, established, hang_up, invited, peer_table, policy_set};
 
@@ -406,4 +411,61 @@ fn a_gateway_without_outcalls_gets_none() {
     lab.sent.clear();
     lab.finish();
     assert!(lab.records().iter().any(|record| record.reason == Reason::OutcallsRefused));
+}
+
+/// Where the trunk is called in turn, by name, when it lives at these addresses and none of them takes the call.
+fn called_at(family: AddressFamily, addresses: &[&str]) -> Vec<String> {
+    let lab = Lab::new(Scene::default());
+    // A second listener, for the other family.
+    let mut settings = (*lab.settings).clone();
+    let ipv6 = Listener {
+        id: ListenerId(1),
+        name: "ipv6".into(),
+        bound: "[2001:db8::1]:5060".parse().unwrap(),
+        advertised: "[2001:db8::1]:5060".into(),
+        ..settings.listeners[0].clone()
+    };
+    settings.listeners.push(ipv6);
+    settings.media.outside.push("2001:db8::1".parse().unwrap());
+    let settings = Arc::new(settings);
+    let mut set = policy_set(&Scene::default());
+    for peer in &mut set.peers {
+        if &*peer.name == "trunk" {
+            let peer = Arc::make_mut(peer);
+            peer.hosts = vec![PeerHost::Name("trunk.test".into())];
+            peer.address_family = family;
+        }
+    }
+    let set = Arc::new(set);
+    let places: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    let table = PeerTable::build(3, &set, &|name| if name == "trunk.test" { places.clone() } else { Vec::new() });
+    let mut core = Core::new(settings, set, Arc::new(table), [7; 32]);
+    let invite = "INVITE sip:2001@192.0.2.1 SIP/2.0\nVia: SIP/2.0/UDP 198.51.100.30:5060;branch=z9hG4bKfamily\nMax-Forwards: 70\nFrom: <sip:1000@198.51.100.30>;tag=f\n\
+                  To: <sip:2001@192.0.2.1>\nCall-ID: family\nCSeq: 1 INVITE\nContact: <sip:um@198.51.100.30>\nContent-Type: application/sdp\n\n";
+    let bytes = crate::lab::wire(&format!("{invite}{}", lab.sdp(Party::Server, 6000)));
+    core.handle(lab.now, Event::Received { flow: lab.flow(Party::Server), bytes });
+    let mut called = Vec::new();
+    while let Some(action) = core.poll() {
+        match action {
+            Action::Locate { id, .. } => {
+                let targets = places.iter().map(|address| Target { transport: Transport::Udp, address: (*address, 5060).into() }).collect();
+                core.handle(lab.now, Event::Located { id, targets: Ok(targets) });
+            }
+            Action::Transmit { id, route: Route::Datagram { remote, .. }, bytes } if bytes.starts_with(b"INVITE") => {
+                called.push(remote.ip().to_string());
+                core.handle(lab.now, Event::TransportFailed { id, error: TransportError::Socket });
+            }
+            _ => {}
+        }
+    }
+    called
+}
+
+#[test]
+fn addresses_are_called_ipv6_first_and_of_no_family_that_is_not_meant() {
+    let both = ["192.0.2.10", "2001:db8::a", "192.0.2.11", "2001:db8::b"];
+    assert_eq!(called_at(AddressFamily::Any, &both), ["2001:db8::a", "2001:db8::b", "192.0.2.10", "192.0.2.11"]);
+    assert_eq!(called_at(AddressFamily::Ipv4, &both), ["192.0.2.10", "192.0.2.11"]);
+    assert_eq!(called_at(AddressFamily::Ipv6, &both), ["2001:db8::a", "2001:db8::b"]);
+    assert_eq!(called_at(AddressFamily::Ipv6, &["192.0.2.10"]), [""; 0], "none at all rather than another family");
 }
