@@ -82,6 +82,17 @@ pub fn outward(plan: &DialPlan, number: &str) -> (Decision, String) {
     }
 }
 
+/// An extension or pilot UM calls from, as gateways are to see it: as it stands it says nothing to a trunk, and may be somebody else's number there. Rules
+/// are for what is dialled; one made for numbers of exactly its length speaks of it as well, and no other (a prefix for an outside line makes no caller's
+/// number better). `None`: it stays.
+pub fn outward_caller(plan: &DialPlan, user: &str) -> Option<(Decision, String)> {
+    let number = number_of(&dialled_number(user)).filter(|number| is_extension(plan, number) || plan.is_pilot(number))?;
+    let digits = number.trim_start_matches('+').len();
+    let of_length = |rule: &NumberRule| rule.lengths.is_some_and(|(least, most)| usize::from(least) == digits && usize::from(most) == digits);
+    let (index, rule) = plan.numbering.outward.iter().enumerate().find(|(_, rule)| of_length(rule) && apply(rule, &number).is_some())?;
+    Some(changed(Cow::Owned(format!("outward rule {} of the caller", index + 1)), &number, apply(rule, &number)?))
+}
+
 fn by_rules(direction: &str, rules: &[NumberRule], number: &str) -> Option<(Decision, String)> {
     let (index, made) = rules.iter().enumerate().find_map(|(index, rule)| Some((index, apply(rule, number)?)))?;
     Some(changed(Cow::Owned(format!("{direction} rule {}", index + 1)), number, made))

@@ -18,7 +18,7 @@
 use std::net::IpAddr;
 
 use crate::policy::caller::{self, Caller};
-use crate::policy::settings::{DialPlan, Peer, PeerHost, UriType, domain_of, number_of};
+use crate::policy::settings::{DialPlan, Peer, PeerHost, UriType, domain_of};
 use crate::policy::verdict::Decision;
 use crate::policy::{dial_plan, diversion, identity, numbering};
 use crate::sip::{HeaderName, Message, Method, NameAddr, Params, Scheme, Transport, Uri};
@@ -114,13 +114,10 @@ pub fn outward_uri(crossing: &Crossing<'_>, uri: &Uri<'_>) -> Option<String> {
     }
 }
 
-/// An extension or pilot of UM's as a number rule of the plan has it for gateways: as it stands it says nothing to a trunk, and may be somebody else's
-/// number there. Other numbers stay: rules for what is dialled (a prefix for an outside line) make no caller's number better. `None`: it stays.
+/// An extension or pilot UM calls from, where a number rule makes another number of it.
 pub fn renumbered(crossing: &Crossing<'_>, uri: &Uri<'_>) -> Option<(Decision, String)> {
     let plan = crossing.plan.filter(|_| crossing.from.kind.is_um() && !crossing.to.kind.is_um())?;
-    let number = number_of(dial_plan::subscriber(&uri.user_decoded()))?;
-    let is_ums = dial_plan::is_extension(plan, &number) || plan.is_pilot(&number);
-    Some(numbering::outward(plan, &number)).filter(|(decision, _)| is_ums && numbering::applied(decision))
+    numbering::outward_caller(plan, &uri.user_decoded())
 }
 
 fn is_phone(uri: &Uri<'_>) -> bool {

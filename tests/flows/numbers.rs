@@ -262,6 +262,29 @@ fn um_calls_from_numbers_in_the_gateways_form() {
     assert!(lab.ladder().contains("outward rule 1"), "{}", lab.ladder());
 }
 
+/// A rule for an outside line, or for what carriers are dialled, is none for callers.
+#[test]
+fn a_rule_for_what_is_dialled_changes_no_caller() {
+    for rule in [
+        NumberRule { prefix: "1".into(), strip: 1, ..NumberRule::default() },
+        NumberRule { lengths: Some((3, 20)), prepend: "72".into(), ..NumberRule::default() },
+    ] {
+        let mut lab = Lab::with(Scene::default(), |set| {
+            plan(set, |plan| plan.numbering.outward = vec![rule]);
+            set.toll = vec![toll("all", "*", TollAction::Allow)];
+        });
+        let mut um = Caller::new(&mut lab, Party::Server, "1777");
+        um.from = "<sip:1000@198.51.100.30>".into();
+        let offer = lab.sdp(Party::Server, 4000);
+        um.invite(&mut lab, "P-Asserted-Identity: <tel:1000>\n", &offer);
+        lab.response_to(Party::Server, 100);
+        let invite = lab.request_to(Party::Trunk, Method::Invite);
+        assert!(!invite.message.request_uri().unwrap_or_default().starts_with("sip:1777@"), "{}", invite.text());
+        assert!(invite.header(HeaderName::From).starts_with("<sip:1000@"), "{}", invite.text());
+        assert_eq!(invite.header(HeaderName::PAssertedIdentity), "<tel:1000>");
+    }
+}
+
 /// Toll rules allow what was asked for; one that denies sees what would be dialled.
 #[test]
 fn a_number_rule_leads_around_no_toll_rule() {

@@ -126,6 +126,8 @@ fn scraps() -> impl Strategy<Value = String> {
         Just("<sip:anonymous@anonymous.invalid>".to_string()),
         Just(";reason=no-answer;counter=65535;index=1.1.1".to_string()),
         Just("\"".to_string()),
+        Just("<sip:j%20%25b%40%3b@corp.example>".to_string()),
+        Just("<sip:100011@x>".to_string()),
         Just(", ".to_string()),
         Just("sip:jane@[::1]".to_string()),
         "[ -~]{0,12}",
@@ -179,6 +181,8 @@ proptest! {
             let address = NameAddr::parse(value.as_bytes()).unwrap_or_else(|error| panic!("{name}: {value}: {error}"));
             let uri = address.parsed_uri().unwrap_or_else(|error| panic!("{name}: {value}: {error}"));
             let user = uri.user_decoded();
+            let is_mailbox = uri_type != UriType::Extension || *name == HeaderName::PAssertedIdentity || user.len() == 5;
+            prop_assert!(is_mailbox, "{}: {}", name, value);
             let fits = user == "50000" || *name == HeaderName::PAssertedIdentity && dial_plan::calling(&plan, &user).is_some() || dial_plan::diverting(&plan, &user).is_some();
             prop_assert!(fits, "{}: {}", name, value);
         }
