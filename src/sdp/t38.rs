@@ -151,6 +151,28 @@ mod tests {
         assert_eq!((t38, written), (T38::default(), Vec::new()));
     }
 
+    /// Whatever is read reads as the same again written, and writing is of one form: no line of a hostile peer's own words comes through.
+    #[test]
+    fn what_was_read_reads_the_same_again() {
+        let names = ["T38FaxVersion", "t38MAXbitrate", "T38FaxFillBitRemoval", "T38FaxTranscodingMMR", "T38FaxRateManagement", "T38FaxMaxBuffer"];
+        let more = ["T38FaxMaxDatagram", "T38FaxUdpEC", "T38FaxTranscodingJBIG", "T38VendorInfo", "crypto"];
+        let values =
+            [":0", ":1", "", ":14400", ":transferredTCF", ":LOCALtcf", ":t38UDPFEC", ":t38UDPRedundancy", ": 7 ", ":-3", ":4294967296", ":\u{e9}", ":a b"];
+        let names: Vec<&str> = names.into_iter().chain(more).collect();
+        let mut state = 7u64;
+        let mut next = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for _ in 0..20_000 {
+            let lines: String = (0..next(12)).map(|_| format!("a={}{}\r\n", names[next(names.len())], values[next(values.len())])).collect();
+            let (t38, written) = read(&lines);
+            assert_eq!(read(&(written.join("\r\n") + "\r\n")), (t38, written.clone()), "{lines}");
+            let is_plain = |line: &String| line.starts_with("a=T38") && line[2..].bytes().all(|b| b.is_ascii_alphanumeric() || b == b':');
+            assert!(written.iter().all(is_plain), "{written:?}");
+        }
+    }
+
     #[test]
     fn of_two_the_first_readable_one_counts() {
         assert_eq!(read("a=T38FaxVersion:x\r\na=T38FaxVersion:3\r\na=T38FaxVersion:0\r\n").0.version, Some(3));
