@@ -19,6 +19,7 @@ use crate::config::{self, Settings};
 use crate::policy::access_control;
 use crate::policy::delayed_source_party;
 use crate::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
+use crate::policy::hosted;
 use crate::policy::liveness::{Board, Liveness};
 use crate::policy::message_waiting::{self, Notified};
 use crate::policy::peer::{PeerTable, identify};
@@ -371,9 +372,9 @@ fn preview(case: &Case, admitted: &Admitted, invite: &Message, explanation: &mut
     let mut carried = topology_hiding::carry(&crossing, invite);
     explanation.trail.append(&mut carried.trail);
     explanation.preview = vec![
-        ("Request-URI", topology_hiding::request_uri(&admitted.called, &host, target.port, target.transport)),
+        ("Request-URI", hosted::request_uri(admitted.pool.as_deref(), &admitted.called, &host, target.port, target.transport)),
         ("From", topology_hiding::from_value(&crossing, invite, "…")),
-        ("To", topology_hiding::to_value(&admitted.called, &host)),
+        ("To", topology_hiding::to_value(&admitted.called, hosted::to_host(admitted.pool.as_deref(), &host))),
     ];
     explanation.behind = invite
         .fields()

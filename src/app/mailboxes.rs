@@ -71,6 +71,10 @@ impl Kept {
         if !settled || self.done == Some(look) {
             return None;
         }
+        if look.is_some_and(|look| look.length > mailboxes::MOST_BYTES as u64) {
+            self.done = Some(look);
+            return self.take(Err(io::Error::other(format!("it is larger than {} bytes", mailboxes::MOST_BYTES))));
+        }
         let (file, pools) = (self.file.clone(), self.pools.clone());
         let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(&file.path).map(|text| mailboxes::read(&file.name, &text, &pools))).await;
         self.done = Some(look);

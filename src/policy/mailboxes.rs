@@ -156,6 +156,24 @@ pub fn pool(set: &PolicySet, plan: &DialPlan, peer: &Peer, invite: &Message) -> 
     Some((decision.comparing("UM pool", String::from(&*pool.name)), Arc::clone(pool)))
 }
 
+/// The plan as it governs a call to or from this pool: with the pool in its own's place, and as strong as the pool demands. Hosted UM is Secured, so a
+/// peer in clear reaches it only where the plan names that peer in `interwork`.
+pub fn governing(plan: &Arc<DialPlan>, pool: &Arc<UmPool>) -> Arc<DialPlan> {
+    let mode = plan.mode.max(pool.floor());
+    if (&pool.name, mode) == (&plan.um_pool.name, plan.mode) {
+        return Arc::clone(plan);
+    }
+    Arc::new(DialPlan { um_pool: Arc::clone(pool), mode, ..DialPlan::clone(plan) })
+}
+
+/// The plans whose calls go to a pool with this server, each as it governs a call of that pool.
+pub fn plans_of(set: &PolicySet, server: &str) -> impl Iterator<Item = Arc<DialPlan>> {
+    set.dial_plans.iter().filter_map(move |plan| {
+        let pools = std::iter::once(&plan.um_pool).chain(set.mailboxes.pools_of(plan));
+        pools.into_iter().find(|pool| pool.has(server)).map(|pool| governing(plan, pool))
+    })
+}
+
 /// Whose mailbox a call is about: by what header, the user, and the keys it may be found under.
 fn mailbox(mailboxes: &Mailboxes, plan: &DialPlan, peer: &Peer, invite: &Message) -> Option<(&'static str, String, Vec<String>)> {
     if let Some(diverter) = diversion::choose(plan, peer, invite).as_ref().and_then(|chosen| chosen.foremost(plan.um_pool.diversion.keep == Keep::Last)) {

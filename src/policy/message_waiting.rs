@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::policy::dial_plan::subscriber;
 use crate::policy::flow::Flow;
+use crate::policy::mailboxes;
 use crate::policy::number_pattern::compared;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::{self, interworks, leg_plan, mode_name};
@@ -171,7 +172,8 @@ fn deliberate(notified: &Notified<'_>, trail: &mut Vec<Decision>) -> Result<Deli
     if account.is_empty() {
         record(refused("the Request-URI or To must name a mailbox", Reason::MwiBody))?;
     }
-    let plans: Vec<&Arc<DialPlan>> = notified.set.dial_plans.iter().filter(|plan| plan.um_pool.has(&notified.server.name)).collect();
+    let of_server: Vec<Arc<DialPlan>> = mailboxes::plans_of(notified.set, &notified.server.name).collect();
+    let plans: Vec<&Arc<DialPlan>> = of_server.iter().collect();
     let mut ranked = plans.clone();
     ranked.sort_by_key(|plan| !fits(plan, &account));
     let found = ranked.iter().map(|plan| (*plan, gateways(notified, plan, &account))).find(|(_, gateways)| !gateways.is_empty());

@@ -160,11 +160,15 @@ fn deliberate(question: &Question<'_>, trail: &mut Trail) -> Result<Admitted, Re
         (SecurityMode::Unsecured, None, called, targets)
     } else {
         trail.record(interwork(plan, peer))?;
-        let called = every_uri(question, &governed, trail)?;
+        let (called, asked) = (every_uri(question, &governed, trail)?, plan.mode);
         let plan = &routed(question, &mut governed, trail)?;
+        // The pool in which the mailbox lives may demand more than the plan.
+        if plan.mode > asked {
+            trail.record(interwork(plan, peer))?;
+        }
         let (decision, targets) = routing::towards_um(question.table, question.liveness, plan);
         trail.record(decision)?;
-        (plan.mode.max(plan.um_pool.floor()), Some(Arc::clone(&plan.um_pool)), called, targets)
+        (plan.mode, Some(Arc::clone(&plan.um_pool)), called, targets)
     };
     let (decision, targets) = other_leg(&governed.plan, floor, targets);
     trail.record(decision)?;
@@ -193,12 +197,12 @@ fn every_uri(question: &Question<'_>, governed: &Governed, trail: &mut Trail) ->
 
 /// The plan with the UM pool in which the mailbox lives: everything after this goes by it.
 fn routed(question: &Question<'_>, governed: &mut Governed, trail: &mut Trail) -> Result<Arc<DialPlan>, Reason> {
-    if let Some((decision, pool)) = mailboxes::pool(question.set, &governed.plan, question.peer, question.invite) {
+    let mut pool = Arc::clone(&governed.plan.um_pool);
+    if let Some((decision, found)) = mailboxes::pool(question.set, &governed.plan, question.peer, question.invite) {
         trail.record(decision)?;
-        if pool.name != governed.plan.um_pool.name {
-            governed.plan = Arc::new(DialPlan { um_pool: pool, ..DialPlan::clone(&governed.plan) });
-        }
+        pool = found;
     }
+    governed.plan = mailboxes::governing(&governed.plan, &pool);
     Ok(Arc::clone(&governed.plan))
 }
 
@@ -241,19 +245,17 @@ fn by_pool(question: &Question<'_>, trail: &mut Trail) -> Result<Governed, Reaso
     if let Some(decision) = question.invite.request_uri().and_then(|uri| Uri::parse(uri).ok()).and_then(|uri| mailboxes::outward(question.set, &uri)) {
         trail.record(decision)?;
     }
-    let pools = &question.set.mailboxes;
-    let of_server = |plan: &&Arc<DialPlan>| plan.um_pool.has(&question.peer.name) || pools.pools_of(plan).any(|pool| pool.has(&question.peer.name));
+    let plans: Vec<Arc<DialPlan>> = mailboxes::plans_of(question.set, &question.peer.name).collect();
     let from = question.invite.from().ok().and_then(|from| from.parsed_uri().ok().map(|uri| pilot_key(dial_plan::subscriber(&uri.user_decoded()))));
     let by_pilot = from.as_deref().filter(|pilot| !pilot.is_empty()).and_then(|pilot| {
-        let plans = question.set.dial_plans.iter().filter(of_server);
-        plans.into_iter().find(|plan| {
+        plans.iter().find(|plan| {
             plan.is_pilot(pilot)
                 || plan.gateways.iter().any(|gateway| question.set.hunt_groups.with_pilot(gateway, pilot).is_some_and(|group| group.plan.name == plan.name))
         })
     });
     let (rule, plan) = match by_pilot {
         Some(plan) => ("the caller is a pilot of the plan", Some(plan)),
-        None => ("first plan whose UM pool has this server", question.set.dial_plans.iter().find(of_server)),
+        None => ("first plan whose UM pool has this server", plans.first()),
     };
     let Some(plan) = plan else {
         trail.record(

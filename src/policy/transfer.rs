@@ -21,7 +21,7 @@ use crate::policy::security_mode::{self, mode_name};
 use crate::policy::settings::{DialPlan, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, SecurityMode, number_of};
 use crate::policy::toll::{self, TollCaller};
 use crate::policy::verdict::{Decision, Reason};
-use crate::policy::{access_control, dial_plan, hunt_group, numbering, routing, screening};
+use crate::policy::{access_control, dial_plan, hunt_group, mailboxes, numbering, routing, screening};
 use crate::sip::{HeaderName, Message, Method, NameAddr, Scheme, Uri};
 
 /// Transfers of one call, one after another.
@@ -201,6 +201,9 @@ fn for_um(question: &Question<'_>, wanted: &Wanted, trail: &mut Vec<Decision>) -
     if wanted.user.is_empty() {
         let decision = Decision::refused("transfer", rule, Reason::TransferTarget).comparing("host", wanted.host.clone());
         return record(trail, decision).and(Err(Reason::TransferTarget));
+    }
+    if let Some(decision) = Uri::parse(&wanted.uri).ok().and_then(|uri| mailboxes::outward(question.set, &uri)) {
+        return record(trail, decision).and(Err(Reason::SharedDomain));
     }
     record(trail, Decision::passed("transfer", rule).comparing("number", wanted.user.clone()).comparing("host, not called", wanted.host.clone()))?;
     // As an outcall of UM's, whose dialling rules have made the number what it is.

@@ -428,8 +428,9 @@ impl Worker {
         let method = message.method().map(Method::as_str).unwrap_or_default();
         self.say(format!("refused {method} with {}: {}{event}", refusal.status, refusal.why));
         let mut reply = response(message, refusal.status, "um-refuses");
-        reply.header_fmt("ms-diagnostics", format_args!("15505;source=\"um.simulator.invalid\";reason=\"{}\"", refusal.why.replace('"', "'")));
-        reply.header_fmt("ms-diagnostics-public", format_args!("15505;reason=\"{}\"", refusal.why.replace('"', "'")));
+        // Microsoft's numbers for these refusals are not published; 0 is none of them.
+        reply.header_fmt("ms-diagnostics", format_args!("0;source=\"um.simulator.invalid\";reason=\"{}\"", refusal.why.replace('"', "'")));
+        reply.header_fmt("ms-diagnostics-public", format_args!("0;reason=\"{}\"", refusal.why.replace('"', "'")));
         if refusal.status == 422 {
             reply.header_fmt("Min-SE", format_args!("{}", rules::MIN_SE));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis::policy::mailboxes::{MailboxRule, MailboxTable};
 use portcullis::policy::number_pattern::NumberPattern;
-use portcullis::policy::settings::{DialPlan, Hosted, Peer, PolicySet, SecurityMode, UmPool, UmVersion};
+use portcullis::policy::settings::{DialPlan, Hosted, HuntGroup, Peer, PolicySet, SecurityMode, UmPool, UmVersion};
 use portcullis::policy::verdict::{Decision, Reason};
 use portcullis::signaling::event::Event;
 use portcullis::signaling::fact::What;
@@ -180,10 +180,28 @@ fn hosted(set: &mut PolicySet) {
     set.um_pools[1] = online;
 }
 
+/// The plan names the trunk in interwork.
+fn serving_the_trunk(set: &mut PolicySet) {
+    let plan = Arc::new(DialPlan { interwork: vec!["trunk".into()], ..DialPlan::clone(&set.dial_plans[0]) });
+    set.dial_plans[0] = plan.clone();
+    let groups = set.hunt_groups.iter().map(|group| Arc::new(HuntGroup { plan: plan.clone(), ..HuntGroup::clone(group) })).collect::<Vec<_>>();
+    set.hunt_groups = groups.into();
+}
+
 #[test]
 fn a_hosted_leg_is_secured_whatever_the_plan_and_never_weaker_than_either() {
     let scene = Scene { transport: Transport::Tls, mode: SecurityMode::SipSecured, ..Scene::default() };
-    let mut lab = Lab::with(scene, hosted);
+    // Its sound would come in clear into a secured leg: only where the plan says that is meant.
+    let mut lab = Lab::with(scene.clone(), hosted);
+    let mut caller = calls(&mut lab, "2001", DIVERTED_1000);
+    assert_eq!(lab.next_to(Party::Trunk).status(), 403, "{}", lab.ladder());
+    lab.nothing_to(Party::Spare);
+    caller.ack_refusal(&mut lab);
+    lab.finish();
+    let mut lab = Lab::with(scene, |set| {
+        hosted(set);
+        serving_the_trunk(set);
+    });
     let mut caller = calls(&mut lab, "2001", DIVERTED_1000);
     let invite = goes_to(&mut lab, Party::Spare);
     assert!(invite.sdp().contains("RTP/SAVP") && invite.sdp().contains("a=crypto:"), "{}", invite.sdp());
@@ -197,7 +215,10 @@ fn a_hosted_leg_is_secured_whatever_the_plan_and_never_weaker_than_either() {
     lab.sent.clear();
     caller.ack_refusal(&mut lab);
     lab.finish();
-    let mut lab = Lab::with(Scene::tcp(), hosted);
+    let mut lab = Lab::with(Scene::tcp(), |set| {
+        hosted(set);
+        serving_the_trunk(set);
+    });
     let mut caller = calls(&mut lab, "2001", DIVERTED_1000);
     // Over TCP there is no way to hosted UM: the call is refused, not lowered.
     let refused = lab.next_to(Party::Trunk);

@@ -134,6 +134,7 @@ pub fn plans(written: &[written::DialPlan], pools: &[Arc<UmPool>], known: &Known
             ..DialPlan::new(&name, entry.uri_type, digits, entry.mode, Arc::clone(pool))
         };
         numbers::check_pilots(&plan, &entry.numbers, findings);
+        check_floor(&plan, pool, place(entry.um_pool.as_ref(), entry.at), findings);
         check_pool(&plan, pool, place(entry.um_pool.as_ref(), entry.at), known.peers, findings);
         check_gateways(&plan, entry, known.peers, findings);
         check_interwork(&plan, entry, known.peers, findings);
@@ -159,6 +160,23 @@ fn fax_server(entry: &written::DialPlan, known: &Known<'_>, findings: &Findings)
         findings.problem(written.at, what, format!("raise the peer's mode, or add \"{}\" to the plan's interwork if that is meant", peer.name));
     }
     Some(Arc::clone(&peer.name))
+}
+
+/// A plan whose own pool is hosted is secured: anything less would promise its peers what that pool refuses.
+fn check_floor(plan: &DialPlan, pool: &UmPool, at: At, findings: &Findings) {
+    if plan.mode < pool.floor() {
+        let what = format!(
+            "dial plan \"{}\" is {}, but its UM pool is hosted, which takes no call below {}",
+            plan.name,
+            mode_name(plan.mode),
+            mode_name(pool.floor())
+        );
+        findings.problem(
+            at,
+            what,
+            format!("write mode = \"{}\" for the plan, and name weaker peers that it is to serve in its interwork", mode_name(pool.floor())),
+        );
+    }
 }
 
 /// Every member of a pool that serves the plan must be able to carry a leg of the plan's mode.
