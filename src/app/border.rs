@@ -45,7 +45,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How long the records of what is left then may take to be filed.
 const LAST_FILING: Duration = Duration::from_secs(1);
 
-/// How long a disk may take for the last notices.
+/// How long the last notice may take to be delivered, and a disk for those that wait.
 const LAST_NOTICES: Duration = Duration::from_secs(5);
 
 /// Why a border did not start. Every line names the cause and the remedy.
@@ -407,7 +407,7 @@ impl Border {
             media.close();
         }
         if let Some(missed_calls) = &self.missed_calls {
-            let _ = tokio::time::timeout(LAST_NOTICES, missed_calls.flush()).await;
+            let _ = tokio::time::timeout(LAST_NOTICES, missed_calls.close()).await;
         }
         self.telemetry.flush(Duration::from_secs(2));
     }

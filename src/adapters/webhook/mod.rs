@@ -136,27 +136,35 @@ pub async fn post(settings: &Settings, id: &str, body: &str) -> Answer {
 }
 
 async fn exchange(settings: &Settings, id: &str, body: &str) -> Result<Answer, String> {
-    let request = request(settings, id, body)?;
+    // Off the event loop, which carries calls: a file of CAs may be long, and a disk slow.
+    let (of_files, files) = (settings.clone(), |error: tokio::task::JoinError| error.to_string());
+    let (token, trust) = tokio::task::spawn_blocking(move || prepared(&of_files)).await.map_err(files)??;
+    let request = request(settings, token.as_deref(), id, body)?;
     let stream = connect(&settings.url).await?;
-    if !settings.url.is_tls {
-        return spoken(stream, request).await;
-    }
+    let Some(trust) = trust else { return spoken(stream, request).await };
     let name = ServerName::try_from(settings.url.host.clone()).map_err(|_| format!("{} is no name that a certificate can carry", settings.url.host))?;
-    let connector = TlsConnector::from(Arc::new(trust(settings)?));
+    let connector = TlsConnector::from(Arc::new(trust));
     let stream =
         connector.connect(name, stream).await.map_err(|error| format!("no TLS with {}: {error}; see its certificate and the file ca", settings.url.host))?;
     spoken(stream, request).await
 }
 
-fn request(settings: &Settings, id: &str, body: &str) -> Result<Request<Full<Bytes>>, String> {
+/// What stands in files: the token, and for TLS the CAs.
+fn prepared(settings: &Settings) -> Result<(Option<String>, Option<ClientConfig>), String> {
+    let token = settings.token.as_ref().map(read).transpose()?;
+    let trust = settings.url.is_tls.then(|| trust(settings)).transpose()?;
+    Ok((token, trust))
+}
+
+fn request(settings: &Settings, token: Option<&str>, id: &str, body: &str) -> Result<Request<Full<Bytes>>, String> {
     let key = HeaderValue::from_str(&format!("\"{id}\"")).map_err(|_| String::from("the notice's id is no header value"))?;
     let mut request = Request::post(&*settings.url.path)
         .header(HOST, settings.url.authority())
         .header(CONTENT_TYPE, "application/json")
         .header(USER_AGENT, concat!("Portcullis/", env!("CARGO_PKG_VERSION")))
         .header("Idempotency-Key", key);
-    if let Some(token) = &settings.token {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", read(token)?)).map_err(|_| String::from("the token holds what no header may hold"))?;
+    if let Some(token) = token {
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| String::from("the token holds what no header may hold"))?;
         value.set_sensitive(true);
         request = request.header(AUTHORIZATION, value);
     }

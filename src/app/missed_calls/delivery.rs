@@ -75,21 +75,35 @@ pub struct Progress {
     pub last_error: Option<String>,
 }
 
-/// Runs until it is aborted.
-pub async fn run(store: Store, carrier: impl Carrier, mut wan: watch::Receiver<Wan>, progress: Arc<Mutex<Progress>>) {
-    loop {
+/// Runs until it is told to stop: what is on its way then is still settled, so that a planned restart repeats nothing.
+pub async fn run(store: Store, carrier: impl Carrier, mut wan: watch::Receiver<Wan>, progress: Arc<Mutex<Progress>>, mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
         match store.first().await {
-            Some((number, notice)) => deliver(&store, &carrier, &mut wan, &progress, number, notice).await,
+            Some((number, notice)) => deliver(&store, &carrier, &mut wan, &progress, &mut stop, number, notice).await,
             // One that arrived since is told of too; where the disk could not be read, it may be again.
             None => tokio::select! {
                 () = store.arrived() => {}
                 () = sleep(LONGEST) => {}
+                () = told_to(&mut stop) => {}
             },
         }
     }
 }
 
-async fn deliver(store: &Store, carrier: &impl Carrier, wan: &mut watch::Receiver<Wan>, progress: &Mutex<Progress>, number: Number, notice: Notice) {
+async fn told_to(stop: &mut watch::Receiver<bool>) {
+    // Whoever could tell has gone: that is as good.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn deliver(
+    store: &Store,
+    carrier: &impl Carrier,
+    wan: &mut watch::Receiver<Wan>,
+    progress: &Mutex<Progress>,
+    stop: &mut watch::Receiver<bool>,
+    number: Number,
+    notice: Notice,
+) {
     let mut attempts = 0u32;
     let mut doubts = 0u32;
     let outcome = loop {
@@ -112,6 +126,8 @@ async fn deliver(store: &Store, carrier: &impl Carrier, wan: &mut watch::Receive
         tokio::select! {
             () = sleep(pause) => {}
             () = back(wan) => {}
+            // It stays where it is.
+            () = told_to(stop) => return,
         }
     };
     match &outcome {
@@ -176,7 +192,10 @@ mod tests {
         fn carry(&self, notice: Notice) -> Pin<Box<dyn Future<Output = Carried> + Send + '_>> {
             let count = self.count.fetch_add(1, Ordering::SeqCst);
             self.seen.lock().unwrap().push((self.began.elapsed(), notice.id.clone()));
-            Box::pin(std::future::ready((self.script)(count, &notice)))
+            Box::pin(async move {
+                sleep(Duration::from_millis(1)).await;
+                (self.script)(count, &notice)
+            })
         }
     }
 
@@ -190,10 +209,16 @@ mod tests {
         wan: watch::Sender<Wan>,
         carrier: Scripted,
         progress: Arc<Mutex<Progress>>,
+        stop: watch::Sender<bool>,
+        running: tokio::task::JoinHandle<()>,
         _folder: tempfile::TempDir,
     }
 
     async fn stage(script: impl Fn(usize, &Notice) -> Carried + Send + Sync + 'static) -> Stage {
+        stopped_by(watch::Sender::new(false), script).await
+    }
+
+    async fn stopped_by(stop: watch::Sender<bool>, script: impl Fn(usize, &Notice) -> Carried + Send + Sync + 'static) -> Stage {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&Settings { path: folder.path().join("missed.redb"), most: 100 }).unwrap();
         for id in ["a", "b"] {
@@ -202,8 +227,8 @@ mod tests {
         let carrier = Scripted { script: Arc::new(script), count: Arc::default(), seen: Arc::default(), began: Instant::now() };
         let (wan, wan_in) = watch::channel(Wan::Unknown);
         let progress = Arc::default();
-        tokio::spawn(run(store.clone(), carrier.clone(), wan_in, Arc::clone(&progress)));
-        Stage { store, wan, carrier, progress, _folder: folder }
+        let running = tokio::spawn(run(store.clone(), carrier.clone(), wan_in, Arc::clone(&progress), stop.subscribe()));
+        Stage { store, wan, carrier, progress, stop, running, _folder: folder }
     }
 
     impl Stage {
@@ -262,6 +287,26 @@ mod tests {
         assert_eq!(stage.ids().len(), 1 + DOUBTFUL as usize);
         let parked = stage.store.list(10).await.parked;
         assert_eq!(parked.iter().map(|held| (held.id.as_str(), held.why.as_deref())).collect::<Vec<_>>(), [("a", Some("HTTP 422")), ("b", Some("HTTP 404"))]);
+    }
+
+    #[tokio::test]
+    async fn told_to_stop_it_settles_what_is_under_way_and_begins_nothing() {
+        let stop = watch::Sender::new(false);
+        let told = stop.clone();
+        let stage = stopped_by(stop, move |_, _| {
+            told.send_replace(true);
+            Carried::Taken
+        })
+        .await;
+        stage.running.await.unwrap();
+        let status = stage.store.status();
+        assert_eq!((status.delivered, status.queued), (1, 1), "{status:?}");
+        // While it waits for another attempt it waits no longer.
+        let stage = self::stage(|_, _| Carried::Failed("no".into(), Some(LONGEST))).await;
+        stage.until(|stage| stage.progress.lock().unwrap().attempts == 1).await;
+        stage.stop.send_replace(true);
+        tokio::time::timeout(Duration::from_secs(10), stage.running).await.expect("at once").unwrap();
+        assert_eq!(stage.store.status().queued, 2);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use crate::adapters::store::{Notice, Store};
 use crate::adapters::telemetry::Anchor;
@@ -33,13 +33,8 @@ struct Held {
     target: String,
     wan: watch::Sender<Wan>,
     progress: Arc<Mutex<Progress>>,
-    delivering: AbortHandle,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.delivering.abort();
-    }
+    stop: watch::Sender<bool>,
+    delivering: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl MissedCalls {
@@ -48,13 +43,15 @@ impl MissedCalls {
         let store = Store::open(&settings.store)?;
         let (wan, wan_in) = watch::channel(Wan::Unknown);
         let progress = Arc::new(Mutex::new(Progress::default()));
-        let delivering = tokio::spawn(delivery::run(store.clone(), delivery::Webhook(settings.target.clone()), wan_in, progress.clone())).abort_handle();
+        let (stop, stop_in) = watch::channel(false);
+        let webhook = delivery::Webhook(settings.target.clone());
+        let delivering = Mutex::new(Some(tokio::spawn(delivery::run(store.clone(), webhook, wan_in, progress.clone(), stop_in))));
         let target = settings.target.url.to_string();
         let left = store.status();
         if left.queued + left.parked > 0 {
             tracing::info!(queued = left.queued, parked = left.parked, "missed calls of an earlier run are in the store; see `portcullis show missed-calls`");
         }
-        Ok(MissedCalls(Arc::new(Held { store, border: border.clone(), anchor, target, wan, progress, delivering })))
+        Ok(MissedCalls(Arc::new(Held { store, border: border.clone(), anchor, target, wan, progress, stop, delivering })))
     }
 
     /// Takes what of the core's facts is about missed calls. Never blocks.
@@ -85,8 +82,14 @@ impl MissedCalls {
         Notice { id: missed.id.clone(), mailbox: missed.mailbox.clone(), time, body: body.to_string() }
     }
 
-    /// Returns when everything noted so far is on disk, or the disk has refused it.
-    pub async fn flush(&self) {
+    /// Delivers nothing more. Returns when what was on its way is settled and everything noted so far is on disk, or the disk has refused it.
+    pub async fn close(&self) {
+        self.0.stop.send_replace(true);
+        let delivering = self.0.delivering.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(delivering) = delivering {
+            // It ends by itself.
+            let _ = delivering.await;
+        }
         self.0.store.list(0).await;
     }
 
