@@ -37,12 +37,9 @@ fn permit(peer: &Peer, method: &Method) -> Permit {
         Method::Invite => Always,
         // Whether the call or transaction they are about exists is the core's to say (481).
         Method::Ack | Method::Bye | Method::Cancel | Method::Prack | Method::Update | Method::Info => Always,
-        Method::Notify if matches!(kind, PeerKind::UmServer) && peer.refer == Refer::Relay => Always,
         // About a mailbox's waiting messages; from mailbox servers, as Exchange sends them, and from nobody else.
         Method::Notify if matches!(kind, PeerKind::UmServer) => OutsideOnly,
         Method::Refer if peer.refer != Refer::Refuse => InsideOnly,
-        // Of what the peer makes of a REFER that was carried to it.
-        Method::Notify if peer.refer == Refer::Relay => InsideOnly,
         Method::Refer | Method::Notify | Method::Register | Method::Subscribe | Method::Publish | Method::Message | Method::Other(_) => Never,
     }
 }

@@ -30,7 +30,7 @@ pub const MOST_TRANSFERS: usize = 16;
 /// The longest Replaces that is looked at.
 const REPLACES_BYTES: usize = 1024;
 
-/// What REFER of a peer, and REFER for it, comes to.
+/// What REFER of a peer comes to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refer {
@@ -38,8 +38,6 @@ pub enum Refer {
     Refuse,
     /// The border executes what it sends: calls the target itself, and tells the peer what becomes of it.
     Execute,
-    /// As `Execute`; and REFER of the other side is carried to it, since it can execute REFER itself.
-    Relay,
 }
 
 impl Refer {
@@ -266,7 +264,7 @@ fn admit(question: &Question<'_>, plan: &Arc<DialPlan>, trail: &mut Vec<Decision
     let Towards { kind, targets, called } = towards;
     record(trail, stays(question, plan))?;
     let (floor, pool) = match kind {
-        Kind::Um | Kind::CallBack => (plan.mode, Some(Arc::clone(&plan.um_pool))),
+        Kind::Um | Kind::CallBack => (plan.mode.max(plan.um_pool.floor()), Some(Arc::clone(&plan.um_pool))),
         Kind::Number | Kind::Fax | Kind::Attended => (SecurityMode::Unsecured, None),
     };
     let (decision, targets) = other_leg(plan, floor, targets);

@@ -379,8 +379,6 @@ pub enum TransferEvent {
     Began { by: Side, peer: Arc<str>, to: String, kind: Kind },
     /// 1136: REFER was refused; the call goes on as it was.
     Refused { by: Side, peer: Arc<str>, to: String, reason: Reason },
-    /// The REFER was carried to the other side, which executes it.
-    Carried { by: Side, peer: Arc<str>, to: String },
     /// The one who refers hung up without waiting for the outcome.
     TransferorLeft { by: Side },
     /// 1026, 1073: the two are connected.
@@ -389,8 +387,6 @@ pub enum TransferEvent {
     Failed { side: Side, status: u16, reason: Reason, back: Back },
     /// Who refers no longer knows of it: nothing more is told there.
     Unheard { peer: Arc<str>, status: u16 },
-    /// An INVITE with Replaces took the place of a leg (RFC 3891).
-    Replaced { side: Side, peer: Arc<str> },
 }
 
 impl TransferEvent {
@@ -401,7 +397,7 @@ impl TransferEvent {
             TransferEvent::Refused { .. } => &[1136],
             TransferEvent::Done { .. } => &[1026, 1073],
             TransferEvent::Failed { .. } => &[1025],
-            TransferEvent::Carried { .. } | TransferEvent::TransferorLeft { .. } | TransferEvent::Unheard { .. } | TransferEvent::Replaced { .. } => &[],
+            TransferEvent::TransferorLeft { .. } | TransferEvent::Unheard { .. } => &[],
         }
     }
 }

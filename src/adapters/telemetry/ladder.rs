@@ -231,12 +231,10 @@ fn transfer(event: &TransferEvent) -> String {
     match event {
         TransferEvent::Began { by, to, kind, .. } => format!("= transfer by leg {by} to {} ({})", clean(to), kind.word()),
         TransferEvent::Refused { by, to, reason, .. } => format!("! transfer by leg {by} to {} refused, {reason}: {}", clean(to), reason.meaning()),
-        TransferEvent::Carried { by, to, .. } => format!("= transfer by leg {by} to {} carried to the other leg", clean(to)),
         TransferEvent::TransferorLeft { by } => format!("= leg {by} has hung up, the transfer goes on"),
         TransferEvent::Done { side, peer } => format!("= transfer done: leg {side} is {peer} now"),
         TransferEvent::Failed { status, reason, back, .. } => format!("! transfer failed with {status}, {reason}: {}; {back:?}", reason.meaning()),
         TransferEvent::Unheard { peer, status } => format!("= {peer} takes no news of the transfer ({status})"),
-        TransferEvent::Replaced { side, peer } => format!("= leg {side} replaced by another of {peer}"),
     }
 }
 

@@ -343,7 +343,6 @@ fn transfer(call: Option<u64>, event: &TransferEvent) {
             let meaning = reason.meaning();
             warn!(call, by = side(*by), %peer, to = %clean(to), %reason, meaning, exchange_events, "transfer refused: the call goes on as it was");
         }
-        TransferEvent::Carried { by, peer, to } => info!(call, by = side(*by), %peer, to = %clean(to), "transfer carried to the other side, which executes it"),
         TransferEvent::TransferorLeft { by } => info!(call, by = side(*by), "who transferred the call has hung up, the transfer goes on"),
         TransferEvent::Done { side: of, peer } => info!(call, side = side(*of), %peer, exchange_events, "transfer done"),
         TransferEvent::Failed { side: of, status, reason, back } => {
@@ -357,7 +356,6 @@ fn transfer(call: Option<u64>, event: &TransferEvent) {
         TransferEvent::Unheard { peer, status } => {
             info!(call, %peer, status, "who transferred the call takes no news of it: it is told nothing more");
         }
-        TransferEvent::Replaced { side: of, peer } => info!(call, side = side(*of), %peer, "leg replaced (RFC 3891)"),
     }
 }
 

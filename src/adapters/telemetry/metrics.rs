@@ -334,8 +334,6 @@ impl Metrics {
             TransferEvent::Refused { reason, .. } => ("refused", reason.code()),
             TransferEvent::Failed { reason, .. } => ("failed", reason.code()),
             TransferEvent::Done { .. } => ("done", ""),
-            TransferEvent::Carried { .. } => ("carried", ""),
-            TransferEvent::Replaced { .. } => ("replaced", ""),
             TransferEvent::TransferorLeft { .. } | TransferEvent::Unheard { .. } => return,
         };
         self.transfers.with_label_values(&[outcome, reason]).inc();

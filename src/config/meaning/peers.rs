@@ -257,10 +257,6 @@ fn warn(peer: &Peer, entry: &written::Peer, findings: &Findings) {
         let what = format!("peer \"{}\" is a fax server, which takes calls and transfers none: refer is without effect", peer.name);
         findings.warning(refer.at, what, "remove it");
     }
-    if let Some(refer) = entry.refer.as_ref().filter(|refer| refer.value == Refer::Relay && peer.kind.is_um()) {
-        let what = format!("peer \"{}\" is on the UM side, and Exchange UM executes no REFER", peer.name);
-        findings.warning(refer.at, what, "write refer = \"execute\" unless this server does");
-    }
     if peer.latch == LatchPolicy::Nat && peer.mode != SecurityMode::Secured {
         let what = format!("peer \"{}\": latch = \"nat\" without SRTP lets the first packet from anywhere take the stream", peer.name);
         findings.warning(place(entry.latch.as_ref(), entry.at), what, "write latch = \"signalled-address\" unless the peer is behind a NAT");

@@ -20,7 +20,7 @@ use crate::signaling::b2bua::errand::ErrandId;
 use crate::signaling::b2bua::lingering::End;
 use crate::signaling::b2bua::record::Draft;
 use crate::signaling::b2bua::subscription::Subscription;
-use crate::signaling::b2bua::transfer::{Aim, Transfer};
+use crate::signaling::b2bua::transfer::{Aim, Session, Transfer};
 use crate::signaling::branch::Diverted;
 use crate::signaling::dialog::Dialog;
 use crate::signaling::event::{LocateId, Route};
@@ -491,7 +491,10 @@ impl Call {
     /// Writes what the session has agreed into the record.
     pub fn note_media(&mut self) {
         for side in [Side::A, Side::B] {
-            if let Some(leg) = self.record.leg_mut(side) {
+            // While the one transferred is in the session with the target, the other side of it is the target's.
+            let is_target = matches!(&self.stage, Stage::Transferring(transfer) if transfer.by == side && matches!(transfer.session, Session::Behind(_)));
+            let leg = if is_target { self.record.target_mut() } else { self.record.leg_mut(side) };
+            if let Some(leg) = leg {
                 leg.suite = self.media.current_suite(side).or(leg.suite);
                 leg.codec = self.media.codec(side).or_else(|| leg.codec.take());
             }

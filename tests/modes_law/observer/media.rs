@@ -28,6 +28,8 @@ pub struct SideSeen {
 #[derive(Debug)]
 pub struct StreamSeen {
     call: usize,
+    /// Call-ID of the B side's leg: the call's when that side was first told anything. A transfer gives the call another leg, and another stream.
+    b: Option<String>,
     sides: [SideSeen; 2],
 }
 
@@ -49,7 +51,7 @@ impl Observer {
         match command {
             Command::Open { stream, .. } => {
                 if let Some(call) = self.current() {
-                    self.streams.insert(*stream, StreamSeen { call, sides: Default::default() });
+                    self.streams.insert(*stream, StreamSeen { call, b: None, sides: Default::default() });
                 }
             }
             Command::Close { stream } => drop(self.streams.remove(stream)),
@@ -66,6 +68,9 @@ impl Observer {
             Command::Carry { content: Content::Rtp { .. }, .. } | Command::KeepRtcp { .. } => {}
             Command::Configure { stream, side, remote, receive, transmit, .. } => {
                 let Some(seen) = self.streams.get_mut(stream) else { return };
+                if *side == Side::B && seen.b.is_none() {
+                    seen.b = self.calls[seen.call].b.clone();
+                }
                 let now = &mut seen.sides[index(*side)];
                 now.is_open = remote.map_or(now.is_open, |remote| remote.is_some());
                 if let Some(receive) = receive {
@@ -75,16 +80,17 @@ impl Observer {
                     now.transmit = guard(transmit);
                 }
                 let (call, now) = (seen.call, now.clone());
+                let b = seen.b.clone();
                 let told: Vec<Guard> = receive.iter().chain(transmit).map(guard).collect();
-                self.judge_side(call, *side, &now, &told);
+                self.judge_side((call, b), *side, &now, &told);
             }
         }
     }
 
-    fn judge_side(&mut self, call: usize, side: Side, now: &SideSeen, told: &[Guard]) {
+    fn judge_side(&mut self, (call, b): (usize, Option<String>), side: Side, now: &SideSeen, told: &[Guard]) {
         let call_id = match side {
             Side::A => Some(self.calls[call].a.clone()),
-            Side::B => self.calls[call].b.clone(),
+            Side::B => b,
         };
         let Some((call_id, party)) = call_id.and_then(|id| self.dialogs.get(&id).map(|dialog| (id.clone(), dialog.party))) else {
             return self.breaks(Rule::MediaUnprotected, format!("a side without a leg is configured: {now:?}"));

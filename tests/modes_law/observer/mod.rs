@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use portcullis::media::control::{Command, StreamId};
 use portcullis::policy::flow::{Flow, FlowId};
-use portcullis::policy::settings::SecurityMode;
+use portcullis::policy::settings::{Refer, SecurityMode};
 use portcullis::signaling::event::{Action, Connect, Route};
 use portcullis::signaling::fact::{Fact, What};
 use portcullis::sip::Transport;
@@ -307,9 +307,14 @@ impl Observer {
         let low = self.leg(message.call_id, party, None).map(|leg| leg.low);
         match message.method {
             _ if low.is_some_and(|low| low >= SipSecured) && !way.is_mutual_tls() => Step::Improper { is_new },
-            Some("REFER") => Step::Refer,
+            Some("REFER") if self.refuses_refer(message.call_id) => Step::Refer,
             _ => Step::Proper,
         }
+    }
+
+    /// Whether REFER leads to nothing in the world the dialog's call began in.
+    fn refuses_refer(&self, call_id: &str) -> bool {
+        self.dialogs.get(call_id).is_none_or(|dialog| self.calls[dialog.call].world.refer == Refer::Refuse)
     }
 
     /// Whom a dialog's messages may come from and go to: the caller; whoever was called; on the UM side any other server of the pool.
