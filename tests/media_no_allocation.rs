@@ -4,11 +4,13 @@ mod packets;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::time::Duration;
 
 use packets::*;
-use portcullis::media::control::{LatchPolicy, Side};
+use portcullis::media::control::{Content, LatchPolicy, Side};
 use portcullis::media::packet::Channel;
 use portcullis::media::relay::{TAIL_ROOM, Verdict};
+use portcullis::media::upkeep::LONGEST;
 
 /// Counts what this thread asks for. Every call goes to the system's allocator unchanged.
 struct Counting;
@@ -71,6 +73,41 @@ fn a_packet_costs_no_allocation() {
         assert_eq!(asked, 0, "SRTP in {a}, out {b}");
         assert!(forwarded > 500, "{forwarded} forwarded with SRTP in {a}, out {b}");
     }
+}
+
+#[test]
+fn neither_a_fax_nor_rtcp_of_our_own_costs_an_allocation() {
+    for secured in [false, true] {
+        let mut stream = stream(secured, secured, LatchPolicy::SignalledAddress);
+        stream.keep_rtcp(T0, Side::A, Some(Duration::from_secs(25)), 7);
+        let mut peer = sender(1);
+        let tone = rtp(3, 1, 0, &[36, 10, 1, 0]);
+        let mut packets: Vec<Vec<u8>> = (0..200u16).map(|n| voice(u32::from(n % 9), n, u32::from(n))).chain([tone]).collect();
+        if secured {
+            packets = packets.iter().map(|packet| protect(&mut peer, packet).unwrap_or_else(|_| packet.clone())).collect();
+        }
+        let mut buffers: Vec<_> = packets.iter().map(|packet| [&packet[..], &[0; TAIL_ROOM]].concat()).collect();
+        let mut made = [0; LONGEST + TAIL_ROOM];
+        let mut sent = 0;
+        let before = ASKED.get();
+        for (n, buffer) in buffers.iter_mut().enumerate() {
+            let (now, len) = (T0 + Duration::from_secs(n as u64), buffer.len() - TAIL_ROOM);
+            stream.packet(now, Side::A, Channel::Rtp, at(A), buffer, len);
+            sent += u32::from(stream.upkeep(now, Side::A, &mut made).is_some());
+        }
+        assert_eq!((ASKED.get() - before, sent), (0, 8), "SRTP {secured}");
+    }
+    let mut stream = stream(false, false, LatchPolicy::SignalledAddress);
+    stream.carry(T0, Content::Udptl);
+    let mut forwarded = 0;
+    let before = ASKED.get();
+    for n in 0..1_000u16 {
+        let [high, low] = n.to_be_bytes();
+        let mut buffer = [high, low, 1, 6, 0, (n % 3 == 0) as u8, 1, 4, 0, 0];
+        let verdict = stream.packet(T0, Side::A, Channel::Rtp, at(A), &mut buffer, 8);
+        forwarded += u32::from(matches!(verdict, Verdict::Forward { .. }));
+    }
+    assert_eq!((ASKED.get() - before, forwarded), (0, 334), "those that add up");
 }
 
 #[test]

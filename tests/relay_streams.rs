@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 use std::time::Duration;
 
 use portcullis::adapters::media::Settings;
-use portcullis::media::control::{Command, Event, LatchPolicy, Side};
+use portcullis::media::control::{Command, Content, Event, LatchPolicy, Side};
 use portcullis::sdp::crypto::Suite::{AesCm128HmacSha1_32 as Short, AesCm128HmacSha1_80 as Long};
 use relay_rig::{Call, Leg, PATIENCE, Plane, QUIET, exchange, own_address, until};
 
@@ -230,4 +230,60 @@ fn the_protection_of_one_stream_does_not_touch_another() {
         assert!(call.b.take_rtp(Duration::from_millis(5)).is_none());
     }
     until(|| plane.plane.counters().streams == 8);
+}
+
+/// RTCP of our own on the wire, under the leg's protection, and no more of it once the other side sends its own.
+#[test]
+fn a_peer_that_must_hear_rtcp_hears_ours() {
+    for leg in [Leg::Plain, Leg::Srtp(Long)] {
+        let mut plane = Plane::start(Settings::default());
+        let mut call = Call::open(&plane, &leg, &Leg::Plain);
+        let keep = Command::KeepRtcp { stream: call.stream, side: Side::A, every: Some(Duration::from_millis(500)), ssrc: 0xabcd_0123 };
+        plane.plane.command(keep);
+        exchange(&mut call.a, &mut call.b);
+        for _ in 0..2 {
+            let heard = call.a.take_rtcp(PATIENCE).expect("RTCP comes").expect("and authenticates");
+            assert_eq!((heard[1], &heard[4..8]), (201, &[0xab, 0xcd, 0x01, 0x23][..]));
+            assert_eq!(&heard[8..12], call.a.ssrc.to_be_bytes(), "it reports on the one it is sent to");
+        }
+        // The other side's takes its place.
+        for _ in 0..6 {
+            let clear = call.b.send_rtcp();
+            assert_eq!(call.a.take_rtcp(PATIENCE).unwrap().unwrap(), clear);
+            std::thread::sleep(QUIET);
+        }
+        let report = plane.close(call.stream);
+        assert!((2..=3).contains(&report.a.rtcp_made), "{}", report.a.rtcp_made);
+        assert_eq!((report.a.rtcp_sent, report.b.rtcp_made), (report.a.rtcp_made + 6, 0));
+    }
+}
+
+#[test]
+fn a_fax_is_relayed_and_its_tone_is_told_of() {
+    let mut plane = Plane::start(Settings::default());
+    let mut call = Call::open(&plane, &Leg::Plain, &Leg::Plain);
+    plane.plane.command(Command::Carry { stream: call.stream, content: Content::Rtp { events: 1 << 101 } });
+    exchange(&mut call.a, &mut call.b);
+    let tone = [&[0x80, 101, 0xff, 0xf1, 0, 0, 0, 0][..], &call.a.ssrc.to_be_bytes(), &[36, 10, 1, 0]].concat();
+    for _ in 0..3 {
+        call.a.rtp.send_to(&tone, call.a.relay.rtp).unwrap();
+        assert_eq!(call.b.take_rtp(PATIENCE).unwrap().unwrap(), tone);
+    }
+    assert!(matches!(plane.event(), Event::FaxTone { stream, side: Side::A } if stream == call.stream));
+    plane.plane.command(Command::Carry { stream: call.stream, content: Content::Udptl });
+    std::thread::sleep(QUIET);
+    for n in 0..20u8 {
+        let datagram = [0, n, 1, 6, 0, 1, 1, 4];
+        call.a.rtp.send_to(&datagram, call.a.relay.rtp).unwrap();
+        assert_eq!(call.b.take_rtp(PATIENCE).unwrap().unwrap(), datagram);
+        call.b.rtp.send_to(&datagram, call.b.relay.rtp).unwrap();
+        assert_eq!(call.a.take_rtp(PATIENCE).unwrap().unwrap(), datagram);
+    }
+    call.a.send_rtp();
+    assert!(call.b.take_rtp(QUIET).is_none(), "no sound meanwhile");
+    plane.plane.command(Command::Carry { stream: call.stream, content: Content::default() });
+    std::thread::sleep(QUIET);
+    call.talk();
+    let report = plane.close(call.stream);
+    assert_eq!((report.a.fax_received, report.b.fax_received, report.b.fax_sent, report.a.refused_malformed), (20, 20, 20, 1));
 }

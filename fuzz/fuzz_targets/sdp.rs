@@ -7,9 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use libfuzzer_sys::fuzz_target;
 use portcullis::media::control::{Addresses, LatchPolicy, Side, StreamId};
 use portcullis::policy::security_mode::leg_plan;
-use portcullis::policy::settings::{Peer, PeerKind, PeerStatus, SecurityMode};
+use portcullis::policy::settings::{Peer, PeerKind, SecurityMode};
 use portcullis::sdp::Description;
 use portcullis::sdp::crypto::{Crypto, MasterKey, Suite};
+use portcullis::sdp::t38::T38;
 use portcullis::signaling::session::offer_answer::{SessionMedia, Supply, Terms};
 use portcullis::sip::Transport;
 
@@ -48,6 +49,9 @@ fn read(bytes: &[u8]) -> Option<Description> {
     assert_eq!(Description::parse(&description.write()).as_ref(), Ok(&description));
     for media in &description.media {
         let _ = (media.rtcp(), media.ptime(), media.rtpmaps().count(), description.direction_of(media));
+        let mut again = media.clone();
+        again.attributes = T38::read(media).attributes();
+        assert_eq!(T38::read(&again), T38::read(media));
         for crypto in media.cryptos().flatten() {
             assert_eq!(Crypto::parse(&crypto.value()), Ok(crypto));
         }
@@ -60,6 +64,7 @@ fn check(sdp: &[u8], mode: SecurityMode) {
     assert_eq!(written.write(), sdp);
     for media in written.media.iter().filter(|media| media.port != 0) {
         assert_eq!(media.proto.is_srtp(), mode == SecurityMode::Secured);
+        assert!(media.is_audio() || (media.is_fax() && mode != SecurityMode::Secured));
         assert_eq!(media.cryptos().count() > 0, mode == SecurityMode::Secured);
     }
     assert!(written.media.iter().filter(|media| media.port != 0).count() <= 1);
@@ -67,22 +72,7 @@ fn check(sdp: &[u8], mode: SecurityMode) {
 
 fn terms(mode: SecurityMode) -> Terms {
     let transport = if mode == SecurityMode::Unsecured { Transport::Tcp } else { Transport::Tls };
-    let peer = Peer {
-        name: "peer".into(),
-        kind: PeerKind::Gateway,
-        status: PeerStatus::Enabled,
-        hosts: Vec::new(),
-        transport,
-        port: None,
-        mode,
-        tls_names: Vec::new(),
-        listener: None,
-        latch: LatchPolicy::Strict,
-        suites: Suite::ALL.to_vec(),
-        diversion_trusted: false,
-        identity_trusted: false,
-        probe: None,
-    };
+    let peer = Peer::new("peer", PeerKind::Gateway, transport, mode);
     Terms { plan: leg_plan(mode, &peer), transport, latch: LatchPolicy::Strict, peer: None }
 }
 
