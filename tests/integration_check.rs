@@ -310,6 +310,44 @@ fn pitfalls_and_the_other_side_are_printed() {
     assert!(object["other_side"].as_array().is_some_and(|lines| lines.len() > 10));
 }
 
+/// What a server needs depends on its version and its role; a voicemail server that is no Exchange needs nothing.
+#[test]
+fn versions_and_roles_are_told_apart() {
+    let with = |version: &str, redirects: &str| {
+        let folder = base();
+        change(&folder, "um_pools.toml", "start_up", &format!("version = \"{version}\"\nstart_up"));
+        change(&folder, "um_pools.toml", "max_redirects = 5", redirects);
+        examined(folder.path())
+    };
+    let old = with("exchange-2010", "max_redirects = 1");
+    assert!(!old.findings.iter().any(|(name, _)| *name == "too-few-redirects"), "one redirect is what it makes: {:?}", old.findings);
+    assert!(
+        old.script.contains("Set-UMServer -Identity 'mbx1.corp.example.com' -UMStartupMode Dual") && !old.script.contains("Set-UMService"),
+        "{}",
+        old.script
+    );
+    let new = with("exchange-2013", "max_redirects = 5").script;
+    assert!(!new.contains("Set-UMCallRouterSettings -Server 'mbx1") && !new.contains("Set-UMService -Identity 'cas1"), "{new}");
+    assert!(!with("generic", "max_redirects = 5").script.contains("UMDialPlan"));
+    // Lync does a transfer itself where the border would refuse its REFER.
+    assert!(new.contains("-EnableReferSupport $false"), "{new}");
+    let folder = base();
+    change(&folder, "peers.toml", "diversion = true", "diversion = true\nrefer = \"execute\"");
+    assert!(examined(folder.path()).script.contains("-EnableReferSupport $true"));
+}
+
+/// Lamps are told by hunt groups' peers too, not by the plan's gateways alone.
+#[test]
+fn message_waiting_is_allowed_where_a_peer_takes_it() {
+    let script = |mwi: bool| {
+        let folder = base();
+        change(&folder, "peers.toml", "diversion = true", &format!("diversion = true\nmwi = {mwi}"));
+        change(&folder, "peers.toml", "name = \"mediation2\"", "name = \"mediation2\"\nmwi = false");
+        examined(folder.path()).script
+    };
+    assert!(script(true).contains("-MessageWaitingIndicatorAllowed $true") && script(false).contains("-MessageWaitingIndicatorAllowed $false"));
+}
+
 /// Names that would be commands if their quotes ended.
 #[test]
 fn nothing_of_a_set_becomes_a_command() {
