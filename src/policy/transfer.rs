@@ -129,14 +129,14 @@ pub fn wanted(refer: &Message) -> Result<Wanted, Reason> {
         return Err(Reason::TransferMethod);
     }
     let user = dial_plan::subscriber(&uri.user_decoded()).to_owned();
-    let replaces = uri.headers.and_then(replaces);
+    let replaces = uri.headers.and_then(replaces).transpose()?;
     Ok(Wanted { uri: Uri { headers: None, password: None, ..uri }.to_string(), user, host: bare(uri.host), replaces })
 }
 
 /// The escaped Replaces among a URI's headers.
-fn replaces(headers: &str) -> Option<String> {
+fn replaces(headers: &str) -> Option<Result<String, Reason>> {
     let (_, value) = headers.split('&').filter_map(|header| header.split_once('=')).find(|(name, _)| name.eq_ignore_ascii_case("replaces"))?;
-    (value.len() <= REPLACES_BYTES).then(|| unescaped(value))
+    Some(if value.len() <= REPLACES_BYTES { Ok(unescaped(value)) } else { Err(Reason::TransferReferTo) })
 }
 
 fn unescaped(text: &str) -> String {

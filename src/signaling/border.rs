@@ -12,6 +12,7 @@ use crate::policy::peer::PeerTable;
 use crate::policy::settings::{Peer, PolicySet};
 use crate::policy::verdict::Decision;
 use crate::sdp::crypto::{MasterKey, Suite};
+use crate::signaling::b2bua::attended::Splice;
 use crate::signaling::b2bua::call::{ClientOwner, Leg};
 use crate::signaling::b2bua::errand::{ErrandId, Errands};
 use crate::signaling::b2bua::greylist::Greylist;
@@ -102,6 +103,8 @@ pub struct Border {
     /// Notices of waiting messages taken lately.
     pub notices: message_waiting::Rate,
     pub lingering: Lingering,
+    /// Calls that are to become one.
+    pub splices: VecDeque<Splice>,
     pub rerouting: Rerouting,
     /// To the centre.
     pub wan: Wan,
@@ -163,6 +166,7 @@ impl Border {
             greylist: Greylist::default(),
             notices: message_waiting::Rate::default(),
             lingering: Lingering::default(),
+            splices: VecDeque::new(),
             rerouting: Rerouting::default(),
             wan: Wan::Unknown,
             draining: false,

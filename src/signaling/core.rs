@@ -12,6 +12,7 @@ use crate::policy::flow::Flow;
 use crate::policy::peer::{PeerTable, identify};
 use crate::policy::settings::{Peer, PolicySet};
 use crate::policy::verdict::Reason;
+use crate::signaling::b2bua::attended::{self, Splice};
 use crate::signaling::b2bua::call::{Call, ClientOwner, Part, ServerRequest};
 use crate::signaling::b2bua::{errand, fax, lingering, modify, progress, refresh, reinvite, release, setup, standalone, subscription, transfer, update};
 use crate::signaling::border::{Border, Timer};
@@ -142,6 +143,8 @@ impl Core {
         loop {
             if let Some(output) = self.border.transactions.poll() {
                 self.transaction(now, output);
+            } else if let Some(splice) = self.border.splices.pop_front() {
+                self.splice(now, &splice);
             } else if let Some(timer) = self.border.timers.pop(now) {
                 self.timer(now, timer);
             } else {
@@ -460,6 +463,18 @@ impl Core {
         if let Some(mut call) = self.calls.remove(&id) {
             chapter(&mut self.border, &mut call);
             self.keep(now, call);
+        }
+    }
+
+    /// Lends two calls at once to the chapter that makes them one.
+    fn splice(&mut self, now: Time, splice: &Splice) {
+        let Some(mut call) = self.calls.remove(&splice.call) else { return };
+        let named = splice.other(&self.border);
+        let mut other = named.and_then(|(other, side)| Some((self.calls.remove(&other)?, side)));
+        attended::splice(&mut self.border, now, &mut call, splice, other.as_mut().map(|(other, side)| (&mut **other, *side)));
+        self.keep(now, call);
+        if let Some((other, _)) = other {
+            self.keep(now, other);
         }
     }
 

@@ -34,3 +34,4 @@ mod security;
 mod session_timer;
 mod status;
 mod transfer;
+mod transfer_attended;

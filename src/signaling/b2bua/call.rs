@@ -445,7 +445,10 @@ impl Call {
         match part {
             Part::Leg(side) => self.mode(side),
             Part::Leaving(_) => self.leaving.as_ref().map(|leg| leg.plan.mode()),
-            Part::Target(_) => self.peer_of(part).map(|peer| self.way().b_leg(peer).mode()),
+            Part::Target(_) => match &self.stage {
+                Stage::Transferring(transfer) if transfer.target_leg().is_some() => transfer.target_leg().map(|leg| leg.plan.mode()),
+                _ => self.peer_of(part).map(|peer| self.way().b_leg(peer).mode()),
+            },
         }
     }
 

@@ -8,7 +8,7 @@ use crate::policy::verdict::Reason;
 use crate::sdp::Description;
 use crate::signaling::b2bua::call::{Asked, Call, ClientOwner, Exchange, Leg, Purpose, ServerRequest};
 use crate::signaling::b2bua::modify::{agreed, answer_here, carry_answer, carry_offer, described, not_carried, refuse, shown};
-use crate::signaling::b2bua::{answer, forking, joining, lifetime, refresh, release, standalone};
+use crate::signaling::b2bua::{answer, attended, forking, joining, lifetime, refresh, release, standalone};
 use crate::signaling::border::Border;
 use crate::signaling::event::Route;
 use crate::signaling::fact::CallId;
@@ -89,6 +89,9 @@ pub fn send(border: &mut Border, now: Time, call: CallId, leg: &mut Leg, sdp: Op
 
 /// A response to a re-INVITE of ours on `side`.
 pub fn answered(border: &mut Border, now: Time, call: &mut Call, side: Side, key: ClientKey, message: &Message) {
+    if attended::is_asked(call, key) {
+        return attended::answered(border, now, call, key, Some(message));
+    }
     let status = message.status().unwrap_or(500);
     let awaited = call.leg(side).and_then(|leg| match leg.exchange {
         Exchange::Asking { client, purpose, .. } if client == key => Some(purpose),
@@ -208,6 +211,9 @@ fn ask_again(border: &mut Border, now: Time, call: &mut Call, side: Side, purpos
 
 /// No answer to a re-INVITE at all (§14.1: as good as 408).
 pub fn failed(border: &mut Border, now: Time, call: &mut Call, side: Side, key: ClientKey) {
+    if attended::is_asked(call, key) {
+        return attended::answered(border, now, call, key, None);
+    }
     let awaited = call.leg(side).and_then(|leg| match leg.exchange {
         Exchange::Asking { client, purpose, .. } if client == key => Some(purpose),
         _ => None,

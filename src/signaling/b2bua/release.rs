@@ -234,6 +234,11 @@ pub fn end(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reas
     if call.is_over() {
         return;
     }
+    conclude(border, now, call, by, reason);
+}
+
+/// What ends with a call, whatever its stage.
+pub fn conclude(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reason: Reason) {
     call.note_media();
     call.record.ended(now, by, reason);
     branch::ended(border, now, call, reason);

@@ -107,6 +107,11 @@ impl Transfer {
         }
     }
 
+    /// The target's leg, once it has one.
+    pub fn target_leg(&self) -> Option<&Leg> {
+        if let Aim::Splicing(leg) | Aim::Answered(leg) = &self.aim { Some(leg) } else { None }
+    }
+
     pub fn target(&self) -> Option<&Arc<Peer>> {
         match &self.aim {
             Aim::Hunting(hunt) => hunt.peer(),
