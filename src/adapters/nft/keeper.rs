@@ -75,7 +75,7 @@ struct Held {
     contents: Contents,
     structure: Structure,
     /// When all of it was last compared.
-    generation: u32,
+    generation: Option<u32>,
 }
 
 pub struct Keeper {
@@ -299,11 +299,13 @@ impl Keeper {
         netlink.structure(&self.layout.table).map_err(Failure::kernel("looking for our table"))?;
         let Some(program) = &self.program else { return Err(Failure::Absent) };
         let bans = self.shared.timed_bans();
+        let before = netlink.generation().ok();
         process::load(program, &ruleset::render(&self.layout, &self.wanted, &bans)).await?;
         self.shared.counters_anew();
         let found = netlink.structure(&self.layout.table).map_err(Failure::kernel("reading our table back"))?;
         let structure = found.ok_or_else(|| Failure::Kernel { doing: "reading our table back", error: io::ErrorKind::NotFound.into() })?;
-        let generation = netlink.generation().unwrap_or_default();
+        // Ours was one transaction. Where there have been others since, what was read back may be theirs, and is looked at as soon as anything is.
+        let generation = netlink.generation().ok().filter(|after| before.is_some_and(|before| before.wrapping_add(1) == *after));
         (self.touched, self.changed) = (Vec::new(), false);
         self.state = State::Held(Box::new(Held { contents: self.wanted.clone(), structure, generation }));
         self.shared.in_force(self.wanted.total());
@@ -483,7 +485,7 @@ enum Difference {
 
 fn differences(netlink: &mut Netlink, table: &str, held: &mut Held, structure: bool) -> io::Result<Difference> {
     let generation = netlink.generation()?;
-    if generation == held.generation {
+    if held.generation == Some(generation) {
         return Ok(Difference::None);
     }
     match netlink.structure(table)? {
@@ -496,7 +498,7 @@ fn differences(netlink: &mut Netlink, table: &str, held: &mut Held, structure: b
     for set in Set::ours() {
         found.replace(set, netlink.elements(table, set)?.into_iter().collect());
     }
-    held.generation = generation;
+    held.generation = Some(generation);
     let missing: Vec<String> = found.changes(&held.contents).iter().map(Change::to_string).collect();
     Ok(if missing.is_empty() { Difference::None } else { Difference::Elements { found, missing: missing.join(", ") } })
 }
