@@ -555,16 +555,21 @@ async fn a_revoked_peer_neither_gets_in_nor_is_called() {
         NetEvent::Stranger { decision, .. } => assert_eq!(decision.refused, Some(Reason::TlsRevoked), "{decision:?}"),
         other => panic!("{other:?}"),
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let _server = run(&["s_server", "-accept", &port.to_string(), "-cert", certificate, "-key", key, "-quiet"]);
-    let remote = SocketAddr::new(V4, port);
-    tokio::time::timeout(PATIENCE, async {
-        while TcpStream::connect(remote).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await
+    // A port that was free may be another test's by the time the server takes it: then it ends, and takes another.
+    let listening = async {
+        loop {
+            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let mut server = run(&["s_server", "-accept", &port.to_string(), "-cert", certificate, "-key", key, "-quiet"]);
+            let remote = SocketAddr::new(V4, port);
+            while server.try_wait().unwrap().is_none() {
+                if TcpStream::connect(remote).await.is_ok() {
+                    return (server, remote);
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
-    })
-    .await
-    .unwrap();
+    };
+    let (_server, remote) = tokio::time::timeout(PATIENCE, listening).await.unwrap();
     border.send(1, Route::Connect(connect(Tls, remote, "um", &[PEER])), &request(1));
     assert_eq!(border.refusals(1).await, [(1, Reason::TlsRevoked)]);
     assert_eq!(border.told, [("um".to_owned(), Reason::TlsRevoked)]);
