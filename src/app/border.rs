@@ -217,7 +217,7 @@ impl Border {
         let core = Core::new(Arc::new(signaling), settings.policy.clone(), table.load_full(), seed);
         let (drained_in, drained) = watch::channel(false);
         let watched = Watched::default();
-        let missed_calls = settings.missed_calls.as_ref().map(|missed| MissedCalls::start(missed, &settings.name, anchor)).transpose();
+        let missed_calls = settings.missed_calls.as_ref().map(|missed| MissedCalls::start(missed, &settings.name, anchor, &commands)).transpose();
         let missed_calls = missed_calls.map_err(|error| failed("[missed_calls] store", &error))?;
         let rim = Rim {
             network: network.clone(),
@@ -399,6 +399,10 @@ impl Border {
 
     /// Closes everything. Calls still up are lost, so `drain` first.
     pub async fn stop(mut self) {
+        // A notice on its way over SIP is settled by its answer, which needs the network and the core.
+        if let Some(missed_calls) = &self.missed_calls {
+            let _ = tokio::time::timeout(LAST_NOTICES, missed_calls.close()).await;
+        }
         self.firewall.stop().await;
         self.network.close().await;
         self.driver.abort();
@@ -406,6 +410,7 @@ impl Border {
         if let Some(media) = self.media.take().and_then(Arc::into_inner) {
             media.close();
         }
+        // What the core told of meanwhile.
         if let Some(missed_calls) = &self.missed_calls {
             let _ = tokio::time::timeout(LAST_NOTICES, missed_calls.close()).await;
         }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use crate::adapters::{admin, control, dns, media, net, nft, store, telemetry, tls, webhook};
 use crate::policy::settings::PolicySet;
 use crate::signaling;
+use crate::signaling::b2bua::missed_call::By;
 
 use finding::{At, Findings};
 pub use finding::{Problem, Problems, Warning};
@@ -56,7 +57,31 @@ pub struct Settings {
 #[derive(Clone, PartialEq, Debug)]
 pub struct MissedCalls {
     pub store: store::Settings,
-    pub target: webhook::Settings,
+    pub target: Target,
+}
+
+/// Who gets notices of missed calls.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Target {
+    Webhook(webhook::Settings),
+    Sip(SipTarget),
+}
+
+/// A receiver that speaks SIP.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SipTarget {
+    pub peer: Arc<str>,
+    pub uri: Arc<str>,
+    pub by: By,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::Webhook(webhook) => write!(f, "{}", webhook.url),
+            Target::Sip(sip) => write!(f, "{} {} by peer {}", sip.by.method().as_str(), sip.uri, sip.peer),
+        }
+    }
 }
 
 /// Reads a policy set. Its number is 1; a reload counts up (see [`Settings::numbered`]).

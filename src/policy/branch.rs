@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 use crate::policy::caller::{is_nobody, wants_anonymity};
 use crate::policy::liveness::{Board, Liveness};
-use crate::policy::settings::{DialPlan, UmPool};
-use crate::policy::verdict::Reason;
+use crate::policy::security_mode::{between, interworks, leg_plan, mode_name};
+use crate::policy::settings::{DialPlan, Peer, UmPool};
+use crate::policy::verdict::{Decision, Reason};
 use crate::sip::Message;
 
 /// `branch.toml`, what of it decides.
@@ -94,6 +95,25 @@ pub const fn missed(answered: bool, rerouted: bool, reason: Reason) -> Option<Mi
         Reason::Malformed => None,
         _ => Some(Missed::NotDelivered),
     }
+}
+
+/// Whether this peer may be told of missed calls: a notice says who called whom, so it travels no worse than the signalling of the calls it may be of,
+/// those of plans on `pool`, or of all plans where that is `None`. UM has the plan's mode, any other peer its own, as with calls.
+pub fn messenger(plans: &[Arc<DialPlan>], pool: Option<&str>, peer: &Peer) -> Decision {
+    for plan in plans.iter().filter(|plan| pool.is_none_or(|pool| *plan.um_pool.name == *pool)) {
+        let mode = if peer.kind.is_um() { Ok(plan.mode) } else { between(peer.mode, plan.mode, interworks(&plan.interwork, &peer.name)).map(|(own, _)| own) };
+        let reason = match mode {
+            Ok(mode) if leg_plan(mode, peer).permits(peer.transport) => continue,
+            Ok(_) => Reason::ModeTransport,
+            Err(reason) => reason,
+        };
+        return Decision::refused("missed_calls", format!("dial plan \"{}\"", plan.name), reason)
+            .comparing("plan", mode_name(plan.mode))
+            .comparing("peer", peer.name.to_string())
+            .comparing("mode", mode_name(peer.mode))
+            .comparing("transport", peer.transport.via_token());
+    }
+    Decision::passed("missed_calls", format!("peer \"{}\"", peer.name))
 }
 
 /// Who called, as the owner of a mailbox is told: the number or address of From; `None` where it is withheld.

@@ -14,7 +14,9 @@ use crate::policy::settings::{Peer, PolicySet};
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::attended::{self, Splice};
 use crate::signaling::b2bua::call::{Call, ClientOwner, Part, ServerRequest};
-use crate::signaling::b2bua::{errand, fax, lingering, modify, progress, refresh, reinvite, release, setup, standalone, subscription, transfer, update};
+use crate::signaling::b2bua::{
+    errand, fax, lingering, missed_call, modify, progress, refresh, reinvite, release, setup, standalone, subscription, transfer, update,
+};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::branch;
 use crate::signaling::event::{Action, Command, Event, LocateError, LocateId, Target, TransportError};
@@ -400,6 +402,7 @@ impl Core {
             }
             Command::ReleaseAll => self.release_all(now, Reason::Shutdown),
             Command::Finish => self.finish(now),
+            Command::Carry(carriage) => missed_call::carry(&mut self.border, now, *carriage),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::policy::flow::{Flow, FlowId, ListenerId, TlsRefusal};
 use crate::policy::peer::PeerTable;
 use crate::policy::settings::PolicySet;
 use crate::policy::verdict::Reason;
+use crate::signaling::b2bua::missed_call::Carriage;
 use crate::signaling::fact::Fact;
 use crate::signaling::settings::Settings;
 use crate::sip::Transport;
@@ -54,6 +55,8 @@ pub enum Command {
     ReleaseAll,
     /// File every call record now, whatever is still awaited. The last thing asked of a core.
     Finish,
+    /// Bring a notice of a missed call to its receiver; `What::MissedCallCarried` says what came of it, exactly once.
+    Carry(Box<Carriage>),
 }
 
 #[derive(Clone, Debug)]

@@ -139,6 +139,16 @@ pub enum What {
     CallEnded(Box<CallRecord>),
     /// A diverted call ended that nothing answered: the mailbox's owner is to be told.
     CallMissed(Box<MissedCall>),
+    /// What came of one attempt to bring a notice of a missed call to its receiver over SIP.
+    MissedCallCarried {
+        /// The notice's.
+        id: Arc<str>,
+        peer: Arc<str>,
+        /// The receiver's answer, or the one that stands for it: 408 for silence, 503 for no way there.
+        status: u16,
+        /// `Answered` for a 2xx, `RequestRefused` for another answer, else why there was none.
+        reason: Reason,
+    },
     /// How it stands with the WAN to the central UM pool is another than before.
     Wan {
         pool: Arc<str>,

@@ -15,6 +15,7 @@ mod lossy;
 mod lowered;
 mod lync;
 mod message_waiting;
+mod missed_call;
 mod mixed;
 mod modify;
 mod numbers;

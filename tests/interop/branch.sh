@@ -2,7 +2,7 @@
 # A branch whose WAN is cut: PBX and carrier by sipp on the branch's own network, UM (sipp over TCP) and an HTTPS receiver of missed calls at the
 # centre, a router between them whose link goes down. Unanswered calls go over the PSTN to the auto attendant, calls for voicemail to the subscriber
 # access number, missed calls wait on disk while the border is killed and started again; with the link back they come in order, each once, and
-# calls go to UM again.
+# calls go to UM again. Then the same with a receiver that speaks SIP, sipp over TCP.
 . "$(dirname "$0")/lab.sh"
 for program in sipp python3 openssl; do command -v $program >/dev/null || { echo "install $program first" >&2; exit 2; }; done
 
@@ -95,7 +95,7 @@ check "two notices wait" within 5 shown "a['status']['queued'] == 2 and [n['mail
 kill -9 "$BORDER"; wait "$BORDER" 2>/dev/null
 cp "$WORK/border.log" "$WORK/border-killed.log"
 border sbc "$SET" 5060
-check "they are there after kill -9" shown "a['status']['queued'] == 2"
+check "they are there after kill -9" within 5 shown "a['status']['queued'] == 2"
 check "the WAN is known to be down again" within 60 told "WAN to the centre is down"
 call "another call is missed" caller call_cancelled 1003
 record "mailbox 1003" "r.reason == 'call.cancelled'"
@@ -121,5 +121,50 @@ check "in order, each once under its key" test $? = 0 -a ! -s "$WORK/order"
 cat "$WORK/order"
 call "a diverted call with the WAN back" caller call 1000
 record "goes to UM again" "r.b.peer == 'um' and r.status == 200"
+stop "$BORDER"
+
+# The receiver speaks SIP, and answers the first notice with 503.
+ip -n "$LAB-centre" addr add 10.98.2.3/24 dev wan0
+start message centre sipp -sf "$HERE/sipp/notices.xml" -i 10.98.2.3 -p 5070 -t t1 -nostdin -trace_msg -message_file "$WORK/message.msg"
+listening centre 5070
+sed -i 's|^target = .*|sip = { peer = "notices", uri = "sip:missed-calls@um.corp.example.com" }|; s|missed-calls.redb|over-sip.redb|' "$SET/branch.toml"
+cat >>"$SET/peers.toml" <<'PEERS'
+
+[[peer]]
+name = "notices"
+kind = "um-server"
+hosts = "10.98.2.3"
+transport = "tcp"
+port = 5070
+mode = "unsecured"
+PEERS
+ip -n "$LAB-wan" link set centre0 down
+border sbc "$SET" 5060
+check "SIP: the link is cut" within 60 told "WAN to the centre is down"
+for mailbox in 1004 1005 1006; do
+    call "SIP: the caller of $mailbox gives up" caller call_cancelled $mailbox
+    record "SIP: mailbox $mailbox" "r.reason == 'call.cancelled' and r.b.peer == 'carrier'"
+done
+check "SIP: three notices wait" within 5 shown "a['status']['queued'] == 3 and a['status']['delivered'] == 0 and a['attempts'] > 0"
+kill -9 "$BORDER"; wait "$BORDER" 2>/dev/null
+border sbc "$SET" 5060
+check "SIP: they are there after kill -9" within 5 shown "a['status']['queued'] == 3"
+ip -n "$LAB-wan" link set centre0 up
+check "SIP: the notices are delivered" within 90 shown "a['status']['queued'] == 0 and a['status']['delivered'] == 3 and a['status']['parked'] == 0"
+python3 - "$WORK/message.msg" >"$WORK/order" 2>&1 <<'PYTHON'
+import json, re, sys
+text = open(sys.argv[1]).read().replace("\r\n", "\n")
+came = re.findall(r"^MESSAGE (\S+) SIP/2.0\n((?:[^\n]+\n)+)\n(\{[^\n]*\})", text, re.M)
+assert len(came) == 4, (len(came), "the one that got a 503 came again, no other did")
+first = {}
+for uri, head, body in came:
+    key = re.search(r"^Portcullis-Notice: (\S+)$", head, re.M).group(1)
+    assert uri == "sip:missed-calls@um.corp.example.com" and "Content-Type: application/json" in head and "Contact:" not in head
+    assert json.loads(body)["id"] == key
+    assert first.setdefault(key, body) == body, "a repeat is the same to the byte"
+assert [json.loads(body)["mailbox"] for body in first.values()] == ["1004", "1005", "1006"], first
+PYTHON
+check "SIP: in order, each once under its id" test $? = 0 -a ! -s "$WORK/order"
+cat "$WORK/order"
 stop "$BORDER"
 verdict

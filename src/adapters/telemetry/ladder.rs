@@ -145,6 +145,7 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         What::CallAnswered => note("= answered".to_owned()),
         What::Redirected { hop } => note(format!("* redirection: {} from {} followed to {} {}", hop.status, clean(&hop.from), clean(&hop.to), hop.transport)),
         What::CallMissed(missed) => note(format!("! missed call of mailbox {}: {}", missed.mailbox, missed.missed.word())),
+        What::MissedCallCarried { id, peer, status, reason } => note(format!("= notice {id} of a missed call to {peer}: {status}, {reason}")),
         What::Wan { pool, state, .. } => note(format!("! the WAN to {pool} is {}", state.word())),
         What::Rerouted { wanted, number, why, .. } => note(format!("! rerouted over the PSTN to {number} ({}), {why}: {}", wanted.word(), why.meaning())),
         What::FailedOver { peer, target, why } => note(format!("! failover: {peer} {target} given up, {why}: {}", why.meaning())),

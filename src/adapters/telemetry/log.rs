@@ -148,6 +148,8 @@ impl Log {
                 }
             }
             What::MessageWaiting { .. } => self.message_waiting(&fact.what),
+            // Whoever keeps the notice tells of what does not go away by itself.
+            What::MissedCallCarried { id, peer, status, reason } => debug!(%id, %peer, status, %reason, "notice of a missed call tried over SIP"),
             What::PeerName { name, state } => peer_name(name, state),
             What::PeerNameOdd { name, oddity } => oddly_named(name, oddity),
             What::PeerLiveness { peer, address, state, why } => liveness(peer, *address, *state, *why),

@@ -43,6 +43,7 @@ pub struct Metrics {
     notices: IntCounterVec,
     transfers: IntCounterVec,
     missed: IntCounterVec,
+    carried: IntCounterVec,
     wan: IntGauge,
     standalone: IntCounterVec,
     messages: IntCounterVec,
@@ -98,6 +99,7 @@ impl Metrics {
             ),
             reroutes: counters(r, "portcullis_reroutes_total", "Calls sent over the PSTN because UM could not be had", &["wanted", "reason"]),
             transfers: counters(r, "portcullis_transfers_total", "Transfers, by what became of them", &["outcome", "reason"]),
+            carried: counters(r, "portcullis_missed_call_attempts_total", "Attempts to deliver notices of missed calls over SIP", &["peer", "class"]),
             missed: counters(r, "portcullis_missed_calls_total", "Diverted calls that nothing answered", &["why"]),
             wan: gauge(r, "portcullis_wan_up", "1 while the WAN to the centre is up; 0 also where nobody asks"),
             standalone: counters(r, "portcullis_standalone_total", "Requests outside calls", &["peer", "method", "class"]),
@@ -197,6 +199,7 @@ impl Metrics {
                 let peer = gateway.as_ref().map_or("none".into(), |gateway| self.name(gateway));
                 self.notices.with_label_values(&[peer.as_ref(), class_of(*status)]).inc();
             }
+            What::MissedCallCarried { peer, status, .. } => self.carried.with_label_values(&[self.name(peer).as_ref(), class_of(*status)]).inc(),
             What::CallMissed(missed) => self.missed.with_label_values(&[missed.missed.word()]).inc(),
             What::Wan { state, .. } => self.wan.set(i64::from(*state == Wan::Up)),
             What::Standalone { method, peer, status, reason } => {

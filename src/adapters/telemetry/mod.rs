@@ -87,6 +87,7 @@ fn is_vital(what: &What) -> bool {
         | What::Malformed { .. }
         | What::Standalone { .. }
         | What::MessageWaiting { .. }
+        | What::MissedCallCarried { .. }
         | What::Decided(_) => false,
         // Strangers make automation ban as often as they like.
         What::Firewall(FirewallEvent::Banned(_)) => false,

@@ -2,22 +2,26 @@
 //! on disk too.
 
 mod delivery;
+mod sip;
 
 use std::fmt::Write as _;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::adapters::driver::Input;
 use crate::adapters::store::{Notice, Store};
 use crate::adapters::telemetry::Anchor;
-use crate::config;
+use crate::config::{self, Target};
 use crate::policy::branch::Wan;
 use crate::signaling::fact::{Fact, MissedCall, What};
 
 use delivery::Progress;
+use sip::Awaited;
 
 /// Notices an operator is shown of each kind.
 const SHOWN: usize = 100;
@@ -31,6 +35,7 @@ struct Held {
     border: Arc<str>,
     anchor: Anchor,
     target: String,
+    awaited: Awaited,
     wan: watch::Sender<Wan>,
     progress: Arc<Mutex<Progress>>,
     stop: watch::Sender<bool>,
@@ -38,20 +43,28 @@ struct Held {
 }
 
 impl MissedCalls {
-    /// Within a tokio runtime. What an earlier process left in the store is delivered first.
-    pub fn start(settings: &config::MissedCalls, border: &Arc<str>, anchor: Anchor) -> io::Result<MissedCalls> {
+    /// Within a tokio runtime. What an earlier process left in the store is delivered first. `commands`: to the core.
+    pub fn start(settings: &config::MissedCalls, border: &Arc<str>, anchor: Anchor, commands: &UnboundedSender<Input>) -> io::Result<MissedCalls> {
         let store = Store::open(&settings.store)?;
         let (wan, wan_in) = watch::channel(Wan::Unknown);
         let progress = Arc::new(Mutex::new(Progress::default()));
         let (stop, stop_in) = watch::channel(false);
-        let webhook = delivery::Webhook(settings.target.clone());
-        let delivering = Mutex::new(Some(tokio::spawn(delivery::run(store.clone(), webhook, wan_in, progress.clone(), stop_in))));
-        let target = settings.target.url.to_string();
+        let awaited = Awaited::default();
+        let kept = (store.clone(), progress.clone());
+        let delivering = match &settings.target {
+            Target::Webhook(webhook) => tokio::spawn(delivery::run(kept.0, delivery::Webhook(webhook.clone()), wan_in, kept.1, stop_in)),
+            Target::Sip(target) => {
+                let carrier = sip::OverSip { target: target.clone(), commands: commands.clone(), awaited: awaited.clone() };
+                tokio::spawn(delivery::run(kept.0, carrier, wan_in, kept.1, stop_in))
+            }
+        };
+        let delivering = Mutex::new(Some(delivering));
+        let target = settings.target.to_string();
         let left = store.status();
         if left.queued + left.parked > 0 {
             tracing::info!(queued = left.queued, parked = left.parked, "missed calls of an earlier run are in the store; see `portcullis show missed-calls`");
         }
-        Ok(MissedCalls(Arc::new(Held { store, border: border.clone(), anchor, target, wan, progress, stop, delivering })))
+        Ok(MissedCalls(Arc::new(Held { store, border: border.clone(), anchor, target, awaited, wan, progress, stop, delivering })))
     }
 
     /// Takes what of the core's facts is about missed calls. Never blocks.
@@ -59,6 +72,7 @@ impl MissedCalls {
         match &fact.what {
             // Told in status and log if it could not be kept; nobody waits for it here.
             What::CallMissed(missed) => drop(self.0.store.queue(self.notice(missed))),
+            What::MissedCallCarried { id, status, reason, .. } => self.0.awaited.answer(id, *status, *reason),
             What::Wan { state, .. } => drop(self.0.wan.send_replace(*state)),
             _ => {}
         }
@@ -82,7 +96,7 @@ impl MissedCalls {
         Notice { id: missed.id.clone(), mailbox: missed.mailbox.clone(), time, body: body.to_string() }
     }
 
-    /// Delivers nothing more. Returns when what was on its way is settled and everything noted so far is on disk, or the disk has refused it.
+    /// Delivers nothing more, the second time as the first. Returns when what was on its way is settled and everything noted so far is on disk, or the disk has refused it.
     pub async fn close(&self) {
         self.0.stop.send_replace(true);
         let delivering = self.0.delivering.lock().unwrap_or_else(PoisonError::into_inner).take();

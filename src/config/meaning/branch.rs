@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use super::unknown;
 use crate::adapters::{store, webhook};
-use crate::config::MissedCalls;
 use crate::config::finding::Findings;
 use crate::config::source::Source;
 use crate::config::written;
-use crate::policy::branch::Branch;
-use crate::policy::settings::{DialPlan, Peer, UmPool};
+use crate::config::{MissedCalls, SipTarget, Target};
+use crate::policy::branch::{Branch, messenger};
+use crate::policy::settings::{DialPlan, Peer, PeerHost, UmPool};
+use crate::policy::verdict::Reason;
+use crate::signaling::b2bua::missed_call::By;
+use crate::sip::Uri;
 
 /// For one delivery in all.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,15 +38,49 @@ pub fn branch(written: &written::Branch, pools: &[Arc<UmPool>], plans: &[Arc<Dia
 }
 
 /// `None` where nothing is written, or too little.
-pub fn missed_calls(written: &written::Branch, peers: &[Arc<Peer>], source: &dyn Source, findings: &Findings) -> Option<MissedCalls> {
-    let written = written.missed_calls.as_ref()?;
+pub fn missed_calls(branch: &written::Branch, plans: &[Arc<DialPlan>], peers: &[Arc<Peer>], source: &dyn Source, findings: &Findings) -> Option<MissedCalls> {
+    let written = branch.missed_calls.as_ref()?;
     if let Some(store) = written.store.as_ref().filter(|_| !peers.iter().any(|peer| peer.diversion_trusted && !peer.kind.is_um())) {
         let what = "no peer is believed in Diversion: no call is known to be for a mailbox, and none is missed";
         findings.warning(store.at, what, "write diversion = true for the PBX or gateway that diverts unanswered calls");
     }
-    let target = target(written.target.as_ref()?, source, findings)?;
+    let webhook = written.target.as_ref().and_then(|written| target(written, source, findings)).map(Target::Webhook);
+    let pool = branch.um_pool.as_ref().map(|pool| pool.value.as_str());
+    let over_sip = written.sip.as_ref().and_then(|written| sip(written, plans, pool, peers, findings)).map(Target::Sip);
+    if let (Some(_), Some(sip)) = (&written.target, &written.sip) {
+        findings.problem(sip.at, "target and sip: a notice goes to one receiver, so that it is settled once", "write one of them");
+    }
+    let target = webhook.or(over_sip)?;
     let store = store::Settings { path: written::path(source, &written.store.as_ref()?.value), most: written.max };
     Some(MissedCalls { store, target })
+}
+
+fn sip(written: &written::Sip, plans: &[Arc<DialPlan>], pool: Option<&str>, peers: &[Arc<Peer>], findings: &Findings) -> Option<SipTarget> {
+    let (name, text) = (written.peer.as_ref()?, written.uri.as_ref()?);
+    let Some(peer) = peers.iter().find(|peer| *peer.name == *name.value) else {
+        let known: Vec<&str> = peers.iter().map(|peer| &*peer.name).collect();
+        unknown(name, "peer", "peers.toml", &known, &[], findings);
+        return None;
+    };
+    if peer.hosts.iter().all(|host| matches!(host, PeerHost::Network(_))) {
+        let what = format!("\"{}\" has only networks for hosts: those say from where it may call, not where it is", peer.name);
+        findings.problem(name.at, what, "name a peer with a host name or an address");
+    }
+    let decision = messenger(plans, pool, peer);
+    if let Some(reason) = decision.refused {
+        let what = format!("a notice says who called whom, and \"{}\" is below {}: {}", peer.name, decision.rule, reason.meaning());
+        let instead = match reason {
+            Reason::ModeInterwork => format!("raise the peer's mode, or add \"{}\" to the plan's interwork if that is meant", peer.name),
+            _ => String::from("write transport = \"tls\" for the peer"),
+        };
+        findings.problem(name.at, what, instead);
+    }
+    let uri = Uri::parse(&text.value).ok().filter(|uri| uri.is_sip() && uri.user.is_some() && uri.headers.is_none());
+    if uri.is_none() || !text.value.is_ascii() {
+        findings.problem(text.at, format!("\"{}\" is no SIP address of a receiver", text.value), "write it as sip:missed-calls@um.example.com");
+        return None;
+    }
+    Some(SipTarget { peer: Arc::clone(&peer.name), uri: text.value.as_str().into(), by: written.by.as_ref().map_or(By::Message, |by| by.value) })
 }
 
 fn target(written: &written::Target, source: &dyn Source, findings: &Findings) -> Option<webhook::Settings> {

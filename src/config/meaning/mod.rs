@@ -40,7 +40,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
     let toll = toll::rules(&set.toll, &plans, &known, findings);
     let (mailboxes, table) = routing::routing(&set.routing, &pools, &plans, &known, source, findings);
     let admission = plans::admission(&set.admission);
-    let missed_calls = branch::missed_calls(&set.branch, &peers, source, findings);
+    let missed_calls = branch::missed_calls(&set.branch, &plans, &peers, source, findings);
     let policy = PolicySet {
         number: 1,
         branch: branch::branch(&set.branch, &pools, &plans, &peers, findings),

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::config::finding::Written;
+use crate::config::finding::{At, Written};
 use crate::config::table::Table;
+use crate::signaling::b2bua::missed_call::By;
 
 #[derive(Default)]
 pub struct Branch {
@@ -15,7 +16,9 @@ pub struct Branch {
 pub struct MissedCalls {
     pub store: Option<Written<String>>,
     pub max: u64,
+    /// One of these two.
     pub target: Option<Target>,
+    pub sip: Option<Sip>,
 }
 
 /// Where notices go.
@@ -28,6 +31,14 @@ pub struct Target {
     pub allow_http: Option<Written<bool>>,
 }
 
+/// Where notices go over SIP.
+pub struct Sip {
+    pub at: At,
+    pub peer: Option<Written<String>>,
+    pub uri: Option<Written<String>>,
+    pub by: Option<Written<By>>,
+}
+
 /// Notices on disk unless the set says otherwise.
 const MAX: u64 = 10_000;
 
@@ -38,17 +49,29 @@ pub fn read(root: &Table<'_, '_>) -> Branch {
         table.finish();
     }
     if let Some(table) = root.table("missed_calls", "[missed_calls]") {
-        if !table.has("target") {
-            table.missing("target", "{ url = \"https://notices.example.com/missed\", ca = \"certs/ca.pem\" }");
+        if !table.has("target") && !table.has("sip") {
+            table.missing("target", "{ url = \"https://notices.example.com/missed\", ca = \"certs/ca.pem\" }, or sip = { peer = \"centre\", uri = \"sip:missed-calls@um.example.com\" }");
         }
         branch.missed_calls = Some(MissedCalls {
             store: table.required_text("store", "\"/var/lib/portcullis/missed-calls.redb\""),
             max: table.integer("max", 1..=1_000_000).map_or(MAX, |max| max.value as u64),
             target: table.table("target", "target = { … }").map(read_target),
+            sip: table.table("sip", "sip = { … }").map(read_sip),
         });
         table.finish();
     }
     branch
+}
+
+fn read_sip(table: Table<'_, '_>) -> Sip {
+    let sip = Sip {
+        at: table.at(),
+        peer: table.required_text("peer", "\"centre\""),
+        uri: table.required_text("uri", "\"sip:missed-calls@um.example.com\""),
+        by: table.choice("method", &[("message", By::Message), ("notify", By::Notify)]),
+    };
+    table.finish();
+    sip
 }
 
 fn read_target(table: Table<'_, '_>) -> Target {

@@ -15,7 +15,7 @@ use super::source::Source;
 use super::table::{Document, Table};
 
 pub use border::{Border, Listener, Media, admin, path, socket_address};
-pub use branch::{Branch, Target};
+pub use branch::{Branch, Sip, Target};
 pub use peers::{Peer, is_host_name};
 pub use plans::{Admission, DialPlan, HuntGroup, Reroute, UmPool};
 pub use routing::Routing;

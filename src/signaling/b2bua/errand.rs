@@ -16,7 +16,7 @@ use crate::policy::topology_hiding;
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::{Candidate, ClientOwner};
 use crate::signaling::b2bua::message_waiting::{self, Notice};
-use crate::signaling::b2bua::{failover, setup};
+use crate::signaling::b2bua::{failover, missed_call, setup};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::event::{Action, LocateError, LocateId, LocateQuery, Target, TransportError};
 use crate::signaling::fact::What;
@@ -66,6 +66,11 @@ pub enum RequestUri {
 /// Who hears of the outcome.
 pub enum ErrandOwner {
     MessageWaiting(Box<Notice>),
+    /// The notice of this id.
+    MissedCall {
+        id: Arc<str>,
+        peer: Arc<str>,
+    },
 }
 
 /// What became of an errand.
@@ -333,5 +338,6 @@ fn compose(border: &Border, under_way: &mut UnderWay, candidate: &Candidate, lis
 fn report(border: &mut Border, now: Time, owner: ErrandOwner, outcome: &Outcome) {
     match owner {
         ErrandOwner::MessageWaiting(notice) => message_waiting::reported(border, now, *notice, outcome),
+        ErrandOwner::MissedCall { id, peer } => missed_call::reported(border, now, id, peer, outcome.status, outcome.reason),
     }
 }

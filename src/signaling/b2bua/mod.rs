@@ -4,7 +4,8 @@
 //! `progress` brings the B side's responses to the caller · `forking` deals with answers nobody waits for any more · `answer` speaks to a leg
 //! whose INVITE we hold · `modify` takes the requests inside a call and carries INFO across, `reinvite` and `update` the changes of its session ·
 //! `fax` notes what turns out to be one · `lifetime` writes the session timer, `refresh` keeps it · `release` ends a call · `record` writes it down ·
-//! `standalone` is everything outside one, `errand` what we ask outside one, `message_waiting` what UM has us tell of mailboxes ·
+//! `standalone` is everything outside one, `errand` what we ask outside one, `message_waiting` what UM has us tell of mailboxes,
+//! `missed_call` what we tell of them ourselves ·
 //! `greylist` remembers which targets failed lately.
 //! `transfer` executes REFER: `referral` is the INVITE it leads to, `joining` connects the two, `attended` makes two calls one, `subscription` tells of it.
 
@@ -20,6 +21,7 @@ pub mod joining;
 pub mod lifetime;
 pub mod lingering;
 pub mod message_waiting;
+pub mod missed_call;
 pub mod modify;
 pub mod progress;
 pub mod record;
