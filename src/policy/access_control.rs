@@ -5,7 +5,7 @@
 //! | INVITE | new calls and inside | inside (they make no calls)| new calls and inside |
 //! | ACK, BYE, CANCEL, PRACK, UPDATE, INFO | about a call | about a call | about a call |
 //! | OPTIONS | always | always | always |
-//! | NOTIFY | never: 405 | never: 405 | outside: of waiting messages |
+//! | NOTIFY | inside, of a REFER it was handed (`refer = "relay"`); else never: 405 | never: 405 | outside: of waiting messages |
 //! | REFER | inside, where the peer's `refer` allows it; else never: 405 | the same | the same |
 //! | REGISTER, SUBSCRIBE, PUBLISH, MESSAGE, unknown ones | never: 405 | never: 405 | never: 405 |
 //!
@@ -39,6 +39,7 @@ fn permit(peer: &Peer, method: &Method) -> Permit {
         Method::Ack | Method::Bye | Method::Cancel | Method::Prack | Method::Update | Method::Info => Always,
         // About a mailbox's waiting messages; from mailbox servers, as Exchange sends them, and from nobody else.
         Method::Notify if matches!(kind, PeerKind::UmServer) => OutsideOnly,
+        Method::Notify if peer.refer == Refer::Relay => InsideOnly,
         Method::Refer if peer.refer != Refer::Refuse => InsideOnly,
         Method::Refer | Method::Notify | Method::Register | Method::Subscribe | Method::Publish | Method::Message | Method::Other(_) => Never,
     }

@@ -7,6 +7,8 @@
 //! | UM | any other | its number, if the toll rules allow it, by the plan's gateways (also those without `outcalls`); first the one the call is with |
 //! | a trunk, gateway, PBX or Mediation Server | any | what the peer could have dialled itself: a pilot of a hunt group of its own, and so UM |
 //!
+//! A number UM refers to in a call with a peer of `refer = "relay"` is that peer's to call; the verdict is the same.
+//!
 //! The host of a Refer-To is never called: it only tells these apart. Of its `?headers` Replaces alone is read; a method other than INVITE is refused.
 //! No leg is planned here: [`Admitted`] plans it as it plans every other.
 
@@ -38,6 +40,8 @@ pub enum Refer {
     Refuse,
     /// The border executes what it sends: calls the target itself, and tells the peer what becomes of it.
     Execute,
+    /// The same, and what UM refers in calls with the peer is handed to it: it calls the target itself. If it will not, the border executes that too.
+    Relay,
 }
 
 impl Refer {
@@ -237,6 +241,13 @@ fn as_dialled(question: &Question<'_>, wanted: &Wanted, trail: &mut Vec<Decision
     admit(question, plan, trail, Towards { kind: Kind::Um, targets, called: called.unwrap_or_default() })
 }
 
+/// Whether the peer of the one referred is handed the transfer. Never one that leads inside, whose hosts it must not learn.
+pub fn relayed(transferor: &Peer, transferee: &Peer, kind: Kind) -> Option<Decision> {
+    let leads_outside = matches!(kind, Kind::Number | Kind::Attended);
+    let relays = transferor.kind.is_um() && !transferee.kind.is_um() && transferee.refer == Refer::Relay && leads_outside;
+    relays.then(|| Decision::passed("transfer", "refer = \"relay\" of the other leg's peer").comparing("peer", String::from(&*transferee.name)))
+}
+
 /// The way back to UM, with the number first called, for one whose transfer failed. `None`: the call was not one to UM, or the plan will have it
 /// released.
 pub fn back(question: Question<'_>) -> Option<Verdict> {
@@ -311,6 +322,13 @@ mod tests {
         let wanted = read("Refer-To: <sip:2002@um.test?Subject=x&Replaces=1%40a%3Bto-tag%3Db%3Bfrom-tag%3Dc&Route=y>\r\n").expect("readable");
         assert_eq!(wanted.replaces.as_deref(), Some("1@a;to-tag=b;from-tag=c"));
         assert_eq!(wanted.uri, "sip:2002@um.test");
+    }
+
+    #[test]
+    fn a_replaces_of_ours_reads_as_it_was_meant() {
+        let ours = crate::sip::Replaces { call_id: "a&b=c?%@h", to_tag: "x;y", from_tag: "z", early_only: false };
+        let wanted = read(&format!("Refer-To: <sip:2002@um.test?Replaces={}>\r\n", ours.escaped())).expect("readable");
+        assert_eq!(wanted.replaces.as_deref(), Some("a&b=c?%@h;to-tag=x;y;from-tag=z"));
     }
 
     #[test]

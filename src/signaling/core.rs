@@ -15,7 +15,7 @@ use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::attended::{self, Splice};
 use crate::signaling::b2bua::call::{Call, ClientOwner, Part, ServerRequest};
 use crate::signaling::b2bua::{
-    errand, fax, lingering, missed_call, modify, progress, refresh, reinvite, release, setup, standalone, subscription, transfer, update,
+    errand, fax, lingering, missed_call, modify, progress, refresh, reinvite, relayed, release, setup, standalone, subscription, transfer, update,
 };
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::branch;
@@ -283,6 +283,10 @@ impl Core {
                 let status = message.status().unwrap_or(500);
                 self.with_call(now, call, |border, call| subscription::answered(border, now, call, &tag, status));
             }
+            ClientOwner::Refer { call, cseq, .. } => {
+                let status = message.status().unwrap_or(500);
+                self.with_call(now, call, |border, call| relayed::answered(border, now, call, cseq, status));
+            }
             ClientOwner::Probe { watch, .. } => liveness::answered(&mut self.border, now, watch, key, message),
             ClientOwner::Errand { errand, .. } => errand::answered(&mut self.border, now, errand, key, message),
             ClientOwner::Bye { .. } | ClientOwner::Prack { .. } | ClientOwner::Forgotten => {}
@@ -331,6 +335,7 @@ impl Core {
             ClientOwner::Relayed { call, reply, .. } => self.with_call(now, call, |border, call| modify::relayed_failed(border, now, call, reply)),
             ClientOwner::Bye { call } => self.with_call(now, call, |_, call| release::bye_done(call)),
             ClientOwner::Notify { call, tag, .. } => self.with_call(now, call, |border, call| subscription::answered(border, now, call, &tag, 408)),
+            ClientOwner::Refer { call, cseq, .. } => self.with_call(now, call, |border, call| relayed::answered(border, now, call, cseq, 0)),
             ClientOwner::Probe { watch, .. } => liveness::failed(&mut self.border, now, watch, key, error),
             ClientOwner::Errand { errand, .. } => errand::failed(&mut self.border, now, errand, key, error),
             ClientOwner::Prack { .. } | ClientOwner::Forgotten => {}
@@ -448,7 +453,11 @@ impl Core {
         let asked = match self.border.clients.get(&key) {
             Some(ClientOwner::Invite(invite)) => Some(&invite.peer.name),
             Some(
-                ClientOwner::Probe { peer, .. } | ClientOwner::Errand { peer, .. } | ClientOwner::Notify { peer, .. } | ClientOwner::Reinvite { peer, .. },
+                ClientOwner::Probe { peer, .. }
+                | ClientOwner::Errand { peer, .. }
+                | ClientOwner::Notify { peer, .. }
+                | ClientOwner::Refer { peer, .. }
+                | ClientOwner::Reinvite { peer, .. },
             ) => Some(peer),
             Some(owner) => owner.leg().and_then(|(call, side)| self.calls.get(&call)?.peer(side)).map(|peer| &peer.name),
             None => None,

@@ -395,6 +395,12 @@ pub enum TransferEvent {
     Done { side: Side, peer: Arc<str> },
     /// 1025: it was not to be had. `back`: what becomes of the one who was to be transferred.
     Failed { side: Side, status: u16, reason: Reason, back: Back },
+    /// REFER was handed to the peer of the other leg, on `side`.
+    Relayed { side: Side, peer: Arc<str> },
+    /// … which will not do it (0: does not answer): the border does.
+    Declined { peer: Arc<str>, status: u16 },
+    /// 1026, 1073: the peer says that it has the target.
+    DoneThere { peer: Arc<str> },
     /// Who refers no longer knows of it: nothing more is told there.
     Unheard { peer: Arc<str>, status: u16 },
 }
@@ -405,9 +411,9 @@ impl TransferEvent {
         match self {
             TransferEvent::Began { .. } => &[1024],
             TransferEvent::Refused { .. } => &[1136],
-            TransferEvent::Done { .. } => &[1026, 1073],
+            TransferEvent::Done { .. } | TransferEvent::DoneThere { .. } => &[1026, 1073],
             TransferEvent::Failed { .. } => &[1025],
-            TransferEvent::TransferorLeft { .. } | TransferEvent::Unheard { .. } => &[],
+            TransferEvent::TransferorLeft { .. } | TransferEvent::Unheard { .. } | TransferEvent::Relayed { .. } | TransferEvent::Declined { .. } => &[],
         }
     }
 }
@@ -435,14 +441,17 @@ pub struct TransferRecord {
     /// The final status told to the one who referred; `None` while under way.
     pub status: Option<u16>,
     pub reason: Option<Reason>,
+    /// The peer of the other leg did it, or was doing it when the call ended: no leg of ours came of it.
+    pub relayed: bool,
     /// The leg of the last target asked.
     #[serde(skip)]
     pub target: Option<LegRecord>,
 }
 
 impl TransferRecord {
+    /// The target's leg has become the call's.
     pub fn is_done(&self) -> bool {
-        self.status.is_some_and(|status| (200..300).contains(&status))
+        !self.relayed && self.status.is_some_and(|status| (200..300).contains(&status))
     }
 }
 

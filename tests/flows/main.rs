@@ -36,3 +36,4 @@ mod session_timer;
 mod status;
 mod transfer;
 mod transfer_attended;
+mod transfer_relayed;

@@ -6,18 +6,22 @@ use portcullis::sip::{HeaderName, Method};
 use crate::lab::{ALLOW, Callee, Caller, Lab, Party, Scene, established};
 use crate::transfer::{bye, everywhere, notified, scene};
 
-/// UM calls somebody by the PSTN gateway: its own dialog, and the one with him.
 fn consulted(lab: &mut Lab) -> (Caller, Callee) {
+    consulted_by(lab, Party::Pstn)
+}
+
+/// UM calls somebody by this gateway: its own dialog, and the one with him.
+pub fn consulted_by(lab: &mut Lab, gateway: Party) -> (Caller, Callee) {
     let mut um = Caller::new(lab, Party::Server, "2001");
     um.from = "<sip:1000@198.51.100.30>".into();
     let offer = lab.sdp(Party::Server, 6400);
     um.invite(lab, ALLOW, &offer);
     lab.response_to(Party::Server, 100);
-    let invite = lab.request_to(Party::Pstn, Method::Invite);
-    let phone = Callee::new(Party::Pstn, invite, "phone");
-    let answer = lab.sdp(Party::Pstn, 4800);
+    let invite = lab.request_to(gateway, Method::Invite);
+    let phone = Callee::new(gateway, invite, "phone");
+    let answer = lab.sdp(gateway, 4800);
     phone.answer(lab, 200, ALLOW, &answer);
-    lab.request_to(Party::Pstn, Method::Ack);
+    lab.request_to(gateway, Method::Ack);
     let answer = lab.response_to(Party::Server, 200);
     um.learn(&answer);
     um.ack(lab, "");
@@ -25,11 +29,11 @@ fn consulted(lab: &mut Lab) -> (Caller, Callee) {
     (um, phone)
 }
 
-fn tag(value: &str) -> String {
+pub fn tag(value: &str) -> String {
     value.split(";tag=").nth(1).unwrap_or_default().to_owned()
 }
 
-fn refer_to(call_id: &str, to_tag: &str, from_tag: &str) -> String {
+pub fn refer_to(call_id: &str, to_tag: &str, from_tag: &str) -> String {
     let call_id = call_id.replace('@', "%40");
     format!("Refer-To: <sip:2001@192.0.2.1?Replaces={call_id}%3Bto-tag%3D{to_tag}%3Bfrom-tag%3D{from_tag}>\n")
 }

@@ -235,6 +235,10 @@ fn transfer(event: &TransferEvent) -> String {
         TransferEvent::TransferorLeft { by } => format!("= leg {by} has hung up, the transfer goes on"),
         TransferEvent::Done { side, peer } => format!("= transfer done: leg {side} is {peer} now"),
         TransferEvent::Failed { status, reason, back, .. } => format!("! transfer failed with {status}, {reason}: {}; {back:?}", reason.meaning()),
+        TransferEvent::Relayed { side, peer } => format!("= transfer handed to {peer} on leg {side}"),
+        TransferEvent::Declined { peer, status: 0 } => format!("= {peer} says nothing to the transfer: it is executed here"),
+        TransferEvent::Declined { peer, status } => format!("= {peer} does not transfer ({status}): it is executed here"),
+        TransferEvent::DoneThere { peer } => format!("= transfer done by {peer}"),
         TransferEvent::Unheard { peer, status } => format!("= {peer} takes no news of the transfer ({status})"),
     }
 }

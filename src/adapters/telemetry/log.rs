@@ -355,6 +355,12 @@ fn transfer(call: Option<u64>, event: &TransferEvent) {
             };
             warn!(call, side = side(*of), status, %reason, meaning = reason.meaning(), exchange_events, "transfer failed: the call {becomes}");
         }
+        TransferEvent::Relayed { side: of, peer } => info!(call, side = side(*of), %peer, "transfer handed to the peer: it calls the target itself"),
+        TransferEvent::Declined { peer, status } => {
+            let what = "the peer with refer = \"relay\" does not do it (status 0: no answer): the transfer is executed here; if it never does, write \"refuse\" or \"execute\"";
+            warn!(call, %peer, status, "{what}");
+        }
+        TransferEvent::DoneThere { peer } => info!(call, %peer, exchange_events, "transfer done by the peer: both legs end when it or UM hangs up"),
         TransferEvent::Unheard { peer, status } => {
             info!(call, %peer, status, "who transferred the call takes no news of it: it is told nothing more");
         }

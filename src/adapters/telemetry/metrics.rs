@@ -336,7 +336,9 @@ impl Metrics {
             TransferEvent::Began { kind, .. } => ("began", kind.word()),
             TransferEvent::Refused { reason, .. } => ("refused", reason.code()),
             TransferEvent::Failed { reason, .. } => ("failed", reason.code()),
-            TransferEvent::Done { .. } => ("done", ""),
+            TransferEvent::Done { .. } | TransferEvent::DoneThere { .. } => ("done", ""),
+            TransferEvent::Relayed { .. } => ("relayed", ""),
+            TransferEvent::Declined { .. } => ("declined", ""),
             TransferEvent::TransferorLeft { .. } | TransferEvent::Unheard { .. } => return,
         };
         self.transfers.with_label_values(&[outcome, reason]).inc();

@@ -95,6 +95,8 @@ struct Transfer<'a> {
     kind: Kind,
     status: Option<u16>,
     reason: Option<Reason>,
+    #[serde(skip_serializing_if = "is_false")]
+    relayed: bool,
     target: Option<Leg<'a>>,
 }
 
@@ -107,6 +109,7 @@ impl Transfer<'_> {
             kind: transfer.kind,
             status: transfer.status,
             reason: transfer.reason,
+            relayed: transfer.relayed,
             target: transfer.target.as_ref().map(Leg::of),
         }
     }

@@ -257,6 +257,10 @@ fn warn(peer: &Peer, entry: &written::Peer, findings: &Findings) {
         let what = format!("peer \"{}\" is a fax server, which takes calls and transfers none: refer is without effect", peer.name);
         findings.warning(refer.at, what, "remove it");
     }
+    if let Some(refer) = entry.refer.as_ref().filter(|refer| refer.value == Refer::Relay && peer.kind.is_um()) {
+        let what = format!("peer \"{}\" is UM, which is handed no transfers: refer = \"relay\" is as \"execute\"", peer.name);
+        findings.warning(refer.at, what, "write \"relay\" at the PBX or gateway that transfers by itself");
+    }
     if peer.latch == LatchPolicy::Nat && peer.mode != SecurityMode::Secured {
         let what = format!("peer \"{}\": latch = \"nat\" without SRTP lets the first packet from anywhere take the stream", peer.name);
         findings.warning(place(entry.latch.as_ref(), entry.at), what, "write latch = \"signalled-address\" unless the peer is behind a NAT");

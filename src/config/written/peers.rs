@@ -52,7 +52,7 @@ const RTCP_KEEPALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::
 
 const BACKENDS: [(&str, TlsBackend); 2] = [("rustls", TlsBackend::Rustls), ("openssl", TlsBackend::OpenSsl)];
 
-const REFERS: [(&str, Refer); 2] = [("refuse", Refer::Refuse), ("execute", Refer::Execute)];
+const REFERS: [(&str, Refer); 3] = [("refuse", Refer::Refuse), ("execute", Refer::Execute), ("relay", Refer::Relay)];
 
 const STALE: [(&str, StaleCrl); 2] = [("refuse", StaleCrl::Refuse), ("accept", StaleCrl::Accept)];
 

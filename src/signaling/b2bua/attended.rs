@@ -9,12 +9,12 @@ use std::time::Duration;
 use crate::media::control::Side;
 use crate::policy::transfer::{self as policy, Kind, Question, Wanted};
 use crate::policy::verdict::{Decision, Reason};
-use crate::signaling::b2bua::call::{Call, ClientOwner, Exchange, Leg, Part, Purpose, ServerRequest, Stage};
+use crate::signaling::b2bua::call::{Call, ClientOwner, Exchange, Leg, Part, Purpose, ServerRequest, Stage, Waiting};
 use crate::signaling::b2bua::transfer::{self, Aim};
-use crate::signaling::b2bua::{joining, referral, reinvite, release, subscription};
+use crate::signaling::b2bua::{joining, referral, reinvite, relayed, release, subscription};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::fact::{Back, CallId, ReleasedBy, TransferEvent, What};
-use crate::signaling::transaction::ClientKey;
+use crate::signaling::transaction::{ClientKey, ServerKey};
 use crate::sip::{Message, Method, Replaces};
 use crate::time::Time;
 
@@ -28,6 +28,8 @@ pub struct Splice {
     /// Of the one who refers.
     pub side: Side,
     pub replaces: String,
+    /// The REFER, unanswered yet, where the peer of the other leg may be handed it, and what it wants.
+    pub asked: Option<(ServerKey, Wanted)>,
 }
 
 impl Splice {
@@ -39,14 +41,31 @@ impl Splice {
 }
 
 /// REFER with Replaces.
-pub fn requested(border: &mut Border, now: Time, call: &mut Call, side: Side, request: &ServerRequest, wanted: &Wanted, replaces: String) {
-    transfer::accepted(border, now, call, side, request, wanted, Kind::Attended);
-    border.splices.push_back(Splice { call: call.id, side, replaces });
+pub fn requested(border: &mut Border, now: Time, call: &mut Call, side: Side, request: ServerRequest, wanted: Wanted, replaces: String) {
+    let id = call.id;
+    let relay = call.legs(side).and_then(|(leg, other)| policy::relayed(&leg.peer, &other.peer, Kind::Attended));
+    let asked = match relay {
+        None => {
+            transfer::accepted(border, now, call, side, &request, &wanted, Kind::Attended);
+            None
+        }
+        Some(decision) => {
+            border.decided(now, id, decision);
+            border.servers.insert(request.key, id);
+            let key = request.key;
+            call.waiting.push(Waiting { request, session: None });
+            Some((key, wanted))
+        }
+    };
+    border.splices.push_back(Splice { call: id, side, replaces, asked });
 }
 
 /// Makes one of the two calls, or tells the one who refers that they cannot be one. `other`: the call and the side that Replaces names.
 pub fn splice(border: &mut Border, now: Time, call: &mut Call, splice: &Splice, other: Option<(&mut Call, Side)>) {
     let side = splice.side;
+    if let Some(asked) = splice.asked.clone() {
+        return relayed::spliced(border, now, call, splice, asked, other);
+    }
     let fits = match &other {
         Some((other, theirs)) => fits(border, now, call, splice, other, *theirs),
         None => Err((481, Reason::TransferDialog)),
@@ -62,9 +81,10 @@ pub fn splice(border: &mut Border, now: Time, call: &mut Call, splice: &Splice, 
     }
 }
 
-type Unfit = (u16, Reason);
+/// What the one who refers is told, and why.
+pub type Unfit = (u16, Reason);
 
-fn fits(border: &mut Border, now: Time, call: &mut Call, splice: &Splice, other: &Call, theirs: Side) -> Result<(), Unfit> {
+pub fn fits(border: &mut Border, now: Time, call: &mut Call, splice: &Splice, other: &Call, theirs: Side) -> Result<(), Unfit> {
     let none = (481, Reason::TransferDialog);
     let replaces = Replaces::parse(splice.replaces.as_bytes()).map_err(|_| none)?;
     let (Stage::Up(_), Stage::Up(b)) = (&call.stage, &other.stage) else { return Err(none) };
@@ -75,6 +95,9 @@ fn fits(border: &mut Border, now: Time, call: &mut Call, splice: &Splice, other:
     }
     if replaces.early_only {
         return Err((486, Reason::TransferDialog));
+    }
+    if other.relay.is_some() {
+        return Err((491, Reason::GlareRetry));
     }
     let is_free = |leg: &Leg| leg.confirmed && matches!(leg.exchange, Exchange::Idle);
     let (party_free, party_peer, party_mode) = (is_free(party) && other.media.can_offer(theirs.other()), party.peer.clone(), party.plan.mode());
@@ -96,7 +119,7 @@ fn fits(border: &mut Border, now: Time, call: &mut Call, splice: &Splice, other:
     Ok(())
 }
 
-fn join(border: &mut Border, now: Time, call: &mut Call, side: Side, other: &mut Call, theirs: Side) {
+pub fn join(border: &mut Border, now: Time, call: &mut Call, side: Side, other: &mut Call, theirs: Side) {
     let id = call.id;
     let session = call.media.spliced(side.other(), &other.media, theirs.other());
     let record = other.record.leg_mut(theirs.other()).cloned();

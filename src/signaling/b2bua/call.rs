@@ -19,6 +19,7 @@ use crate::sdp::Description;
 use crate::signaling::b2bua::errand::ErrandId;
 use crate::signaling::b2bua::lingering::End;
 use crate::signaling::b2bua::record::Draft;
+use crate::signaling::b2bua::relayed::Relay;
 use crate::signaling::b2bua::subscription::Subscription;
 use crate::signaling::b2bua::transfer::{Aim, Session, Transfer};
 use crate::signaling::branch::Diverted;
@@ -51,6 +52,8 @@ pub struct Call {
     pub invite: Message,
     /// The leg of one who transferred the call and has not hung up yet.
     pub leaving: Option<Box<Leg>>,
+    /// A REFER that the peer of the other leg is dealing with, while both legs are up.
+    pub relay: Option<Box<Relay>>,
     /// Tags of ours and Call-IDs of legs that are over, or never came up.
     pub past: Vec<(String, String)>,
     /// Whom the B leg was with, and where, once it is over.
@@ -299,6 +302,12 @@ pub enum ClientOwner {
     Bye {
         call: CallId,
     },
+    /// REFER handed to a peer, with this CSeq.
+    Refer {
+        call: CallId,
+        cseq: u32,
+        peer: Arc<str>,
+    },
     /// What becomes of a REFER, told in the dialog with this tag of ours.
     Notify {
         call: CallId,
@@ -341,6 +350,7 @@ impl ClientOwner {
             | ClientOwner::Probe { .. }
             | ClientOwner::Errand { .. }
             | ClientOwner::Notify { .. }
+            | ClientOwner::Refer { .. }
             | ClientOwner::Forgotten => None,
         }
     }

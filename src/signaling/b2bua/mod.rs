@@ -7,7 +7,8 @@
 //! `standalone` is everything outside one, `errand` what we ask outside one, `message_waiting` what UM has us tell of mailboxes,
 //! `missed_call` what we tell of them ourselves ·
 //! `greylist` remembers which targets failed lately.
-//! `transfer` executes REFER: `referral` is the INVITE it leads to, `joining` connects the two, `attended` makes two calls one, `subscription` tells of it.
+//! `transfer` executes REFER: `referral` is the INVITE it leads to, `joining` connects the two, `attended` makes two calls one, `subscription` tells of it;
+//! `relayed` hands it to the peer of the other leg instead.
 
 pub mod answer;
 pub mod attended;
@@ -29,6 +30,7 @@ pub mod redirect;
 pub mod referral;
 pub mod refresh;
 pub mod reinvite;
+pub mod relayed;
 pub mod release;
 pub mod reroute;
 pub mod setup;

@@ -10,7 +10,7 @@ use crate::policy::{access_control, capability};
 use crate::sdp::Description;
 use crate::signaling::b2bua::answer::{self, Acknowledged};
 use crate::signaling::b2bua::call::{Call, ClientOwner, Exchange, Hunt, Part, ServerRequest, Stage, Waiting};
-use crate::signaling::b2bua::{fax, lingering, progress, reinvite, release, standalone, transfer, update};
+use crate::signaling::b2bua::{fax, lingering, progress, reinvite, relayed, release, standalone, transfer, update};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::fact::{CallId, What};
 use crate::signaling::transaction::ServerKey;
@@ -62,6 +62,7 @@ pub fn requested(border: &mut Border, now: Time, call: &mut Call, part: Part, pe
         Some(Method::Update) => update::requested(border, now, call, side, request),
         Some(Method::Info) if is_up => relay(border, now, call, side, request, Method::Info),
         Some(Method::Refer) => transfer::requested(border, now, call, side, request),
+        Some(Method::Notify) => relayed::notified(border, now, call, side, &request),
         Some(Method::Options) => {
             border.reply(now, (&request.key, &request.message, &request.flow), 200, None, standalone::capabilities);
         }

@@ -5,7 +5,7 @@ use crate::media::control::{Command, Report, Side, StreamId};
 use crate::policy::verdict::{Decision, Reason};
 use crate::signaling::b2bua::call::{Attempt, Call, ClientOwner, Exchange, Leg, ServerRequest, Stage, Waiting};
 use crate::signaling::b2bua::transfer::{self, Session};
-use crate::signaling::b2bua::{answer, lingering, reinvite};
+use crate::signaling::b2bua::{answer, lingering, reinvite, relayed};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::branch;
 use crate::signaling::fact::{CallId, ReleasedBy, What};
@@ -34,6 +34,7 @@ pub fn by_peer(border: &mut Border, now: Time, call: &mut Call, side: Side, bye:
         (_, Side::B) if call.caller_waits() => refuse_caller(border, now, call, 480, Reason::Rejected, ReleasedBy::Called),
         _ => {
             let id = call.id;
+            relayed::abandoned(border, now, call, Some(side));
             if let Some(leg) = call.leg(side) {
                 leave(border, now, id, leg);
             }
@@ -50,6 +51,7 @@ pub fn by_border(border: &mut Border, now: Time, call: &mut Call, reason: Reason
         return;
     }
     transfer::abandon(border, now, call, 503);
+    relayed::abandoned(border, now, call, None);
     stop_hunt(border, now, call);
     hang_up_side(border, now, call, Side::B);
     if call.caller_waits() {
@@ -239,6 +241,7 @@ pub fn end(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reas
 
 /// What ends with a call, whatever its stage.
 pub fn conclude(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy, reason: Reason) {
+    call.relay = None;
     call.note_media();
     call.record.ended(now, by, reason);
     branch::ended(border, now, call, reason);

@@ -259,20 +259,20 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
         peer,
     };
     let media = SessionMedia::new(a_terms, b_terms, border.settings.media.silence);
-    let stage = Stage::Hunting(Box::new(hunt));
     Some(Box::new(Call {
         diverted: branch::diverted(border, &admitted, &invite),
         id,
         admitted,
         media,
         a,
-        stage,
+        stage: Stage::Hunting(Box::new(hunt)),
         record,
         byes_due: 0,
         waiting: Vec::new(),
         held: [false; 2],
         invite,
         leaving: None,
+        relay: None,
         past: Vec::new(),
         b_end: None,
     }))

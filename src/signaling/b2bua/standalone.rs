@@ -24,9 +24,16 @@ pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO"
 /// … and those of a peer who may transfer calls.
 const ALLOW_REFER: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER";
 
+/// … and of one who is handed transfers.
+const ALLOW_NOTIFY: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY";
+
 /// Methods we take of this peer.
 pub fn allow(peer: &Peer) -> &'static str {
-    if peer.refer == Refer::Refuse { ALLOW } else { ALLOW_REFER }
+    match peer.refer {
+        Refer::Refuse => ALLOW,
+        Refer::Execute => ALLOW_REFER,
+        Refer::Relay => ALLOW_NOTIFY,
+    }
 }
 
 /// Extensions a peer may require of us.

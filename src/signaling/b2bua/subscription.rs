@@ -9,7 +9,7 @@ use crate::sip::{HeaderName, Message, Method, phrase};
 use crate::time::Time;
 
 /// How long the subscription lives at most, seconds: longer than a target is ever looked for.
-const EXPIRES: u32 = 660;
+pub const EXPIRES: u32 = 660;
 
 /// What the status of a transfer is told by.
 #[derive(Clone, Debug)]

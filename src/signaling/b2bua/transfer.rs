@@ -12,6 +12,7 @@ use crate::policy::settings::Peer;
 use crate::policy::transfer::{self as policy, Kind, Question, Wanted};
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::{Attempt, Call, ClientOwner, Exchange, Hunt, Leg, Rerouted, ServerRequest, Stage};
+use crate::signaling::b2bua::relayed::{self, Otherwise};
 use crate::signaling::b2bua::subscription::{self, Subscription};
 use crate::signaling::b2bua::{attended, failover, forking, joining, modify, release, setup};
 use crate::signaling::border::{Border, Timer};
@@ -155,7 +156,7 @@ pub fn requested(border: &mut Border, now: Time, call: &mut Call, side: Side, re
         return refused(border, now, call, side, &request, to, reason);
     }
     if let Some(replaces) = wanted.replaces.clone() {
-        return attended::requested(border, now, call, side, &request, &wanted, replaces);
+        return attended::requested(border, now, call, side, request, wanted, replaces);
     }
     let (set, table) = (border.set.clone(), border.table.clone());
     let Some((leg, other)) = call.legs(side) else { return modify::refuse(border, now, &request, Reason::TransferPending) };
@@ -167,6 +168,12 @@ pub fn requested(border: &mut Border, now: Time, call: &mut Call, side: Side, re
     match verdict.outcome {
         Err(reason) => refused(border, now, call, side, &request, to, reason),
         Ok((kind, way)) => {
+            if let Some(decision) = policy::relayed(&transferor, &transferee, kind)
+                && let Some(refer_to) = call.leg(side.other()).map(|leg| relayed::number_at(leg, &way.called))
+            {
+                border.decided(now, call.id, decision);
+                return relayed::begin(border, now, call, side, request, wanted, (Otherwise::Call(kind, Box::new(way)), refer_to));
+            }
             accepted(border, now, call, side, &request, &wanted, kind);
             begin(border, now, call, side, &request.message, way);
         }
@@ -177,9 +184,10 @@ pub fn requested(border: &mut Border, now: Time, call: &mut Call, side: Side, re
 fn may_begin(border: &Border, call: &mut Call, side: Side) -> Result<(), Reason> {
     let is_up = matches!(call.stage, Stage::Up(_));
     let transfers = call.record.transfers.len();
+    let is_relayed = call.relay.is_some();
     match call.leg(side) {
         None => Err(Reason::NoSuchDialog),
-        Some(leg) if !is_up || leg.subscription.is_some() || !leg.confirmed => Err(Reason::TransferPending),
+        Some(leg) if !is_up || is_relayed || leg.subscription.is_some() || !leg.confirmed => Err(Reason::TransferPending),
         Some(_) if transfers >= policy::MOST_TRANSFERS => Err(Reason::TransferLimit),
         Some(_) if border.draining => Err(Reason::Draining),
         Some(_) => Ok(()),
@@ -212,11 +220,11 @@ pub fn accepted(border: &mut Border, now: Time, call: &mut Call, side: Side, req
         leg.subscription = Some(Subscription::new(number));
         subscription::notify(border, now, id, leg, 100);
     }
-    call.record.transfers.push(TransferRecord { side, by: peer, to: wanted.uri.clone(), kind, status: None, reason: None, target: None });
+    call.record.transfers.push(TransferRecord { side, by: peer, to: wanted.uri.clone(), kind, status: None, reason: None, relayed: false, target: None });
 }
 
 /// The call becomes one with a transfer under way, and the search begins.
-fn begin(border: &mut Border, now: Time, call: &mut Call, by: Side, refer: &Message, way: Admitted) {
+pub fn begin(border: &mut Border, now: Time, call: &mut Call, by: Side, refer: &Message, way: Admitted) {
     let first = &way.targets[0];
     let terms = Terms { plan: way.b.clone(), transport: first.transport, latch: first.latch, peer: None };
     let ahead = call.media.with_partner(by.other(), terms);
@@ -400,7 +408,7 @@ fn call_back(border: &mut Border, now: Time, call: &mut Call, status: u16, reaso
         transfer.delays = 0;
     }
     let (by_whom, to) = (call.admitted.peer.name.clone(), call.admitted.dialled().to_owned());
-    call.record.transfers.push(TransferRecord { side: by, by: by_whom, to, kind: Kind::CallBack, status: None, reason: None, target: None });
+    call.record.transfers.push(TransferRecord { side: by, by: by_whom, to, kind: Kind::CallBack, status: None, reason: None, relayed: false, target: None });
     failover::next(border, now, call);
 }
 
@@ -538,7 +546,7 @@ pub fn leaving_overdue(border: &mut Border, now: Time, call: &mut Call) {
 
 /// The retry of what had to wait.
 pub fn due(border: &mut Border, now: Time, call: &mut Call) {
-    let Some(transfer) = call.transfer() else { return };
+    let Some(transfer) = call.transfer() else { return relayed::overdue(border, now, call) };
     match (&transfer.aim, &transfer.session) {
         (Aim::TakingBack, Session::Ahead(_)) => gone_back(border, now, call),
         (Aim::TakingBack, Session::Behind(_)) => joining::take_back(border, now, call),
