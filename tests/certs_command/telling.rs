@@ -174,7 +174,8 @@ fn a_process_gets_its_signal() {
 
 /// A child that has said `ready`, and the rest of what it will say. Its input stays open as long as the child is held.
 fn process_of(program: &str, script: &str) -> (Child, impl Read + use<>) {
-    let mut child = Command::new(program).args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // A shell cannot trap what was ignored when it began, as SIGHUP is where the tests run under nohup.
+    let mut child = Command::new("env").args(["--default-signal=HUP", program, "-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut out = child.stdout.take().unwrap();
     let mut ready = [0; 6];
     out.read_exact(&mut ready).unwrap();
