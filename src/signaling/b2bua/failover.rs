@@ -11,7 +11,8 @@ use crate::policy::redirection::Tried;
 use crate::policy::settings::{GREYLIST, PeerStatus};
 use crate::policy::verdict::{Decision, Reason};
 use crate::policy::{hosted, topology_hiding};
-use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, InviteOwner, Stage};
+use crate::sdp::Description;
+use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, Hunt, InviteOwner, Rerouted, Stage};
 use crate::signaling::b2bua::referral::{self, Letter};
 use crate::signaling::b2bua::{lifetime, record, reroute, setup, standalone};
 use crate::signaling::border::{Border, Timer};
@@ -19,10 +20,34 @@ use crate::signaling::event::{Action, LocateQuery, TransportError};
 use crate::signaling::fact::What;
 use crate::signaling::liveness;
 use crate::signaling::session::offer_answer::Terms;
+use crate::signaling::session::session_timer::SessionExpiry;
 use crate::signaling::settings::Listener;
 use crate::signaling::transport;
 use crate::sip::{Builder, Limits, Message, Method, Transport};
 use crate::time::Time;
+
+/// A search among `queue` for the leg on `side`, under names of its own.
+pub fn search(border: &mut Border, side: Side, queue: VecDeque<Candidate>, offer: Option<Description>, rerouted: Rerouted) -> Hunt {
+    Hunt {
+        side,
+        queue,
+        attempt: Attempt::Idle,
+        tried: Vec::new(),
+        hops: 0,
+        forks: Vec::new(),
+        offer,
+        call_id: border.mint.call_id(),
+        tag: border.mint.tag(),
+        seq: 0,
+        timer: SessionExpiry::new(&border.settings.session_timer),
+        answer: None,
+        failure: None,
+        offered: false,
+        crossed: Vec::new(),
+        rerouted,
+        barred: None,
+    }
+}
 
 /// Tries the next target; when none is left, the caller is told.
 pub fn next(border: &mut Border, now: Time, call: &mut Call) {

@@ -12,7 +12,7 @@ use crate::policy::settings::{Peer, PeerHost};
 use crate::policy::verdict::{Decision, Reason};
 use crate::policy::{delayed_source_party, hosted, routing};
 use crate::sdp::Description;
-use crate::signaling::b2bua::call::{Asked, Attempt, Call, Candidate, Exchange, Hunt, Leg, Rerouted, ServerRequest, Stage};
+use crate::signaling::b2bua::call::{Asked, Attempt, Call, Candidate, Exchange, Leg, Rerouted, ServerRequest, Stage};
 use crate::signaling::b2bua::record::{self, Draft};
 use crate::signaling::b2bua::{failover, lifetime, progress, release, reroute, standalone, transfer};
 use crate::signaling::border::{Border, Timer};
@@ -222,25 +222,7 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
     border.fact(now, Some(id), record::opened(Side::A, &record.a));
     border.load.admitted(now, &peer.name);
     border.timers.set(Timer::Hunt(id), now + LONGEST_HUNT);
-    let hunt = Hunt {
-        side: Side::B,
-        queue: candidates(&admitted),
-        attempt: Attempt::Idle,
-        tried: Vec::new(),
-        hops: 0,
-        forks: Vec::new(),
-        offer,
-        call_id: border.mint.call_id(),
-        tag: border.mint.tag(),
-        seq: 0,
-        timer: SessionExpiry::new(&border.settings.session_timer),
-        answer: None,
-        failure: None,
-        offered: false,
-        crossed: Vec::new(),
-        rerouted: Rerouted::NotAsked,
-        barred: None,
-    };
+    let hunt = failover::search(border, Side::B, candidates(&admitted), offer, Rerouted::NotAsked);
     border.tags.insert(hunt.tag.clone(), (id, Side::B));
     border.call_ids.insert(hunt.call_id.clone(), (id, Side::B));
     let allows_update = request.message.allows(&Method::Update);

@@ -11,14 +11,13 @@ use crate::policy::screening::Admitted;
 use crate::policy::settings::Peer;
 use crate::policy::transfer::{self as policy, Kind, Question, Wanted};
 use crate::policy::verdict::Reason;
-use crate::signaling::b2bua::call::{Attempt, Call, ClientOwner, Exchange, Hunt, Leg, Rerouted, ServerRequest, Stage};
+use crate::signaling::b2bua::call::{Call, ClientOwner, Exchange, Hunt, Leg, Rerouted, ServerRequest, Stage};
 use crate::signaling::b2bua::relayed::{self, Otherwise};
 use crate::signaling::b2bua::subscription::{self, Subscription};
 use crate::signaling::b2bua::{attended, failover, forking, joining, modify, release, setup};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::fact::{Back, CallId, TransferEvent, TransferRecord, What};
 use crate::signaling::session::offer_answer::{SessionMedia, Terms};
-use crate::signaling::session::session_timer::SessionExpiry;
 use crate::signaling::transaction::ClientKey;
 use crate::signaling::transport;
 use crate::sip::{HeaderName, Message, Method};
@@ -262,26 +261,8 @@ pub fn open(call: &mut Call, by: Side, way: Admitted, aim: Aim, ahead: SessionMe
 }
 
 fn hunt(border: &mut Border, now: Time, call: CallId, side: Side, way: &Admitted) -> Hunt {
-    let hunt = Hunt {
-        side,
-        queue: setup::candidates(way),
-        attempt: Attempt::Idle,
-        tried: Vec::new(),
-        hops: 0,
-        forks: Vec::new(),
-        offer: None,
-        call_id: border.mint.call_id(),
-        tag: border.mint.tag(),
-        seq: 0,
-        timer: SessionExpiry::new(&border.settings.session_timer),
-        answer: None,
-        failure: None,
-        offered: false,
-        crossed: Vec::new(),
-        // Where a transfer leads is not a call to UM that the PSTN could take instead.
-        rerouted: Rerouted::Done,
-        barred: None,
-    };
+    // Where a transfer leads is not a call to UM that the PSTN could take instead.
+    let hunt = failover::search(border, side, setup::candidates(way), None, Rerouted::Done);
     border.tags.insert(hunt.tag.clone(), (call, side));
     border.call_ids.insert(hunt.call_id.clone(), (call, side));
     border.timers.set(Timer::Hunt(call), now + setup::LONGEST_HUNT);
