@@ -459,7 +459,8 @@ fn a_clogged_output_never_blocks_the_core_and_costs_traffic_before_calls() {
     let all = samples(&telemetry.metrics().exposition());
     assert_eq!(value(&all, "portcullis_telemetry_lost_total{kind=\"calls\"}"), 0.0);
     let lost = value(&all, "portcullis_telemetry_lost_total{kind=\"traffic\"}");
-    assert!((4000.0..4500.0).contains(&lost), "{lost}");
+    // Traffic may fill three quarters of the queue; the thread holds between one fact and a batch of 256 while it hangs.
+    assert!((5000.0 - 750.0 - 256.0..=5000.0 - 750.0 - 1.0).contains(&lost), "{lost}");
     assert_eq!(value(&all, "portcullis_call_records_total"), 200.0);
     assert_eq!(std::fs::read_to_string(records).unwrap().lines().count(), 200);
 }
