@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 /// Folders without sockets, clock, files, threads, randomness of their own, logging or state beyond their values.
 const PURE: [&str; 5] = ["sip", "sdp", "policy", "signaling", "media"];
 /// Crates the pure folders may use; every other dependency belongs to the rim.
-const PURE_CRATES: [&str; 13] = ["bytes", "memchr", "smallvec", "base64", "zeroize", "subtle", "aes", "ctr", "sha1", "aws_lc_rs", "rand_chacha", "ipnet", "serde"];
+const PURE_CRATES: [&str; 13] =
+    ["bytes", "memchr", "smallvec", "base64", "zeroize", "subtle", "aes", "ctr", "sha1", "aws_lc_rs", "rand_chacha", "ipnet", "serde"];
 const LINES_OF_FILE: usize = 600;
 const LINES_OF_FUNCTION: usize = 80;
 /// Folders of `adapters` with system calls of their own.

@@ -5,7 +5,7 @@ mod packets;
 use std::time::Duration;
 
 use packets::*;
-use portcullis::media::control::{LatchPolicy, Protection, Side, StreamId};
+use portcullis::media::control::{Foreign, LatchPolicy, Protection, Rekeyed, Run, Side, Signalled, StreamId};
 use portcullis::media::packet::Channel;
 use portcullis::media::relay::{DropReason, KeyError, Stream, Verdict};
 use portcullis::sdp::crypto::Suite;
@@ -139,6 +139,42 @@ fn a_malformed_packet_never_latches() {
         assert_eq!(through(&mut stream, Side::A, "203.0.113.9:1", packet), Err(DropReason::NotMedia));
     }
     assert_eq!((stream.report().a.refused_malformed, stream.report().a.latched), (7, None));
+}
+
+/// What explains a refusal later is kept with it: from where, since when, what it was, and nothing of it outlives the next good packet.
+#[test]
+fn a_refusal_is_remembered_with_what_explains_it() {
+    let mut stream = stream(true, false, LatchPolicy::Strict);
+    let mut peer = sender(1);
+    for n in 0..3 {
+        assert_eq!(through(&mut stream, Side::A, A, &[voice(1, n, 0), vec![0; 10]].concat()), Err(DropReason::Authentication));
+    }
+    for from in ["203.0.113.66:4000", "203.0.113.67:4000", "203.0.113.67:4000"] {
+        assert_eq!(through(&mut stream, Side::A, from, &voice(1, 9, 0)), Err(DropReason::Source));
+    }
+    assert_eq!(through(&mut stream, Side::B, B, &[22, 254, 253]), Err(DropReason::NotMedia));
+    assert_eq!(through(&mut stream, Side::B, B, &[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]), Err(DropReason::NotMedia));
+    let report = stream.report();
+    let run = |packets| Run { packets, first: T0, last: T0 };
+    assert_eq!((report.a.failing, report.a.refused_authentication), (Some(run(3)), 3));
+    assert_eq!((report.a.foreign, report.a.refused_source), (Some(Foreign { from: at("203.0.113.67:4000"), run: run(2) }), 3));
+    assert_eq!((report.b.refused_dtls, report.b.refused_stun, report.b.refused_malformed), (1, 1, 2));
+    assert_eq!((report.a.signalled, report.a.latch, report.a.latched), (Signalled::At(at(A)), LatchPolicy::Strict, None));
+    assert_eq!((report.a.rekeyed, report.b.rekeyed), (Some(Rekeyed { number: 1, at: T0 }), None));
+    let later = T0 + Duration::from_millis(20);
+    let mut good = protect(&mut peer, &voice(1, 5, 0)).unwrap();
+    let len = good.len();
+    good.resize(len + 160, 0);
+    assert!(matches!(stream.packet(later, Side::A, Channel::Rtp, at(A), &mut good, len), Verdict::Forward { .. }));
+    let report = stream.report();
+    assert_eq!((report.a.failing, report.a.last_rtp), (None, Some(later)), "it proved to have the key");
+    assert_eq!((report.b.first_sent, report.b.last_sent), (Some(later), Some(later)));
+    stream.configure(later, Side::A, None, LatchPolicy::Strict, Some(srtp(9)), None).unwrap();
+    stream.configure(later, Side::A, None, LatchPolicy::Strict, Some(srtp(9)), None).unwrap();
+    assert_eq!(stream.report().a.rekeyed, Some(Rekeyed { number: 2, at: later }));
+    stream.configure(later, Side::B, Some(None), LatchPolicy::Strict, None, None).unwrap();
+    let report = stream.report().b;
+    assert_eq!((report.signalled, report.takes_none), (Signalled::Held, true));
 }
 
 #[test]

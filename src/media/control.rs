@@ -10,6 +10,10 @@ use std::time::Duration;
 use crate::sdp::crypto::{MasterKey, Suite};
 use crate::time::Time;
 
+mod report;
+
+pub use report::{Foreign, Icmp, Rekeyed, Report, Run, SideReport, Signalled, Told, Unreachable, WrongType};
+
 /// One m-line of one call, unique in the process's life.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct StreamId(pub u64);
@@ -152,42 +156,4 @@ pub enum Event {
         stream: StreamId,
         report: Box<Report>,
     },
-}
-
-/// Everything counted on one stream, both sides.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Report {
-    pub a: SideReport,
-    pub b: SideReport,
-}
-
-/// One side as seen by us: `received` is from that side's peer, `sent` is to it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SideReport {
-    pub received: u64,
-    pub received_bytes: u64,
-    pub sent: u64,
-    pub rtcp_received: u64,
-    pub rtcp_sent: u64,
-    /// Of `rtcp_sent` those we made ourselves.
-    pub rtcp_made: u64,
-    /// UDPTL datagrams of T.38 fax.
-    pub fax_received: u64,
-    pub fax_sent: u64,
-    /// UDPTL datagrams that never came, by their sequence numbers; their content may have come with a later one.
-    pub fax_lost: u64,
-    /// Packets that never came, by RTP sequence numbers (RFC 3550 A.3): expected minus received, not below zero.
-    pub lost: u64,
-    /// Interarrival jitter, RFC 3550 A.8, in microseconds at 8 kHz.
-    pub jitter_us: u32,
-    pub refused_source: u64,
-    pub refused_authentication: u64,
-    pub refused_replay: u64,
-    pub refused_malformed: u64,
-    /// Packets that came before the other side could take them, or while it was on hold.
-    pub refused_not_ready: u64,
-    pub first: Option<Time>,
-    pub last: Option<Time>,
-    /// The address packets are accepted from, once known.
-    pub latched: Option<SocketAddr>,
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::media::control::{Addresses, LatchPolicy};
+use crate::media::control::{Addresses, LatchPolicy, Signalled};
 use crate::media::packet::Channel;
 
 /// Where the peer of one side is.
@@ -76,6 +76,16 @@ impl Latch {
 
     pub fn is_ready(&self) -> bool {
         matches!(self.remote, Remote::At(_))
+    }
+
+    /// Where the peer says it is, and the rule its packets are taken by.
+    pub fn terms(&self) -> (Signalled, LatchPolicy) {
+        let signalled = match self.remote {
+            Remote::Unknown => Signalled::Nothing,
+            Remote::Held => Signalled::Held,
+            Remote::At(addresses) => Signalled::At(addresses.rtp),
+        };
+        (signalled, self.policy)
     }
 
     /// The address RTP is accepted from, once known.

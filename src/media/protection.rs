@@ -25,15 +25,18 @@ pub enum Outbound {
 }
 
 impl Inbound {
-    /// A protection equal to the present one changes nothing.
-    pub fn configure(&mut self, protection: &Protection) -> Result<(), KeyError> {
+    /// A protection equal to the present one changes nothing. True: packets are held against another key from now on.
+    pub fn configure(&mut self, protection: &Protection) -> Result<bool, KeyError> {
         match (&mut *self, protection) {
-            (_, Protection::Plain) => *self = Inbound::Plain,
-            (Inbound::Srtp(receiver), Protection::Srtp(parameters)) if receiver.parameters() == parameters => {}
+            (_, Protection::Plain) => {
+                *self = Inbound::Plain;
+                return Ok(false);
+            }
+            (Inbound::Srtp(receiver), Protection::Srtp(parameters)) if receiver.parameters() == parameters => return Ok(false),
             (Inbound::Srtp(receiver), Protection::Srtp(parameters)) => receiver.rekey(parameters)?,
             (_, Protection::Srtp(parameters)) => *self = Inbound::Srtp(Box::new(Receiver::new(parameters)?)),
         }
-        Ok(())
+        Ok(true)
     }
 }
 

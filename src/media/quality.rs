@@ -29,6 +29,8 @@ struct Source {
     /// Sixteen times the jitter, timestamp units.
     jitter: u32,
     last: Time,
+    /// Runs of packets that were skipped.
+    gaps: u32,
 }
 
 impl Source {
@@ -44,6 +46,7 @@ impl Source {
             transit: transit(now, header),
             jitter: 0,
             last: now,
+            gaps: 0,
         }
     }
 
@@ -60,6 +63,7 @@ impl Source {
             if sequence < self.highest {
                 self.cycles = self.cycles.wrapping_add(1);
             }
+            self.gaps = self.gaps.saturating_add(u32::from(ahead > 1));
             self.highest = sequence;
         } else if ahead <= u16::MAX - MAX_MISORDER {
             if self.suspect == Some(sequence) {
@@ -131,6 +135,7 @@ pub struct Reception {
     sources: [Option<Source>; SOURCES],
     /// Losses of sources and runs that are over.
     lost: u64,
+    gaps: u64,
     /// The slot of the last packet.
     current: u8,
 }
@@ -150,12 +155,23 @@ impl Reception {
             return;
         }
         self.lost += slot.map_or(0, |source| source.lost());
+        self.gaps += slot.map_or(0, |source| u64::from(source.gaps));
         *slot = Some(Source::new(now, header));
     }
 
     /// Packets that never came, over all sources.
     pub fn lost(&self) -> u64 {
         self.sources.iter().flatten().map(Source::lost).sum::<u64>() + self.lost
+    }
+
+    /// Runs of packets that were skipped. One that came late after all is still counted: what it was to fill had to be played before.
+    pub fn gaps(&self) -> u64 {
+        self.sources.iter().flatten().map(|source| u64::from(source.gaps)).sum::<u64>() + self.gaps
+    }
+
+    /// When the last packet came.
+    pub fn last(&self) -> Option<Time> {
+        self.sources.iter().flatten().map(|source| source.last).max()
     }
 
     /// Jitter of the source heard last, µs at 8 kHz.
@@ -201,6 +217,8 @@ mod tests {
         assert_eq!(run([10, 11, 14, 15]).lost(), 2);
         assert_eq!(run([10, 12, 11, 13]).lost(), 0, "reordered, not lost");
         assert_eq!(run([65_534, 65_535, 1, 2]).lost(), 1, "across the wrap");
+        let gappy = run([65_530, 65_533, 0, 1, 5]);
+        assert_eq!((gappy.lost(), gappy.gaps(), gappy.last()), (7, 3, Some(Time::from_millis(20))));
         assert_eq!(run([5, 5, 5]).lost(), 0, "duplicates never go below zero");
     }
 

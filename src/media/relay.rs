@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::media::control::{Addresses, Content, LatchPolicy, Protection, Report, Side, SideReport, StreamId};
+use crate::media::control::{Addresses, Content, Foreign, LatchPolicy, Protection, Rekeyed, Report, Run, Side, SideReport, Signalled, StreamId};
 use crate::media::demux::Kind;
 use crate::media::fax::{self, Fax};
 use crate::media::latch::{Latch, Refused};
@@ -184,8 +184,11 @@ impl Stream {
             Side::A => (&mut self.a, &mut self.from_a, &mut self.from_b),
             Side::B => (&mut self.b, &mut self.from_b, &mut self.from_a),
         };
-        if let Some(protection) = receive {
-            path_in.inbound.configure(&protection)?;
+        if let Some(protection) = receive
+            && path_in.inbound.configure(&protection)?
+        {
+            let number = end.counts.rekeyed.map_or(0, |rekeyed| rekeyed.number).saturating_add(1);
+            end.counts.rekeyed = Some(Rekeyed { number, at: now });
         }
         if let Some(protection) = transmit {
             path_out.outbound.configure(&protection)?;
@@ -228,7 +231,11 @@ impl Stream {
         match passed {
             Ok(Passed { to, len }) => {
                 match channel {
-                    Channel::Rtp => far.counts.sent += 1,
+                    Channel::Rtp => {
+                        far.counts.sent += 1;
+                        far.counts.first_sent.get_or_insert(now);
+                        far.counts.last_sent = Some(now);
+                    }
                     Channel::Rtcp => {
                         far.counts.rtcp_sent += 1;
                         if let Some(upkeep) = &mut far.upkeep {
@@ -239,7 +246,7 @@ impl Stream {
                 Verdict::Forward { to, len }
             }
             Err(reason) => {
-                *refusals(&mut near.counts, reason) += 1;
+                refuse(now, &mut near.counts, reason, from, demux::classify(buffer.get(..len).unwrap_or_default()));
                 Verdict::Drop(reason)
             }
         }
@@ -310,7 +317,7 @@ impl Stream {
                 Verdict::Forward { to, len }
             }
             Err(reason) => {
-                *refusals(&mut near.counts, reason) += 1;
+                refuse(now, &mut near.counts, reason, from, demux::classify(buffer.get(..len).unwrap_or_default()));
                 Verdict::Drop(reason)
             }
         }
@@ -407,17 +414,55 @@ fn accept(now: Time, near: &mut End, reception: &mut Reception, view: &View, pac
     }
 }
 
-/// The counter a refused packet goes to, on the side it came from.
-fn refusals(counts: &mut SideReport, reason: DropReason) -> &mut u64 {
+/// Counts a refused packet on the side it came from, with what will explain it.
+#[cold]
+fn refuse(now: Time, counts: &mut SideReport, reason: DropReason, from: SocketAddr, kind: Kind) {
     match reason {
-        DropReason::NotMedia | DropReason::WrongChannel | DropReason::Malformed | DropReason::NoRoom => &mut counts.refused_malformed,
-        DropReason::Source => &mut counts.refused_source,
-        DropReason::Authentication => &mut counts.refused_authentication,
-        DropReason::Replay => &mut counts.refused_replay,
-        DropReason::NotReady | DropReason::OnHold | DropReason::KeySpent | DropReason::TooManySources => &mut counts.refused_not_ready,
+        DropReason::NotMedia | DropReason::WrongChannel | DropReason::Malformed | DropReason::NoRoom => {
+            counts.refused_malformed += 1;
+            match (reason, kind) {
+                (DropReason::WrongChannel, _) => counts.refused_channel += 1,
+                (_, Kind::Dtls) => counts.refused_dtls += 1,
+                (_, Kind::Stun) => counts.refused_stun += 1,
+                _ => {}
+            }
+        }
+        DropReason::Source => {
+            counts.refused_source += 1;
+            let before = counts.foreign.filter(|foreign| foreign.from == from).map(|foreign| foreign.run);
+            counts.foreign = Some(Foreign { from, run: Run::more(before, now, counts.last) });
+        }
+        DropReason::Authentication => {
+            counts.refused_authentication += 1;
+            counts.failing = Some(Run::more(counts.failing, now, counts.last));
+        }
+        DropReason::Replay => counts.refused_replay += 1,
+        DropReason::NotReady => counts.refused_not_ready += 1,
+        DropReason::OnHold => {
+            counts.refused_not_ready += 1;
+            counts.refused_on_hold += 1;
+        }
+        DropReason::KeySpent | DropReason::TooManySources => {
+            counts.refused_not_ready += 1;
+            counts.refused_key_spent += 1;
+        }
     }
 }
 
 fn side_report(end: &End, path: &Path, fax_lost: u64) -> SideReport {
-    SideReport { fax_lost, lost: path.reception.lost(), jitter_us: path.reception.jitter_us(), latched: end.latch.latched(), ..end.counts.clone() }
+    let (signalled, latch) = end.latch.terms();
+    SideReport {
+        fax_lost,
+        lost: path.reception.lost(),
+        gaps: path.reception.gaps(),
+        jitter_us: path.reception.jitter_us(),
+        last_rtp: path.reception.last().max(end.counts.last_rtp),
+        signalled,
+        latch,
+        latched: end.latch.latched(),
+        takes_none: end.counts.takes_none || signalled == Signalled::Held,
+        // A packet taken since ends the run, though nothing was noted then.
+        failing: end.counts.failing.filter(|failing| end.counts.last.is_none_or(|last| last <= failing.last)),
+        ..end.counts.clone()
+    }
 }
