@@ -11,6 +11,7 @@ pub mod quality;
 pub mod relay;
 pub mod rtcp;
 pub mod rtp;
+pub mod shortcut;
 pub mod srtp;
 pub mod udptl;
 pub mod upkeep;

@@ -1,9 +1,10 @@
 //! Which transformations a packet undergoes between two sides: a table `[in][out]`, looked up once at set-up, not a branch per packet.
 
-use crate::media::control::Protection;
+use crate::media::control::{Protection, SrtpParameters};
 use crate::media::packet::View;
 use crate::media::relay::DropReason;
 use crate::media::srtp::{KeyError, Receiver, Refusal, Sender, keys};
+use crate::sdp::crypto::MasterKey;
 use crate::time::Time;
 
 /// How packets from a side's peer come in.
@@ -56,6 +57,20 @@ impl Outbound {
         }
         Ok(())
     }
+}
+
+/// What the state of each direction occupies beside the stream itself. Unit: bytes.
+pub fn heap_bytes(inbound: &Inbound, outbound: &Outbound) -> usize {
+    let keys = |parameters: &SrtpParameters| parameters.keys.len() * (size_of::<keys::Key>() + size_of::<MasterKey>());
+    let receiver = match inbound {
+        Inbound::Srtp(receiver) => size_of::<Receiver>() + keys(receiver.parameters()),
+        Inbound::Unset | Inbound::Plain => 0,
+    };
+    let sender = match outbound {
+        Outbound::Srtp(sender) => size_of::<Sender>() + keys(sender.parameters()),
+        Outbound::Unset | Outbound::Plain => 0,
+    };
+    receiver + sender
 }
 
 /// Whether a protection can be configured; changes nothing.

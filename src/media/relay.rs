@@ -377,6 +377,13 @@ impl Stream {
         self.silence.filter(|_| counting).map(|silence| self.heard + silence.max(least))
     }
 
+    /// What the stream occupies beside itself: protection and RTCP of our own. Unit: bytes.
+    pub fn heap_bytes(&self) -> usize {
+        let upkeep = [&self.a, &self.b].into_iter().filter(|end| end.upkeep.is_some()).count() * size_of::<Upkeep>();
+        let protection: usize = [&self.from_a, &self.from_b].into_iter().map(|path| protection::heap_bytes(&path.inbound, &path.outbound)).sum();
+        upkeep + protection
+    }
+
     /// Everything counted so far.
     pub fn report(&self) -> Report {
         let [lost_a, lost_b] = self.fax.lost();

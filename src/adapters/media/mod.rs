@@ -4,8 +4,12 @@
 //! counters. Nothing is shared between workers, so the packet path takes no lock. Commands reach a worker through its inbox and an eventfd;
 //! events go back through one channel. A stream lives on the worker its [`StreamId`] points to, for all its life.
 
+mod counters;
+mod orders;
+pub mod path;
 mod silence;
 mod sockets;
+mod streams;
 mod system;
 mod worker;
 
@@ -16,10 +20,15 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 use crate::media::control::{Command, Event, StreamId};
 
-use self::worker::{Order, Shared, Worker};
+use self::orders::{Order, Shared};
+use self::path::{Io, Probe, StreamView, Way};
+use self::worker::Worker;
+
+pub use self::counters::Counters;
 
 /// How the media plane is laid out. The defaults suit a machine that does little else.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,56 +52,15 @@ impl Default for Settings {
     }
 }
 
-/// What all workers counted since the start, besides what each stream's report holds. Read at any time, from any thread.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counters {
-    /// Streams open now.
-    pub streams: u64,
-    pub received: u64,
-    pub forwarded: u64,
-    pub dropped: u64,
-    /// Datagrams the kernel would not take from us: no route, full queue, an ICMP error of an earlier one.
-    pub send_failed: u64,
-    /// Errors while receiving, mostly ICMP errors handed over by the kernel (RFC 1122 §4.1.3.3). The stream goes on.
-    pub receive_failed: u64,
-    /// Datagrams longer than any we relay.
-    pub oversized: u64,
-    pub wakes: u64,
-}
-
-impl Counters {
-    /// Every counter by its name but `streams`, which goes down as well.
-    pub fn each(&self) -> [(&'static str, u64); 7] {
-        [
-            ("received", self.received),
-            ("forwarded", self.forwarded),
-            ("dropped", self.dropped),
-            ("send_failed", self.send_failed),
-            ("receive_failed", self.receive_failed),
-            ("oversized", self.oversized),
-            ("wakes", self.wakes),
-        ]
-    }
-
-    fn plus(self, other: Counters) -> Counters {
-        Counters {
-            streams: self.streams + other.streams,
-            received: self.received + other.received,
-            forwarded: self.forwarded + other.forwarded,
-            dropped: self.dropped + other.dropped,
-            send_failed: self.send_failed + other.send_failed,
-            receive_failed: self.receive_failed + other.receive_failed,
-            oversized: self.oversized + other.oversized,
-            wakes: self.wakes + other.wakes,
-        }
-    }
-}
-
 /// The running media plane. Dropping it closes every stream and waits for the workers to end.
 pub struct MediaPlane {
     workers: Vec<Desk>,
     events: UnboundedSender<Event>,
+    probes: Vec<Probe>,
 }
+
+/// How long [`MediaPlane::inspect`] waits for a worker, which answers at its next wake.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// One worker as the plane sees it.
 struct Desk {
@@ -108,11 +76,13 @@ impl MediaPlane {
     /// Errors: what the kernel said when a worker's epoll, eventfd or thread could not be made.
     pub fn start(settings: Settings, anchor: Instant, events: UnboundedSender<Event>) -> io::Result<MediaPlane> {
         system::raise_descriptor_limit();
-        let mut plane = MediaPlane { workers: Vec::new(), events: events.clone() };
+        let probes = vec![Probe { way: Way::Sockets(Io::Epoll), outcome: Ok("four sockets a stream, needs no privilege".to_owned()) }];
+        let mut plane = MediaPlane { workers: Vec::new(), events: events.clone(), probes };
         for number in 0..settings.workers.max(1) {
+            let fronts = path::fronts(&settings, number, &mut plane.probes);
             let (orders, inbox) = mpsc::channel();
             let shared = Arc::new(Shared::new()?);
-            let worker = Worker::new(settings.clone(), anchor, events.clone(), inbox, Arc::clone(&shared))?;
+            let worker = Worker::new(settings.clone(), anchor, events.clone(), (number, inbox, Arc::clone(&shared)), fronts)?;
             let thread = thread::Builder::new().name(format!("media-{number}")).spawn(move || worker.run())?;
             plane.workers.push(Desk { orders, shared, thread: Some(thread) });
         }
@@ -123,13 +93,45 @@ impl MediaPlane {
     /// `Close` is answered by one `Closed`, with an empty report if the stream was not open (say, after `OpenFailed`); a `Configure` for such a
     /// stream is ignored.
     pub fn command(&self, command: Command) {
-        let at = stream_of(&command).0 % self.workers.len().max(1) as u64;
-        let Some(desk) = self.workers.get(at as usize) else { return worker::refuse(&self.events, command) };
+        let Some(desk) = self.desk(stream_of(&command)) else { return orders::refuse(&self.events, command) };
         match desk.orders.send(Order::Carry(command)) {
             Ok(()) => desk.shared.wake(),
-            Err(mpsc::SendError(Order::Carry(command))) => worker::refuse(&self.events, command),
-            Err(mpsc::SendError(Order::Stop)) => {}
+            Err(mpsc::SendError(Order::Carry(command))) => orders::refuse(&self.events, command),
+            Err(_) => {}
         }
+    }
+
+    /// Which ways of packets were tried at the start, what came of it, and why.
+    pub fn probes(&self) -> &[Probe] {
+        &self.probes
+    }
+
+    /// A stream as it is now. `None`: it is not open, or its worker did not answer in a fifth of a second. Waits for the worker's next wake, which is
+    /// at once: for threads that may wait; others have [`MediaPlane::inspection`].
+    pub fn inspect(&self, stream: StreamId) -> Option<StreamView> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.ask(stream, Box::new(move |view| drop(answer.try_send(view))));
+        answered.recv_timeout(PATIENCE).ok().flatten()
+    }
+
+    /// The same without waiting: the view comes through the channel, which closes empty where no worker is left to answer.
+    pub fn inspection(&self, stream: StreamId) -> oneshot::Receiver<Option<StreamView>> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(stream, Box::new(move |view| drop(answer.send(view))));
+        answered
+    }
+
+    fn ask(&self, stream: StreamId, answer: orders::Answer) {
+        if let Some(desk) = self.desk(stream)
+            && desk.orders.send(Order::Inspect(stream, answer)).is_ok()
+        {
+            desk.shared.wake();
+        }
+    }
+
+    /// Whose stream it is.
+    fn desk(&self, stream: StreamId) -> Option<&Desk> {
+        self.workers.get((stream.0 % self.workers.len().max(1) as u64) as usize)
     }
 
     /// What the workers counted up to their last wake.

@@ -49,18 +49,30 @@ impl Place {
 }
 
 /// A stream's sockets, by [`Place`].
-pub(super) struct Sockets([OwnedFd; 4]);
+pub(super) struct Sockets {
+    descriptors: [OwnedFd; 4],
+    a: Addresses,
+    b: Addresses,
+}
 
 impl Sockets {
     /// Binds all four or none. The error names the address that could not be had.
     pub(super) fn open(a: Addresses, b: Addresses, settings: &Settings) -> Result<Sockets, (SocketAddr, io::Error)> {
         let bind = |address| bind(address, settings).map_err(|error| (address, error));
-        Ok(Sockets([bind(a.rtp)?, bind(a.rtcp)?, bind(b.rtp)?, bind(b.rtcp)?]))
+        Ok(Sockets { descriptors: [bind(a.rtp)?, bind(a.rtcp)?, bind(b.rtp)?, bind(b.rtcp)?], a, b })
     }
 
     pub(super) fn at(&self, place: Place) -> BorrowedFd<'_> {
         // Two bits name four places, so the index is always inside.
-        self.0[place.index()].as_fd()
+        self.descriptors[place.index()].as_fd()
+    }
+
+    /// Where it was asked to be bound: ours, as the peer was told.
+    pub(super) fn side(&self, side: Side) -> Addresses {
+        match side {
+            Side::A => self.a,
+            Side::B => self.b,
+        }
     }
 }
 

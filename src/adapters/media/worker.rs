@@ -5,22 +5,22 @@
 //! that a packet sent after a command was given finds it done. A ready token may then name a slot whose stream was closed, or another one's
 //! since: the turn is taken on whatever socket the slot has now, and at worst finds nothing to read.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::media::control::{Command, Event, Report, Side, StreamId};
-use crate::media::relay::{Stream, Verdict};
+use crate::media::control::{Command, Event, StreamId};
 use crate::time::Time;
 
-use super::silence::Looks;
+use super::Settings;
+use super::orders::{Order, Shared, refuse};
+use super::path::{Front, Io, Way};
 use super::sockets::{Place, Sockets};
-use super::system::{Batch, Bell, Epoll, Ready};
-use super::{Counters, Settings};
+use super::streams::{Open, Streams};
+use super::system::{Batch, Epoll, Ready};
 
 /// Sockets served in one wake.
 const READY: usize = 256;
@@ -28,132 +28,24 @@ const READY: usize = 256;
 /// Commands carried out in one wake; each may cost tens of microseconds (four sockets, key derivation).
 const COMMANDS: usize = 32;
 
-/// The time between two packets of a stream of voice that is neither behind nor new: 10 to 40 ms of speech in each, with some jitter.
-const PACE: std::ops::Range<Duration> = Duration::from_millis(8)..Duration::from_millis(50);
-
 /// Sockets ready in one wake from which on waiting for more gains nothing.
 const ENOUGH: usize = 16;
 
 /// The bell's token; streams' tokens are slot and place, far below.
 const BELL: u64 = u64::MAX;
 
-/// What a worker is told.
-pub(super) enum Order {
-    Carry(Command),
-    Stop,
-}
-
-/// What a worker shares with the plane: the bell, whether it has been rung, and the counters it publishes.
-pub(super) struct Shared {
-    pub(super) bell: Bell,
-    /// Set by who rings, cleared by the worker before it looks into its inbox: so a burst of commands rings once.
-    pub(super) rung: AtomicBool,
-    tally: Tally,
-}
-
-impl Shared {
-    pub(super) fn new() -> std::io::Result<Shared> {
-        Ok(Shared { bell: Bell::new()?, rung: AtomicBool::new(false), tally: Tally::default() })
-    }
-
-    pub(super) fn wake(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            self.bell.ring();
-        }
-    }
-
-    pub(super) fn counters(&self) -> Counters {
-        self.tally.read()
-    }
-}
-
-/// The worker's counters as others may read them: written by one thread, once per wake.
-#[derive(Default)]
-struct Tally([AtomicU64; 8]);
-
-impl Tally {
-    fn write(&self, counters: &Counters) {
-        let values = [
-            counters.streams,
-            counters.received,
-            counters.forwarded,
-            counters.dropped,
-            counters.send_failed,
-            counters.receive_failed,
-            counters.oversized,
-            counters.wakes,
-        ];
-        for (cell, value) in self.0.iter().zip(values) {
-            cell.store(value, Ordering::Relaxed);
-        }
-    }
-
-    fn read(&self) -> Counters {
-        let [streams, received, forwarded, dropped, send_failed, receive_failed, oversized, wakes] = std::array::from_fn(|i| self.0[i].load(Ordering::Relaxed));
-        Counters { streams, received, forwarded, dropped, send_failed, receive_failed, oversized, wakes }
-    }
-}
-
-/// One open stream.
-struct Open {
-    id: StreamId,
-    stream: Stream,
-    sockets: Sockets,
-    silence: Option<Duration>,
-    /// When the next look for silence is due; any other look at this stream is out of date.
-    planned: Option<Time>,
-    /// The silence last told of, so that each is told of once.
-    told: Option<Time>,
-    /// When each socket last had its turn, by [`Place`].
-    turns: [Time; 4],
-    /// Datagrams longer than any we relay, per side; part of the report's `refused_malformed`.
-    oversized: [u64; 2],
-}
-
-impl Open {
-    /// How many datagrams to ask a socket for. A stream on its pace has one; one that comes sooner or later than that may have more waiting.
-    fn expect(&mut self, now: Time, place: Place, batch: usize) -> usize {
-        let Some(turn) = self.turns.get_mut(place.index()) else { return 1 };
-        let since = now.since(std::mem::replace(turn, now));
-        if PACE.contains(&since) { 1 } else { batch }
-    }
-
-    /// Something about the stream has changed: the next look may be due sooner.
-    fn plan(&mut self, looks: &mut Looks) {
-        if let Some(at) = self.next_look(None)
-            && self.planned.is_none_or(|planned| at < planned)
-        {
-            self.planned = Some(looks.plan(self.id, at));
-        }
-    }
-
-    /// When there is something to do without a packet. `silence`: where one was told of already, when it may have begun again.
-    fn next_look(&self, silence: Option<Time>) -> Option<Time> {
-        [silence.or(self.stream.deadline()), self.stream.next_upkeep()].into_iter().flatten().min()
-    }
-
-    fn report(&self) -> Report {
-        let mut report = self.stream.report();
-        report.a.refused_malformed += self.oversized[0];
-        report.b.refused_malformed += self.oversized[1];
-        report
-    }
-}
+/// The first front's token; the others' follow.
+const FRONTS: u64 = u64::MAX - 256;
 
 pub(super) struct Worker {
     settings: Settings,
     anchor: Instant,
-    events: UnboundedSender<Event>,
     inbox: Receiver<Order>,
     shared: Arc<Shared>,
     epoll: Epoll,
     batch: Batch,
-    /// By slot, the token's upper bits. Boxed: growing the table must not copy ten thousand streams in the middle of their packets.
-    table: Vec<Option<Box<Open>>>,
-    free: Vec<usize>,
-    slots: HashMap<StreamId, usize>,
-    looks: Looks,
-    counters: Counters,
+    streams: Streams,
+    fronts: Vec<Box<dyn Front>>,
     /// The inbox may hold more than the last wake carried out.
     unread: bool,
 }
@@ -163,27 +55,18 @@ impl Worker {
         settings: Settings,
         anchor: Instant,
         events: UnboundedSender<Event>,
-        inbox: Receiver<Order>,
-        shared: Arc<Shared>,
+        (number, inbox, shared): (usize, Receiver<Order>, Arc<Shared>),
+        fronts: Vec<Box<dyn Front>>,
     ) -> std::io::Result<Worker> {
         let epoll = Epoll::new()?;
         epoll.add(shared.bell.fd(), BELL)?;
+        for (token, front) in (FRONTS..).zip(&fronts) {
+            if let Some(descriptor) = front.descriptor() {
+                epoll.add(descriptor, token)?;
+            }
+        }
         let batch = Batch::new(settings.batch);
-        Ok(Worker {
-            settings,
-            anchor,
-            events,
-            inbox,
-            shared,
-            epoll,
-            batch,
-            table: Vec::new(),
-            free: Vec::new(),
-            slots: HashMap::new(),
-            looks: Looks::default(),
-            counters: Counters::default(),
-            unread: false,
-        })
+        Ok(Worker { settings, anchor, inbox, shared, epoll, batch, streams: Streams::new(number, events), fronts, unread: false })
     }
 
     /// Carries packets until told to stop or until the plane is gone.
@@ -193,15 +76,19 @@ impl Worker {
         loop {
             let Ok(count) = self.epoll.wait(&mut ready, self.patience(now)) else { return };
             let last = std::mem::replace(&mut now, self.clock());
-            if (self.unread || self.shared.rung.load(Ordering::Acquire)) && !self.obey(now) {
+            if (self.unread || self.shared.is_rung()) && !self.obey(now) {
                 return;
             }
             for token in (0..count).filter_map(|i| ready.token(i)) {
-                if token == BELL { self.shared.bell.silence() } else { self.serve(now, token) }
+                match token {
+                    BELL => self.shared.bell.silence(),
+                    FRONTS.. => self.front(now, token),
+                    _ => self.serve(now, token),
+                }
             }
             self.look(now);
-            self.counters.wakes += 1;
-            self.shared.tally.write(&self.counters);
+            self.streams.counters.wakes += 1;
+            self.shared.tally.write(&self.streams.counters);
             // Packets come faster than one per gathering: a wake costs as much as a packet, so let a few of them share the next one.
             if (1..ENOUGH).contains(&count) && now.since(last) < self.settings.gather * 2 {
                 std::thread::sleep(self.settings.gather);
@@ -216,56 +103,63 @@ impl Worker {
     /// How long to wait for packets. Unit: ms, -1 for ever.
     fn patience(&self, now: Time) -> i32 {
         // Asked again here: a ring that came between the look into the inbox and the bell's silencing would otherwise be slept through.
-        if self.unread || self.shared.rung.load(Ordering::Acquire) {
+        if self.unread || self.shared.is_rung() {
             return 0;
         }
-        match self.looks.next() {
+        match self.fronts.iter().filter_map(|front| front.due()).chain(self.streams.looks.next()).min() {
             Some(at) => i32::try_from(at.since(now).as_millis() + 1).unwrap_or(i32::MAX),
             None => -1,
         }
     }
 
+    /// A front's turn.
+    fn front(&mut self, now: Time, token: u64) {
+        if let Some(front) = self.fronts.get_mut((token - FRONTS) as usize) {
+            front.ready(now, &mut self.streams);
+        }
+    }
+
     /// One socket's turn.
     fn serve(&mut self, now: Time, token: u64) {
-        let place = Place::from_token(token);
-        let Some(open) = usize::try_from(token >> 2).ok().and_then(|slot| self.table.get_mut(slot)).and_then(Option::as_deref_mut) else { return };
+        let (slot, place) = ((token >> 2) as usize, Place::from_token(token));
+        let Some(open) = self.streams.at(slot) else { return };
         let limit = open.expect(now, place, self.settings.batch);
         let count = match self.batch.receive(open.sockets.at(place), limit) {
             Ok(count) => count,
             Err(error) => {
                 // An ICMP error the kernel kept for us is cleared by being read: the socket is as good as before.
                 if error.kind() != std::io::ErrorKind::WouldBlock {
-                    self.counters.receive_failed += 1;
+                    self.streams.counters.receive_failed += 1;
                 }
                 return;
             }
         };
-        self.counters.received += count as u64;
-        let mut staged = 0;
+        let mut out = None;
         for i in 0..count {
             let Some(datagram) = self.batch.datagram(i) else { continue };
             if datagram.oversized {
-                self.counters.oversized += 1;
-                open.oversized[usize::from(place.side() == Side::B)] += 1;
+                self.streams.oversized(slot, place);
                 continue;
             }
             let Some(from) = datagram.from else { continue };
-            match open.stream.packet(now, place.side(), place.channel(), from, datagram.buffer, datagram.len) {
-                Verdict::Forward { to, len } => {
-                    self.batch.stage(i, len, to);
-                    staged += 1;
-                }
-                Verdict::Drop(_) => self.counters.dropped += 1,
+            let Some(departure) = self.streams.packet(now, slot, place, from, datagram.buffer, datagram.len) else { continue };
+            // All of one turn leave by one socket; what answers to where it came from would begin another.
+            if out.replace(departure.from).is_some_and(|before| before != departure.from) {
+                self.flush(slot, departure.from.opposite());
             }
+            self.batch.stage(i, departure.len, departure.to);
         }
-        if let Some(side) = open.stream.take_fax_tone() {
-            let _ = self.events.send(Event::FaxTone { stream: open.id, side });
+        if let Some(place) = out {
+            self.flush(slot, place);
         }
-        if staged > 0 {
-            let flushed = self.batch.flush(open.sockets.at(place.opposite()));
-            self.counters.forwarded += flushed.sent as u64;
-            self.counters.send_failed += flushed.failed as u64;
-        }
+    }
+
+    /// Sends what is staged out of `place`'s socket.
+    fn flush(&mut self, slot: usize, place: Place) {
+        let Some(open) = self.streams.at(slot) else { return };
+        let flushed = self.batch.flush(open.sockets.at(place));
+        self.streams.counters.forwarded += flushed.sent as u64;
+        self.streams.counters.send_failed += flushed.failed as u64;
     }
 
     /// Carries out what is in the inbox, a bounded part of it. False: stop.
@@ -276,6 +170,7 @@ impl Worker {
         for _ in 0..COMMANDS {
             match self.inbox.try_recv() {
                 Ok(Order::Carry(command)) => self.carry(now, command),
+                Ok(Order::Inspect(stream, answer)) => answer(self.streams.view(stream)),
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => {
                     self.unread = false;
@@ -289,7 +184,7 @@ impl Worker {
     fn carry(&mut self, now: Time, command: Command) {
         match command {
             Command::Open { stream, a, b, silence } => {
-                let opened = if self.slots.contains_key(&stream) {
+                let opened = if self.streams.has(stream) {
                     Err(format!("stream {} is open already", stream.0))
                 } else {
                     Sockets::open(a, b, &self.settings)
@@ -297,126 +192,95 @@ impl Worker {
                         .and_then(|sockets| self.admit(now, stream, sockets, silence))
                 };
                 if let Err(error) = opened {
-                    self.tell(Event::OpenFailed { stream, error });
+                    self.streams.tell(Event::OpenFailed { stream, error });
                 }
             }
             Command::Configure { stream, side, remote, latch, receive, transmit } => {
-                let Some(open) = self.slots.get(&stream).and_then(|slot| self.table.get_mut(*slot)).and_then(Option::as_deref_mut) else { return };
+                let Some((open, looks)) = self.streams.with_looks(stream) else { return };
                 if let Err(error) = open.stream.configure(now, side, remote, latch, receive, transmit) {
                     let error = format!("cannot set up protection on side {side} of the stream: {error:?}");
-                    self.tell(Event::OpenFailed { stream, error });
+                    self.streams.tell(Event::OpenFailed { stream, error });
                 } else {
-                    open.plan(&mut self.looks);
+                    open.plan(looks);
+                    self.changed(now, stream);
                 }
             }
             Command::Carry { stream, content } => {
-                let Some(open) = self.slots.get(&stream).and_then(|slot| self.table.get_mut(*slot)).and_then(Option::as_deref_mut) else { return };
+                let Some((open, looks)) = self.streams.with_looks(stream) else { return };
                 open.stream.carry(now, content);
-                open.plan(&mut self.looks);
+                open.plan(looks);
+                self.changed(now, stream);
             }
             Command::KeepRtcp { stream, side, every, ssrc } => {
-                let Some(open) = self.slots.get(&stream).and_then(|slot| self.table.get_mut(*slot)).and_then(Option::as_deref_mut) else { return };
+                let Some((open, looks)) = self.streams.with_looks(stream) else { return };
                 open.stream.keep_rtcp(now, side, every, ssrc);
-                open.plan(&mut self.looks);
+                open.plan(looks);
             }
-            Command::Close { stream } => {
-                let report = self.dismiss(stream).unwrap_or_default();
-                self.tell(Event::Closed { stream, report: Box::new(report) });
-            }
+            Command::Close { stream } => self.dismiss(now, stream),
+        }
+    }
+
+    /// The fronts hear of what signalling has changed.
+    fn changed(&mut self, now: Time, stream: StreamId) {
+        let Some(open) = self.streams.of(stream) else { return };
+        for front in &mut self.fronts {
+            front.changed(now, open);
         }
     }
 
     /// Takes a stream in and listens to its sockets.
     fn admit(&mut self, now: Time, id: StreamId, sockets: Sockets, silence: Option<Duration>) -> Result<(), String> {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.table.push(None);
-            self.table.len() - 1
-        });
+        let Some(open) = self.streams.admit(now, id, sockets, silence, Way::Sockets(Io::Epoll)) else { return Ok(()) };
         for place in Place::ALL {
-            if let Err(error) = self.epoll.add(sockets.at(place), (slot as u64) << 2 | place.bits()) {
-                self.free.push(slot);
+            if let Err(error) = self.epoll.add(open.sockets.at(place), (open.slot as u64) << 2 | place.bits()) {
+                self.streams.dismiss(id);
                 return Err(format!("cannot watch a media socket: {error}"));
             }
         }
-        if let Some(cell) = self.table.get_mut(slot) {
-            *cell = Some(Box::new(Open {
-                id,
-                stream: Stream::new(id, silence, now),
-                sockets,
-                silence,
-                planned: None,
-                told: None,
-                turns: [Time::ZERO; 4],
-                oversized: [0; 2],
-            }));
+        for front in &mut self.fronts {
+            front.opened(now, open);
         }
-        self.slots.insert(id, slot);
-        self.counters.streams += 1;
         Ok(())
     }
 
-    /// Lets a stream go: its sockets close here.
-    fn dismiss(&mut self, id: StreamId) -> Option<Report> {
-        let slot = self.slots.remove(&id)?;
-        let open = self.table.get_mut(slot)?.take()?;
-        self.free.push(slot);
-        self.counters.streams -= 1;
-        Some(open.report())
-    }
-
-    /// Looks at the streams whose time has come and tells of new silences.
-    fn look(&mut self, now: Time) {
-        while let Some((at, id)) = self.looks.take(now) {
-            let Some(open) = self.slots.get(&id).and_then(|slot| self.table.get_mut(*slot)).and_then(Option::as_deref_mut) else { continue };
-            if open.planned != Some(at) {
-                continue;
-            }
-            for place in [Place::A_RTCP, Place::B_RTCP] {
-                if let Some((to, len)) = open.stream.upkeep(now, place.side(), self.batch.blank()) {
-                    self.batch.stage(0, len, to);
-                    let flushed = self.batch.flush(open.sockets.at(place));
-                    self.counters.send_failed += flushed.failed as u64;
-                }
-            }
-            let since = open.stream.silent_since(now);
-            // Told of already, it may end and begin again: look once more. Not counting at all: the next `Configure` plans the next look.
-            let again = since.and(open.silence).map(|silence| now + silence);
-            open.planned = open.next_look(again).map(|at| self.looks.plan(id, at.max(now + Duration::from_nanos(1))));
-            if let Some(since) = since
-                && open.told.replace(since) != Some(since)
-            {
-                self.tell(Event::Silent { stream: id, since });
+    /// Lets a stream go and reports it; its sockets close here.
+    fn dismiss(&mut self, now: Time, id: StreamId) {
+        if let Some(open) = self.streams.of(id) {
+            for front in &mut self.fronts {
+                front.closing(now, open);
             }
         }
+        let report = self.streams.dismiss(id).map(|open| open.report()).unwrap_or_default();
+        self.streams.tell(Event::Closed { stream: id, report: Box::new(report) });
     }
 
-    /// A receiver that is gone is the driver ending: nobody is left to tell.
-    fn tell(&self, event: Event) {
-        let _ = self.events.send(event);
+    /// What is due without a packet.
+    fn look(&mut self, now: Time) {
+        let batch = &mut self.batch;
+        self.streams.look(now, |open: &mut Open, place, counters| {
+            if let Some((to, len)) = open.stream.upkeep(now, place.side(), batch.blank()) {
+                batch.stage(0, len, to);
+                counters.send_failed += batch.flush(open.sockets.at(place)).failed as u64;
+            }
+        });
+        for front in &mut self.fronts {
+            front.look(now, &mut self.streams);
+        }
     }
 }
 
 /// However the worker ends, each of its streams is reported and what waits in the inbox is answered.
 impl Drop for Worker {
     fn drop(&mut self) {
-        for open in self.table.iter_mut().filter_map(Option::take) {
-            let _ = self.events.send(Event::Closed { stream: open.id, report: Box::new(open.report()) });
+        let now = self.clock();
+        while let Some(id) = self.streams.any() {
+            self.dismiss(now, id);
         }
         while let Ok(order) = self.inbox.try_recv() {
             if let Order::Carry(command) = order {
-                refuse(&self.events, command);
+                refuse(self.streams.events(), command);
             }
         }
-        self.counters.streams = 0;
-        self.shared.tally.write(&self.counters);
+        self.shared.tally.write(&self.streams.counters);
     }
-}
-
-/// Answers a command no worker will carry out.
-pub(super) fn refuse(events: &UnboundedSender<Event>, command: Command) {
-    let _ = match command {
-        Command::Open { stream, .. } => events.send(Event::OpenFailed { stream, error: "the media worker has ended".to_owned() }),
-        Command::Close { stream } => events.send(Event::Closed { stream, report: Box::default() }),
-        Command::Configure { .. } | Command::Carry { .. } | Command::KeepRtcp { .. } => Ok(()),
-    };
 }

@@ -1,0 +1,60 @@
+//! How a worker is told what to do: its inbox, the bell that ends its wait, and what is answered where no worker is left.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::media::control::{Command, Event, StreamId};
+
+use super::Counters;
+use super::counters::Tally;
+use super::path::StreamView;
+use super::system::Bell;
+
+/// What a worker is told.
+pub(super) enum Order {
+    Carry(Command),
+    /// Show a stream as it is. An order that is dropped unanswered answers too: the other end is gone.
+    Inspect(StreamId, Answer),
+    Stop,
+}
+
+/// Where the answer to [`Order::Inspect`] goes.
+pub(super) type Answer = Box<dyn FnOnce(Option<StreamView>) + Send>;
+
+/// What a worker shares with the plane: the bell, whether it has been rung, and the counters it publishes.
+pub(super) struct Shared {
+    pub(super) bell: Bell,
+    /// Set by who rings, cleared by the worker before it looks into its inbox: so a burst of commands rings once.
+    pub(super) rung: AtomicBool,
+    pub(super) tally: Tally,
+}
+
+impl Shared {
+    pub(super) fn new() -> std::io::Result<Shared> {
+        Ok(Shared { bell: Bell::new()?, rung: AtomicBool::new(false), tally: Tally::default() })
+    }
+
+    pub(super) fn wake(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.bell.ring();
+        }
+    }
+
+    pub(super) fn is_rung(&self) -> bool {
+        self.rung.load(Ordering::Acquire)
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        self.tally.read()
+    }
+}
+
+/// Answers a command no worker will carry out.
+pub(super) fn refuse(events: &UnboundedSender<Event>, command: Command) {
+    let _ = match command {
+        Command::Open { stream, .. } => events.send(Event::OpenFailed { stream, error: "the media worker has ended".to_owned() }),
+        Command::Close { stream } => events.send(Event::Closed { stream, report: Box::default() }),
+        Command::Configure { .. } | Command::Carry { .. } | Command::KeepRtcp { .. } => Ok(()),
+    };
+}

@@ -1,0 +1,233 @@
+//! The streams of one worker, and what happens to a packet whichever way it came: [`Streams::packet`].
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::media::control::{Event, Report, Side, StreamId};
+use crate::media::relay::{Stream, Verdict};
+use crate::media::shortcut::WhyNot;
+use crate::time::Time;
+
+use super::Counters;
+use super::path::{StreamView, Way};
+use super::silence::Looks;
+use super::sockets::{Place, Sockets};
+
+/// The time between two packets of a stream of voice that is neither behind nor new: 10 to 40 ms of speech in each, with some jitter.
+const PACE: std::ops::Range<Duration> = Duration::from_millis(8)..Duration::from_millis(50);
+
+/// One open stream.
+pub(super) struct Open {
+    pub(super) id: StreamId,
+    /// Where [`Streams::at`] finds it, as long as it is open.
+    pub(super) slot: usize,
+    pub(super) stream: Stream,
+    pub(super) sockets: Sockets,
+    pub(super) silence: Option<Duration>,
+    /// How packets from A and from B travel now; kept by the fronts.
+    pub(super) ways: [(Way, Option<WhyNot>); 2],
+    /// When the next look for silence is due; any other look at this stream is out of date.
+    planned: Option<Time>,
+    /// The silence last told of, so that each is told of once.
+    told: Option<Time>,
+    /// When each socket last had its turn, by [`Place`].
+    turns: [Time; 4],
+    /// Datagrams longer than any we relay, per side; part of the report's `refused_malformed`.
+    oversized: [u64; 2],
+}
+
+impl Open {
+    /// How many datagrams to ask a socket for. A stream on its pace has one; one that comes sooner or later than that may have more waiting.
+    pub(super) fn expect(&mut self, now: Time, place: Place, batch: usize) -> usize {
+        let Some(turn) = self.turns.get_mut(place.index()) else { return 1 };
+        let since = now.since(std::mem::replace(turn, now));
+        if PACE.contains(&since) { 1 } else { batch }
+    }
+
+    /// Something about the stream has changed: the next look may be due sooner.
+    pub(super) fn plan(&mut self, looks: &mut Looks) {
+        if let Some(at) = self.next_look(None)
+            && self.planned.is_none_or(|planned| at < planned)
+        {
+            self.planned = Some(looks.plan(self.id, at));
+        }
+    }
+
+    /// When there is something to do without a packet. `silence`: where one was told of already, when it may have begun again.
+    fn next_look(&self, silence: Option<Time>) -> Option<Time> {
+        [silence.or(self.stream.deadline()), self.stream.next_upkeep()].into_iter().flatten().min()
+    }
+
+    fn oversized(&mut self, side: Side) {
+        match side {
+            Side::A => self.oversized[0] += 1,
+            Side::B => self.oversized[1] += 1,
+        }
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let mut report = self.stream.report();
+        report.a.refused_malformed += self.oversized[0];
+        report.b.refused_malformed += self.oversized[1];
+        report
+    }
+}
+
+/// A datagram to be sent, where the one it was made of lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Departure {
+    /// Which of the stream's sockets it goes out of, or looks as if it did.
+    pub(super) from: Place,
+    pub(super) to: SocketAddr,
+    pub(super) len: usize,
+}
+
+/// Everything one worker knows of its streams, with what it counts and whom it tells.
+pub(super) struct Streams {
+    /// By slot. Boxed: growing the table must not copy ten thousand streams in the middle of their packets.
+    table: Vec<Option<Box<Open>>>,
+    free: Vec<usize>,
+    slots: HashMap<StreamId, usize>,
+    pub(super) looks: Looks,
+    pub(super) counters: Counters,
+    events: UnboundedSender<Event>,
+    worker: usize,
+}
+
+impl Streams {
+    pub(super) fn new(worker: usize, events: UnboundedSender<Event>) -> Streams {
+        Streams { table: Vec::new(), free: Vec::new(), slots: HashMap::new(), looks: Looks::default(), counters: Counters::default(), events, worker }
+    }
+
+    /// The stream in a slot, if there is one now.
+    pub(super) fn at(&mut self, slot: usize) -> Option<&mut Open> {
+        self.table.get_mut(slot).and_then(Option::as_deref_mut)
+    }
+
+    pub(super) fn of(&mut self, id: StreamId) -> Option<&mut Open> {
+        let slot = *self.slots.get(&id)?;
+        self.at(slot)
+    }
+
+    /// The same, together with what its next look is planned in.
+    pub(super) fn with_looks(&mut self, id: StreamId) -> Option<(&mut Open, &mut Looks)> {
+        let slot = *self.slots.get(&id)?;
+        Some((self.table.get_mut(slot).and_then(Option::as_deref_mut)?, &mut self.looks))
+    }
+
+    pub(super) fn has(&self, id: StreamId) -> bool {
+        self.slots.contains_key(&id)
+    }
+
+    /// All of them, in no order that means anything.
+    pub(super) fn each(&mut self) -> impl Iterator<Item = &mut Open> {
+        self.table.iter_mut().filter_map(Option::as_deref_mut)
+    }
+
+    /// Takes a stream in.
+    pub(super) fn admit(&mut self, now: Time, id: StreamId, sockets: Sockets, silence: Option<Duration>, way: Way) -> Option<&mut Open> {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.table.push(None);
+            self.table.len() - 1
+        });
+        self.slots.insert(id, slot);
+        self.counters.streams += 1;
+        let open = Open {
+            id,
+            slot,
+            stream: Stream::new(id, silence, now),
+            sockets,
+            silence,
+            ways: [(way, None); 2],
+            planned: None,
+            told: None,
+            turns: [Time::ZERO; 4],
+            oversized: [0; 2],
+        };
+        self.table.get_mut(slot).map(|cell| &mut **cell.insert(Box::new(open)))
+    }
+
+    /// Lets a stream go.
+    pub(super) fn dismiss(&mut self, id: StreamId) -> Option<Box<Open>> {
+        let slot = self.slots.remove(&id)?;
+        let open = self.table.get_mut(slot)?.take()?;
+        self.free.push(slot);
+        self.counters.streams -= 1;
+        Some(open)
+    }
+
+    /// Any stream, to be let go.
+    pub(super) fn any(&mut self) -> Option<StreamId> {
+        self.each().next().map(|open| open.id)
+    }
+
+    /// The packet that arrived for `place` of the stream in `slot`, in `buffer[..len]`; rewritten in place, counted, and to be sent if there is an answer.
+    /// Whichever way packets come, they come here. The buffer should have `TAIL_ROOM` bytes behind `len`.
+    pub(super) fn packet(&mut self, now: Time, slot: usize, place: Place, from: SocketAddr, buffer: &mut [u8], len: usize) -> Option<Departure> {
+        let open = self.table.get_mut(slot).and_then(Option::as_deref_mut)?;
+        self.counters.received += 1;
+        let verdict = open.stream.packet(now, place.side(), place.channel(), from, buffer, len);
+        if let Some(side) = open.stream.take_fax_tone() {
+            let _ = self.events.send(Event::FaxTone { stream: open.id, side });
+        }
+        match verdict {
+            Verdict::Forward { to, len } => Some(Departure { from: place.opposite(), to, len }),
+            Verdict::Drop(_) => {
+                self.counters.dropped += 1;
+                None
+            }
+        }
+    }
+
+    /// A datagram longer than any we relay came for `place`: counted, and gone.
+    pub(super) fn oversized(&mut self, slot: usize, place: Place) {
+        self.counters.received += 1;
+        self.counters.oversized += 1;
+        if let Some(open) = self.at(slot) {
+            open.oversized(place.side());
+        }
+    }
+
+    /// Looks at the streams whose time has come and tells of new silences. `send` makes and sends RTCP of our own where it is due.
+    pub(super) fn look(&mut self, now: Time, mut send: impl FnMut(&mut Open, Place, &mut Counters)) {
+        while let Some((at, id)) = self.looks.take(now) {
+            let Some(open) = self.slots.get(&id).and_then(|slot| self.table.get_mut(*slot)).and_then(Option::as_deref_mut) else { continue };
+            if open.planned != Some(at) {
+                continue;
+            }
+            for place in [Place::A_RTCP, Place::B_RTCP] {
+                send(open, place, &mut self.counters);
+            }
+            let since = open.stream.silent_since(now);
+            // Told of already, it may end and begin again: look once more. Not counting at all: the next `Configure` plans the next look.
+            let again = since.and(open.silence).map(|silence| now + silence);
+            open.planned = open.next_look(again).map(|at| self.looks.plan(id, at.max(now + Duration::from_nanos(1))));
+            if let Some(since) = since
+                && open.told.replace(since) != Some(since)
+            {
+                let _ = self.events.send(Event::Silent { stream: id, since });
+            }
+        }
+    }
+
+    /// The stream as it is now.
+    pub(super) fn view(&mut self, id: StreamId) -> Option<StreamView> {
+        let worker = self.worker;
+        let open = self.of(id)?;
+        let bytes = size_of::<Open>() + open.stream.heap_bytes();
+        let ours = [open.sockets.side(Side::A), open.sockets.side(Side::B)];
+        Some(StreamView { stream: id, ours, report: open.report(), ways: open.ways, worker, bytes })
+    }
+
+    pub(super) fn events(&self) -> &UnboundedSender<Event> {
+        &self.events
+    }
+
+    /// A receiver that is gone is the driver ending: nobody is left to tell.
+    pub(super) fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+}
