@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use portcullis::media::control::{Addresses, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
+use portcullis::media::control::{Addresses, Configuration, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
 use portcullis::media::relay::{Channel, Stream, TAIL_ROOM, Verdict};
 use portcullis::media::rtp::Header;
 use portcullis::media::srtp::authentication::Authenticator;
@@ -107,7 +107,7 @@ fn relay(criterion: &mut Criterion) {
         for (side, secured, key) in [(Side::A, secured_in, 1), (Side::B, secured_out, 2)] {
             let remote = Some(Some(Addresses { rtp: address, rtcp: address }));
             let (receive, transmit) = (Some(protection(secured, key)), Some(protection(secured, key)));
-            stream.configure(Time::ZERO, side, remote, LatchPolicy::SignalledAddress, receive, transmit).unwrap();
+            stream.configure(Time::ZERO, side, Configuration::new(remote, LatchPolicy::SignalledAddress, receive, transmit)).unwrap();
         }
         let mut peer = Sender::new(&parameters(1)).unwrap();
         let mut sequence = 0u16;

@@ -5,7 +5,7 @@ mod packets;
 use std::time::Duration;
 
 use packets::*;
-use portcullis::media::control::{Content, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
+use portcullis::media::control::{Configuration, Content, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
 use portcullis::media::packet::Channel;
 use portcullis::media::relay::{DropReason, Stream, TAIL_ROOM, Verdict};
 use portcullis::media::rtcp;
@@ -109,7 +109,7 @@ fn a_number_out_of_the_run_is_refused_until_it_is_confirmed() {
 fn on_hold_a_fax_is_held() {
     let mut stream = stream(false, false, LatchPolicy::Strict);
     stream.carry(T0, Content::Udptl);
-    stream.configure(T0, Side::B, Some(None), LatchPolicy::Strict, None, None).unwrap();
+    stream.configure(T0, Side::B, Configuration::new(Some(None), LatchPolicy::Strict, None, None)).unwrap();
     assert_eq!(datagram(&mut stream, T0, Side::A, A, &udptl(0)), Err(DropReason::OnHold));
 }
 
@@ -118,7 +118,9 @@ fn a_fax_may_be_silent_for_a_minute() {
     let limit = Duration::from_secs(30);
     let mut stream = Stream::new(StreamId(1), Some(limit), T0);
     for (side, address) in [(Side::A, A), (Side::B, B)] {
-        stream.configure(T0, side, Some(Some(remote(address))), LatchPolicy::Strict, Some(Protection::Plain), Some(Protection::Plain)).unwrap();
+        stream
+            .configure(T0, side, Configuration::new(Some(Some(remote(address))), LatchPolicy::Strict, Some(Protection::Plain), Some(Protection::Plain)))
+            .unwrap();
     }
     stream.carry(T0, Content::Udptl);
     let heard = T0 + Duration::from_secs(5);
@@ -276,11 +278,11 @@ fn on_hold_by_direction_it_goes_on_and_without_an_address_it_rests() {
     let mut stream = stream(false, false, LatchPolicy::Strict);
     stream.keep_rtcp(T0, Side::A, Some(EVERY), 1);
     // The other side is on hold at 0.0.0.0: this one still hears.
-    stream.configure(T0, Side::B, Some(None), LatchPolicy::Strict, None, None).unwrap();
+    stream.configure(T0, Side::B, Configuration::new(Some(None), LatchPolicy::Strict, None, None)).unwrap();
     assert!(made(&mut stream, T0 + EVERY, Side::A).is_some());
-    stream.configure(T0, Side::A, Some(None), LatchPolicy::Strict, None, None).unwrap();
+    stream.configure(T0, Side::A, Configuration::new(Some(None), LatchPolicy::Strict, None, None)).unwrap();
     assert_eq!((made(&mut stream, T0 + EVERY * 9, Side::A), stream.next_upkeep()), (None, None), "it has said to send it nothing");
-    stream.configure(T0, Side::A, Some(Some(remote(A))), LatchPolicy::Strict, None, None).unwrap();
+    stream.configure(T0, Side::A, Configuration::new(Some(Some(remote(A))), LatchPolicy::Strict, None, None)).unwrap();
     assert!(made(&mut stream, T0 + EVERY * 9, Side::A).is_some(), "it is overdue");
     stream.carry(T0, Content::Udptl);
     assert_eq!(stream.next_upkeep(), None, "a fax has no RTCP");
@@ -294,7 +296,7 @@ fn before_the_leg_is_configured_there_is_nothing_to_send_under() {
     let mut stream = Stream::new(StreamId(1), None, T0);
     stream.keep_rtcp(T0, Side::A, Some(EVERY), 1);
     assert_eq!(stream.next_upkeep(), None);
-    stream.configure(T0, Side::A, Some(Some(remote(A))), LatchPolicy::Strict, Some(srtp(1)), None).unwrap();
+    stream.configure(T0, Side::A, Configuration::new(Some(Some(remote(A))), LatchPolicy::Strict, Some(srtp(1)), None)).unwrap();
     assert_eq!((stream.next_upkeep(), made(&mut stream, T0 + EVERY, Side::A)), (None, None), "never in clear on a leg that has no key yet");
 }
 
@@ -324,7 +326,7 @@ fn with_mki(fill: u8) -> SrtpParameters {
 fn an_mki_stands_in_every_packet_both_ways() {
     let mut stream = stream(false, false, LatchPolicy::Strict);
     let protection = |fill| Some(Protection::Srtp(with_mki(fill)));
-    stream.configure(T0, Side::A, Some(Some(remote(A))), LatchPolicy::Strict, protection(1), protection(2)).unwrap();
+    stream.configure(T0, Side::A, Configuration::new(Some(Some(remote(A))), LatchPolicy::Strict, protection(1), protection(2))).unwrap();
     stream.keep_rtcp(T0, Side::A, Some(EVERY), 5);
     let (mut lync_sends, mut lync_hears) = (Sender::new(&with_mki(1)).unwrap(), Receiver::new(&with_mki(2)).unwrap());
     for n in 0..50u16 {

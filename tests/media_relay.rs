@@ -5,7 +5,7 @@ mod packets;
 use std::time::Duration;
 
 use packets::*;
-use portcullis::media::control::{Foreign, LatchPolicy, Protection, Rekeyed, Run, Side, Signalled, StreamId};
+use portcullis::media::control::{Configuration, Foreign, LatchPolicy, Protection, Rekeyed, Run, Side, Signalled, StreamId};
 use portcullis::media::packet::Channel;
 use portcullis::media::relay::{DropReason, KeyError, Stream, Verdict};
 use portcullis::sdp::crypto::Suite;
@@ -169,10 +169,10 @@ fn a_refusal_is_remembered_with_what_explains_it() {
     let report = stream.report();
     assert_eq!((report.a.failing, report.a.last_rtp), (None, Some(later)), "it proved to have the key");
     assert_eq!((report.b.first_sent, report.b.last_sent), (Some(later), Some(later)));
-    stream.configure(later, Side::A, None, LatchPolicy::Strict, Some(srtp(9)), None).unwrap();
-    stream.configure(later, Side::A, None, LatchPolicy::Strict, Some(srtp(9)), None).unwrap();
+    stream.configure(later, Side::A, Configuration::new(None, LatchPolicy::Strict, Some(srtp(9)), None)).unwrap();
+    stream.configure(later, Side::A, Configuration::new(None, LatchPolicy::Strict, Some(srtp(9)), None)).unwrap();
     assert_eq!(stream.report().a.rekeyed, Some(Rekeyed { number: 2, at: later }));
-    stream.configure(later, Side::B, Some(None), LatchPolicy::Strict, None, None).unwrap();
+    stream.configure(later, Side::B, Configuration::new(Some(None), LatchPolicy::Strict, None, None)).unwrap();
     let report = stream.report().b;
     assert_eq!((report.signalled, report.takes_none), (Signalled::Held, true));
 }
@@ -193,14 +193,14 @@ fn until_both_sides_are_set_nothing_passes_and_on_hold_nothing_passes() {
     assert_eq!(through(&mut stream, Side::A, A, &voice(1, 1, 0)), Err(DropReason::NotReady));
     let latch = LatchPolicy::SignalledAddress;
     let plain = || Some(Protection::Plain);
-    stream.configure(T0, Side::A, Some(Some(remote(A))), latch, plain(), plain()).unwrap();
+    stream.configure(T0, Side::A, Configuration::new(Some(Some(remote(A))), latch, plain(), plain())).unwrap();
     assert_eq!(through(&mut stream, Side::A, A, &voice(1, 2, 0)), Err(DropReason::NotReady));
-    stream.configure(T0, Side::B, Some(Some(remote(B))), latch, plain(), plain()).unwrap();
+    stream.configure(T0, Side::B, Configuration::new(Some(Some(remote(B))), latch, plain(), plain())).unwrap();
     through(&mut stream, Side::A, A, &voice(1, 3, 0)).unwrap();
-    stream.configure(T0, Side::B, Some(None), latch, None, None).unwrap();
+    stream.configure(T0, Side::B, Configuration::new(Some(None), latch, None, None)).unwrap();
     assert_eq!(through(&mut stream, Side::A, A, &voice(1, 4, 0)), Err(DropReason::OnHold));
     assert_eq!(through(&mut stream, Side::B, B, &voice(2, 4, 0)), Err(DropReason::OnHold));
-    stream.configure(T0, Side::B, Some(Some(remote(B))), latch, None, None).unwrap();
+    stream.configure(T0, Side::B, Configuration::new(Some(Some(remote(B))), latch, None, None)).unwrap();
     through(&mut stream, Side::A, A, &voice(1, 5, 0)).unwrap();
     through(&mut stream, Side::B, B, &voice(2, 5, 0)).unwrap();
     assert_eq!((stream.report().a.refused_not_ready, stream.report().b.refused_not_ready), (3, 1));
@@ -210,14 +210,54 @@ fn until_both_sides_are_set_nothing_passes_and_on_hold_nothing_passes() {
 fn a_hold_longer_than_a_wrap_loses_neither_roc() {
     let mut stream = stream(true, false, LatchPolicy::SignalledAddress);
     let mut peer = sender(1);
-    stream.configure(T0, Side::B, Some(None), LatchPolicy::SignalledAddress, None, None).unwrap();
+    stream.configure(T0, Side::B, Configuration::new(Some(None), LatchPolicy::SignalledAddress, None, None)).unwrap();
     for n in (0..70_000u32).step_by(100) {
         let sealed = protect(&mut peer, &rtp(1, n as u16, n, b"music")).unwrap();
         assert_eq!(through(&mut stream, Side::A, A, &sealed), Err(DropReason::OnHold));
     }
-    stream.configure(T0, Side::B, Some(Some(remote(B))), LatchPolicy::SignalledAddress, None, None).unwrap();
+    stream.configure(T0, Side::B, Configuration::new(Some(Some(remote(B))), LatchPolicy::SignalledAddress, None, None)).unwrap();
     let sealed = protect(&mut peer, &rtp(1, 70_000u32 as u16, 0, b"music")).unwrap();
     through(&mut stream, Side::A, A, &sealed).unwrap();
+}
+
+#[test]
+fn a_hold_by_direction_stops_sound_and_leaves_rtcp() {
+    use portcullis::sdp::Direction;
+    let report = [0x80, 201, 0, 1, 0, 0, 0, 9];
+    // As each side's peer sees it, and whether sound goes from A, from B.
+    for (a, b, from_a, from_b) in [
+        (Direction::SendRecv, Direction::SendRecv, true, true),
+        (Direction::SendOnly, Direction::RecvOnly, true, false),
+        (Direction::RecvOnly, Direction::SendOnly, false, true),
+        (Direction::Inactive, Direction::Inactive, false, false),
+        (Direction::SendRecv, Direction::Inactive, false, false),
+        (Direction::SendRecv, Direction::RecvOnly, true, false),
+    ] {
+        let mut stream = stream(true, false, LatchPolicy::SignalledAddress);
+        let (mut peer, mut n) = (sender(1), 0u16);
+        let mut pass = |stream: &mut Stream, expected: [bool; 2]| {
+            n += 1;
+            let sealed = protect(&mut peer, &voice(1, n, 0)).unwrap();
+            let outcomes = [through(stream, Side::A, A, &sealed), through(stream, Side::B, B, &voice(2, n, 0))];
+            for (outcome, passes) in outcomes.into_iter().zip(expected) {
+                assert_eq!(outcome.err(), (!passes).then_some(DropReason::OnHold), "{a:?} {b:?}");
+            }
+        };
+        for (side, direction) in [(Side::A, a), (Side::B, b)] {
+            let set = Configuration { latch: LatchPolicy::SignalledAddress, direction: Some(direction), ..Configuration::default() };
+            stream.configure(T0, side, set).unwrap();
+        }
+        pass(&mut stream, [from_a, from_b]);
+        through(&mut stream, Side::B, "198.51.100.1:6001", &report).unwrap();
+        // What says nothing of the direction leaves it; the next one that does opens it again, and the key's contexts have not fallen behind.
+        stream.configure(T0, Side::A, Configuration::new(None, LatchPolicy::SignalledAddress, None, None)).unwrap();
+        pass(&mut stream, [from_a, from_b]);
+        for side in [Side::A, Side::B] {
+            let set = Configuration { latch: LatchPolicy::SignalledAddress, direction: Some(Direction::SendRecv), ..Configuration::default() };
+            stream.configure(T0, side, set).unwrap();
+        }
+        pass(&mut stream, [true, true]);
+    }
 }
 
 #[test]
@@ -232,7 +272,9 @@ fn configured_the_same_again_the_context_stays() {
         unprotect(&mut far, &out).unwrap();
     }
     for (side, address, receive, transmit) in [(Side::A, A, 1, 2), (Side::B, B, 3, 4)] {
-        stream.configure(T0, side, Some(Some(remote(address))), LatchPolicy::SignalledAddress, Some(srtp(receive)), Some(srtp(transmit))).unwrap();
+        stream
+            .configure(T0, side, Configuration::new(Some(Some(remote(address))), LatchPolicy::SignalledAddress, Some(srtp(receive)), Some(srtp(transmit))))
+            .unwrap();
     }
     assert_eq!(through(&mut stream, Side::A, A, &last), Err(DropReason::Replay));
     let (_, out) = through(&mut stream, Side::A, A, &protect(&mut peer, &voice(1, 10, 9)).unwrap()).unwrap();
@@ -244,7 +286,9 @@ fn configured_the_same_again_the_context_stays() {
 fn a_new_remote_and_new_keys_take_the_place_of_the_old() {
     let mut stream = stream(true, true, LatchPolicy::SignalledAddress);
     through(&mut stream, Side::A, "192.0.2.1:4444", &protect(&mut sender(1), &voice(1, 1, 0)).unwrap()).unwrap();
-    stream.configure(T0, Side::A, Some(Some(remote("192.0.2.7:4000"))), LatchPolicy::SignalledAddress, Some(srtp(11)), Some(srtp(12))).unwrap();
+    stream
+        .configure(T0, Side::A, Configuration::new(Some(Some(remote("192.0.2.7:4000"))), LatchPolicy::SignalledAddress, Some(srtp(11)), Some(srtp(12))))
+        .unwrap();
     assert_eq!(stream.report().a.latched, None);
     let old = protect(&mut sender(1), &voice(1, 2, 0)).unwrap();
     assert_eq!(through(&mut stream, Side::A, "192.0.2.1:4444", &old), Err(DropReason::Source));
@@ -261,7 +305,7 @@ fn a_refused_configuration_changes_nothing() {
     let mut stream = stream(true, true, LatchPolicy::SignalledAddress);
     let mut bad = parameters(Suite::AesCm128HmacSha1_32, 9);
     bad.keys.clear();
-    let outcome = stream.configure(T0, Side::A, Some(None), LatchPolicy::Strict, Some(srtp(9)), Some(Protection::Srtp(bad)));
+    let outcome = stream.configure(T0, Side::A, Configuration::new(Some(None), LatchPolicy::Strict, Some(srtp(9)), Some(Protection::Srtp(bad))));
     assert_eq!(outcome, Err(KeyError::Count));
     through(&mut stream, Side::A, A, &protect(&mut sender(1), &voice(1, 1, 0)).unwrap()).unwrap();
 }
@@ -273,7 +317,7 @@ fn silence_counts_from_the_last_accepted_packet_once_both_sides_are_set() {
     assert_eq!(stream.deadline(), None, "ringing is not silence");
     let later = T0 + Duration::from_secs(50);
     for (side, address) in [(Side::A, A), (Side::B, B)] {
-        stream.configure(later, side, Some(Some(remote(address))), LatchPolicy::Strict, Some(Protection::Plain), Some(srtp(1))).unwrap();
+        stream.configure(later, side, Configuration::new(Some(Some(remote(address))), LatchPolicy::Strict, Some(Protection::Plain), Some(srtp(1)))).unwrap();
     }
     assert_eq!(stream.deadline(), Some(later + limit));
     let heard = later + Duration::from_secs(10);
@@ -283,8 +327,13 @@ fn silence_counts_from_the_last_accepted_packet_once_both_sides_are_set() {
     assert!(matches!(stream.packet(heard, Side::A, Channel::Rtp, at(A), &mut buffer, 172), Verdict::Forward { .. }));
     assert_eq!(stream.silent_since(heard + (limit - Duration::from_nanos(1))), None);
     assert_eq!(stream.silent_since(heard + limit), Some(heard));
-    stream.configure(heard, Side::B, Some(None), LatchPolicy::Strict, None, None).unwrap();
+    stream.configure(heard, Side::B, Configuration::new(Some(None), LatchPolicy::Strict, None, None)).unwrap();
     assert_eq!(stream.silent_since(heard + limit * 9), None, "on hold");
+    stream.configure(heard, Side::B, Configuration::new(Some(Some(remote(B))), LatchPolicy::Strict, None, None)).unwrap();
+    assert_eq!(stream.deadline(), Some(heard + limit));
+    let inactive = Configuration { latch: LatchPolicy::Strict, direction: Some(portcullis::sdp::Direction::SendOnly), ..Configuration::default() };
+    stream.configure(heard, Side::A, inactive).unwrap();
+    assert_eq!(stream.deadline(), None, "on hold by direction");
 }
 
 #[test]

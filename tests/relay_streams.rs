@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 use std::time::Duration;
 
 use portcullis::adapters::media::Settings;
-use portcullis::media::control::{Command, Content, Event, LatchPolicy, Side};
+use portcullis::media::control::{Command, Configuration, Content, Event, LatchPolicy, Side};
 use portcullis::sdp::crypto::Suite::{AesCm128HmacSha1_32 as Short, AesCm128HmacSha1_80 as Long};
 use relay_rig::{Call, Leg, PATIENCE, Plane, QUIET, exchange, own_address, until};
 
@@ -103,8 +103,7 @@ fn hold_stops_the_packets_and_resume_lets_them_go_on() {
     let mut plane = Plane::start(Settings::default());
     let mut call = Call::open(&plane, &Leg::Srtp(Long), &Leg::Srtp(Long));
     call.talk();
-    let hold =
-        Command::Configure { stream: call.stream, side: Side::B, remote: Some(None), latch: LatchPolicy::SignalledAddress, receive: None, transmit: None };
+    let hold = Command::Configure { stream: call.stream, side: Side::B, set: Configuration::new(Some(None), LatchPolicy::SignalledAddress, None, None) };
     plane.plane.command(hold);
     std::thread::sleep(QUIET);
     call.a.send_rtp();

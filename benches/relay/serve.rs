@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use portcullis::adapters::media::{MediaPlane, Settings};
-use portcullis::media::control::{Addresses, Command, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
+use portcullis::media::control::{Addresses, Command, Configuration, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
 use portcullis::sdp::crypto::{MasterKey, Suite};
 
 pub fn run(options: &[String]) -> io::Result<()> {
@@ -39,10 +39,12 @@ pub fn run(options: &[String]) -> io::Result<()> {
                 plane.command(Command::Configure {
                     stream: StreamId(number(stream)?),
                     side: if *side == "a" { Side::A } else { Side::B },
-                    remote: Some(Some(Addresses { rtp, rtcp })),
-                    latch: LatchPolicy::SignalledAddress,
-                    receive: Some(protection(receive)?),
-                    transmit: Some(protection(transmit)?),
+                    set: Configuration::new(
+                        Some(Some(Addresses { rtp, rtcp })),
+                        LatchPolicy::SignalledAddress,
+                        Some(protection(receive)?),
+                        Some(protection(transmit)?),
+                    ),
                 });
             }
             ["expect", streams] => {

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::sdp::crypto::{MasterKey, Suite};
+use crate::sdp::direction::Direction;
 use crate::time::Time;
 
 mod report;
@@ -94,6 +95,28 @@ pub enum LatchPolicy {
     Nat,
 }
 
+/// What one side of a stream is from now on. `None` leaves that part as it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Configuration {
+    /// Where the peer takes media. A hold by address (0.0.0.0) is `Some(None)`.
+    pub remote: Option<Option<Addresses>>,
+    pub latch: LatchPolicy,
+    /// How packets *from* this side's peer are protected.
+    pub receive: Option<Protection>,
+    /// How packets *to* this side's peer are protected.
+    pub transmit: Option<Protection>,
+    /// As this side's peer sees it. RTP passes from one side to the other if the one sends and the other receives; RTCP always does (RFC 3264 §5.1). Both
+    /// directions are open when a stream is.
+    pub direction: Option<Direction>,
+}
+
+impl Configuration {
+    /// These four, and everything else as it is.
+    pub fn new(remote: Option<Option<Addresses>>, latch: LatchPolicy, receive: Option<Protection>, transmit: Option<Protection>) -> Configuration {
+        Configuration { remote, latch, receive, transmit, ..Configuration::default() }
+    }
+}
+
 /// What signalling asks for. Carried out in order.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -104,17 +127,11 @@ pub enum Command {
         b: Addresses,
         silence: Option<Duration>,
     },
-    /// Set what one side is. `None` leaves that part as it is. A side forwards nothing until its remote and both protections are known; a hold
-    /// (remote address 0.0.0.0) is `remote: Some(None)`.
+    /// Set what one side is. A side forwards nothing until its remote and both protections are known.
     Configure {
         stream: StreamId,
         side: Side,
-        remote: Option<Option<Addresses>>,
-        latch: LatchPolicy,
-        /// How packets *from* this side's peer are protected.
-        receive: Option<Protection>,
-        /// How packets *to* this side's peer are protected.
-        transmit: Option<Protection>,
+        set: Configuration,
     },
     /// What the stream carries from now on, both ways; RTP without events when it is opened.
     Carry {

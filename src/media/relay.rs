@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::media::control::{Addresses, Content, Foreign, LatchPolicy, Protection, Rekeyed, Report, Run, Side, SideReport, Signalled, StreamId};
+use crate::media::control::{Configuration, Content, Foreign, Rekeyed, Report, Run, Side, SideReport, Signalled, StreamId};
 use crate::media::demux::Kind;
 use crate::media::fax::{self, Fax};
 use crate::media::latch::{Latch, Refused};
@@ -13,6 +13,7 @@ use crate::media::protection::{self, Inbound, Outbound, Transformation};
 use crate::media::quality::Reception;
 use crate::media::upkeep::{LastReport, Upkeep};
 use crate::media::{demux, rtcp, udptl};
+use crate::sdp::direction::Direction;
 use crate::time::Time;
 
 pub use crate::media::packet::Channel;
@@ -97,6 +98,8 @@ impl From<Refused> for DropReason {
 #[derive(Debug, Default)]
 struct End {
     latch: Latch,
+    /// As the peer sees it.
+    direction: Direction,
     counts: SideReport,
     /// The peer's last sender report.
     reported: Option<LastReport>,
@@ -111,13 +114,15 @@ struct Path {
     outbound: Outbound,
     /// The cell of the table for these two.
     transformation: &'static Transformation,
+    /// One side does not send now, or the other does not receive: no RTP passes.
+    is_held: bool,
     reception: Reception,
 }
 
 impl Default for Path {
     fn default() -> Path {
         let (inbound, outbound) = (Inbound::Unset, Outbound::Unset);
-        Path { transformation: protection::choose(&inbound, &outbound), inbound, outbound, reception: Reception::default() }
+        Path { transformation: protection::choose(&inbound, &outbound), inbound, outbound, is_held: false, reception: Reception::default() }
     }
 }
 
@@ -130,8 +135,8 @@ impl Path {
         matches!((&self.inbound, &self.outbound), (Inbound::Plain, Outbound::Plain))
     }
 
-    fn is_set(&self) -> bool {
-        !matches!((&self.inbound, &self.outbound), (Inbound::Unset, _) | (_, Outbound::Unset))
+    fn is_open(&self) -> bool {
+        !self.is_held && !matches!((&self.inbound, &self.outbound), (Inbound::Unset, _) | (_, Outbound::Unset))
     }
 }
 
@@ -168,34 +173,29 @@ impl Stream {
 
     /// Carries out `control::Command::Configure`. A protection equal to the present one keeps its packet indices and replay lists; a new receive key
     /// starts the replay lists anew; a new remote opens the latch again. On an error nothing is changed.
-    pub fn configure(
-        &mut self,
-        now: Time,
-        side: Side,
-        remote: Option<Option<Addresses>>,
-        latch: LatchPolicy,
-        receive: Option<Protection>,
-        transmit: Option<Protection>,
-    ) -> Result<(), KeyError> {
-        for protection in [&receive, &transmit].into_iter().flatten() {
+    pub fn configure(&mut self, now: Time, side: Side, set: Configuration) -> Result<(), KeyError> {
+        for protection in [&set.receive, &set.transmit].into_iter().flatten() {
             protection::check(protection)?;
         }
-        let (end, path_in, path_out) = match side {
-            Side::A => (&mut self.a, &mut self.from_a, &mut self.from_b),
-            Side::B => (&mut self.b, &mut self.from_b, &mut self.from_a),
+        let (near, far, path_in, path_out) = match side {
+            Side::A => (&mut self.a, &self.b, &mut self.from_a, &mut self.from_b),
+            Side::B => (&mut self.b, &self.a, &mut self.from_b, &mut self.from_a),
         };
-        if let Some(protection) = receive
-            && path_in.inbound.configure(&protection)?
+        if let Some(protection) = &set.receive
+            && path_in.inbound.configure(protection)?
         {
-            let number = end.counts.rekeyed.map_or(0, |rekeyed| rekeyed.number).saturating_add(1);
-            end.counts.rekeyed = Some(Rekeyed { number, at: now });
+            let number = near.counts.rekeyed.map_or(0, |rekeyed| rekeyed.number).saturating_add(1);
+            near.counts.rekeyed = Some(Rekeyed { number, at: now });
         }
-        if let Some(protection) = transmit {
-            path_out.outbound.configure(&protection)?;
+        if let Some(protection) = &set.transmit {
+            path_out.outbound.configure(protection)?;
         }
         path_in.choose();
         path_out.choose();
-        end.latch.configure(remote, latch);
+        near.latch.configure(set.remote, set.latch);
+        near.direction = set.direction.unwrap_or(near.direction);
+        path_in.is_held = !(near.direction.sends() && far.direction.receives());
+        path_out.is_held = !(far.direction.sends() && near.direction.receives());
         self.heard = now;
         Ok(())
     }
@@ -273,6 +273,9 @@ impl Stream {
             && packet.len() <= header.length + fax::LONGEST_EVENT
         {
             self.fax.listen(side, header, packet);
+        }
+        if path.is_held && channel == Channel::Rtp {
+            return Err(DropReason::OnHold);
         }
         let to = far.latch.destination(channel)?;
         let len = (path.transformation.protect)(&mut path.outbound, now, &view, buffer, len)?;
@@ -372,7 +375,7 @@ impl Stream {
 
     /// When `silent_since` will become `Some` if nothing is accepted until then. `None`: no limit, or not counting.
     pub fn deadline(&self) -> Option<Time> {
-        let counting = self.a.latch.is_ready() && self.b.latch.is_ready() && self.from_a.is_set() && self.from_b.is_set();
+        let counting = self.a.latch.is_ready() && self.b.latch.is_ready() && self.from_a.is_open() && self.from_b.is_open();
         let least = if self.fax.t38.is_some() { fax::SILENCE } else { Duration::ZERO };
         self.silence.filter(|_| counting).map(|silence| self.heard + silence.max(least))
     }

@@ -51,7 +51,11 @@ fn media_goes_where_the_answering_fork_is() {
     let answer = lab.sdp(Party::Server, 6004);
     lab.answer(Party::Router, &callee.invite, 200, "um2", "", &answer);
     let last = lab.media.iter().rev().find_map(|command| match command {
-        portcullis::media::control::Command::Configure { side: portcullis::media::control::Side::B, remote: Some(Some(remote)), .. } => Some(remote.rtp),
+        portcullis::media::control::Command::Configure {
+            side: portcullis::media::control::Side::B,
+            set: portcullis::media::control::Configuration { remote: Some(Some(remote)), .. },
+            ..
+        } => Some(remote.rtp),
         _ => None,
     });
     assert_eq!(last, Some((Party::Server.address(), 6004).into()));

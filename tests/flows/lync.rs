@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use portcullis::media::control::{Command, Protection, Side};
+use portcullis::media::control::{Command, Configuration, Protection, Side};
 use portcullis::policy::settings::{PeerKind, SecurityMode};
 use portcullis::policy::verdict::Reason;
 use portcullis::signaling::fact::What;
@@ -54,7 +54,9 @@ fn called(lab: &mut Lab, offer: &str) -> (Caller, Callee, String, String) {
 
 fn protections(lab: &Lab, of: Side) -> (Protection, Protection) {
     let last = lab.media.iter().rev().find_map(|command| match command {
-        Command::Configure { side, receive: Some(receive), transmit: Some(transmit), .. } if *side == of => Some((receive.clone(), transmit.clone())),
+        Command::Configure { side, set: Configuration { receive: Some(receive), transmit: Some(transmit), .. }, .. } if *side == of => {
+            Some((receive.clone(), transmit.clone()))
+        }
         _ => None,
     });
     last.expect("the side is configured")

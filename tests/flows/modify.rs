@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis::media::control::{Command, Side};
+use portcullis::media::control::{Command, Configuration, Side};
 use portcullis::policy::verdict::Reason;
 use portcullis::signaling::fact::What;
 use portcullis::sip::{HeaderName, Method};
@@ -68,6 +68,11 @@ fn the_called_side_holds_and_resumes() {
             lab.response_to(Party::Router, 200);
             callee.ack(lab, "");
             lab.nothing_sent();
+            let told = lab.media.iter().rev().find_map(|command| match command {
+                Command::Configure { side: Side::B, set, .. } => set.direction.map(|direction| format!("a={}\n", direction.name())),
+                _ => None,
+            });
+            assert_eq!(told.as_deref(), Some(offered), "what is said is what media does");
         }
         assert_eq!(held(lab), [(Side::B, true), (Side::B, false)]);
     });
@@ -110,7 +115,8 @@ fn hold_of_the_old_kind_with_no_address() {
     let offer = lab.sdp(Party::Trunk, 4000).replace("c=IN IP4 192.0.2.10", "c=IN IP4 0.0.0.0").replace(" 71 1 ", " 71 2 ");
     let answer = lab.sdp(Party::Router, 6000);
     reinvite_from_caller(&mut lab, &mut caller, &offer, &answer);
-    let stopped = lab.media.iter().rev().any(|command| matches!(command, Command::Configure { side: Side::A, remote: Some(None), .. }));
+    let stopped =
+        lab.media.iter().rev().any(|command| matches!(command, Command::Configure { side: Side::A, set: Configuration { remote: Some(None), .. }, .. }));
     assert!(stopped, "nothing is sent to a caller without an address");
     assert_eq!(held(&lab), [(Side::A, true)]);
     hang_up(&mut lab, &mut caller, &callee);

@@ -1,6 +1,6 @@
 //! Security modes in a call's life: nothing below the mode is accepted, nothing is mended by a downgrade, and keys never travel in the clear.
 
-use portcullis::media::control::{Command, Protection, Side};
+use portcullis::media::control::{Command, Configuration, Protection, Side};
 use portcullis::policy::settings::SecurityMode;
 use portcullis::policy::verdict::Reason;
 use portcullis::sip::{Method, Transport};
@@ -65,12 +65,15 @@ fn keys_differ_on_the_legs_and_reach_the_media_plane() {
     assert!(!callee.invite.sdp().contains(&theirs[0]));
     for side in [Side::A, Side::B] {
         let protected = lab.media.iter().any(|command| {
-            matches!(command, Command::Configure { side: at, receive: Some(Protection::Srtp(_)), transmit: Some(Protection::Srtp(_)), .. } if *at == side)
+            matches!(command, Command::Configure { side: at, set: Configuration { receive: Some(Protection::Srtp(_)), transmit: Some(Protection::Srtp(_)), .. }, .. } if *at == side)
         });
         assert!(protected, "{side} is SRTP both ways");
     }
     let plain = lab.media.iter().any(|command| {
-        matches!(command, Command::Configure { receive: Some(Protection::Plain), .. } | Command::Configure { transmit: Some(Protection::Plain), .. })
+        matches!(
+            command,
+            Command::Configure { set: Configuration { receive: Some(Protection::Plain), .. } | Configuration { transmit: Some(Protection::Plain), .. }, .. }
+        )
     });
     assert!(!plain);
     for key in theirs {
@@ -94,7 +97,8 @@ fn a_declined_stream_has_no_key_and_no_suite_in_the_record() {
     assert!(answer.sdp().contains("m=audio 0 ") && !answer.sdp().contains("a=crypto"), "{}", answer.sdp());
     caller.learn(&answer);
     caller.ack(&mut lab, "");
-    let under_a_key = lab.media.iter().any(|command| matches!(command, Command::Configure { transmit: Some(Protection::Srtp(_)), .. }));
+    let under_a_key =
+        lab.media.iter().any(|command| matches!(command, Command::Configure { set: Configuration { transmit: Some(Protection::Srtp(_)), .. }, .. }));
     assert!(!under_a_key, "nobody was told a key of ours");
     hang_up(&mut lab, &mut caller, &callee);
     let record = lab.records()[0];

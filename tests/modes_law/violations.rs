@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use bytes::Bytes;
-use portcullis::media::control::{Addresses, Command, Content, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
+use portcullis::media::control::{Addresses, Command, Configuration, Content, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
 use portcullis::policy::flow::Flow;
 use portcullis::policy::verdict::{Decision, Reason};
 use portcullis::sdp::crypto::{MasterKey, Suite};
@@ -105,10 +105,7 @@ impl Trace {
         self.act(Action::Media(Command::Configure {
             stream: StreamId(1),
             side,
-            remote: Some(Some(remote)),
-            latch: LatchPolicy::Strict,
-            receive: Some(receive),
-            transmit: Some(transmit),
+            set: Configuration::new(Some(Some(remote)), LatchPolicy::Strict, Some(receive), Some(transmit)),
         }));
         self
     }

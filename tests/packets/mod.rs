@@ -1,7 +1,7 @@
 //! RTP and RTCP packets, keys and streams for the media plane's tests.
 #![allow(dead_code)]
 
-use portcullis::media::control::{Addresses, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
+use portcullis::media::control::{Addresses, Configuration, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
 use portcullis::media::packet::Channel;
 use portcullis::media::relay::{Stream, TAIL_ROOM, Verdict};
 use portcullis::media::rtp::Header;
@@ -108,7 +108,7 @@ pub fn stream(a: bool, b: bool, latch: LatchPolicy) -> Stream {
         false => (Some(Protection::Plain), Some(Protection::Plain)),
     };
     for (which, address, (receive, transmit)) in [(Side::A, A, side(a, 1, 2)), (Side::B, B, side(b, 3, 4))] {
-        stream.configure(T0, which, Some(Some(remote(address))), latch, receive, transmit).unwrap();
+        stream.configure(T0, which, Configuration::new(Some(Some(remote(address))), latch, receive, transmit)).unwrap();
     }
     stream
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use portcullis::adapters::media::{MediaPlane, Settings};
-use portcullis::media::control::{Addresses, Command, Event, LatchPolicy, Protection, Report, Side, SrtpParameters, StreamId};
+use portcullis::media::control::{Addresses, Command, Configuration, Event, LatchPolicy, Protection, Report, Side, SrtpParameters, StreamId};
 use portcullis::sdp::crypto::{MasterKey, Suite};
 use rtc_srtp::context::Context;
 use rtc_srtp::protection_profile::ProtectionProfile;
@@ -132,10 +132,7 @@ impl Peer {
         Command::Configure {
             stream,
             side: self.side,
-            remote: Some(Some(self.addresses())),
-            latch,
-            receive: Some(self.receive.clone()),
-            transmit: Some(self.transmit.clone()),
+            set: Configuration::new(Some(Some(self.addresses())), latch, Some(self.receive.clone()), Some(self.transmit.clone())),
         }
     }
 

@@ -195,9 +195,9 @@ impl Worker {
                     self.streams.tell(Event::OpenFailed { stream, error });
                 }
             }
-            Command::Configure { stream, side, remote, latch, receive, transmit } => {
+            Command::Configure { stream, side, set } => {
                 let Some((open, looks)) = self.streams.with_looks(stream) else { return };
-                if let Err(error) = open.stream.configure(now, side, remote, latch, receive, transmit) {
+                if let Err(error) = open.stream.configure(now, side, set) {
                     let error = format!("cannot set up protection on side {side} of the stream: {error:?}");
                     self.streams.tell(Event::OpenFailed { stream, error });
                 } else {

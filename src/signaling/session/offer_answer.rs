@@ -12,7 +12,7 @@ mod stream;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::media::control::{Addresses, Command, Content, LatchPolicy, Side, StreamId};
+use crate::media::control::{Addresses, Command, Configuration, Content, LatchPolicy, Side, StreamId};
 use crate::policy::security_mode::MediaPlan;
 use crate::policy::verdict::Reason;
 use crate::sdp::Description;
@@ -152,9 +152,8 @@ impl SessionMedia {
         let description = self.leg_mut(to).write_offer(&offer.stream, supply)?;
         if let Some(stream) = self.stream {
             if commands.is_empty() {
-                if let Command::Configure { stream, side, latch, receive, transmit, .. } = self.leg(to).configure(stream) {
-                    commands.push(Command::Configure { stream, side, remote: Some(None), latch, receive, transmit });
-                }
+                let set = Configuration { remote: Some(None), ..self.leg(to).configuration() };
+                commands.push(Command::Configure { stream, side: to, set });
             } else {
                 commands.push(self.leg(to.other()).configure_offered(stream, &offer));
                 commands.push(self.leg(to).configure(stream));

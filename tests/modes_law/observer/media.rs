@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use base64::Engine as _;
-use portcullis::media::control::{Command, Content, Protection, Side};
+use portcullis::media::control::{Command, Configuration, Content, Protection, Side};
 
 use super::{Observer, Rule};
 use crate::world::Secured;
@@ -66,7 +66,7 @@ impl Observer {
                 }
             }
             Command::Carry { content: Content::Rtp { .. }, .. } | Command::KeepRtcp { .. } => {}
-            Command::Configure { stream, side, remote, receive, transmit, .. } => {
+            Command::Configure { stream, side, set: Configuration { remote, receive, transmit, .. } } => {
                 let Some(seen) = self.streams.get_mut(stream) else { return };
                 if *side == Side::B && seen.b.is_none() {
                     seen.b = self.calls[seen.call].b.clone();

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::leg::Leg;
 use super::{Command, MediaRefusal, Outcome, SessionMedia, Supply, Terms, Told};
-use crate::media::control::Side;
+use crate::media::control::{Configuration, Side};
 use crate::policy::verdict::Reason;
 use crate::sdp::{Description, Direction};
 
@@ -98,13 +98,8 @@ impl SessionMedia {
 
     /// Nothing more is sent to `side`'s peer: he has left, or is in another session.
     pub fn quiet(&self, side: Side) -> Vec<Command> {
-        let quieted = |command| match command {
-            Command::Configure { stream, side, latch, receive, transmit, .. } => {
-                Command::Configure { stream, side, remote: Some(None), latch, receive, transmit }
-            }
-            other => other,
-        };
-        self.stream.map(|stream| quieted(self.leg(side).configure(stream))).into_iter().collect()
+        let set = || Configuration { remote: Some(None), ..self.leg(side).configuration() };
+        self.stream.map(|stream| Command::Configure { stream, side, set: set() }).into_iter().collect()
     }
 
     /// What holds, told to the media plane once more: its clocks of silence begin anew.

@@ -2,7 +2,7 @@
 
 use super::stream::{Kind, Stream};
 use super::{Supply, Terms, keys};
-use crate::media::control::{Addresses, Command, Side, StreamId};
+use crate::media::control::{Addresses, Command, Configuration, Side, StreamId};
 use crate::policy::security_mode;
 use crate::policy::verdict::Reason;
 use crate::sdp::crypto::Crypto;
@@ -335,13 +335,18 @@ impl Leg {
     }
 
     /// Everything that is known of this side.
-    pub fn configure(&self, stream: StreamId) -> Command {
+    pub fn configuration(&self) -> Configuration {
         let (receive, transmit) = match self.terms.plan.is_srtp() {
             true => (self.theirs.as_ref().map(|line| keys::protection(Some(line))), self.ours.as_ref().map(|line| keys::protection(Some(line)))),
             false => (Some(keys::protection(None)), Some(keys::protection(None))),
         };
         let remote = self.peer.as_ref().map(|peer| peer.remote);
-        Command::Configure { stream, side: self.side, remote, latch: self.terms.latch, receive, transmit }
+        let direction = self.peer.as_ref().map(|peer| peer.direction);
+        Configuration { remote, latch: self.terms.latch, receive, transmit, direction }
+    }
+
+    pub fn configure(&self, stream: StreamId) -> Command {
+        Command::Configure { stream, side: self.side, set: self.configuration() }
     }
 
     /// As [`Leg::configure`], with an offer that has no answer yet: its address and keys are already good for what comes.

@@ -194,8 +194,8 @@ pub fn configured(commands: &[Command], of: Side) -> Configured {
         .iter()
         .rev()
         .find_map(|command| match command {
-            Command::Configure { side, remote, receive, transmit, .. } if *side == of => {
-                Some(Configured { remote: *remote, receive: receive.clone(), transmit: transmit.clone() })
+            Command::Configure { side, set, .. } if *side == of => {
+                Some(Configured { remote: set.remote, receive: set.receive.clone(), transmit: set.transmit.clone() })
             }
             _ => None,
         })

@@ -163,7 +163,10 @@ fn the_next_target_gets_other_keys_and_another_session() {
         }
         let next = call.reoffer(Side::B);
         assert_eq!(next.audio().port, first.audio().port, "the stream stays");
-        assert!(matches!(next.commands.as_slice(), [Command::Configure { side: Side::B, remote: Some(None), .. }]), "the last target hears no more");
+        assert!(
+            matches!(next.commands.as_slice(), [Command::Configure { side: Side::B, set: Configuration { remote: Some(None), .. }, .. }]),
+            "the last target hears no more"
+        );
         assert!(next.lines().iter().all(|l| first.lines().iter().all(|old| old.keys != l.keys)));
         assert_ne!(next.sdp.origin, first.sdp.origin);
         assert!(call.media.pending(Side::A));
@@ -183,7 +186,7 @@ fn the_first_offer_once_more() {
     call.answer(Side::B, &sdp("10.9.9.1", 1, "RTP/SAVP", &line(1, 0xb1, "")));
     let next = call.offer(Side::A, &text);
     assert!(next.lines().iter().all(|l| first.lines().iter().all(|old| old.keys != l.keys)));
-    assert!(matches!(next.commands.as_slice(), [Command::Configure { side: Side::B, remote: Some(None), .. }]));
+    assert!(matches!(next.commands.as_slice(), [Command::Configure { side: Side::B, set: Configuration { remote: Some(None), .. }, .. }]));
     call.answer(Side::B, &sdp("10.9.9.2", 1, "RTP/SAVP", &line(1, 0xb2, "")));
     call.media.settled();
     assert_eq!(call.offer(Side::A, &text).lines().len(), 1, "later it is a re-offer like any other");
@@ -214,7 +217,7 @@ fn the_next_target_of_the_other_address_family() {
     else {
         panic!("{:?}", next.commands)
     };
-    assert!(matches!(on_a, Command::Configure { side: Side::A, remote: Some(Some(_)), .. }));
+    assert!(matches!(on_a, Command::Configure { side: Side::A, set: Configuration { remote: Some(Some(_)), .. }, .. }));
     let Command::Open { a: old_a, .. } = &first.commands[0] else { panic!() };
     assert!(call.supply.released.is_empty(), "closing the stream returns its ports");
     assert!(a != old_a && b.rtp.is_ipv4());
