@@ -1,29 +1,27 @@
-//! RTP relay, CPU per packet: Portcullis's media plane beside Debian's rtpengine in userspace, alternating in one run.
+//! RTP relay: Portcullis's media plane, by each way its packets can go, beside Debian's rtpengine in userspace, alternating in one run.
 //!
-//! `benches/relay/run` builds and starts this. The generator is pinned to core 0, the relay under test to core 1; both relays carry the same
-//! calls, set up the same way, with other keys on each leg. Options: `calls=N[,N…]`, `seconds=S`, `rounds=R`, `modes=rtp-rtp,srtp-rtp,srtp-srtp`,
-//! `relays=portcullis,rtpengine`, `realtime` (both before all other programs, for a machine that is
-//! not quiet; needs root), and `batch=N`, `workers=N`, `gather_us=N` for ours. Instead of the comparison: `capacity` looks for the highest
-//! load under 0.1 % loss, `idle` sees what calls without packets cost.
+//! `benches/relay/run` builds and starts this. The generator is pinned to core 0, the relay under test to core 1; all relays carry the same
+//! calls, set up the same way, with other keys on each leg. Options: `calls=N[,N…]`, `seconds=S`, `rounds=R`,
+//! `modes=rtp-rtp,srtp-rtp,srtp-srtp,gcm-gcm`, `relays=…` by the names in the table, `over=loopback|veth`, `sample=N` (of protected packets
+//! one in N is authenticated), `realtime` (both before all other programs, for a machine that is not quiet; needs root). Instead of the
+//! comparison: `capacity` looks for the highest load carried, `direct` for the generator's own without a relay, `idle` sees what calls
+//! without packets cost, `ways` is the comparison over veth of all ways.
 
 mod bencode;
 mod generator;
+mod measure;
 mod serve;
+mod srtp;
 mod subject;
 mod wire;
+mod world;
 
 use std::io;
-use std::time::Duration;
 
 use generator::{Generator, Mode, Seen};
-use subject::{Kind, Subject};
-
-const GENERATOR_CORE: usize = 0;
-const RELAY_CORE: usize = 1;
-/// Loss a load may have and still count as carried.
-const TOLERATED: f64 = 0.001;
-/// A generator this far behind its schedule measures itself. Unit: ns.
-const LATE_NS: u64 = 20_000_000;
+use measure::{Bench, GENERATOR_CORE, LATE_NS, Measured, RELAY_CORE, Setting};
+use subject::Kind;
+use world::World;
 
 struct Options {
     calls: Vec<u64>,
@@ -32,38 +30,29 @@ struct Options {
     modes: Vec<Mode>,
     relays: Vec<Kind>,
     task: Task,
-    realtime: bool,
-    ours: Vec<String>,
+    setting: Setting,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Task {
     Compare,
     Capacity,
+    Direct,
     Idle,
-}
-
-/// One relay, one mode, one load, one round.
-struct Measured {
-    /// Unit: µs of user and system time per packet received by the generator.
-    cpu_us: f64,
-    /// The same of everything that ran on the relay's core, interrupts included.
-    core_us: f64,
-    loss: f64,
-    p50: f64,
-    p99: f64,
-    kb_per_call: f64,
-    seen: Seen,
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let result = match arguments.split_first() {
         Some((first, rest)) if first == "serve" => serve::run(rest),
-        _ => parse(&arguments).and_then(|options| match options.task {
-            Task::Compare => compare(&options),
-            Task::Capacity => capacity(&options),
-            Task::Idle => idle(&options),
+        _ => parse(&arguments).and_then(|options| {
+            println!("{}", machine(&options));
+            match options.task {
+                Task::Compare => compare(&options),
+                Task::Capacity => capacity(&options),
+                Task::Direct => direct(&options),
+                Task::Idle => idle(&options),
+            }
         }),
     };
     if let Err(error) = result {
@@ -74,114 +63,207 @@ fn main() {
 
 fn parse(arguments: &[String]) -> io::Result<Options> {
     let mut options = Options {
-        calls: vec![300, 600],
-        seconds: 8.0,
+        calls: vec![500],
+        seconds: 4.0,
         rounds: 3,
         modes: Mode::ALL.to_vec(),
         relays: vec![Kind::Portcullis, Kind::Rtpengine],
         task: Task::Compare,
-        realtime: false,
-        ours: Vec::new(),
+        setting: Setting { world: World::Loopback, realtime: false, sample: 1, ours: Vec::new() },
     };
+    let mut veth = false;
     let bad = |argument: &str| io::Error::other(format!("cannot read the option {argument}"));
     for argument in arguments {
         match argument.split_once('=').unwrap_or((argument, "")) {
             ("calls", list) => options.calls = list.split(',').map(|n| n.parse().map_err(|_| bad(argument))).collect::<Result<_, _>>()?,
             ("seconds", value) => options.seconds = value.parse().map_err(|_| bad(argument))?,
             ("rounds", value) => options.rounds = value.parse().map_err(|_| bad(argument))?,
+            ("sample", value) => options.setting.sample = value.parse().map_err(|_| bad(argument))?,
             ("modes", list) => {
                 options.modes = Mode::ALL.into_iter().filter(|mode| list.split(',').any(|name| name.eq_ignore_ascii_case(mode.name()))).collect()
             }
-            ("relays", list) => options.relays.retain(|kind| list.split(',').any(|name| name == kind.name())),
+            ("relays", list) => {
+                let named = |name| Kind::ALL.into_iter().find(|kind: &Kind| kind.name() == name).ok_or_else(|| bad(argument));
+                options.relays = list.split(',').map(named).collect::<Result<_, _>>()?;
+            }
+            ("over", "loopback") => veth = false,
+            ("over", "veth") => veth = true,
+            ("ways", "") => (veth, options.relays) = (true, Kind::ALL.to_vec()),
             ("capacity", "") => options.task = Task::Capacity,
-            ("realtime", "") => options.realtime = true,
+            ("direct", "") => options.task = Task::Direct,
             ("idle", "") => options.task = Task::Idle,
-            ("batch" | "workers" | "gather_us", _) => options.ours.push(argument.clone()),
+            ("realtime", "") => options.setting.realtime = true,
+            ("batch" | "workers" | "gather_us", _) => options.setting.ours.push(argument.clone()),
             _ => return Err(bad(argument)),
         }
     }
     wire::pin(GENERATOR_CORE)?;
-    if options.realtime {
+    wire::exact_sleeps();
+    if veth {
+        options.setting.world = World::namespaces(GENERATOR_CORE, RELAY_CORE, options.setting.realtime)?;
+    }
+    if options.setting.realtime {
         wire::realtime()?;
     }
     Ok(options)
 }
 
-fn measure(kind: Kind, mode: Mode, calls: u64, seconds: f64, options: &Options) -> io::Result<Measured> {
-    let ours = if kind == Kind::Portcullis { options.ours.as_slice() } else { &[] };
-    let mut subject = Subject::start(kind, RELAY_CORE, options.realtime, ours)?;
-    let before = resident_kb(subject.pid())?;
-    let mut generator = Generator::new(&mut subject, mode, calls)?;
-    // Endpoints are learnt, SSRCs seen and caches warm before anything counts; rtpengine learns for the first three seconds.
-    generator.run(3.5);
-    let (cpu, core) = (process_us(subject.pid())?, core_us(RELAY_CORE)?);
-    let seen = generator.run(seconds);
-    let (cpu, core) = (process_us(subject.pid())? - cpu, core_us(RELAY_CORE)? - core);
-    let packets = seen.received.max(1) as f64;
-    Ok(Measured {
-        cpu_us: cpu / packets,
-        core_us: core / packets,
-        loss: seen.loss(),
-        p50: seen.percentile(50.0),
-        p99: seen.percentile(99.0),
-        kb_per_call: (resident_kb(subject.pid())? - before) / calls as f64,
-        seen,
-    })
+/// What the figures were taken on.
+fn machine(options: &Options) -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let processor = read("/proc/cpuinfo").lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name.to_owned()));
+    let checks = match options.setting.sample {
+        1 => "every packet is authenticated and compared".to_owned(),
+        n => format!("one protected packet in {n} is authenticated and compared, of the others port, stream and sequence"),
+    };
+    let (kernel, processor, over) = (kernel.trim(), processor.unwrap_or_default(), options.setting.world.name());
+    format!("Linux {kernel}, {processor}, over {over}; {checks}\n")
 }
 
 fn compare(options: &Options) -> io::Result<()> {
-    println!("| mode | calls | relay | CPU µs/packet | core µs/packet | loss % | delay p50 µs | p99 µs | kB/call | ratio of CPU |");
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!(
+        "| mode | calls | relay | user µs/packet | system | CPU | with receive thread | whole core | loss % | delay p50 µs | p99 | p99.9 | kB/call | ratio of CPU | with receive |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    let mut ways = Vec::new();
     for mode in &options.modes {
         for calls in &options.calls {
             let mut rounds: Vec<Vec<Measured>> = options.relays.iter().map(|_| Vec::new()).collect();
             for _ in 0..options.rounds {
                 for (kind, measured) in options.relays.iter().zip(&mut rounds) {
-                    let one = measure(*kind, *mode, *calls, options.seconds, options)?;
-                    report_faults(*kind, *mode, &one.seen);
+                    let mut bench = Bench::start(&options.setting, *kind, *mode, *calls, 1.0)?;
+                    let one = bench.run(*calls, options.seconds)?;
+                    report_faults(kind.name(), *mode, &one.seen);
+                    if measured.is_empty() {
+                        ways.push(format!("- {}, {}, {calls} calls: {}", kind.name(), mode.name(), bench.ways()?));
+                    }
                     measured.push(one);
                 }
             }
-            let reference = options.relays.iter().zip(&rounds).find(|(kind, _)| **kind == Kind::Rtpengine).map(|(_, rounds)| median(rounds, |m| m.cpu_us));
+            let reference = options.relays.iter().zip(&rounds).find(|(kind, _)| **kind == Kind::Rtpengine).map(|(_, rounds)| rounds.as_slice());
             for (kind, rounds) in options.relays.iter().zip(&rounds) {
-                let of = |value: fn(&Measured) -> f64| median(rounds, value);
-                let ratio = reference.map_or("-".to_owned(), |reference| format!("{:.2}", of(|m| m.cpu_us) / reference));
-                println!(
-                    "| {} | {calls} | {} | {:.2} | {:.2} | {:.3} | {:.0} | {:.0} | {:.1} | {ratio} |",
-                    mode.name(),
-                    kind.name(),
-                    of(|m| m.cpu_us),
-                    of(|m| m.core_us),
-                    of(|m| m.loss) * 100.0,
-                    of(|m| m.p50),
-                    of(|m| m.p99),
-                    of(|m| m.kb_per_call),
-                );
+                print_row(*mode, *calls, *kind, rounds, reference);
             }
+        }
+    }
+    println!("\nWhat carried the packets:\n\n{}", ways.join("\n"));
+    Ok(())
+}
+
+fn print_row(mode: Mode, calls: u64, kind: Kind, rounds: &[Measured], reference: Option<&[Measured]>) {
+    let of = |value: fn(&Measured) -> f64| median(rounds, value);
+    let ratio = |value: fn(&Measured) -> f64| reference.map_or("-".to_owned(), |rounds| format!("{:.2}", of(value) / median(rounds, value)));
+    println!(
+        "| {} | {calls} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.3} | {:.0} | {:.0} | {:.0} | {:.1} | **{}** | {} |",
+        mode.name(),
+        kind.name(),
+        of(|m| m.user),
+        of(|m| m.system),
+        of(Measured::process),
+        of(Measured::whole),
+        of(|m| m.core),
+        of(|m| m.seen.loss()) * 100.0,
+        of(|m| m.seen.percentile(50.0)),
+        of(|m| m.seen.percentile(99.0)),
+        of(|m| m.seen.percentile(99.9)),
+        of(|m| m.kb_per_call),
+        ratio(Measured::process),
+        ratio(Measured::whole),
+    );
+}
+
+/// The highest load each relay carries. All calls a run may need are up from the start; the last of `calls` says how many, the first where to begin.
+fn capacity(options: &Options) -> io::Result<()> {
+    let (first, most) = match options.calls.as_slice() {
+        [] => (500, 5_000),
+        [most] => (500, *most),
+        [first, .., most] => (*first, *most),
+    };
+    println!(
+        "| mode | relay | two-way calls carried | CPU µs/packet there | with receive thread | delay p50 µs | p99 | p99.9 | generator busy % | calls, ratio |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for mode in &options.modes {
+        let mut found = Vec::new();
+        // Each relay on its own: the calls of two at once would not fit a core.
+        for kind in &options.relays {
+            let mut bench = Bench::start(&options.setting, *kind, *mode, most, (most / first) as f64)?;
+            let best = highest(first, most, |calls| {
+                for _ in 0..2 {
+                    let one = bench.run(calls, options.seconds)?;
+                    report_faults(kind.name(), *mode, &one.seen);
+                    if one.is_carried() {
+                        return Ok(Some(one));
+                    }
+                }
+                Ok(None)
+            })?;
+            found.push((*kind, best));
+        }
+        let reference = found.iter().find(|(kind, _)| *kind == Kind::Rtpengine).and_then(|(_, best)| best.as_ref()).map(|(calls, _)| *calls);
+        for (kind, best) in &found {
+            let Some((calls, at)) = best else {
+                println!("| {} | {} | under {first} | - | - | - | - | - | - | - |", mode.name(), kind.name());
+                continue;
+            };
+            let ratio = reference.map_or("-".to_owned(), |reference| format!("{:.2}", *calls as f64 / reference as f64));
+            let delay = |percent| at.seen.percentile(percent);
+            let more = if *calls >= most { " or more" } else { "" };
+            println!(
+                "| {} | {} | {calls}{more} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0} | {ratio} |",
+                mode.name(),
+                kind.name(),
+                at.process(),
+                at.whole(),
+                delay(50.0),
+                delay(99.0),
+                delay(99.9),
+                at.seen.busy * 100.0
+            );
         }
     }
     Ok(())
 }
 
-/// Raises the load by a twelfth until twice in a row a relay loses more than is tolerated or the generator cannot keep up, which it says.
-fn capacity(options: &Options) -> io::Result<()> {
-    println!("| mode | relay | two-way calls carried | CPU µs/packet there | delay p50 µs | p99 µs |\n|---|---|---|---|---|---|");
+/// The highest of the loads tried that is carried: up by a quarter, then four times halving what is between.
+fn highest<T>(first: u64, most: u64, mut carried: impl FnMut(u64) -> io::Result<Option<T>>) -> io::Result<Option<(u64, T)>> {
+    let (mut best, mut calls) = (None, first);
+    let mut failed = loop {
+        match carried(calls)? {
+            Some(one) => best = Some((calls, one)),
+            None => break calls,
+        }
+        if calls == most {
+            return Ok(best);
+        }
+        calls = (calls + calls / 4).min(most);
+    };
+    for _ in 0..4 {
+        let Some((good, _)) = best else { break };
+        let between = good + (failed - good) / 2;
+        match carried(between)? {
+            Some(one) => best = Some((between, one)),
+            None => failed = between,
+        }
+    }
+    Ok(best)
+}
+
+/// The generator's own limit: what one side sends goes straight to the other (over veth, through the kernel's routing).
+fn direct(options: &Options) -> io::Result<()> {
+    let most = options.calls.iter().copied().max().unwrap_or(5_000);
+    println!("| mode | two-way calls the generator alone reaches | delay p50 µs | p99 | busy % |\n|---|---|---|---|---|");
     for mode in &options.modes {
-        for kind in &options.relays {
-            let mut calls = options.calls.first().copied().unwrap_or(300).max(16);
-            let mut best: Option<(u64, Measured)> = None;
-            loop {
-                let tries = (0..2).map(|_| measure(*kind, *mode, calls, options.seconds, options));
-                let carried = |one: &Measured| one.loss <= TOLERATED && one.seen.behind <= LATE_NS;
-                let good = tries.filter_map(Result::ok).inspect(|one| report_faults(*kind, *mode, &one.seen)).find(carried);
-                let Some(good) = good else { break };
-                best = Some((calls, good));
-                calls += (calls / 12).max(8);
-            }
-            match best {
-                Some((calls, at)) => println!("| {} | {} | {calls} | {:.2} | {:.0} | {:.0} |", mode.name(), kind.name(), at.cpu_us, at.p50, at.p99),
-                None => println!("| {} | {} | under {calls} | - | - | - |", mode.name(), kind.name()),
-            }
+        let mut generator = Generator::new(&options.setting.world, None, *mode, most, options.setting.sample)?;
+        let best = highest(500.min(most), most, |calls| {
+            let seen = generator.run(calls, options.seconds, 1.0);
+            report_faults("generator", *mode, &seen);
+            Ok((seen.behind <= LATE_NS && seen.loss() <= 0.001).then_some(seen))
+        })?;
+        if let Some((calls, seen)) = best {
+            let more = if calls >= most { " or more" } else { "" };
+            println!("| {} | {calls}{more} | {:.0} | {:.0} | {:.0} |", mode.name(), seen.percentile(50.0), seen.percentile(99.0), seen.busy * 100.0);
         }
     }
     Ok(())
@@ -192,14 +274,7 @@ fn idle(options: &Options) -> io::Result<()> {
     println!("| mode | relay | calls | CPU ms per second | kB/call |\n|---|---|---|---|---|");
     for mode in &options.modes {
         for (kind, calls) in options.relays.iter().flat_map(|kind| options.calls.iter().map(move |calls| (*kind, *calls))) {
-            let ours = if kind == Kind::Portcullis { options.ours.as_slice() } else { &[] };
-            let mut subject = Subject::start(kind, RELAY_CORE, options.realtime, ours)?;
-            let before = resident_kb(subject.pid())?;
-            let _generator = Generator::new(&mut subject, *mode, calls)?;
-            let cpu = process_us(subject.pid())?;
-            std::thread::sleep(Duration::from_secs_f64(options.seconds));
-            let cpu = process_us(subject.pid())? - cpu;
-            let memory = (resident_kb(subject.pid())? - before) / calls as f64;
+            let (cpu, memory) = Bench::start(&options.setting, kind, *mode, calls, 4.0)?.idle(options.seconds)?;
             println!("| {} | {} | {calls} | {:.2} | {memory:.1} |", mode.name(), kind.name(), cpu / 1000.0 / options.seconds);
         }
     }
@@ -207,13 +282,14 @@ fn idle(options: &Options) -> io::Result<()> {
 }
 
 /// A fault or a late generator makes a figure worthless: it is said beside the table.
-fn report_faults(kind: Kind, mode: Mode, seen: &Seen) {
+fn report_faults(relay: &str, mode: Mode, seen: &Seen) {
+    let mode = mode.name();
     if seen.faults() > 0 {
         let (wrong, forged, altered, twice) = (seen.wrong_stream, seen.unauthentic, seen.altered, seen.duplicate);
-        eprintln!("{} {}: {wrong} on a wrong stream, {forged} not authentic, {altered} altered, {twice} twice or too late", kind.name(), mode.name());
+        eprintln!("{relay} {mode}: {wrong} on a wrong stream, {forged} not authentic, {altered} altered, {twice} twice or too late");
     }
     if seen.behind > LATE_NS {
-        eprintln!("{} {}: the generator fell {} ms behind", kind.name(), mode.name(), seen.behind / 1_000_000);
+        eprintln!("{relay} {mode}: the generator fell {} ms behind", seen.behind / 1_000_000);
     }
 }
 
@@ -225,26 +301,4 @@ fn median(rounds: &[Measured], value: fn(&Measured) -> f64) -> f64 {
         n if n % 2 == 1 => values[n / 2],
         n => (values[n / 2 - 1] + values[n / 2]) / 2.0,
     }
-}
-
-/// User and system time of a process so far (proc(5), clock ticks of 10 ms). Unit: µs.
-fn process_us(pid: u32) -> io::Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
-    Ok((ticks(11) + ticks(12)) * 10_000.0)
-}
-
-/// All the time a core was not idle. Unit: µs.
-fn core_us(core: usize) -> io::Result<f64> {
-    let stat = std::fs::read_to_string("/proc/stat")?;
-    let line = stat.lines().find(|line| line.starts_with(&format!("cpu{core} "))).unwrap_or_default();
-    let ticks: Vec<f64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
-    Ok([0, 1, 2, 5, 6].iter().filter_map(|at| ticks.get(*at)).sum::<f64>() * 10_000.0)
-}
-
-fn resident_kb(pid: u32) -> io::Result<f64> {
-    std::thread::sleep(Duration::from_millis(50));
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    Ok(status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok()).unwrap_or_default())
 }

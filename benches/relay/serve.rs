@@ -1,8 +1,9 @@
 //! The media plane alone in a process, told by lines on standard input what signalling would tell it:
-//! `open STREAM FIRST_PORT`, `configure STREAM a|b REMOTE plain|SUITE:KEY plain|SUITE:KEY`, `expect STREAMS` (answers `ready`). Ends with its input.
+//! `open STREAM A_RTP B_RTP`, `configure STREAM a|b REMOTE plain|SUITE:KEY plain|SUITE:KEY`, `expect STREAMS` (answers `ready`), `ways` (answers what carries the packets). Ends with its input.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -26,21 +27,16 @@ pub fn run(options: &[String]) -> io::Result<()> {
     for line in io::stdin().lock().lines() {
         let line = line?;
         match line.split(' ').collect::<Vec<_>>().as_slice() {
-            ["open", stream, first] => {
-                let first: u16 = number(first)?;
-                let at = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-                let pair = |port| Addresses { rtp: at(port), rtcp: at(port + 1) };
+            ["open", stream, a, b] => {
                 let stream = StreamId(number(stream)?);
-                plane.command(Command::Open { stream, a: pair(first), b: pair(first + 2), silence: Some(Duration::from_secs(60)) });
+                plane.command(Command::Open { stream, a: pair(number(a)?), b: pair(number(b)?), silence: Some(Duration::from_secs(60)) });
             }
             ["configure", stream, side, remote, receive, transmit] => {
-                let rtp: SocketAddr = number(remote)?;
-                let rtcp = SocketAddr::new(rtp.ip(), rtp.port() + 1);
                 plane.command(Command::Configure {
                     stream: StreamId(number(stream)?),
                     side: if *side == "a" { Side::A } else { Side::B },
                     set: Configuration::new(
-                        Some(Some(Addresses { rtp, rtcp })),
+                        Some(Some(pair(number(remote)?))),
                         LatchPolicy::SignalledAddress,
                         Some(protection(receive)?),
                         Some(protection(transmit)?),
@@ -57,10 +53,32 @@ pub fn run(options: &[String]) -> io::Result<()> {
                     Err(_) => println!("{}", if plane.counters().streams == streams { "ready" } else { "streams are missing" }),
                 }
             }
+            ["ways"] => println!("{}", ways(&plane)),
             _ => return Err(io::Error::other(format!("unknown line {line}"))),
         }
     }
     Ok(())
+}
+
+/// The way of each direction by count, why not by a shorter one, the bytes of a stream, and what was tried at the start in vain.
+fn ways(plane: &MediaPlane) -> String {
+    let (mut told, mut bytes) = (BTreeMap::new(), 0);
+    for view in (0..plane.counters().streams).filter_map(|stream| plane.inspect(StreamId(stream))) {
+        bytes = bytes.max(view.bytes);
+        for (way, why_not) in view.ways {
+            let why_not = why_not.map_or(String::new(), |why| format!(", not shorter: {why}"));
+            *told.entry(format!("{way}{why_not}")).or_insert(0) += 1;
+        }
+    }
+    let mut parts: Vec<String> = told.into_iter().map(|(way, count)| format!("{count} directions by {way}")).collect();
+    parts.push(format!("{bytes} bytes a stream"));
+    parts.extend(plane.probes().iter().filter_map(|probe| Some(format!("no {}: {}", probe.way, probe.outcome.as_ref().err()?))));
+    parts.join("; ").replace('\n', " ")
+}
+
+/// RTCP has the port after RTP's (RFC 3550 §11).
+fn pair(rtp: SocketAddr) -> Addresses {
+    Addresses { rtp, rtcp: SocketAddr::new(rtp.ip(), rtp.port() + 1) }
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> io::Result<T> {

@@ -3,40 +3,47 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use portcullis::sdp::crypto::Suite;
-
 use crate::bencode::{Value, dictionary, lookup};
+use crate::srtp::Transform;
 use crate::wire;
+use crate::world::{Side, World};
 
 /// How one direction of one leg is protected: RFC 4568's suite, and master key and salt.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Key {
-    pub suite: Suite,
-    pub bytes: [u8; 30],
+    pub transform: Transform,
+    bytes: [u8; 44],
 }
 
 impl Key {
-    pub fn random(suite: Suite) -> Key {
-        let mut bytes = [0; 30];
+    pub fn random(transform: Transform) -> Key {
+        let mut bytes = [0; 44];
         getrandom::fill(&mut bytes).expect("the system has randomness");
-        Key { suite, bytes }
+        Key { transform, bytes }
+    }
+
+    /// Key, then salt.
+    pub fn master(&self) -> &[u8] {
+        &self.bytes[..self.transform.key_length() + self.transform.salt_length()]
+    }
+
+    fn read(transform: Transform, text: &str) -> Option<Key> {
+        let master = BASE64_STANDARD.decode(text).ok()?;
+        let mut key = Key { transform, bytes: [0; 44] };
+        (master.len() == key.master().len()).then(|| key.bytes[..master.len()].copy_from_slice(&master))?;
+        Some(key)
     }
 
     fn inline(&self) -> String {
-        BASE64_STANDARD.encode(self.bytes)
+        BASE64_STANDARD.encode(self.master())
     }
 }
-
-/// The suite of each leg in all modes. rtpengine copies A's key to B where both legs run the same suite, and then passes packets through
-/// unchanged; with another suite on B it makes a key of its own. The tag's length is all the difference: the work is the same.
-pub const SUITE_A: Suite = Suite::AesCm128HmacSha1_80;
-pub const SUITE_B: Suite = Suite::AesCm128HmacSha1_32;
 
 /// One call to be set up. A key is present where that peer speaks SRTP.
 pub struct Call {
@@ -56,6 +63,7 @@ pub struct Ports {
     pub to_b: Option<Key>,
 }
 
+/// Ours by the way its packets go; `Portcullis` takes the best it finds, as it does unasked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     Portcullis,
@@ -63,6 +71,8 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub const ALL: [Kind; 2] = [Kind::Portcullis, Kind::Rtpengine];
+
     pub fn name(self) -> &'static str {
         match self {
             Kind::Portcullis => "portcullis",
@@ -74,6 +84,9 @@ impl Kind {
 pub struct Subject {
     child: Child,
     control: Control,
+    /// The relay's address on each side.
+    at: [Ipv4Addr; 2],
+    last_port: u16,
 }
 
 enum Control {
@@ -86,17 +99,19 @@ const NG: u16 = 22_222;
 const FIRST_PORT: u16 = 10_000;
 
 impl Subject {
-    pub fn start(kind: Kind, core: usize, realtime: bool, options: &[String]) -> io::Result<Subject> {
+    pub fn start(world: &World, kind: Kind, core: usize, realtime: bool, options: &[String]) -> io::Result<Subject> {
+        let at = Side::BOTH.map(|side| world.relay(side));
         let mut command = match kind {
             Kind::Portcullis => {
-                let mut command = Command::new(std::env::current_exe()?);
+                let mut command = world.command(&std::env::current_exe()?.to_string_lossy());
                 command.arg("serve").args(options).stdin(Stdio::piped()).stdout(Stdio::piped());
                 command
             }
             Kind::Rtpengine => {
-                let mut command = Command::new("rtpengine");
-                command.args(["--table=-1", "--foreground", "--log-stderr", "--log-level=2", "--interface=127.0.0.1", "--num-threads=4"]);
-                command.args([format!("--listen-ng=127.0.0.1:{NG}"), format!("--port-min={FIRST_PORT}"), "--port-max=32700".to_owned()]);
+                let mut command = world.command("rtpengine");
+                command.args(["--table=-1", "--foreground", "--log-stderr", "--log-level=2", "--num-threads=4"]);
+                command.args(Side::BOTH.map(|side| format!("--interface={}/{}", side.name(), world.relay(side))));
+                command.args([format!("--listen-ng=127.0.0.1:{NG}"), format!("--port-min={FIRST_PORT}"), format!("--port-max={}", world.last_port())]);
                 command.args(["--tos=184", "--timeout=600", "--silent-timeout=600"]).stdout(Stdio::null()).stderr(Stdio::null());
                 command
             }
@@ -110,13 +125,13 @@ impl Subject {
                 Control::Lines(input, BufReader::new(output), 0)
             }
             Kind::Rtpengine => {
-                let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+                let socket = world.beside()?;
                 socket.connect((Ipv4Addr::LOCALHOST, NG))?;
                 socket.set_read_timeout(Some(Duration::from_millis(500)))?;
                 Control::Ng(socket)
             }
         };
-        let mut subject = Subject { child, control };
+        let mut subject = Subject { child, control, at, last_port: world.last_port() };
         if let Control::Ng(_) = subject.control {
             subject.await_pong()?;
         }
@@ -141,13 +156,16 @@ impl Subject {
         match &mut self.control {
             Control::Lines(input, _, open) => {
                 *open += 1;
-                let first = FIRST_PORT + u16::try_from(call.number * 4).map_err(io::Error::other)?;
-                let at = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-                let (to_a, to_b) = (call.a_sends.map(|key| Key::random(key.suite)), call.b_sends.map(|key| Key::random(key.suite)));
-                writeln!(input, "open {} {first}", call.number)?;
+                let first = u16::try_from(u64::from(FIRST_PORT) + call.number * 4).map_err(io::Error::other)?;
+                if first + 3 > self.last_port {
+                    return Err(io::Error::other("more calls than there are ports"));
+                }
+                let (a, b) = (SocketAddrV4::new(self.at[0], first), SocketAddrV4::new(self.at[1], first + 2));
+                let (to_a, to_b) = (call.a_sends.map(|key| Key::random(key.transform)), call.b_sends.map(|key| Key::random(key.transform)));
+                writeln!(input, "open {} {a} {b}", call.number)?;
                 writeln!(input, "configure {} a {} {} {}", call.number, call.a, key_text(call.a_sends), key_text(to_a))?;
                 writeln!(input, "configure {} b {} {} {}", call.number, call.b, key_text(call.b_sends), key_text(to_b))?;
-                Ok(Ports { a: at(first), b: at(first + 2), to_a, to_b })
+                Ok(Ports { a, b, to_a, to_b })
             }
             Control::Ng(_) => self.set_up_by_ng(call),
         }
@@ -167,12 +185,21 @@ impl Subject {
         Ok(())
     }
 
+    /// What ours says of the ways its packets go.
+    pub fn ways(&mut self) -> io::Result<String> {
+        let Control::Lines(input, output, _) = &mut self.control else { return Ok("sockets of its own, four threads".to_owned()) };
+        writeln!(input, "ways")?;
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        Ok(line.trim().to_owned())
+    }
+
     fn set_up_by_ng(&mut self, call: &Call) -> io::Result<Ports> {
         let (id, from, to) = (format!("bench-{}", call.number), format!("a{}", call.number), format!("b{}", call.number));
         let profile = |key: Option<Key>| if key.is_some() { "RTP/SAVP" } else { "RTP/AVP" };
         let offer = sdp(call.a, call.a_sends);
-        let flags = ["trust-address", "replace-origin"];
-        let common = |sdp| {
+        let flags = ["trust-address"];
+        let common = |sdp, direction| {
             vec![
                 ("call-id", Value::Text(&id)),
                 ("from-tag", Value::Text(&from)),
@@ -180,22 +207,23 @@ impl Subject {
                 ("ICE", Value::Text("remove")),
                 ("DTLS", Value::Text("off")),
                 ("flags", Value::List(&flags)),
+                ("direction", Value::List(direction)),
             ]
         };
-        let mut entries = common(&offer);
+        let mut entries = common(&offer, &["a", "b"]);
         entries.push(("transport-protocol", Value::Text(profile(call.b_sends))));
         let offered = self.ng("offer", &entries)?;
-        let (b, to_b, tag) = read_sdp(&lookup(&offered, "sdp").ok_or_else(|| refused(&offered))?, SUITE_B)?;
+        let (b, to_b, tag) = read_sdp(&lookup(&offered, "sdp").ok_or_else(|| refused(&offered))?, self.at[1], call.b_sends)?;
         let answer = sdp_tagged(call.b, call.b_sends, tag);
-        let mut entries = common(&answer);
+        let mut entries = common(&answer, &["b", "a"]);
         entries.push(("to-tag", Value::Text(&to)));
         entries.push(("transport-protocol", Value::Text(profile(call.a_sends))));
         let answered = self.ng("answer", &entries)?;
-        let (a, to_a, _) = read_sdp(&lookup(&answered, "sdp").ok_or_else(|| refused(&answered))?, SUITE_A)?;
-        if call.b_sends.is_some() && (to_b.is_none_or(|key| call.a_sends.is_some_and(|a| a.bytes == key.bytes))) {
+        let (a, to_a, _) = read_sdp(&lookup(&answered, "sdp").ok_or_else(|| refused(&answered))?, self.at[0], call.a_sends)?;
+        if call.b_sends.is_some() && (to_b.is_none_or(|key| call.a_sends.is_some_and(|a| a.master() == key.master()))) {
             return Err(io::Error::other("rtpengine did not make a key of its own towards B"));
         }
-        if call.a_sends.is_some() && (to_a.is_none_or(|key| call.b_sends.is_some_and(|b| b.bytes == key.bytes))) {
+        if call.a_sends.is_some() && (to_a.is_none_or(|key| call.b_sends.is_some_and(|b| b.master() == key.master()))) {
             return Err(io::Error::other("rtpengine did not make a key of its own towards A"));
         }
         Ok(Ports { a, b, to_a, to_b })
@@ -233,7 +261,7 @@ fn refused(answer: &[u8]) -> io::Error {
 
 /// As the line protocol writes it: the suite's name, a colon, the key.
 fn key_text(key: Option<Key>) -> String {
-    key.map_or_else(|| "plain".to_owned(), |key| format!("{}:{}", key.suite.name(), key.inline()))
+    key.map_or_else(|| "plain".to_owned(), |key| format!("{}:{}", key.transform.name(), key.inline()))
 }
 
 fn sdp(address: SocketAddrV4, key: Option<Key>) -> String {
@@ -243,19 +271,23 @@ fn sdp(address: SocketAddrV4, key: Option<Key>) -> String {
 fn sdp_tagged(address: SocketAddrV4, key: Option<Key>, tag: u32) -> String {
     let (ip, port) = (address.ip(), address.port());
     let profile = if key.is_some() { "RTP/SAVP" } else { "RTP/AVP" };
-    let crypto = key.map(|key| format!("a=crypto:{tag} {} inline:{}\r\n", key.suite.name(), key.inline())).unwrap_or_default();
+    let crypto = key.map(|key| format!("a=crypto:{tag} {} inline:{}\r\n", key.transform.name(), key.inline())).unwrap_or_default();
     format!("v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} {profile} 0\r\na=rtpmap:0 PCMU/8000\r\n{crypto}a=sendrecv\r\n")
 }
 
-/// The port, the key of the line with `suite`, and that line's tag.
-fn read_sdp(sdp: &str, suite: Suite) -> io::Result<(SocketAddrV4, Option<Key>, u32)> {
+/// The port, the key of the line with `like`'s suite, and that line's tag.
+fn read_sdp(sdp: &str, at: Ipv4Addr, like: Option<Key>) -> io::Result<(SocketAddrV4, Option<Key>, u32)> {
     let port = sdp.lines().find_map(|line| line.strip_prefix("m=audio ")?.split(' ').next()?.parse().ok()).ok_or_else(|| io::Error::other("no m=audio"))?;
+    let transform = like.map(|key| key.transform);
     let crypto = sdp.lines().find_map(|line| {
         let mut fields = line.strip_prefix("a=crypto:")?.split(' ');
         let tag = fields.next()?.parse().ok()?;
-        (fields.next()? == suite.name()).then_some(())?;
-        let bytes = BASE64_STANDARD.decode(fields.next()?.strip_prefix("inline:")?.split('|').next()?).ok()?;
-        Some((tag, Key { suite, bytes: bytes.try_into().ok()? }))
+        let transform = transform.filter(|transform| fields.next() == Some(transform.name()))?;
+        let mut inline = fields.next()?.strip_prefix("inline:")?.split('|').next()?.to_owned();
+        while inline.len() % 4 != 0 {
+            inline.push('=');
+        }
+        Some((tag, Key::read(transform, &inline)?))
     });
-    Ok((SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), crypto.map(|(_, key)| key), crypto.map_or(1, |(tag, _)| tag)))
+    Ok((SocketAddrV4::new(at, port), crypto.map(|(_, key)| key), crypto.map_or(1, |(tag, _)| tag)))
 }
