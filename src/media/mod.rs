@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod demux;
+pub mod e_model;
 pub mod fax;
 pub mod latch;
 pub mod packet;
@@ -15,3 +16,4 @@ pub mod shortcut;
 pub mod srtp;
 pub mod udptl;
 pub mod upkeep;
+pub mod verdict;

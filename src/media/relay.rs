@@ -446,7 +446,10 @@ fn refuse(now: Time, counts: &mut SideReport, reason: DropReason, from: SocketAd
             counts.refused_authentication += 1;
             counts.failing = Some(Run::more(counts.failing, now, counts.last));
         }
-        DropReason::Replay => counts.refused_replay += 1,
+        DropReason::Replay => {
+            counts.refused_replay += 1;
+            counts.replaying = Some(Run::more(counts.replaying, now, counts.last));
+        }
         DropReason::NotReady => counts.refused_not_ready += 1,
         DropReason::OnHold => {
             counts.refused_not_ready += 1;
@@ -472,7 +475,8 @@ fn side_report(end: &End, path: &Path, fax_lost: u64) -> SideReport {
         latched: end.latch.latched(),
         takes_none: end.counts.takes_none || signalled == Signalled::Held,
         // A packet taken since ends the run, though nothing was noted then.
-        failing: end.counts.failing.filter(|failing| end.counts.last.is_none_or(|last| last <= failing.last)),
+        failing: end.counts.failing.and_then(|run| run.unbroken(end.counts.last)),
+        replaying: end.counts.replaying.and_then(|run| run.unbroken(end.counts.last)),
         ..end.counts.clone()
     }
 }

@@ -76,8 +76,9 @@ pub struct SideReport {
     pub sends_none: bool,
     /// Packets from elsewhere than the latch allows.
     pub foreign: Option<Foreign>,
-    /// Packets that fail authentication, since the last that did not.
+    /// Packets that fail authentication, and those that came before or too late, since the last that was taken.
     pub failing: Option<Run>,
+    pub replaying: Option<Run>,
     /// The key its packets are held against, where SRTP was agreed.
     pub rekeyed: Option<Rekeyed>,
     /// What the network said of packets sent to the peer.
@@ -107,9 +108,14 @@ pub struct Run {
 }
 
 impl Run {
+    /// What is left of a run once something else came at `broken`.
+    pub fn unbroken(self, broken: Option<Time>) -> Option<Run> {
+        broken.is_none_or(|broken| broken <= self.last).then_some(self)
+    }
+
     /// One more at `now`. `broken`: when something else came last; a run from before that is over.
     pub fn more(run: Option<Run>, now: Time, broken: Option<Time>) -> Run {
-        match run.filter(|run| broken.is_none_or(|broken| broken <= run.last)) {
+        match run.and_then(|run| run.unbroken(broken)) {
             Some(run) => Run { packets: run.packets.saturating_add(1), last: now, ..run },
             None => Run { packets: 1, first: now, last: now },
         }
