@@ -129,6 +129,15 @@ fn every_field_of_a_call_record_is_documented() {
     assert_named("docs/operating.md", &keys, 40);
 }
 
+/// Every cause of silence is in the table of `docs/media.md`.
+#[test]
+fn every_cause_of_silence_is_documented() {
+    let verdict = text("src/media/verdict.rs");
+    let codes: BTreeSet<String> =
+        verdict.lines().filter_map(|line| line.trim().strip_prefix("Cause::")?.split_once("=> \"")?.1.strip_suffix("\",").map(str::to_owned)).collect();
+    assert_named("docs/media.md", &codes, 26);
+}
+
 /// Files the documents name must be there.
 #[test]
 fn links_lead_somewhere() {

@@ -57,7 +57,7 @@ pub fn score(from: &SideReport, to: &SideReport, codec: Codec) -> Option<Score> 
     let lost = near.max(far).clamp(0.0, 1.0);
     let ways = [from.round_trip_us, to.round_trip_us].into_iter().flatten().map(|us| f64::from(us) / 2000.0).sum::<f64>();
     let held_back = 2.0 * f64::from(from.jitter_us) / 1000.0;
-    let delay = codec.delay + ways + held_back.max(20.0).min(500.0);
+    let delay = codec.delay + ways + held_back.clamp(20.0, 500.0);
     let rating = rating(delay, effective(codec, lost, burst_ratio(from.lost, from.gaps, near)));
     Some(Score { rating, mos: mos(rating), loss: 100.0 * lost, delay })
 }
@@ -90,7 +90,7 @@ fn burst_ratio(lost: u64, gaps: u64, loss: f64) -> f64 {
     if gaps == 0 {
         return 1.0;
     }
-    (lost as f64 / gaps as f64 * (1.0 - loss)).max(1.0).min(8.0)
+    (lost as f64 / gaps as f64 * (1.0 - loss)).clamp(1.0, 8.0)
 }
 
 // G.107 table 2, dB.

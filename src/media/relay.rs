@@ -473,7 +473,8 @@ fn side_report(end: &End, path: &Path, fax_lost: u64) -> SideReport {
         signalled,
         latch,
         latched: end.latch.latched(),
-        takes_none: end.counts.takes_none || signalled == Signalled::Held,
+        takes_none: signalled == Signalled::Held || !end.direction.receives(),
+        sends_none: !end.direction.sends(),
         // A packet taken since ends the run, though nothing was noted then.
         failing: end.counts.failing.and_then(|run| run.unbroken(end.counts.last)),
         replaying: end.counts.replaying.and_then(|run| run.unbroken(end.counts.last)),

@@ -1,7 +1,7 @@
 //! Why there is no audio: the counters of one direction become one cause, and the cause one sentence.
 //!
-//! `explain` follows a packet's way and stops at the first place where packets are lost: what is sent on but does not arrive, then what keeps packets
-//! from being sent on, then what keeps them from being taken, then that none come. Where several things were refused, the one refused most often counts,
+//! `explain` follows a packet's way and stops at the first thing that keeps it silent: what is agreed, then what is sent on but does not arrive, then what
+//! keeps packets from being taken or sent on, then that none come. Where several things were refused, the one refused most often counts,
 //! and of equals the likelier one, which is the order of `Cause`.
 
 mod sentence;
@@ -74,6 +74,8 @@ pub enum Cause {
     },
     /// The speaker said that it sends nothing.
     SendsNone,
+    /// Both: one of them asked, the other agreed.
+    Inactive,
     /// Packets come from elsewhere than the rule allows.
     Elsewhere {
         signalled: Option<SocketAddr>,
@@ -164,6 +166,7 @@ impl Cause {
             Cause::NotAgreed { .. } => "call.not_agreed",
             Cause::Hold { .. } => "hold.listener",
             Cause::SendsNone => "hold.speaker",
+            Cause::Inactive => "hold.both",
             Cause::Elsewhere { .. } => "source.elsewhere",
             Cause::Unauthentic { .. } => "srtp.authentication",
             Cause::Unreachable { .. } => "network.unreachable",
@@ -185,7 +188,8 @@ impl Cause {
         }
     }
 
-    /// Whether somebody should look: the direction ought to be heard and is not, or not well.
+    /// Whether somebody should look: the direction ought to be heard and is not, or not well. One that was heard, whose RTCP still comes, is taken for
+    /// a speaker who says nothing: voicemail that records does just that.
     pub const fn is_fault(&self) -> bool {
         !matches!(self, Cause::Heard { .. } | Cause::Fax { .. } | Cause::NotAnswered | Cause::TooShort { .. } | Cause::Hold { .. } | Cause::SendsNone)
     }
@@ -197,11 +201,11 @@ pub fn explain(from: &SideReport, to: &SideReport, talk: &Talk) -> Cause {
     if from.fax_received > 0 && from.last_rtp <= from.last && !is_late(from.last_rtp, PAUSE) {
         return Cause::Fax { datagrams: from.fax_received };
     }
-    if is_late(to.last_sent, PAUSE) && to.sent > 0 {
-        return sent_on(from, to, talk);
-    }
     if let Some(cause) = meant(from, to) {
         return cause;
+    }
+    if is_late(to.last_sent, PAUSE) && to.sent > 0 {
+        return sent_on(from, to, talk);
     }
     let Some(answered) = talk.answered else { return Cause::NotAnswered };
     let refused = refusals(from, to).into_iter().rev().max_by_key(|(count, _)| *count).filter(|(count, _)| *count > 0);
@@ -247,7 +251,9 @@ fn sent_on(from: &SideReport, to: &SideReport, talk: &Talk) -> Cause {
 /// Silence by agreement, or before there is one.
 fn meant(from: &SideReport, to: &SideReport) -> Option<Cause> {
     let nothing = |side: &SideReport| side.signalled == Signalled::Nothing;
-    if to.takes_none {
+    if to.takes_none && from.sends_none {
+        Some(Cause::Inactive)
+    } else if to.takes_none {
         Some(Cause::Hold { withheld: from.refused_on_hold })
     } else if from.sends_none || from.signalled == Signalled::Held {
         Some(Cause::SendsNone)

@@ -15,7 +15,9 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::flood::Flood;
 use super::redact::clean;
+use super::sound;
 use super::summary::Summary;
+use super::wall::Anchor;
 use crate::media::control::Side;
 use crate::policy::address_scope;
 use crate::policy::ban::Cause;
@@ -83,18 +85,21 @@ pub(super) struct Log {
     malformed: Flood,
     refusals: Flood,
     bans: Flood,
+    silent: Flood,
 }
 
 impl Log {
     pub fn new(settings: &Settings) -> Log {
         let flood = || Flood::new(settings.flood_lines);
-        Log { strangers: flood(), malformed: flood(), refusals: flood(), bans: flood() }
+        Log { strangers: flood(), malformed: flood(), refusals: flood(), bans: flood(), silent: flood() }
     }
 
     /// Sums up what was left out in a minute that is over.
     pub fn turn(&mut self, now: Time) {
-        let Log { strangers, malformed, refusals, bans } = self;
-        for (kind, flood) in [("strangers", strangers), ("malformed messages", malformed), ("refusals", refusals), ("bans", bans)] {
+        let Log { strangers, malformed, refusals, bans, silent } = self;
+        for (kind, flood) in
+            [("strangers", strangers), ("malformed messages", malformed), ("refusals", refusals), ("bans", bans), ("calls without sound", silent)]
+        {
             if let Some(lines) = flood.turn(now) {
                 info!(kind, lines, "lines left out");
             }
@@ -180,6 +185,18 @@ impl Log {
             What::CertificateEnding(ending) => certificate_ending(ending),
             What::Draining { calls } => info!(calls, "draining: new calls are refused"),
             What::Drained => info!("drained"),
+        }
+    }
+
+    /// Why an answered call was not heard, or not well.
+    pub fn heard(&mut self, record: &CallRecord, anchor: &Anchor) {
+        let call = record.call.0;
+        for told in sound::of_record(record, anchor).into_iter().flatten().filter(|_| record.answered.is_some()) {
+            if !told.fault {
+                debug!(call, cause = told.cause, "{}", told.says);
+            } else if self.silent.admits() {
+                warn!(call, cause = told.cause, "{}", told.says);
+            }
         }
     }
 

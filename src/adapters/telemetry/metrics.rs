@@ -6,8 +6,9 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::{Encoder, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
+use super::hearing::{self, Hearing};
 use super::summary::Summary;
 use super::watched::Watched;
 use crate::media::control::{Side, SideReport};
@@ -56,6 +57,7 @@ pub struct Metrics {
     fax_tones: IntCounterVec,
     rtcp_made: IntCounterVec,
     media_refused: IntCounterVec,
+    hearing: Hearing,
     peer_names: IntGaugeVec,
     name_oddities: IntCounterVec,
     sharing: IntCounterVec,
@@ -118,6 +120,7 @@ impl Metrics {
             rtcp_made: counters(r, "portcullis_rtcp_made_total", "RTCP packets of ended calls made here because the other side sent none", &["leg"]),
             media_lost: counters(r, "portcullis_media_lost_total", "RTP packets of ended calls that never came", &["leg"]),
             media_refused: counters(r, "portcullis_media_refused_total", "Media packets of ended calls refused", &["leg", "cause"]),
+            hearing: hearing(r),
             peer_names: gauges(r, "portcullis_peer_name_addresses", "Addresses a peer's host name has; stale: of an answer past its time", &["name", "state"]),
             sharing: counters(r, "portcullis_peers_sharing_total", "Times that peers began to share a place, by what decides there", &["resolution"]),
             name_oddities: counters(
@@ -290,6 +293,7 @@ impl Metrics {
         if let Some(media) = &record.media {
             self.media("a", &media.a);
             self.media("b", &media.b);
+            self.hearing.count(record, media);
         }
     }
 
@@ -433,6 +437,16 @@ fn mode(mode: Option<SecurityMode>) -> &'static str {
     }
 }
 
+fn hearing(r: &Registry) -> Hearing {
+    Hearing {
+        causes: counters(r, "portcullis_audio_total", "Directions of answered calls that ended, by why they were heard or were not", &["direction", "cause"]),
+        scores: histograms(r, "portcullis_media_mos", "Mean opinion scores (ITU-T G.107) of answered calls that ended", &["direction"], &hearing::SCORES),
+        losses: histograms(r, "portcullis_media_loss_ratio", "Share of RTP packets that never came, of answered calls that ended", &["leg"], &hearing::RATIOS),
+        jitters: histograms(r, "portcullis_media_jitter_seconds", "Interarrival jitter at the end of answered calls", &["leg"], &hearing::SECONDS),
+        round_trips: histograms(r, "portcullis_media_round_trip_seconds", "Between us and the leg's peer and back, by its RTCP", &["leg"], &hearing::SECONDS),
+    }
+}
+
 fn build_info(registry: &Registry) {
     let build = Opts::new("portcullis_build_info", "Always 1").const_label("version", env!("CARGO_PKG_VERSION"));
     if let Ok(build) = IntGauge::with_opts(build) {
@@ -481,4 +495,10 @@ fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Hi
     let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())).expect("a metric of this file");
     registered(registry, histogram.clone());
     histogram
+}
+
+fn histograms(registry: &Registry, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+    let histograms = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels).expect("a metric of this file");
+    registered(registry, histograms.clone());
+    histograms
 }

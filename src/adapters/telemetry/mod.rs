@@ -5,11 +5,13 @@
 //! slows that thread and nothing else.
 
 mod flood;
+mod hearing;
 pub mod ladder;
 pub mod log;
 pub mod metrics;
 pub mod records;
 mod redact;
+pub mod sound;
 mod summary;
 mod wall;
 mod watched;
@@ -246,6 +248,7 @@ impl Rendering {
         self.metrics.count(&fact, summary.as_ref());
         self.log.tell(&fact, summary.as_ref());
         if let What::CallEnded(record) = &fact.what {
+            self.log.heard(record, &self.anchor);
             self.record(record);
         }
         if let (Some(ladders), Some(_)) = (&self.ladders, fact.call) {

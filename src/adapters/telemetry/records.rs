@@ -11,8 +11,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::redact::clean;
+use super::sound::{self, Direction, Told};
 use super::wall::Anchor;
-use crate::media::control::{Report, Side, SideReport};
+use crate::media::control::{Report, Side};
 use crate::policy::flow::TlsBackend;
 use crate::policy::settings::SecurityMode;
 use crate::policy::transfer::Kind;
@@ -46,7 +47,8 @@ pub fn line(record: &CallRecord, anchor: &Anchor) -> String {
         a: Leg::of(&record.a),
         b: record.b.as_ref().map(Leg::of),
         fax: (record.fax != FaxRecord::default()).then_some(Fax { tone_from: record.fax.tone, t38: record.fax.t38 }),
-        media: record.media.as_ref().map(Media::of),
+        media: record.media.as_ref().map(|report| Media::of(report, sound::codec_at_end(record), anchor)),
+        audio: sound::of_record(record, anchor).map(|[a_to_b, b_to_a]| Audio { a_to_b, b_to_a }),
     };
     // Nothing in a Line can fail to be JSON: every key is a string, every number finite.
     serde_json::to_string(&line).unwrap_or_default()
@@ -78,6 +80,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     fax: Option<Fax>,
     media: Option<Media>,
+    audio: Option<Audio>,
 }
 
 #[derive(Serialize)]
@@ -171,77 +174,16 @@ struct Media {
 }
 
 impl Media {
-    fn of(report: &Report) -> Media {
-        Media { a_to_b: Direction::of(&report.a, &report.b), b_to_a: Direction::of(&report.b, &report.a) }
+    fn of(report: &Report, codec: Option<&str>, anchor: &Anchor) -> Media {
+        Media { a_to_b: Direction::of(&report.a, &report.b, codec, anchor), b_to_a: Direction::of(&report.b, &report.a, codec, anchor) }
     }
 }
 
-/// One direction of the sound: what came in on one leg and went out on the other.
+/// The last thing a record says: one sentence for each direction.
 #[derive(Serialize)]
-struct Direction {
-    received: u64,
-    received_bytes: u64,
-    sent: u64,
-    lost: u64,
-    loss_percent: f64,
-    jitter_ms: f64,
-    rtcp_received: u64,
-    rtcp_sent: u64,
-    /// Of those sent, the ones made here because the other side sent none.
-    #[serde(skip_serializing_if = "is_zero")]
-    rtcp_made: u64,
-    /// UDPTL of T.38.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fax: Option<FaxDatagrams>,
-    from: Option<SocketAddr>,
-    refused: Refused,
-}
-
-#[derive(Serialize)]
-struct FaxDatagrams {
-    received: u64,
-    sent: u64,
-    lost: u64,
-}
-
-fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
-#[derive(Serialize)]
-struct Refused {
-    source: u64,
-    authentication: u64,
-    replay: u64,
-    malformed: u64,
-    not_ready: u64,
-}
-
-impl Direction {
-    fn of(from: &SideReport, to: &SideReport) -> Direction {
-        let expected = from.received.saturating_add(from.lost);
-        let loss = if expected == 0 { 0.0 } else { 100.0 * from.lost as f64 / expected as f64 };
-        Direction {
-            received: from.received,
-            received_bytes: from.received_bytes,
-            sent: to.sent,
-            lost: from.lost,
-            loss_percent: (loss * 100.0).round() / 100.0,
-            jitter_ms: f64::from(from.jitter_us) / 1000.0,
-            rtcp_received: from.rtcp_received,
-            rtcp_sent: to.rtcp_sent,
-            rtcp_made: to.rtcp_made,
-            fax: (from.fax_received + to.fax_sent > 0).then_some(FaxDatagrams { received: from.fax_received, sent: to.fax_sent, lost: from.fax_lost }),
-            from: from.latched,
-            refused: Refused {
-                source: from.refused_source,
-                authentication: from.refused_authentication,
-                replay: from.refused_replay,
-                malformed: from.refused_malformed,
-                not_ready: from.refused_not_ready,
-            },
-        }
-    }
+struct Audio {
+    a_to_b: Told,
+    b_to_a: Told,
 }
 
 fn millis(span: Duration) -> u64 {

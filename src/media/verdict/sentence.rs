@@ -46,6 +46,7 @@ impl Cause {
             Cause::Hold { withheld: 0 } => format!("silent, {to} asked for hold"),
             Cause::Hold { withheld } => format!("silent, {to} asked for hold, {withheld} packets were withheld from it"),
             Cause::SendsNone => format!("silent, {from} said that it sends nothing for now (recvonly, inactive or an address of 0.0.0.0)"),
+            Cause::Inactive => format!("silent, on hold, by what both say now {from} sends nothing and {to} takes nothing"),
             Cause::Elsewhere { signalled, latched, foreign, latch } => elsewhere(from, signalled, latched, foreign, latch, clock),
             Cause::Unauthentic { run, key } => {
                 let key = key.map_or(String::from("the key it was to use"), |key| agreed(key, clock));

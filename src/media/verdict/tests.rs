@@ -1,3 +1,5 @@
+//! A test for each cause, for what hides what, and that any counters make one sentence.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -111,6 +113,8 @@ fn hold_names_who_asked_for_it() {
     let held = SideReport { takes_none: true, ..unheard() };
     let (code, text) = says(SideReport { refused_on_hold: 31, refused_not_ready: 31, ..speaking("192.0.2.7:4000") }, held, TALK);
     assert!(code == "hold.listener" && text.contains("um asked for hold, 31 packets were withheld"), "{text}");
+    let (code, text) = says(SideReport { sends_none: true, ..speaking("192.0.2.7:4000") }, SideReport { takes_none: true, ..unheard() }, TALK);
+    assert!(code == "hold.both" && text.contains("trunk sends nothing and um takes nothing"), "{text}");
     let (code, text) = silent(SideReport { sends_none: true, ..quiet("192.0.2.7:4000") });
     assert!(code == "hold.speaker" && text.contains("trunk said that it sends nothing"), "{text}");
     assert_eq!(silent(SideReport { signalled: Signalled::Held, ..quiet("192.0.2.7:4000") }).0, "hold.speaker");
