@@ -6,7 +6,9 @@ use packets::*;
 use portcullis::media::control::SrtpParameters;
 use portcullis::media::srtp::{Receiver, Refusal, Sender};
 use portcullis::sdp::crypto::{MasterKey, Suite};
+use portcullis::time::Time;
 use proptest::prelude::*;
+use std::time::Duration;
 
 /// What the network does to one packet.
 #[derive(Clone, Debug)]
@@ -175,6 +177,96 @@ fn the_same_key_under_a_new_name_goes_on_where_it_was() {
     protect(&mut sender, &voice(1, 100, 0)).expect("another key, another keystream");
 }
 
+/// A peer that changes its key in the middle of a call: what it sent before is on its way still, and comes in disorder with the first of the new.
+#[test]
+fn a_new_key_of_the_same_peer_loses_no_packet() {
+    for (old, new) in Suite::ALL.into_iter().flat_map(|old| Suite::ALL.map(|new| (old, new))) {
+        let (mut before, mut after) = (Sender::new(&parameters(old, 1)).unwrap(), Sender::new(&parameters(new, 2)).unwrap());
+        let mut receiver = Receiver::new(&parameters(old, 1)).unwrap();
+        let accept = |receiver: &mut Receiver, sender: &mut Sender, sequence: u16| {
+            let packet = voice(1, sequence, 0);
+            let sealed = protect(sender, &packet).unwrap();
+            assert_eq!(unprotect(receiver, &sealed), Ok(packet), "{old:?} {new:?} {sequence}");
+            assert_eq!(unprotect(receiver, &sealed).err(), Some(Refusal::Replay), "{old:?} {new:?} {sequence}");
+        };
+        for sequence in [65_533, 65_534] {
+            accept(&mut receiver, &mut before, sequence);
+        }
+        receiver.rekey(T0, &parameters(new, 2), true).unwrap();
+        accept(&mut receiver, &mut before, 65_535);
+        let late = protect(&mut before, &voice(1, 0, 0)).unwrap();
+        for sequence in [1, 2] {
+            accept(&mut receiver, &mut after, sequence);
+        }
+        assert_eq!(unprotect(&mut receiver, &late), Ok(voice(1, 0, 0)), "overtaken by two of the new key");
+        let compound = protect(&mut before, &report(1)).unwrap();
+        assert_eq!(unprotect(&mut receiver, &compound), Ok(report(1)));
+    }
+}
+
+#[test]
+fn the_former_key_is_good_for_a_second_after_the_new_one_and_for_ten_at_most() {
+    let attempt = |receiver: &mut Receiver, sealed: &[u8], at: Time| {
+        let mut packet = sealed.to_vec();
+        let header = portcullis::media::rtp::Header::parse(&packet).unwrap();
+        receiver.unprotect_rtp(at, &mut packet, &header).map(drop)
+    };
+    for new_is_heard in [true, false] {
+        let (mut before, mut after) = (sender(1), sender(2));
+        let mut receiver = receiver(1);
+        let old: Vec<_> = (0..4).map(|sequence| protect(&mut before, &voice(1, sequence, 0)).unwrap()).collect();
+        let new: Vec<_> = (4..9).map(|sequence| protect(&mut after, &voice(1, sequence, 0)).unwrap()).collect();
+        attempt(&mut receiver, &old[0], T0).unwrap();
+        receiver.rekey(T0, &parameters(Suite::AesCm128HmacSha1_80, 2), true).unwrap();
+        if new_is_heard {
+            attempt(&mut receiver, &new[0], T0 + Duration::from_secs(3)).unwrap();
+            attempt(&mut receiver, &old[1], T0 + Duration::from_millis(3_999)).unwrap();
+            attempt(&mut receiver, &new[1], T0 + Duration::from_millis(3_999)).unwrap();
+            assert_eq!(attempt(&mut receiver, &old[2], T0 + Duration::from_secs(4)), Err(Refusal::Authentication));
+        } else {
+            attempt(&mut receiver, &old[1], T0 + Duration::from_millis(9_999)).unwrap();
+            assert_eq!(attempt(&mut receiver, &old[2], T0 + Duration::from_secs(10)), Err(Refusal::Authentication));
+        }
+        attempt(&mut receiver, &new[2], T0 + Duration::from_secs(20)).unwrap();
+    }
+}
+
+/// Another peer's keys (another fork, the next target) are not to be heard with the last one's besides.
+#[test]
+fn the_key_of_another_peer_shuts_the_former_one_out_at_once() {
+    let (mut before, mut receiver) = (sender(1), receiver(1));
+    let sealed = protect(&mut before, &voice(1, 1, 0)).unwrap();
+    receiver.rekey(T0, &parameters(Suite::AesCm128HmacSha1_80, 2), false).unwrap();
+    assert_eq!(unprotect(&mut receiver, &sealed), Err(Refusal::Authentication));
+}
+
+/// A peer that is transferred keeps its key, and with it its ROC, which is not in the packets.
+#[test]
+fn in_another_stream_a_kept_key_goes_on_where_it_was() {
+    for suite in Suite::ALL {
+        let mut sender = Sender::new(&parameters(suite, 1)).unwrap();
+        let mut elder = Receiver::new(&parameters(suite, 1)).unwrap();
+        let mut last = Vec::new();
+        for n in 0..10u32 {
+            last = protect(&mut sender, &voice(1, (n * 20_000) as u16, 0)).unwrap();
+            unprotect(&mut elder, &last).unwrap();
+        }
+        let compound = protect(&mut sender, &report(1)).unwrap();
+        unprotect(&mut elder, &compound).unwrap();
+        let mut heir = Receiver::new(&parameters(suite, 1)).unwrap();
+        let next = protect(&mut sender, &voice(1, (9 * 20_000 + 1) as u32 as u16, 0)).unwrap();
+        assert_eq!(unprotect(&mut heir, &next), Err(Refusal::Authentication), "{suite:?}: nobody knows the ROC");
+        heir.succeed(&elder.twin().unwrap());
+        assert_eq!(unprotect(&mut heir, &last), Err(Refusal::Replay), "{suite:?}: heard in the other stream");
+        assert_eq!(unprotect(&mut heir, &compound), Err(Refusal::Replay), "{suite:?}: heard in the other stream");
+        unprotect(&mut heir, &next).unwrap_or_else(|error| panic!("{suite:?} {error:?}"));
+        let mut stranger = Receiver::new(&parameters(suite, 2)).unwrap();
+        stranger.succeed(&elder.twin().unwrap());
+        let fresh = protect(&mut Sender::new(&parameters(suite, 2)).unwrap(), &voice(1, 5, 0)).unwrap();
+        unprotect(&mut stranger, &fresh).expect("another key begins anew");
+    }
+}
+
 #[test]
 fn after_a_new_key_the_roc_may_start_again_or_go_on() {
     for restarts in [true, false] {
@@ -184,7 +276,7 @@ fn after_a_new_key_the_roc_may_start_again_or_go_on() {
             unprotect(&mut receiver, &sealed).unwrap();
         }
         let new = parameters(Suite::AesCm128HmacSha1_80, 2);
-        receiver.rekey(&new).unwrap();
+        receiver.rekey(T0, &new, false).unwrap();
         let mut peer = Sender::new(&new).unwrap();
         if !restarts {
             protect(&mut peer, &voice(1, 65_535, 0)).unwrap();
@@ -198,11 +290,11 @@ fn after_a_new_key_the_roc_may_start_again_or_go_on() {
 }
 
 #[test]
-fn on_a_new_key_the_replay_list_starts_anew() {
+fn on_another_peers_new_key_the_replay_list_starts_anew() {
     let (mut old, mut receiver) = (sender(1), receiver(1));
     let sealed = protect(&mut old, &voice(1, 500, 0)).unwrap();
     unprotect(&mut receiver, &sealed).unwrap();
-    receiver.rekey(&parameters(Suite::AesCm128HmacSha1_80, 2)).unwrap();
+    receiver.rekey(T0, &parameters(Suite::AesCm128HmacSha1_80, 2), false).unwrap();
     let mut new = packets::sender(2);
     let fresh = protect(&mut new, &voice(1, 500, 0)).unwrap();
     unprotect(&mut receiver, &fresh).unwrap();
@@ -211,19 +303,19 @@ fn on_a_new_key_the_replay_list_starts_anew() {
     assert_eq!(unprotect(&mut receiver, &stale), Err(Refusal::Authentication), "the old key is gone");
 }
 
-fn with_mki(fill: u8, mki: &[u8], lifetime: Option<u64>) -> MasterKey {
-    let mut key = master(fill);
+fn with_mki(suite: Suite, fill: u8, mki: &[u8], lifetime: Option<u64>) -> MasterKey {
+    let mut key = master_of(suite, fill);
     (key.mki, key.lifetime) = (Some(mki.to_vec()), lifetime);
     key
 }
 
 #[test]
 fn the_mki_stands_before_the_tag_and_names_the_key() {
-    for (suite, tag) in [(Suite::AesCm128HmacSha1_80, 10), (Suite::AesCm128HmacSha1_32, 4)] {
-        let both = SrtpParameters { suite, keys: vec![with_mki(1, &[0, 1], None), with_mki(2, &[0, 2], None)] };
+    for (suite, tag) in Suite::ALL.into_iter().filter(|suite| !suite.is_aead()).map(|suite| (suite, suite.rtp_tag())) {
+        let both = SrtpParameters { suite, keys: vec![with_mki(suite, 1, &[0, 1], None), with_mki(suite, 2, &[0, 2], None)] };
         let mut receiver = Receiver::new(&both).unwrap();
         for (fill, mki, sequence) in [(1, [0, 1], 10), (2, [0, 2], 11), (1, [0, 1], 12)] {
-            let mut sender = Sender::new(&SrtpParameters { suite, keys: vec![with_mki(fill, &mki, None)] }).unwrap();
+            let mut sender = Sender::new(&SrtpParameters { suite, keys: vec![with_mki(suite, fill, &mki, None)] }).unwrap();
             let packet = voice(1, sequence, 0);
             let sealed = protect(&mut sender, &packet).unwrap();
             assert_eq!(sealed.len(), packet.len() + 2 + tag);
@@ -234,10 +326,10 @@ fn the_mki_stands_before_the_tag_and_names_the_key() {
             assert_eq!(sealed[compound.len() + 4..compound.len() + 6], mki);
             assert_eq!(unprotect(&mut receiver, &sealed), Ok(compound));
         }
-        let mut stranger = Sender::new(&SrtpParameters { suite, keys: vec![with_mki(1, &[0, 3], None)] }).unwrap();
+        let mut stranger = Sender::new(&SrtpParameters { suite, keys: vec![with_mki(suite, 1, &[0, 3], None)] }).unwrap();
         let sealed = protect(&mut stranger, &voice(1, 20, 0)).unwrap();
         assert_eq!(unprotect(&mut receiver, &sealed), Err(Refusal::Authentication), "no key of that name");
-        let sealed = protect(&mut packets::sender(1), &voice(1, 20, 0)).unwrap();
+        let sealed = protect(&mut Sender::new(&parameters(suite, 1)).unwrap(), &voice(1, 20, 0)).unwrap();
         assert_eq!(unprotect(&mut receiver, &sealed), Err(Refusal::Authentication), "no MKI at all");
     }
 }
@@ -272,7 +364,8 @@ fn a_lifetime_is_honoured_on_both_ends_for_rtp_and_rtcp_alone() {
 
 #[test]
 fn a_spent_key_gives_way_to_the_next_with_its_own_mki() {
-    let keys = SrtpParameters { suite: Suite::AesCm128HmacSha1_80, keys: vec![with_mki(1, &[1], Some(2)), with_mki(2, &[2], None)] };
+    let suite = Suite::AesCm128HmacSha1_80;
+    let keys = SrtpParameters { suite, keys: vec![with_mki(suite, 1, &[1], Some(2)), with_mki(suite, 2, &[2], None)] };
     let (mut sender, mut receiver) = (Sender::new(&keys).unwrap(), Receiver::new(&keys).unwrap());
     let names: Vec<u8> = (0..4)
         .map(|sequence| {

@@ -13,11 +13,12 @@ const ROOM: usize = 160;
 
 fuzz_target!(|data: &[u8]| {
     let Some((&shape, data)) = data.split_first() else { return };
-    let suite = Suite::ALL[usize::from(shape & 1)];
-    let mki = (shape & 2 != 0).then(|| vec![7; 1 + usize::from(shape >> 4)]);
-    let parameters = SrtpParameters { suite, keys: vec![MasterKey { key_and_salt: (0..30).collect(), lifetime: None, mki }] };
+    let suite = Suite::ALL[usize::from(shape & 7)];
+    let mki = (shape & 16 != 0).then(|| vec![7; 1 + usize::from(shape >> 5) * 18]);
+    let key_and_salt = (0..(suite.key_length() + suite.salt_length()) as u8).collect();
+    let parameters = SrtpParameters { suite, keys: vec![MasterKey { key_and_salt, lifetime: None, mki }] };
     let (mut sender, mut receiver) = (Sender::new(&parameters).unwrap(), Receiver::new(&parameters).unwrap());
-    let rtcp = shape & 4 != 0;
+    let rtcp = shape & 8 != 0;
     let mut sequence = 65_530u16;
     for piece in std::iter::once(&[][..]).chain(data.chunks(64)) {
         if !piece.is_empty() {
@@ -66,7 +67,9 @@ fn attempt(receiver: &mut Receiver, packet: &[u8], rtcp: bool) -> Result<Vec<u8>
             Ok(buffer)
         }
         Err(refusal) => {
-            assert_eq!(buffer, packet, "a refused packet is left as it was");
+            // What AEAD could not open it zeroes, but for the header.
+            let kept = if receiver.parameters().suite.is_aead() && !rtcp { packet.len().min(12) } else { packet.len() };
+            assert_eq!(buffer[..kept], packet[..kept], "a refused packet is left as it was");
             Err(Some(refusal))
         }
     }

@@ -74,6 +74,11 @@ impl Latch {
         self.view(channel).map(|(signalled, learnt, _)| learnt.unwrap_or(signalled))
     }
 
+    /// Where the peer says it is.
+    pub fn remote(&self) -> Remote {
+        self.remote
+    }
+
     pub fn is_ready(&self) -> bool {
         matches!(self.remote, Remote::At(_))
     }

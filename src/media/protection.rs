@@ -26,15 +26,15 @@ pub enum Outbound {
 }
 
 impl Inbound {
-    /// A protection equal to the present one changes nothing. True: packets are held against another key from now on.
-    pub fn configure(&mut self, protection: &Protection) -> Result<bool, KeyError> {
+    /// A protection equal to the present one changes nothing. `the_same_peer`: see [`Receiver::rekey`]. True: packets are held against another key from now on.
+    pub fn configure(&mut self, now: Time, protection: &Protection, the_same_peer: bool) -> Result<bool, KeyError> {
         match (&mut *self, protection) {
             (_, Protection::Plain) => {
                 *self = Inbound::Plain;
                 return Ok(false);
             }
             (Inbound::Srtp(receiver), Protection::Srtp(parameters)) if receiver.parameters() == parameters => return Ok(false),
-            (Inbound::Srtp(receiver), Protection::Srtp(parameters)) => receiver.rekey(parameters)?,
+            (Inbound::Srtp(receiver), Protection::Srtp(parameters)) => receiver.rekey(now, parameters, the_same_peer)?,
             (_, Protection::Srtp(parameters)) => *self = Inbound::Srtp(Box::new(Receiver::new(parameters)?)),
         }
         Ok(true)

@@ -19,7 +19,7 @@ use crate::time::Time;
 pub use crate::media::packet::Channel;
 pub use crate::media::srtp::KeyError;
 
-/// Bytes a packet may grow by on its way through (an MKI of 128, the SRTCP index, a tag of 10): room the caller leaves behind it in the buffer.
+/// Bytes a packet may grow by on its way through (an MKI of 128, the SRTCP index, a tag of 16): room the caller leaves behind it in the buffer.
 pub const TAIL_ROOM: usize = 160;
 
 /// What becomes of a packet.
@@ -181,8 +181,10 @@ impl Stream {
             Side::A => (&mut self.a, &self.b, &mut self.from_a, &mut self.from_b),
             Side::B => (&mut self.b, &self.a, &mut self.from_b, &mut self.from_a),
         };
+        let before = near.latch.remote();
+        near.latch.configure(set.remote, set.latch);
         if let Some(protection) = &set.receive
-            && path_in.inbound.configure(protection)?
+            && path_in.inbound.configure(now, protection, near.latch.remote() == before)?
         {
             let number = near.counts.rekeyed.map_or(0, |rekeyed| rekeyed.number).saturating_add(1);
             near.counts.rekeyed = Some(Rekeyed { number, at: now });
@@ -192,7 +194,6 @@ impl Stream {
         }
         path_in.choose();
         path_out.choose();
-        near.latch.configure(set.remote, set.latch);
         near.direction = set.direction.unwrap_or(near.direction);
         path_in.is_held = !(near.direction.sends() && far.direction.receives());
         path_out.is_held = !(far.direction.sends() && near.direction.receives());

@@ -213,7 +213,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// An enabled peer with the safest value of everything else: no hosts yet, the strongest media suites, mutual proof, trusted in nothing it says
+    /// An enabled peer with the safest value of everything else: no hosts yet, the suite every peer knows, mutual proof, trusted in nothing it says
     /// of others.
     pub fn new(name: &str, kind: PeerKind, transport: Transport, mode: SecurityMode) -> Peer {
         Peer {
@@ -230,7 +230,7 @@ impl Peer {
             mutual: true,
             listener: None,
             latch: LatchPolicy::default(),
-            suites: Suite::ALL.to_vec(),
+            suites: vec![Suite::AesCm128HmacSha1_80],
             diversion_trusted: false,
             diversion_sent: false,
             identity_trusted: false,

@@ -4,33 +4,84 @@ use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Crypto-suites by their registered names. Only those `portcullis` can run are here; others in an offer are skipped.
+/// Crypto-suites by their registered names: RFC 4568 §6.2, RFC 6188 §4, RFC 7714 §14.2. Only those `portcullis` can run are here; others in an offer are
+/// skipped.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Suite {
     #[serde(rename = "AES_CM_128_HMAC_SHA1_80")]
     AesCm128HmacSha1_80,
     #[serde(rename = "AES_CM_128_HMAC_SHA1_32")]
     AesCm128HmacSha1_32,
+    #[serde(rename = "AES_192_CM_HMAC_SHA1_80")]
+    Aes192CmHmacSha1_80,
+    #[serde(rename = "AES_192_CM_HMAC_SHA1_32")]
+    Aes192CmHmacSha1_32,
+    #[serde(rename = "AES_256_CM_HMAC_SHA1_80")]
+    Aes256CmHmacSha1_80,
+    #[serde(rename = "AES_256_CM_HMAC_SHA1_32")]
+    Aes256CmHmacSha1_32,
+    #[serde(rename = "AEAD_AES_128_GCM")]
+    AeadAes128Gcm,
+    #[serde(rename = "AEAD_AES_256_GCM")]
+    AeadAes256Gcm,
 }
 
 impl Suite {
-    pub const ALL: [Suite; 2] = [Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32];
+    pub const ALL: [Suite; 8] = [
+        Suite::AesCm128HmacSha1_80,
+        Suite::AesCm128HmacSha1_32,
+        Suite::Aes192CmHmacSha1_80,
+        Suite::Aes192CmHmacSha1_32,
+        Suite::Aes256CmHmacSha1_80,
+        Suite::Aes256CmHmacSha1_32,
+        Suite::AeadAes128Gcm,
+        Suite::AeadAes256Gcm,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
             Suite::AesCm128HmacSha1_80 => "AES_CM_128_HMAC_SHA1_80",
             Suite::AesCm128HmacSha1_32 => "AES_CM_128_HMAC_SHA1_32",
+            Suite::Aes192CmHmacSha1_80 => "AES_192_CM_HMAC_SHA1_80",
+            Suite::Aes192CmHmacSha1_32 => "AES_192_CM_HMAC_SHA1_32",
+            Suite::Aes256CmHmacSha1_80 => "AES_256_CM_HMAC_SHA1_80",
+            Suite::Aes256CmHmacSha1_32 => "AES_256_CM_HMAC_SHA1_32",
+            Suite::AeadAes128Gcm => "AEAD_AES_128_GCM",
+            Suite::AeadAes256Gcm => "AEAD_AES_256_GCM",
         }
     }
 
-    /// Bytes.
-    pub const fn key_length(self) -> usize {
-        16
+    /// Encryption and authentication in one (RFC 7714).
+    pub const fn is_aead(self) -> bool {
+        matches!(self, Suite::AeadAes128Gcm | Suite::AeadAes256Gcm)
     }
 
-    /// Bytes.
+    /// Bytes of the master key.
+    pub const fn key_length(self) -> usize {
+        match self {
+            Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32 | Suite::AeadAes128Gcm => 16,
+            Suite::Aes192CmHmacSha1_80 | Suite::Aes192CmHmacSha1_32 => 24,
+            Suite::Aes256CmHmacSha1_80 | Suite::Aes256CmHmacSha1_32 | Suite::AeadAes256Gcm => 32,
+        }
+    }
+
+    /// Bytes of the master salt.
     pub const fn salt_length(self) -> usize {
-        14
+        if self.is_aead() { 12 } else { 14 }
+    }
+
+    /// Bytes of an SRTP packet's authentication tag.
+    pub const fn rtp_tag(self) -> usize {
+        match self {
+            Suite::AesCm128HmacSha1_80 | Suite::Aes192CmHmacSha1_80 | Suite::Aes256CmHmacSha1_80 => 10,
+            Suite::AesCm128HmacSha1_32 | Suite::Aes192CmHmacSha1_32 | Suite::Aes256CmHmacSha1_32 => 4,
+            Suite::AeadAes128Gcm | Suite::AeadAes256Gcm => 16,
+        }
+    }
+
+    /// Bytes of an SRTCP packet's authentication tag: 80 bits in the suites with HMAC, whatever SRTP's tag (RFC 4568 §6.2.2, RFC 6188 §4).
+    pub const fn rtcp_tag(self) -> usize {
+        if self.is_aead() { 16 } else { 10 }
     }
 }
 

@@ -84,7 +84,7 @@ impl Offer {
                 audio("RTP/SAVP", &lines.concat())
             }
             SavpWithoutKey => audio("RTP/SAVP", ""),
-            SavpUnknownSuites => audio("RTP/SAVP", &(crypto(1, "F8_128_HMAC_SHA1_80", 1, "") + &crypto(2, "AEAD_AES_128_GCM", 2, ""))),
+            SavpUnknownSuites => audio("RTP/SAVP", &(crypto(1, "F8_128_HMAC_SHA1_80", 1, "") + &crypto(2, "SEED_CTR_128_HMAC_SHA1_80", 2, ""))),
             SavpWeakened => audio("RTP/SAVP", &crypto(1, SUITE_80, 1, " UNENCRYPTED_SRTP")),
             AvpWithKey => audio("RTP/AVP", &good()),
             AvpWithSessionKey => session(&good()) + &audio("RTP/AVP", ""),
@@ -167,7 +167,7 @@ impl Answer {
             Answer::Good | Answer::GoodAndMore => good(),
             Answer::Rtp => audio("RTP/AVP", ""),
             Answer::Srtp => audio("RTP/SAVP", &crypto(&tag, &suite)),
-            Answer::SrtpWrongSuite => audio("RTP/SAVP", &crypto(&tag, "AES_256_CM_HMAC_SHA1_80")),
+            Answer::SrtpWrongSuite => audio("RTP/SAVP", &crypto(&tag, "AES_CM_128_HMAC_SHA1_32")),
             Answer::SrtpCrossedTag => audio("RTP/SAVP", &crypto(&tag, other)),
             Answer::SrtpWithoutKey => audio("RTP/SAVP", ""),
             Answer::SrtpUnknownTag => audio("RTP/SAVP", &crypto("9", &suite)),

@@ -53,8 +53,14 @@ pub fn master(fill: u8) -> MasterKey {
     MasterKey { key_and_salt: (0..30).map(|n: u8| n.wrapping_mul(7) ^ fill).collect(), lifetime: None, mki: None }
 }
 
+/// A key of the suite's length.
+pub fn master_of(suite: Suite, fill: u8) -> MasterKey {
+    let length = (suite.key_length() + suite.salt_length()) as u8;
+    MasterKey { key_and_salt: (0..length).map(|n| n.wrapping_mul(7) ^ fill).collect(), lifetime: None, mki: None }
+}
+
 pub fn parameters(suite: Suite, fill: u8) -> SrtpParameters {
-    SrtpParameters { suite, keys: vec![master(fill)] }
+    SrtpParameters { suite, keys: vec![master_of(suite, fill)] }
 }
 
 pub fn srtp(fill: u8) -> Protection {
@@ -82,7 +88,9 @@ pub fn unprotect(receiver: &mut Receiver, packet: &[u8]) -> Result<Vec<u8>, Refu
         _ => receiver.unprotect_rtcp(T0, &mut buffer),
     };
     if result.is_err() {
-        assert_eq!(buffer, packet, "a refused packet is left as it was");
+        // What AEAD could not open it zeroes, but for the header.
+        let kept = if receiver.parameters().suite.is_aead() { packet.len().min(12) } else { packet.len() };
+        assert_eq!(buffer[..kept], packet[..kept], "a refused packet is left as it was");
     }
     buffer.truncate(result?);
     Ok(buffer)

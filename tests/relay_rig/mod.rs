@@ -77,17 +77,24 @@ pub enum Leg {
     Srtp(Suite),
 }
 
-pub fn key(seed: u8) -> MasterKey {
-    MasterKey { key_and_salt: (0..30).map(|i: u8| i.wrapping_mul(7).wrapping_add(seed)).collect(), lifetime: None, mki: None }
+pub fn key(suite: Suite, seed: u8) -> MasterKey {
+    let length = (suite.key_length() + suite.salt_length()) as u8;
+    MasterKey { key_and_salt: (0..length).map(|i| i.wrapping_mul(7).wrapping_add(seed)).collect(), lifetime: None, mki: None }
 }
 
 pub fn context(suite: Suite, key: &MasterKey) -> Context {
     let profile = match suite {
         Suite::AesCm128HmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
         Suite::AesCm128HmacSha1_32 => ProtectionProfile::Aes128CmHmacSha1_32,
+        Suite::Aes256CmHmacSha1_80 => ProtectionProfile::Aes256CmHmacSha1_80,
+        Suite::Aes256CmHmacSha1_32 => ProtectionProfile::Aes256CmHmacSha1_32,
+        Suite::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
+        Suite::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
+        Suite::Aes192CmHmacSha1_80 | Suite::Aes192CmHmacSha1_32 => panic!("rtc-srtp knows no keys of 192 bits"),
     };
+    let (key, salt) = key.key_and_salt.split_at(suite.key_length());
     let provider = rtc_srtp::crypto::default_provider().expect("a crypto provider");
-    Context::new(&key.key_and_salt[..16], &key.key_and_salt[16..], profile, None, None, provider.crypto()).expect("a context")
+    Context::new(key, salt, profile, None, None, provider.crypto()).expect("a context")
 }
 
 pub fn srtp(suite: Suite, key: MasterKey) -> Protection {
@@ -117,7 +124,7 @@ impl Peer {
         let (protect, unprotect, receive, transmit) = match leg {
             Leg::Plain => (None, None, Protection::Plain, Protection::Plain),
             Leg::Srtp(suite) => {
-                let (ours, theirs) = (key(seed), key(seed.wrapping_add(100)));
+                let (ours, theirs) = (key(*suite, seed), key(*suite, seed.wrapping_add(100)));
                 (Some(context(*suite, &ours)), Some(context(*suite, &theirs)), srtp(*suite, ours), srtp(*suite, theirs))
             }
         };
@@ -138,7 +145,7 @@ impl Peer {
 
     /// New keys in both directions, as a re-INVITE brings them; what the relay must be told.
     pub fn rekey(&mut self, suite: Suite, seed: u8) {
-        let (ours, theirs) = (key(seed), key(seed.wrapping_add(100)));
+        let (ours, theirs) = (key(suite, seed), key(suite, seed.wrapping_add(100)));
         self.protect = Some(context(suite, &ours));
         self.unprotect = Some(context(suite, &theirs));
         (self.receive, self.transmit) = (srtp(suite, ours), srtp(suite, theirs));

@@ -39,8 +39,15 @@ const FAMILIES: [(&str, AddressFamily); 3] =
 
 const LATCHES: [(&str, LatchPolicy); 3] = [("signalled-address", LatchPolicy::SignalledAddress), ("strict", LatchPolicy::Strict), ("nat", LatchPolicy::Nat)];
 
-const SUITES: [(&str, Suite); 2] =
-    [(Suite::AesCm128HmacSha1_80.name(), Suite::AesCm128HmacSha1_80), (Suite::AesCm128HmacSha1_32.name(), Suite::AesCm128HmacSha1_32)];
+const SUITES: [(&str, Suite); Suite::ALL.len()] = {
+    let mut named = [("", Suite::ALL[0]); Suite::ALL.len()];
+    let mut n = 0;
+    while n < named.len() {
+        named[n] = (Suite::ALL[n].name(), Suite::ALL[n]);
+        n += 1;
+    }
+    named
+};
 
 /// Between questions for signs of life: no burden, and soon enough to be of use.
 const PROBE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::media::control::SrtpParameters;
-use crate::media::srtp::authentication::Authenticator;
-use crate::media::srtp::cipher::Cipher;
+use crate::media::srtp::cipher::Aes;
 use crate::media::srtp::index;
 use crate::media::srtp::key_derivation::{Label, derive};
+use crate::media::srtp::session::{RtcpSession, Session};
 use crate::sdp::crypto::{MasterKey, Suite};
 
 /// Keys one set of parameters may hold.
@@ -42,16 +42,6 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
-/// Bytes of an SRTP packet's tag. SRTCP has 80 bits in both suites (RFC 4568 §6.2.2).
-pub const fn rtp_tag(suite: Suite) -> usize {
-    match suite {
-        Suite::AesCm128HmacSha1_80 => 10,
-        Suite::AesCm128HmacSha1_32 => 4,
-    }
-}
-
-pub const RTCP_TAG: usize = 10;
-
 /// One master key's session keys and what it may still be used for.
 #[derive(Debug)]
 pub struct Key {
@@ -61,68 +51,37 @@ pub struct Key {
     pub rtcp_left: u64,
 }
 
-/// Session keys of SRTP, made for the packet path.
-pub struct Session {
-    pub cipher: Cipher,
-    pub authenticator: Authenticator,
+/// The six derived keys of RFC 3711 §4.3.2, as long as the suite wants them; wiped on drop. A suite with AEAD has no authentication keys.
+pub struct Derived {
+    encryption: Zeroizing<[u8; 32]>,
+    length: usize,
+    pub salt: Zeroizing<[u8; 14]>,
+    pub authentication: Zeroizing<[u8; 20]>,
 }
 
-/// Session keys of SRTCP. One packet in five seconds: the key is expanded when it is needed, which makes the context a third smaller.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct RtcpSession {
-    key: [u8; 16],
-    salt: [u8; 14],
-    pub authenticator: Authenticator,
-}
-
-impl RtcpSession {
-    pub fn cipher(&self) -> Cipher {
-        Cipher::new(&self.key, &self.salt)
-    }
-}
-
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for RtcpSession {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RtcpSession").finish_non_exhaustive()
+impl Derived {
+    pub fn encryption(&self) -> &[u8] {
+        self.encryption.get(..self.length).unwrap_or_default()
     }
 }
 
 impl Key {
-    fn new(master: &MasterKey) -> Result<Key, KeyError> {
-        let (key, salt) = master.key_and_salt.split_first_chunk::<16>().ok_or(KeyError::Length)?;
-        let salt: &[u8; 14] = salt.try_into().map_err(|_| KeyError::Length)?;
-        let cipher = |label| {
-            let mut out = Zeroizing::new([0; 16]);
-            derive(key, salt, label, out.as_mut_slice());
-            out
-        };
-        let salt_for = |label| {
-            let mut out = Zeroizing::new([0; 14]);
-            derive(key, salt, label, out.as_mut_slice());
-            out
-        };
-        let authenticator = |label| {
-            let mut out = Zeroizing::new([0; 20]);
-            derive(key, salt, label, out.as_mut_slice());
-            Authenticator::new(&out)
+    fn new(suite: Suite, master: &MasterKey) -> Result<Key, KeyError> {
+        let (key, given) = master.key_and_salt.split_at_checked(suite.key_length()).ok_or(KeyError::Length)?;
+        let mut salt = Zeroizing::new([0; 14]);
+        salt.get_mut(..given.len()).ok_or(KeyError::Length)?.copy_from_slice(given);
+        let aes = Aes::new(key)?;
+        let derived = |encryption, authentication, salting| {
+            let mut keys = Derived { encryption: Zeroizing::default(), length: key.len(), salt: Zeroizing::default(), authentication: Zeroizing::default() };
+            derive(&aes, &salt, encryption, keys.encryption.get_mut(..key.len()).unwrap_or_default());
+            derive(&aes, &salt, authentication, keys.authentication.as_mut_slice());
+            derive(&aes, &salt, salting, keys.salt.get_mut(..given.len()).unwrap_or_default());
+            keys
         };
         let lifetime = master.lifetime.unwrap_or(u64::MAX);
         Ok(Key {
-            rtp: Session {
-                cipher: Cipher::new(&cipher(Label::RtpEncryption), &salt_for(Label::RtpSalt)),
-                authenticator: authenticator(Label::RtpAuthentication),
-            },
-            rtcp: RtcpSession {
-                key: *cipher(Label::RtcpEncryption),
-                salt: *salt_for(Label::RtcpSalt),
-                authenticator: authenticator(Label::RtcpAuthentication),
-            },
+            rtp: Session::new(suite, &derived(Label::RtpEncryption, Label::RtpAuthentication, Label::RtpSalt))?,
+            rtcp: RtcpSession::new(suite, &derived(Label::RtcpEncryption, Label::RtcpAuthentication, Label::RtcpSalt))?,
             rtp_left: lifetime.min(MAX_RTP),
             rtcp_left: lifetime.min(MAX_RTCP),
         })
@@ -167,7 +126,7 @@ pub struct KeySet {
 impl KeySet {
     pub fn new(parameters: &SrtpParameters) -> Result<KeySet, KeyError> {
         check(parameters)?;
-        let keys = parameters.keys.iter().map(Key::new).collect::<Result<_, _>>()?;
+        let keys = parameters.keys.iter().map(|master| Key::new(parameters.suite, master)).collect::<Result<_, _>>()?;
         Ok(KeySet { parameters: parameters.clone(), keys, mki: mki_length(parameters) })
     }
 
@@ -179,6 +138,13 @@ impl KeySet {
         }
         let at = self.parameters.keys.iter().position(|key| key.mki.as_deref() == Some(mki))?;
         self.keys.get_mut(at)
+    }
+
+    /// The key a received SRTP packet's trailer names, and the tag in it.
+    #[inline]
+    pub fn of_trailer<'a>(&mut self, trailer: &'a [u8]) -> Option<(&mut Key, &'a [u8])> {
+        let (tag, mki) = self.keys.first()?.rtp.part(trailer, self.mki);
+        self.named(mki).map(|key| (key, tag))
     }
 
     /// The first key that `may` still be used, and its MKI (empty: none).

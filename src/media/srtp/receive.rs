@@ -1,15 +1,24 @@
 //! The receiver's side: authenticate, then decrypt, then commit (RFC 3711 §3.3, §3.4).
+//!
+//! A new key does not shut the old one out at once: what was sent before its sender learnt of the change is still on its way, and RFC 4568 has no word in
+//! the packet that tells the two apart but the MKI. So for a while both are tried, the new one first, each with its own replay list.
 
-use subtle::ConstantTimeEq;
+use std::time::Duration;
 
 use crate::media::control::SrtpParameters;
 use crate::media::packet::u32_at;
 use crate::media::rtp::Header;
-use crate::media::srtp::keys::{KeyError, KeySet, RTCP_TAG, SRTCP_INDEX, rtp_tag};
+use crate::media::srtp::keys::{KeyError, KeySet};
 use crate::media::srtp::replay::ReplayList;
+use crate::media::srtp::session::{Facts, RtcpLayout};
 use crate::media::srtp::sources::Sources;
 use crate::media::srtp::{Refusal, index};
 use crate::time::Time;
+
+/// So long after a change packets under the former key are taken, if nothing has come under the new one.
+const FORMER: Duration = Duration::from_secs(10);
+/// So long after the first packet under the new key packets under the former one are taken: longer than a network reorders.
+const OVERLAP: Duration = Duration::from_secs(1);
 
 /// What is remembered of one source.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,75 +30,138 @@ struct Source {
 /// The cryptographic context of one receiving direction, for all its sources.
 #[derive(Debug)]
 pub struct Receiver {
+    present: Context,
+    former: Option<Box<Former>>,
+}
+
+/// The context before the last change of keys.
+#[derive(Debug)]
+struct Former {
+    context: Context,
+    until: Time,
+}
+
+/// One set of keys with the sources heard under it.
+#[derive(Debug)]
+struct Context {
     keys: KeySet,
-    tag: usize,
     sources: Sources<Source>,
 }
 
 impl Receiver {
     pub fn new(parameters: &SrtpParameters) -> Result<Receiver, KeyError> {
-        Ok(Receiver { keys: KeySet::new(parameters)?, tag: rtp_tag(parameters.suite), sources: Sources::default() })
+        Ok(Receiver { present: Context { keys: KeySet::new(parameters)?, sources: Sources::default() }, former: None })
     }
 
     pub fn parameters(&self) -> &SrtpParameters {
-        &self.keys.parameters
+        &self.present.keys.parameters
     }
 
-    /// Changes the keys. Replay lists go on if a key stays, else they start anew; where each source was is remembered as a hint for its ROC.
-    pub fn rekey(&mut self, parameters: &SrtpParameters) -> Result<(), KeyError> {
-        let mut keys = KeySet::new(parameters)?;
-        if !keys.inherit(&self.keys) {
-            for source in self.sources.iter_mut() {
+    /// Changes the keys. Replay lists go on if a key stays, else they start anew; where each source was is remembered as a hint for its ROC. The keys
+    /// before are taken for a while yet if it is `the_same_peer` who changes them.
+    pub fn rekey(&mut self, now: Time, parameters: &SrtpParameters, the_same_peer: bool) -> Result<(), KeyError> {
+        let mut next = Context { keys: KeySet::new(parameters)?, sources: self.present.sources.clone() };
+        let shared = next.keys.inherit(&self.present.keys);
+        if !shared {
+            for source in next.sources.iter_mut() {
                 source.rtp.forget();
                 source.rtcp = ReplayList::default();
             }
         }
-        (self.keys, self.tag) = (keys, rtp_tag(parameters.suite));
+        let former = std::mem::replace(&mut self.present, next);
+        self.former = (the_same_peer && !shared).then(|| Box::new(Former { context: former, until: now + FORMER }));
         Ok(())
+    }
+
+    /// For another stream that the same peer goes on in: the same keys, where its sources are, and what is spent.
+    pub fn twin(&self) -> Option<Receiver> {
+        let mut keys = KeySet::new(self.parameters()).ok()?;
+        keys.inherit(&self.present.keys);
+        Some(Receiver { present: Context { keys, sources: self.present.sources.clone() }, former: None })
+    }
+
+    /// Goes on where `elder` was, if they have a key in common: a peer that keeps its key in another stream keeps its ROC with it, and what was heard there
+    /// must not be heard again.
+    pub fn succeed(&mut self, elder: &Receiver) {
+        if !self.present.keys.inherit(&elder.present.keys) {
+            return;
+        }
+        for (ssrc, last, theirs) in elder.present.sources.iter() {
+            let place = self.present.sources.place(ssrc);
+            let ours = self.present.sources.enter(place, ssrc, last).0;
+            ours.rtp.merge(&theirs.rtp);
+            ours.rtcp.merge(&theirs.rtcp);
+        }
     }
 
     /// Turns the SRTP packet that fills `packet` into RTP; its new length. `header` is of this packet.
     #[inline]
     pub fn unprotect_rtp(&mut self, now: Time, packet: &mut [u8], header: &Header) -> Result<usize, Refusal> {
-        let end = packet.len().checked_sub(self.tag + self.keys.mki).filter(|end| *end >= header.length).ok_or(Refusal::Short)?;
+        if self.former.is_none() {
+            return self.present.unprotect_rtp(now, packet, header, false);
+        }
+        self.with_either(now, packet, |context, packet| context.unprotect_rtp(now, packet, header, true))
+    }
+
+    /// Turns the SRTCP packet that fills `packet` into RTCP; its new length. A packet without the E flag is authenticated only.
+    pub fn unprotect_rtcp(&mut self, now: Time, packet: &mut [u8]) -> Result<usize, Refusal> {
+        self.with_either(now, packet, |context, packet| context.unprotect_rtcp(now, packet))
+    }
+
+    /// Under the present keys, else under the former ones while they hold.
+    #[cold]
+    fn with_either(&mut self, now: Time, packet: &mut [u8], open: impl Fn(&mut Context, &mut [u8]) -> Result<usize, Refusal>) -> Result<usize, Refusal> {
+        let opened = open(&mut self.present, packet);
+        let Some(former) = &mut self.former else { return opened };
+        if former.until <= now {
+            self.former = None;
+            return opened;
+        }
+        match opened {
+            Ok(len) => {
+                former.until = former.until.min(now + OVERLAP);
+                Ok(len)
+            }
+            Err(refusal) => open(&mut former.context, packet).map_err(|other| if other == Refusal::Replay { other } else { refusal }),
+        }
+    }
+}
+
+impl Context {
+    /// `careful`: a packet that is refused is left as it was, also with AEAD, so that other keys can be tried on it.
+    #[inline]
+    fn unprotect_rtp(&mut self, now: Time, packet: &mut [u8], header: &Header, careful: bool) -> Result<usize, Refusal> {
+        let suite = self.keys.parameters.suite;
+        let end = packet.len().checked_sub(suite.rtp_tag() + self.keys.mki).filter(|end| *end >= header.length).ok_or(Refusal::Short)?;
         let (message, trailer) = packet.split_at_mut(end);
-        let (mki, tag) = trailer.split_at(self.keys.mki);
         let place = self.sources.place(header.ssrc);
         let known = place.map(|place| self.sources.at(place).rtp);
-        let key = self.keys.named(mki).ok_or(Refusal::Authentication)?;
+        let (key, tag) = self.keys.of_trailer(trailer).ok_or(Refusal::Authentication)?;
         if key.rtp_left == 0 {
             return Err(Refusal::KeySpent);
         }
-        let authentic = |index: u64| {
-            let code = key.rtp.authenticator.code(message, Some(index::roc(index)));
-            code.get(..tag.len()).is_some_and(|code| bool::from(code.ct_eq(tag)))
-        };
+        let facts = |index| Facts { ssrc: header.ssrc, index, header: header.length };
         let index = match known {
             Some(list) if !list.is_empty() => {
                 let index = index::estimate(list.highest(), header.sequence).ok_or(Refusal::Replay)?;
                 if !list.is_fresh(index) {
                     return Err(Refusal::Replay);
                 }
-                authentic(index).then_some(index)
+                Some(index).filter(|index| !careful || key.rtp.is_authentic(facts(*index), message, tag))
             }
-            known => first_indices(known, header.sequence).into_iter().flatten().find(|index| authentic(*index)),
+            known => first_indices(known, header.sequence).into_iter().flatten().find(|index| key.rtp.is_authentic(facts(*index), message, tag)),
         };
-        let index = index.ok_or(Refusal::Authentication)?;
-        key.rtp.cipher.apply(header.ssrc, index, message.get_mut(header.length..).ok_or(Refusal::Short)?);
+        let index = index.filter(|index| key.rtp.open(facts(*index), message, tag)).ok_or(Refusal::Authentication)?;
         key.rtp_left -= 1;
         self.sources.enter(place, header.ssrc, now).0.rtp.commit(index);
         Ok(end)
     }
 
-    /// Turns the SRTCP packet that fills `packet` into RTCP; its new length. A packet without the E flag is authenticated only.
-    pub fn unprotect_rtcp(&mut self, now: Time, packet: &mut [u8]) -> Result<usize, Refusal> {
-        let signed = packet.len().checked_sub(RTCP_TAG + self.keys.mki).ok_or(Refusal::Short)?;
-        let end = signed.checked_sub(SRTCP_INDEX).filter(|end| *end >= 8).ok_or(Refusal::Short)?;
-        let (message, trailer) = packet.split_at_mut(signed);
-        let (mki, tag) = trailer.split_at(self.keys.mki);
-        let ssrc = u32_at(message, 4);
-        let word = u32_at(message, end);
-        let index = u64::from(word & 0x7fff_ffff);
+    fn unprotect_rtcp(&mut self, now: Time, packet: &mut [u8]) -> Result<usize, Refusal> {
+        let layout = RtcpLayout::of(packet.len(), self.keys.parameters.suite, self.keys.mki).ok_or(Refusal::Short)?;
+        let ssrc = u32_at(packet, 4);
+        let index = u64::from(u32_at(packet, layout.word) & 0x7fff_ffff);
+        let mki = packet.get(layout.mki..layout.mki + self.keys.mki).ok_or(Refusal::Short)?;
         let key = self.keys.named(mki).ok_or(Refusal::Authentication)?;
         if key.rtcp_left == 0 {
             return Err(Refusal::KeySpent);
@@ -98,16 +170,12 @@ impl Receiver {
         if place.is_some_and(|place| !self.sources.at(place).rtcp.is_fresh(index)) {
             return Err(Refusal::Replay);
         }
-        let code = key.rtcp.authenticator.code(message, None);
-        if !code.get(..tag.len()).is_some_and(|code| bool::from(code.ct_eq(tag))) {
+        if !key.rtcp.open(packet, layout) {
             return Err(Refusal::Authentication);
-        }
-        if word >> 31 == 1 {
-            key.rtcp.cipher().apply(ssrc, index, message.get_mut(8..end).ok_or(Refusal::Short)?);
         }
         key.rtcp_left -= 1;
         self.sources.enter(place, ssrc, now).0.rtcp.commit(index);
-        Ok(end)
+        Ok(layout.end)
     }
 }
 

@@ -44,6 +44,14 @@ impl ReplayList {
         }
     }
 
+    /// Takes in what another list of the same source and key has seen.
+    pub fn merge(&mut self, other: &ReplayList) {
+        let (newer, older) = if other.is_empty() || (!self.is_empty() && other.highest <= self.highest) { (*self, other) } else { (*other, &*self) };
+        let behind = newer.highest.saturating_sub(older.highest);
+        let seen = if behind < WIDTH { older.seen << behind } else { 0 };
+        *self = ReplayList { highest: newer.highest, seen: newer.seen | seen };
+    }
+
     /// Starts anew, remembering where the source was.
     pub fn forget(&mut self) {
         self.seen = 0;
@@ -69,6 +77,27 @@ mod tests {
         assert!(!list.is_fresh(1_001));
         list.commit(1 << 40);
         assert!(!list.is_fresh(1_128) && list.is_fresh((1 << 40) - 127) && !list.is_fresh((1 << 40) - 128));
+    }
+
+    #[test]
+    fn merged_both_are_seen() {
+        let list = |indices: &[u64]| {
+            let mut list = ReplayList::default();
+            indices.iter().for_each(|index| list.commit(*index));
+            list
+        };
+        for (a, b) in [(list(&[5, 7]), list(&[6, 100])), (list(&[6, 100]), list(&[5, 7]))] {
+            let mut merged = a;
+            merged.merge(&b);
+            assert_eq!(merged, list(&[5, 6, 7, 100]));
+        }
+        let mut fresh = ReplayList::default();
+        fresh.merge(&list(&[1 << 20]));
+        assert_eq!(fresh, list(&[1 << 20]));
+        fresh.merge(&ReplayList::default());
+        assert_eq!(fresh, list(&[1 << 20]));
+        fresh.merge(&list(&[3]));
+        assert_eq!(fresh, list(&[1 << 20]));
     }
 
     #[test]

@@ -64,6 +64,11 @@ impl<S: Copy + Default> Sources<S> {
         self.used == SOURCES
     }
 
+    /// Each source's SSRC, when it was last heard, and its state.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, Time, &S)> {
+        self.slots.iter().take(self.used).map(|slot| (slot.ssrc, slot.last, &slot.state))
+    }
+
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut S> {
         self.slots.iter_mut().take(self.used).map(|slot| &mut slot.state)
     }

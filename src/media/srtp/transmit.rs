@@ -1,10 +1,10 @@
 //! The sender's side: encrypt, then authenticate (RFC 3711 §3.3, §3.4).
 
 use crate::media::control::SrtpParameters;
-use crate::media::packet::u32_at;
 use crate::media::rtp::Header;
-use crate::media::srtp::keys::{KeyError, KeySet, RTCP_TAG, SRTCP_INDEX, rtp_tag};
+use crate::media::srtp::keys::{KeyError, KeySet, SRTCP_INDEX};
 use crate::media::srtp::replay::ReplayList;
+use crate::media::srtp::session::{Facts, RTCP_CLEAR, RtcpLayout};
 use crate::media::srtp::sources::{Place, Sources};
 use crate::media::srtp::{Refusal, index};
 use crate::time::Time;
@@ -17,7 +17,6 @@ const RETIRED: usize = 56;
 #[derive(Debug)]
 pub struct Sender {
     keys: KeySet,
-    tag: usize,
     sources: Sources<ReplayList>,
     retired: [u32; RETIRED],
     retirements: usize,
@@ -27,14 +26,7 @@ pub struct Sender {
 
 impl Sender {
     pub fn new(parameters: &SrtpParameters) -> Result<Sender, KeyError> {
-        Ok(Sender {
-            keys: KeySet::new(parameters)?,
-            tag: rtp_tag(parameters.suite),
-            sources: Sources::default(),
-            retired: [0; RETIRED],
-            retirements: 0,
-            rtcp_index: 0,
-        })
+        Ok(Sender { keys: KeySet::new(parameters)?, sources: Sources::default(), retired: [0; RETIRED], retirements: 0, rtcp_index: 0 })
     }
 
     pub fn parameters(&self) -> &SrtpParameters {
@@ -54,12 +46,12 @@ impl Sender {
 
     /// Bytes an RTP packet grows by.
     pub fn rtp_growth(&self) -> usize {
-        self.keys.mki + self.tag
+        self.keys.mki + self.keys.parameters.suite.rtp_tag()
     }
 
     /// Bytes an RTCP packet grows by.
     pub fn rtcp_growth(&self) -> usize {
-        SRTCP_INDEX + self.keys.mki + RTCP_TAG
+        SRTCP_INDEX + self.keys.mki + self.keys.parameters.suite.rtcp_tag()
     }
 
     /// Turns the RTP packet in `buffer[..len]` into SRTP; its new length. `header` is of this packet.
@@ -73,10 +65,8 @@ impl Sender {
         let place = self.sources.place(header.ssrc);
         let index = self.next_index(place, header)?;
         let (key, mki) = self.keys.first(|key| key.rtp_left > 0).ok_or(Refusal::KeySpent)?;
-        key.rtp.cipher.apply(header.ssrc, index, message.get_mut(header.length..).ok_or(Refusal::Short)?);
-        let code = key.rtp.authenticator.code(message, Some(index::roc(index)));
+        key.rtp.seal(Facts { ssrc: header.ssrc, index, header: header.length }, message, trailer, mki)?;
         key.rtp_left -= 1;
-        seal(trailer, mki, &code);
         let (list, gone) = self.sources.enter(place, header.ssrc, now);
         list.commit(index);
         if let Some(gone) = gone {
@@ -87,23 +77,18 @@ impl Sender {
 
     /// Turns the RTCP compound in `buffer[..len]` into SRTCP; its new length.
     pub fn protect_rtcp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, Refusal> {
-        if len < 8 {
+        if len < RTCP_CLEAR {
             return Err(Refusal::Short);
         }
         let whole = len + self.rtcp_growth();
-        let signed = len + SRTCP_INDEX;
-        let (message, trailer) = buffer.get_mut(..whole).and_then(|packet| packet.split_at_mut_checked(signed)).ok_or(Refusal::NoRoom)?;
+        let packet = buffer.get_mut(..whole).ok_or(Refusal::NoRoom)?;
+        let layout = RtcpLayout::behind(len, self.keys.parameters.suite, self.keys.mki);
         if self.rtcp_index >> 31 != 0 {
             return Err(Refusal::KeySpent);
         }
         let (key, mki) = self.keys.first(|key| key.rtcp_left > 0).ok_or(Refusal::KeySpent)?;
-        let ssrc = u32_at(message, 4);
-        let (compound, word) = message.split_at_mut(len);
-        key.rtcp.cipher().apply(ssrc, u64::from(self.rtcp_index), compound.get_mut(8..).ok_or(Refusal::Short)?);
-        word.copy_from_slice(&(1 << 31 | self.rtcp_index).to_be_bytes());
-        let code = key.rtcp.authenticator.code(message, None);
+        key.rtcp.seal(self.rtcp_index, packet, layout, mki)?;
         key.rtcp_left -= 1;
-        seal(trailer, mki, &code);
         self.rtcp_index += 1;
         Ok(whole)
     }
@@ -124,15 +109,5 @@ impl Sender {
             *place = ssrc;
             self.retirements += 1;
         }
-    }
-}
-
-/// Writes MKI and tag; `trailer` is as long as both.
-#[inline]
-fn seal(trailer: &mut [u8], mki: &[u8], code: &[u8; 20]) {
-    let (name, tag) = trailer.split_at_mut(mki.len().min(trailer.len()));
-    name.copy_from_slice(mki.get(..name.len()).unwrap_or_default());
-    if let Some(code) = code.get(..tag.len()) {
-        tag.copy_from_slice(code);
     }
 }

@@ -87,6 +87,9 @@ fn what_cannot_be_read() {
         ("1234567890 AES_CM_128_HMAC_SHA1_80 inline:AAAA", Tag),
         ("x AES_CM_128_HMAC_SHA1_80 inline:AAAA", Tag),
         ("1 AEAD_AES_256_GCM inline:", Key),
+        // A key of 128 bits under a suite that has 256, and a salt of 14 bytes under one that has 12.
+        ("1 AES_256_CM_HMAC_SHA1_80 inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd", Key),
+        ("1 AEAD_AES_128_GCM inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd", Key),
     ] {
         assert_eq!(Crypto::parse(value), Err(error), "{value}");
     }
@@ -142,12 +145,25 @@ fn suites_by_name() {
 }
 
 #[test]
+fn every_suite_has_its_name_and_its_lengths() {
+    // RFC 4568 §6.2, RFC 6188 §4 table 1 and 2, RFC 7714 §12 table 1: key, salt, SRTP tag, SRTCP tag.
+    let lengths = [(16, 14, 10, 10), (16, 14, 4, 10), (24, 14, 10, 10), (24, 14, 4, 10), (32, 14, 10, 10), (32, 14, 4, 10), (16, 12, 16, 16), (32, 12, 16, 16)];
+    for (suite, expected) in Suite::ALL.into_iter().zip(lengths) {
+        assert_eq!((suite.key_length(), suite.salt_length(), suite.rtp_tag(), suite.rtcp_tag()), expected, "{suite:?}");
+        let key = MasterKey { key_and_salt: (0..(expected.0 + expected.1) as u8).collect(), lifetime: None, mki: None };
+        let line = Crypto::ours(1, suite, key);
+        assert_eq!(Crypto::parse(&line.value()).as_ref(), Ok(&line));
+        assert_eq!(serde_json::to_string(&suite).unwrap(), format!("\"{}\"", suite.name()));
+    }
+}
+
+#[test]
 fn written_as_read() {
     for rest in ["", "|2^31", "|2^31|1:1", "|1:4", "|1000|4660:2", " WSH=64 -X=1"] {
         let value = format!("1 AES_CM_128_HMAC_SHA1_80 inline:{K1}{rest}");
         assert_eq!(Crypto::parse(&value).unwrap().value(), value);
     }
-    let padded = "7 AEAD_AES_128_GCM inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA== ";
+    let padded = "7 AEAD_AES_256_GCM inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= ";
     assert_eq!(Crypto::parse(padded).unwrap().value(), padded.trim());
 }
 

@@ -12,7 +12,7 @@ use crate::policy::settings::SecurityMode;
 use crate::sdp::crypto::Crypto;
 use crate::sdp::{Direction, Media};
 
-pub const SUITES: [Suite; 2] = Suite::ALL;
+pub const SUITES: [Suite; 2] = [Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32];
 const OUR_A: &str = "203.0.113.1";
 const OUR_B: &str = "10.0.0.1";
 
