@@ -67,6 +67,11 @@ impl Fax {
         }
     }
 
+    /// Payload types of telephone-events, one bit each.
+    pub fn events(&self) -> u128 {
+        self.events
+    }
+
     /// Whose tone was heard, once.
     pub fn take_tone(&mut self) -> Option<Side> {
         let Tone::Heard(side) = self.tone else { return None };

@@ -2,6 +2,7 @@
 //! valid from its first packet, since the latch or the authentication tag has vouched for it, so A.1's probation is left out.
 
 use crate::media::rtp::Header;
+use crate::media::shortcut::{Carried, Pace};
 use crate::time::Time;
 
 /// Sources told apart at a time; of more, the one longest idle is folded into the sums.
@@ -187,6 +188,42 @@ impl Reception {
             let expected = highest.wrapping_sub(u32::from(source.base)).wrapping_add(1);
             (source.ssrc, Seen { expected, received: source.received, highest, jitter: source.jitter >> 4 })
         })
+    }
+
+    /// The source heard last.
+    pub fn current(&self) -> Option<u32> {
+        self.sources.get(usize::from(self.current)).copied().flatten().map(|source| source.ssrc)
+    }
+
+    /// Timestamp units per second.
+    pub fn clock(&self) -> u32 {
+        CLOCK as u32
+    }
+
+    /// What counting a source elsewhere goes on from.
+    pub fn pace_of(&self, ssrc: u32) -> Option<Pace> {
+        let source = self.sources.iter().flatten().find(|source| source.ssrc == ssrc)?;
+        let highest = source.cycles << 16 | u32::from(source.highest);
+        Some(Pace { highest, timestamp: source.timestamp, transit: source.transit, jitter: source.jitter })
+    }
+
+    /// Packets of a known source that were counted elsewhere; of one that is unknown there is nothing to go on from.
+    pub fn absorb(&mut self, ssrc: u32, carried: &Carried) {
+        let Some(at) = self.sources.iter().position(|slot| slot.is_some_and(|source| source.ssrc == ssrc)) else { return };
+        let Some(source) = self.sources.get_mut(at).and_then(Option::as_mut) else { return };
+        let pace = &carried.pace;
+        source.gaps = source.gaps.saturating_add(carried.gaps);
+        source.received = source.received.saturating_add(u32::try_from(carried.packets).unwrap_or(u32::MAX));
+        let known = source.cycles << 16 | u32::from(source.highest);
+        // Some packets of the source may have come here meanwhile.
+        if (pace.highest.wrapping_sub(known) as i32) > 0 {
+            (source.cycles, source.highest) = (pace.highest >> 16, pace.highest as u16);
+        }
+        (source.timestamp, source.transit, source.jitter) = (pace.timestamp, pace.transit, pace.jitter);
+        if carried.last >= source.last {
+            source.last = carried.last;
+            self.current = at as u8;
+        }
     }
 
     fn longest_idle(&self) -> usize {

@@ -96,11 +96,11 @@ impl From<Refused> for DropReason {
 
 /// One side of a stream: where its peer is, and what was counted.
 #[derive(Debug, Default)]
-struct End {
-    latch: Latch,
+pub(super) struct End {
+    pub(super) latch: Latch,
     /// As the peer sees it.
     direction: Direction,
-    counts: SideReport,
+    pub(super) counts: SideReport,
     /// The peer's last sender report.
     reported: Option<LastReport>,
     /// RTCP of our own for the peer, where it is asked for.
@@ -109,14 +109,14 @@ struct End {
 
 /// One way through a stream: in from one side, out to the other.
 #[derive(Debug)]
-struct Path {
+pub(super) struct Path {
     inbound: Inbound,
     outbound: Outbound,
     /// The cell of the table for these two.
     transformation: &'static Transformation,
     /// One side does not send now, or the other does not receive: no RTP passes.
-    is_held: bool,
-    reception: Reception,
+    pub(super) is_held: bool,
+    pub(super) reception: Reception,
 }
 
 impl Default for Path {
@@ -131,11 +131,11 @@ impl Path {
         self.transformation = protection::choose(&self.inbound, &self.outbound);
     }
 
-    fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         matches!((&self.inbound, &self.outbound), (Inbound::Plain, Outbound::Plain))
     }
 
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         !self.is_held && !matches!((&self.inbound, &self.outbound), (Inbound::Unset, _) | (_, Outbound::Unset))
     }
 }
@@ -146,12 +146,12 @@ pub struct Stream {
     id: StreamId,
     silence: Option<Duration>,
     /// The last packet accepted from either side, or the last time the stream was set up otherwise.
-    heard: Time,
-    a: End,
-    b: End,
-    from_a: Path,
-    from_b: Path,
-    fax: Fax,
+    pub(super) heard: Time,
+    pub(super) a: End,
+    pub(super) b: End,
+    pub(super) from_a: Path,
+    pub(super) from_b: Path,
+    pub(super) fax: Fax,
 }
 
 /// A packet that passed every step.
@@ -199,6 +199,14 @@ impl Stream {
         path_out.is_held = !(far.direction.sends() && near.direction.receives());
         self.heard = now;
         Ok(())
+    }
+
+    /// The side packets from `side` come from, the one they go to, and the way between.
+    pub(super) fn way(&self, side: Side) -> (&End, &End, &Path) {
+        match side {
+            Side::A => (&self.a, &self.b, &self.from_a),
+            Side::B => (&self.b, &self.a, &self.from_b),
+        }
     }
 
     /// Carries out `control::Command::Carry`.
