@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::streams::Open;
+
 /// What all workers counted since the start, besides what each stream's report holds. Read at any time, from any thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
@@ -17,11 +19,13 @@ pub struct Counters {
     /// Datagrams longer than any we relay.
     pub oversized: u64,
     pub wakes: u64,
+    /// Packets that the kernel has carried without us, as far as they have been asked for; part of `received` and `forwarded`.
+    pub in_kernel: u64,
 }
 
 impl Counters {
     /// Every counter by its name but `streams`, which goes down as well.
-    pub fn each(&self) -> [(&'static str, u64); 7] {
+    pub fn each(&self) -> [(&'static str, u64); 8] {
         [
             ("received", self.received),
             ("forwarded", self.forwarded),
@@ -30,7 +34,16 @@ impl Counters {
             ("receive_failed", self.receive_failed),
             ("oversized", self.oversized),
             ("wakes", self.wakes),
+            ("in_kernel", self.in_kernel),
         ]
+    }
+
+    /// Takes over what a stream's fronts have carried.
+    pub(super) fn add_elsewhere(&mut self, open: &mut Open) {
+        let packets = std::mem::take(&mut open.elsewhere);
+        self.in_kernel += packets;
+        self.received += packets;
+        self.forwarded += packets;
     }
 
     pub(super) fn plus(self, other: Counters) -> Counters {
@@ -43,13 +56,14 @@ impl Counters {
             receive_failed: self.receive_failed + other.receive_failed,
             oversized: self.oversized + other.oversized,
             wakes: self.wakes + other.wakes,
+            in_kernel: self.in_kernel + other.in_kernel,
         }
     }
 }
 
 /// A worker's counters as others may read them: written by one thread, once per wake.
 #[derive(Default)]
-pub(super) struct Tally([AtomicU64; 8]);
+pub(super) struct Tally([AtomicU64; 9]);
 
 impl Tally {
     pub(super) fn write(&self, counters: &Counters) {
@@ -62,6 +76,7 @@ impl Tally {
             counters.receive_failed,
             counters.oversized,
             counters.wakes,
+            counters.in_kernel,
         ];
         for (cell, value) in self.0.iter().zip(values) {
             cell.store(value, Ordering::Relaxed);
@@ -69,7 +84,8 @@ impl Tally {
     }
 
     pub(super) fn read(&self) -> Counters {
-        let [streams, received, forwarded, dropped, send_failed, receive_failed, oversized, wakes] = std::array::from_fn(|i| self.0[i].load(Ordering::Relaxed));
-        Counters { streams, received, forwarded, dropped, send_failed, receive_failed, oversized, wakes }
+        let [streams, received, forwarded, dropped, send_failed, receive_failed, oversized, wakes, in_kernel] =
+            std::array::from_fn(|i| self.0[i].load(Ordering::Relaxed));
+        Counters { streams, received, forwarded, dropped, send_failed, receive_failed, oversized, wakes, in_kernel }
     }
 }

@@ -5,6 +5,7 @@
 //! events go back through one channel. A stream lives on the worker its [`StreamId`] points to, for all its life.
 
 mod counters;
+pub mod kernel;
 mod orders;
 pub mod path;
 mod silence;
@@ -24,6 +25,7 @@ use tokio::sync::oneshot;
 
 use crate::media::control::{Command, Event, StreamId};
 
+use self::kernel::Kernel;
 use self::orders::{Order, Shared};
 use self::path::{Io, Probe, StreamView, Way};
 use self::worker::Worker;
@@ -44,11 +46,13 @@ pub struct Settings {
     /// A worker that is woken more often than this sleeps so long between wakes, so that several packets share one. It adds
     /// about so much delay; it saves much on a core that other work wants too, and little on one that is the worker's alone. Zero: never.
     pub gather: Duration,
+    /// What the kernel is to forward in our place.
+    pub kernel: kernel::Settings,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { workers: 1, batch: 8, receive_buffer: 64 * 1024, dscp: 46, gather: Duration::from_micros(100) }
+        Settings { workers: 1, batch: 8, receive_buffer: 64 * 1024, dscp: 46, gather: Duration::from_micros(100), kernel: kernel::Settings::default() }
     }
 }
 
@@ -78,8 +82,12 @@ impl MediaPlane {
         system::raise_descriptor_limit();
         let probes = vec![Probe { way: Way::Sockets(Io::Epoll), outcome: Ok("four sockets a stream, needs no privilege".to_owned()) }];
         let mut plane = MediaPlane { workers: Vec::new(), events: events.clone(), probes };
+        let kernel = Kernel::start(&settings.kernel, anchor, &mut plane.probes);
         for number in 0..settings.workers.max(1) {
-            let fronts = path::fronts(&settings, number, &mut plane.probes);
+            let mut fronts = path::fronts(&settings, number, &mut plane.probes);
+            if let Some(kernel) = &kernel {
+                fronts.push(Box::new(kernel.front(settings.dscp)));
+            }
             let (orders, inbox) = mpsc::channel();
             let shared = Arc::new(Shared::new()?);
             let worker = Worker::new(settings.clone(), anchor, events.clone(), (number, inbox, Arc::clone(&shared)), fronts)?;

@@ -84,11 +84,20 @@ pub(super) trait Front: Send {
     /// A stream's sockets are bound: `open.sockets.side(side)` says where, `open.slot` is how `Streams::at` finds it until `closing`.
     fn opened(&mut self, _now: Time, _open: &mut Open) {}
 
+    /// Signalling is about to change a side of it (`Configure`, `Carry`): what was learnt of the stream holds no longer.
+    fn changing(&mut self, _now: Time, _open: &mut Open) {}
+
     /// Signalling has changed a side of it (`Configure`, `Carry`): what was learnt of the stream is to be asked again.
     fn changed(&mut self, _now: Time, _open: &mut Open) {}
 
     /// It ends after this: what was counted for it goes into its report now, and nothing may refer to it any more.
     fn closing(&mut self, _now: Time, _open: &mut Open) {}
+
+    /// The stream is about to be asked what it has counted, or given a packet: what was counted here is told to it first.
+    fn reading(&mut self, _open: &mut Open) {}
+
+    /// One of its sockets has had its turn: the stream may have learnt where its peers are.
+    fn served(&mut self, _now: Time, _open: &mut Open) {}
 
     /// `descriptor` was readable: packets go to `Streams::packet`, and from there out of this front, in the same buffer.
     fn ready(&mut self, _now: Time, _streams: &mut Streams) {}

@@ -29,6 +29,10 @@ pub(super) struct Open {
     pub(super) silence: Option<Duration>,
     /// How packets from A and from B travel now; kept by the fronts.
     pub(super) ways: [(Way, Option<WhyNot>); 2],
+    /// How its sockets are served: the way of what goes by no front.
+    pub(super) bound: Way,
+    /// Packets a front carried without `Streams::packet`, not yet in the worker's counters.
+    pub(super) elsewhere: u64,
     /// When the next look for silence is due; any other look at this stream is out of date.
     planned: Option<Time>,
     /// The silence last told of, so that each is told of once.
@@ -142,6 +146,8 @@ impl Streams {
             sockets,
             silence,
             ways: [(way, None); 2],
+            bound: way,
+            elsewhere: 0,
             planned: None,
             told: None,
             turns: [Time::ZERO; 4],
@@ -191,13 +197,15 @@ impl Streams {
         }
     }
 
-    /// Looks at the streams whose time has come and tells of new silences. `send` makes and sends RTCP of our own where it is due.
-    pub(super) fn look(&mut self, now: Time, mut send: impl FnMut(&mut Open, Place, &mut Counters)) {
+    /// Looks at the streams whose time has come and tells of new silences. `read` has what was counted elsewhere told to the stream; `send` makes and sends RTCP of our own where it is due.
+    pub(super) fn look(&mut self, now: Time, mut read: impl FnMut(&mut Open), mut send: impl FnMut(&mut Open, Place, &mut Counters)) {
         while let Some((at, id)) = self.looks.take(now) {
             let Some(open) = self.slots.get(&id).and_then(|slot| self.table.get_mut(*slot)).and_then(Option::as_deref_mut) else { continue };
             if open.planned != Some(at) {
                 continue;
             }
+            read(open);
+            self.counters.add_elsewhere(open);
             for place in [Place::A_RTCP, Place::B_RTCP] {
                 send(open, place, &mut self.counters);
             }
@@ -210,6 +218,13 @@ impl Streams {
             {
                 let _ = self.events.send(Event::Silent { stream: id, since });
             }
+        }
+    }
+
+    /// The counters take over what the fronts of a stream have carried.
+    pub(super) fn add_elsewhere(&mut self, slot: usize) {
+        if let Some(open) = self.table.get_mut(slot).and_then(Option::as_deref_mut) {
+            self.counters.add_elsewhere(open);
         }
     }
 

@@ -134,6 +134,7 @@ impl Worker {
                 return;
             }
         };
+        self.each_front(slot, |front, open| front.reading(open));
         let mut out = None;
         for i in 0..count {
             let Some(datagram) = self.batch.datagram(i) else { continue };
@@ -151,6 +152,26 @@ impl Worker {
         }
         if let Some(place) = out {
             self.flush(slot, place);
+        }
+        self.each_front(slot, |front, open| front.served(now, open));
+    }
+
+    /// Has every front do something about a stream.
+    fn each_front(&mut self, slot: usize, mut act: impl FnMut(&mut dyn Front, &mut Open)) {
+        if self.fronts.is_empty() {
+            return;
+        }
+        let Some(open) = self.streams.at(slot) else { return };
+        for front in &mut self.fronts {
+            act(front.as_mut(), open);
+        }
+        self.streams.add_elsewhere(slot);
+    }
+
+    /// The same for a stream by its name.
+    fn each_front_of(&mut self, id: StreamId, act: impl FnMut(&mut dyn Front, &mut Open)) {
+        if let Some(slot) = self.streams.of(id).map(|open| open.slot) {
+            self.each_front(slot, act);
         }
     }
 
@@ -170,7 +191,12 @@ impl Worker {
         for _ in 0..COMMANDS {
             match self.inbox.try_recv() {
                 Ok(Order::Carry(command)) => self.carry(now, command),
-                Ok(Order::Inspect(stream, answer)) => answer(self.streams.view(stream)),
+                Ok(Order::Inspect(stream, answer)) => {
+                    self.each_front_of(stream, |front, open| front.reading(open));
+                    // Whoever looks at a stream finds the counters no older.
+                    self.shared.tally.write(&self.streams.counters);
+                    answer(self.streams.view(stream));
+                }
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => {
                     self.unread = false;
@@ -196,6 +222,7 @@ impl Worker {
                 }
             }
             Command::Configure { stream, side, set } => {
+                self.each_front_of(stream, |front, open| front.changing(now, open));
                 let Some((open, looks)) = self.streams.with_looks(stream) else { return };
                 if let Err(error) = open.stream.configure(now, side, set) {
                     let error = format!("cannot set up protection on side {side} of the stream: {error:?}");
@@ -206,6 +233,7 @@ impl Worker {
                 }
             }
             Command::Carry { stream, content } => {
+                self.each_front_of(stream, |front, open| front.changing(now, open));
                 let Some((open, looks)) = self.streams.with_looks(stream) else { return };
                 open.stream.carry(now, content);
                 open.plan(looks);
@@ -222,10 +250,7 @@ impl Worker {
 
     /// The fronts hear of what signalling has changed.
     fn changed(&mut self, now: Time, stream: StreamId) {
-        let Some(open) = self.streams.of(stream) else { return };
-        for front in &mut self.fronts {
-            front.changed(now, open);
-        }
+        self.each_front_of(stream, |front, open| front.changed(now, open));
     }
 
     /// Takes a stream in and listens to its sockets.
@@ -245,19 +270,16 @@ impl Worker {
 
     /// Lets a stream go and reports it; its sockets close here.
     fn dismiss(&mut self, now: Time, id: StreamId) {
-        if let Some(open) = self.streams.of(id) {
-            for front in &mut self.fronts {
-                front.closing(now, open);
-            }
-        }
+        self.each_front_of(id, |front, open| front.closing(now, open));
         let report = self.streams.dismiss(id).map(|open| open.report()).unwrap_or_default();
         self.streams.tell(Event::Closed { stream: id, report: Box::new(report) });
     }
 
     /// What is due without a packet.
     fn look(&mut self, now: Time) {
-        let batch = &mut self.batch;
-        self.streams.look(now, |open: &mut Open, place, counters| {
+        let (batch, fronts) = (&mut self.batch, &mut self.fronts);
+        let read = |open: &mut Open| fronts.iter_mut().for_each(|front| front.reading(open));
+        self.streams.look(now, read, |open: &mut Open, place, counters| {
             if let Some((to, len)) = open.stream.upkeep(now, place.side(), batch.blank()) {
                 batch.stage(0, len, to);
                 counters.send_failed += batch.flush(open.sockets.at(place)).failed as u64;

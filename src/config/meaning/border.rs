@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::place;
-use crate::adapters::{admin, net};
+use crate::adapters::{admin, media, net};
 use crate::config::finding::{At, Findings, Written};
 use crate::config::written::{self, Border, Set};
 use crate::policy::flow::ListenerId;
@@ -154,6 +154,15 @@ pub fn media(border: &Border, listeners: &[Listener], findings: &Findings) -> Op
         findings.problem(media.at, "silence below 5 s would release calls that only pause", "write silence = \"60s\", or \"0s\" to switch it off");
     }
     Some(signaling::MediaSettings { outside, inside, ports, silence: Some(silence).filter(|silence| !silence.is_zero()) })
+}
+
+/// How media is carried, told of our addresses for it.
+pub fn media_plane(border: &Border, media: Option<&signaling::MediaSettings>) -> media::Settings {
+    let mut settings = border.media_plane.clone();
+    if settings.kernel.mode != media::kernel::Mode::Off {
+        settings.kernel.addresses = media.map(|media| media.inside.iter().chain(&media.outside).copied().collect()).unwrap_or_default();
+    }
+    settings
 }
 
 fn media_addresses(written: &[Written<String>], key: &str, table: At, findings: &Findings) -> Vec<IpAddr> {

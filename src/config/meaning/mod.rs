@@ -60,12 +60,13 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
     let mut telemetry = set.border.telemetry.clone();
     telemetry.records = set.border.records.as_ref().map(|file| super::written::path(source, file));
     let control = control::Settings { socket: set.border.control_socket.as_ref().map(|socket| super::written::path(source, socket)) };
+    let media_plane = border::media_plane(&set.border, media.as_ref());
     Some(Settings {
         name: set.border.name.as_deref().unwrap_or("portcullis").into(),
         signaling: border::signaling(&set, &listeners, media?),
         net: border::net(&set.border, &listeners),
         policy: Arc::new(policy),
-        media: set.border.media_plane.clone(),
+        media: media_plane,
         tls,
         certificates: set.border.certificates.clone(),
         dns,

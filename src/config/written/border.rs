@@ -19,6 +19,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub const TRANSPORTS: [(&str, Transport); 3] = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
 
 const REMOVED_PEERS: [(&str, RemovedPeers); 2] = [("keep-calls", RemovedPeers::KeepCalls), ("release-calls", RemovedPeers::ReleaseCalls)];
+const KERNEL: [(&str, media::kernel::Mode); 3] = [("off", media::kernel::Mode::Off), ("auto", media::kernel::Mode::Auto), ("xdp", media::kernel::Mode::Xdp)];
 const DNSSEC: [(&str, Dnssec); 3] = [("off", Dnssec::Off), ("validate", Dnssec::Validate), ("require", Dnssec::Require)];
 
 #[derive(Default)]
@@ -116,6 +117,11 @@ fn read_media(root: &Table<'_, '_>, border: &mut Border) {
     if let Some(dscp) = table.integer("dscp", 0..=63) {
         border.media_plane.dscp = dscp.value as u8;
     }
+    if let Some(mode) = table.choice("kernel", &KERNEL) {
+        border.media_plane.kernel.mode = mode.value;
+    }
+    let interfaces = table.texts("interfaces", "\"eth0\"").unwrap_or_default();
+    border.media_plane.kernel.interfaces = interfaces.into_iter().map(|name| name.value).collect();
     table.finish();
 }
 
