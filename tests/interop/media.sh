@@ -1,0 +1,58 @@
+#!/bin/bash
+# Two softphones (baresip) through every way the packets of media can take: over mutual TLS with SRTP on both legs, then unsecured, once for each
+# setting of [media]. What each decoded holds the other's tone and nothing else, and the call record lost nothing.
+. "$(dirname "$0")/lab.sh"
+. "$HERE/baresip.sh"
+for program in baresip python3 ethtool; do command -v $program >/dev/null || { echo "install $program first" >&2; exit 2; }; done
+
+host sbc 10.96.0.1/24
+host alice 10.96.0.11/24
+host bob 10.96.0.12/24
+# Packets arrive as from a wire, with their checksums, and the switch takes what a program in the kernel redirects.
+for space in alice bob; do at $space ethtool -K eth0 tx off >/dev/null; done
+for port in sbc alice bob; do ip netns exec "$LAB-switch" ethtool -K "v-$port" gro on >/dev/null; done
+at sbc sysctl -q -w net.ipv4.ip_forward=1
+SET=$WORK/set
+cp -r "$HERE/sets/media" "$SET"
+"$PORTCULLIS" certs init "$SET/certs" --name sbc.example.test --name alice.example.test --name bob.example.test >/dev/null || exit 2
+cp "$SET/border.toml" "$WORK/border.toml"
+python3 "$HERE/tone.py" make "$WORK/440.wav" 440 120
+python3 "$HERE/tone.py" make "$WORK/1000.wav" 1000 120
+
+phone() { at "$1" timeout 30 python3 "$HERE/phone.py" 127.0.0.1 4441 "${@:2}"; }
+
+# phones CALLED ENCRYPTION PORT TRANSPORT-A TRANSPORT-B : both softphones anew.
+phones() {
+    local pid account="regint=0;audio_codecs=pcma;mediaenc=$2"
+    for pid in ${PHONES[@]+"${PHONES[@]}"}; do stop "$pid"; done
+    softphone alice 10.96.0.11 127.0.0.1:4441 alice.example.test "$WORK/440.wav" "<sip:2001@10.96.0.11:$3;transport=$4>;$account"
+    PHONES=("$PID")
+    softphone bob 10.96.0.12 127.0.0.1:4441 bob.example.test "$WORK/1000.wav" "<sip:$1@10.96.0.12:$3;transport=$5>;answermode=auto;$account"
+    PHONES+=("$PID")
+}
+
+# call WHAT URI MODE SETTING... : one call with these lines in [media].
+call() {
+    local what=$1 uri=$2 mode=$3
+    shift 3
+    { cat "$WORK/border.toml"; printf '%s\n' "$@"; } >"$SET/border.toml"
+    rm -f "$SET/records.jsonl" "$WORK"/*/heard/*.wav
+    border sbc "$SET" 5061
+    check "$what: the call is answered" phone alice dial "$uri" + await 10 CALL_ESTABLISHED
+    sleep 3
+    check "$what: the caller hangs up" phone alice hangup
+    sleep 0.5
+    check "$what: the callee decoded the caller's tone" python3 "$HERE/tone.py" check 440 2 "$WORK"/bob/heard/*dec.wav
+    check "$what: the caller decoded the callee's tone" python3 "$HERE/tone.py" check 1000 2 "$WORK"/alice/heard/*dec.wav
+    check "$what: the record lost nothing" records "$SET/records.jsonl" 1 "r.a.mode == r.b.mode == '$mode'" \
+        "r.media.a_to_b.lost == r.media.b_to_a.lost == 0" "r.media.a_to_b.received > 100" "r.media.b_to_a.received > 100" \
+        "r.media.a_to_b.sent == r.media.a_to_b.received" "r.media.b_to_a.sent == r.media.b_to_a.received"
+    stop "$BORDER"
+}
+
+PHONES=()
+phones 5000 srtp-mand 5061 tls tls
+call "secured, as it is unasked" "sip:5000@10.96.0.1:5061" secured
+phones 5001 "" 5060 udp tcp
+call "unsecured, as it is unasked" "sip:5001@10.96.0.1:5060" unsecured
+verdict
