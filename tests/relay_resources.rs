@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use portcullis::adapters::media::Settings;
+use portcullis::adapters::media::{IoChoice, Settings};
 use portcullis::media::control::{Addresses, Command, Event, LatchPolicy, Report, StreamId};
 use portcullis::sdp::crypto::Suite::AesCm128HmacSha1_80;
 use relay_rig::{Call, Leg, Plane, free_ports, next_stream, own_address, until};
@@ -14,8 +14,14 @@ use relay_rig::{Call, Leg, Plane, free_ports, next_stream, own_address, until};
 /// One test, since the descriptors counted are the whole process's.
 #[test]
 fn descriptors_and_ports_come_back() {
+    for io in [IoChoice::Epoll, IoChoice::IoUring] {
+        come_back(io);
+    }
+}
+
+fn come_back(io: IoChoice) {
     let before = descriptors();
-    let mut plane = Plane::start(Settings { workers: 2, ..Settings::default() });
+    let mut plane = Plane::start(Settings { workers: 2, io, ..Settings::default() });
     let started = descriptors();
     let (soft, hard) = descriptor_limits();
     assert_eq!(soft, hard, "raised as far as it may be");

@@ -93,7 +93,7 @@ fn parse(arguments: &[String]) -> io::Result<Options> {
             ("direct", "") => options.task = Task::Direct,
             ("idle", "") => options.task = Task::Idle,
             ("realtime", "") => options.setting.realtime = true,
-            ("batch" | "workers" | "gather_us", _) => options.setting.ours.push(argument.clone()),
+            ("batch" | "workers" | "gather_us" | "io", _) => options.setting.ours.push(argument.clone()),
             _ => return Err(bad(argument)),
         }
     }

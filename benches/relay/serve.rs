@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use portcullis::adapters::media::{MediaPlane, Settings};
+use portcullis::adapters::media::{IoChoice, MediaPlane, Settings};
 use portcullis::media::control::{Addresses, Command, Configuration, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
 use portcullis::sdp::crypto::{MasterKey, Suite};
 
@@ -17,6 +17,8 @@ pub fn run(options: &[String]) -> io::Result<()> {
     for option in options {
         match option.split_once('=') {
             Some(("workers", value)) => settings.workers = number(value)?,
+            Some(("io", "epoll")) => settings.io = IoChoice::Epoll,
+            Some(("io", "io_uring")) => settings.io = IoChoice::IoUring,
             Some(("batch", value)) => settings.batch = number(value)?,
             Some(("gather_us", value)) => settings.gather = Duration::from_micros(number(value)?),
             _ => return Err(io::Error::other(format!("unknown option {option}"))),

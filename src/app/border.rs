@@ -441,7 +441,14 @@ fn media_plane(settings: &config::Settings, clock: &Clock, commands: &mpsc::Unbo
             }
         }
     });
-    MediaPlane::start(settings.media.clone(), clock.anchor(), events).map_err(|error| failed("media plane", &error))
+    let plane = MediaPlane::start(settings.media.clone(), clock.anchor(), events).map_err(|error| failed("media plane", &error))?;
+    for probe in plane.probes() {
+        match &probe.outcome {
+            Ok(how) => tracing::info!(way = %probe.way, "media packets: {how}"),
+            Err(why) => tracing::info!(way = %probe.way, "media packets, not this way: {why}"),
+        }
+    }
+    Ok(plane)
 }
 
 /// Certificates go by a listener's number, and the listeners in force keep theirs whatever order a new set writes them in: each gets what the set

@@ -5,6 +5,7 @@
 //! events go back through one channel. A stream lives on the worker its [`StreamId`] points to, for all its life.
 
 mod counters;
+mod io;
 pub mod kernel;
 mod orders;
 pub mod path;
@@ -12,9 +13,9 @@ mod silence;
 mod sockets;
 mod streams;
 mod system;
+mod uring;
 mod worker;
 
-use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
@@ -27,16 +28,19 @@ use crate::media::control::{Command, Event, StreamId};
 
 use self::kernel::Kernel;
 use self::orders::{Order, Shared};
-use self::path::{Io, Probe, StreamView, Way};
+use self::path::{Probe, StreamView};
 use self::worker::Worker;
 
 pub use self::counters::Counters;
+pub use self::io::IoChoice;
 
 /// How the media plane is laid out. The defaults suit a machine that does little else.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// Threads that carry media, at least 1. Two fewer than the cores leaves room for signalling.
     pub workers: usize,
+    /// How sockets are waited for, read and written.
+    pub io: IoChoice,
     /// Packets taken from one socket before the next one has its turn, 1..=64.
     pub batch: usize,
     /// Asked of the kernel as each socket's receive buffer. Unit: bytes.
@@ -52,7 +56,15 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { workers: 1, batch: 8, receive_buffer: 64 * 1024, dscp: 46, gather: Duration::from_micros(100), kernel: kernel::Settings::default() }
+        Settings {
+            workers: 1,
+            io: IoChoice::Auto,
+            batch: 8,
+            receive_buffer: 64 * 1024,
+            dscp: 46,
+            gather: Duration::from_micros(200),
+            kernel: kernel::Settings::default(),
+        }
     }
 }
 
@@ -77,11 +89,11 @@ impl MediaPlane {
     /// Starts the workers, and raises the process's limit on descriptors as far as it may: a stream takes four. `anchor` is where the process's [`crate::time::Time`] line begins: the same one the driver uses. Events arrive on
     /// `events`; the channel is unbounded, but a stream yields at most one `OpenFailed`, one `Closed`, and one `Silent` per silence.
     ///
-    /// Errors: what the kernel said when a worker's epoll, eventfd or thread could not be made.
-    pub fn start(settings: Settings, anchor: Instant, events: UnboundedSender<Event>) -> io::Result<MediaPlane> {
+    /// Errors: what the kernel said when a worker's epoll or io_uring, eventfd or thread could not be made.
+    pub fn start(settings: Settings, anchor: Instant, events: UnboundedSender<Event>) -> std::io::Result<MediaPlane> {
         system::raise_descriptor_limit();
-        let probes = vec![Probe { way: Way::Sockets(Io::Epoll), outcome: Ok("four sockets a stream, needs no privilege".to_owned()) }];
-        let mut plane = MediaPlane { workers: Vec::new(), events: events.clone(), probes };
+        let (io, probes) = io::choose(settings.io);
+        let mut plane = MediaPlane { workers: Vec::new(), events: events.clone(), probes: probes.to_vec() };
         let kernel = Kernel::start(&settings.kernel, anchor, &mut plane.probes);
         for number in 0..settings.workers.max(1) {
             let mut fronts = path::fronts(&settings, number, &mut plane.probes);
@@ -90,8 +102,17 @@ impl MediaPlane {
             }
             let (orders, inbox) = mpsc::channel();
             let shared = Arc::new(Shared::new()?);
-            let worker = Worker::new(settings.clone(), anchor, events.clone(), (number, inbox, Arc::clone(&shared)), fronts)?;
-            let thread = thread::Builder::new().name(format!("media-{number}")).spawn(move || worker.run())?;
+            let (settings, events, theirs) = (settings.clone(), events.clone(), Arc::clone(&shared));
+            let (say, said) = mpsc::sync_channel(1);
+            let run = move || match Worker::new(settings, io, anchor, events, (number, inbox, theirs), fronts) {
+                Ok(worker) => {
+                    let _ = say.send(Ok(()));
+                    worker.run();
+                }
+                Err(error) => drop(say.send(Err(error))),
+            };
+            let thread = thread::Builder::new().name(format!("media-{number}")).spawn(run)?;
+            said.recv().map_err(std::io::Error::other)??;
             plane.workers.push(Desk { orders, shared, thread: Some(thread) });
         }
         Ok(plane)

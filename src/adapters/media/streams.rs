@@ -197,6 +197,19 @@ impl Streams {
         }
     }
 
+    /// The kernel would not take `count` datagrams from us that were to leave by `place`'s socket and had been counted as forwarded.
+    pub(super) fn send_failed(&mut self, slot: usize, place: Place, count: u64) {
+        self.counters.forwarded -= count;
+        self.counters.send_failed += count;
+        let _ = (slot, place);
+    }
+
+    /// Receiving on `place`'s socket failed. An ICMP error the kernel kept for us is cleared by being read: the socket is as good as before.
+    pub(super) fn receive_failed(&mut self, _now: Time, slot: usize, place: Place) {
+        self.counters.receive_failed += 1;
+        let _ = (slot, place);
+    }
+
     /// Looks at the streams whose time has come and tells of new silences. `read` has what was counted elsewhere told to the stream; `send` makes and sends RTCP of our own where it is due.
     pub(super) fn look(&mut self, now: Time, mut read: impl FnMut(&mut Open), mut send: impl FnMut(&mut Open, Place, &mut Counters)) {
         while let Some((at, id)) = self.looks.take(now) {

@@ -94,7 +94,7 @@ impl Bell {
 /// Room for either family's socket address; the kernel is told its size, so it never writes past it.
 #[repr(C)]
 #[derive(Clone, Copy)]
-union Address {
+pub(super) union Address {
     family: libc::sa_family_t,
     v4: libc::sockaddr_in,
     v6: libc::sockaddr_in6,
@@ -103,7 +103,7 @@ union Address {
 const ADDRESS: libc::socklen_t = mem::size_of::<Address>() as libc::socklen_t;
 
 impl Address {
-    fn unset() -> Address {
+    pub(super) fn unset() -> Address {
         // SAFETY: all variants are plain integers, for which zero is a value; `sockaddr_in6` is the largest, so every byte is set.
         Address { v6: unsafe { mem::zeroed() } }
     }
@@ -126,7 +126,7 @@ impl Address {
     }
 
     /// Writes `to` and says how many bytes of it count.
-    fn write(&mut self, to: SocketAddr) -> libc::socklen_t {
+    pub(super) fn write(&mut self, to: SocketAddr) -> libc::socklen_t {
         match to {
             SocketAddr::V4(to) => {
                 self.v4 = libc::sockaddr_in {

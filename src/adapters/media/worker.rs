@@ -16,20 +16,15 @@ use crate::media::control::{Command, Event, StreamId};
 use crate::time::Time;
 
 use super::Settings;
+use super::io::SocketIo;
 use super::orders::{Order, Shared, refuse};
 use super::path::{Front, Io, Way};
-use super::sockets::{Place, Sockets};
+use super::sockets::Sockets;
 use super::streams::{Open, Streams};
-use super::system::{Batch, Epoll, Ready};
-
-/// Sockets served in one wake.
-const READY: usize = 256;
+use super::system::Batch;
 
 /// Commands carried out in one wake; each may cost tens of microseconds (four sockets, key derivation).
 const COMMANDS: usize = 32;
-
-/// Sockets ready in one wake from which on waiting for more gains nothing.
-const ENOUGH: usize = 16;
 
 /// The bell's token; streams' tokens are slot and place, far below.
 const BELL: u64 = u64::MAX;
@@ -42,8 +37,9 @@ pub(super) struct Worker {
     anchor: Instant,
     inbox: Receiver<Order>,
     shared: Arc<Shared>,
-    epoll: Epoll,
-    batch: Batch,
+    io: SocketIo,
+    /// For datagrams of our own.
+    own: Batch,
     streams: Streams,
     fronts: Vec<Box<dyn Front>>,
     /// The inbox may hold more than the last wake carried out.
@@ -51,48 +47,49 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// To be made on the thread that runs it.
     pub(super) fn new(
         settings: Settings,
+        io: Io,
         anchor: Instant,
         events: UnboundedSender<Event>,
         (number, inbox, shared): (usize, Receiver<Order>, Arc<Shared>),
         fronts: Vec<Box<dyn Front>>,
     ) -> std::io::Result<Worker> {
-        let epoll = Epoll::new()?;
-        epoll.add(shared.bell.fd(), BELL)?;
+        let mut io = SocketIo::new(io, settings.batch)?;
+        io.watch(shared.bell.fd(), BELL)?;
         for (token, front) in (FRONTS..).zip(&fronts) {
             if let Some(descriptor) = front.descriptor() {
-                epoll.add(descriptor, token)?;
+                io.watch(descriptor, token)?;
             }
         }
-        let batch = Batch::new(settings.batch);
-        Ok(Worker { settings, anchor, inbox, shared, epoll, batch, streams: Streams::new(number, events), fronts, unread: false })
+        Ok(Worker { settings, anchor, inbox, shared, io, own: Batch::new(1), streams: Streams::new(number, events), fronts, unread: false })
     }
 
     /// Carries packets until told to stop or until the plane is gone.
     pub(super) fn run(mut self) {
-        let mut ready = Ready::new(READY);
         let mut now = self.clock();
+        let (mut count, mut often) = (0, false);
         loop {
-            let Ok(count) = self.epoll.wait(&mut ready, self.patience(now)) else { return };
+            // Packets come faster than one per gathering: a wake costs as much as a packet, so let a few of them share the next one.
+            let Ok(ready) = self.io.wait(self.patience(now), count, often.then_some(self.settings.gather)) else { return };
             let last = std::mem::replace(&mut now, self.clock());
+            (count, often) = (ready, now.since(last) < self.settings.gather * 2);
             if (self.unread || self.shared.is_rung()) && !self.obey(now) {
                 return;
             }
-            for token in (0..count).filter_map(|i| ready.token(i)) {
-                match token {
-                    BELL => self.shared.bell.silence(),
-                    FRONTS.. => self.front(now, token),
-                    _ => self.serve(now, token),
+            let mut i = 0;
+            while let Some(token) = self.io.token(i) {
+                if token < FRONTS {
+                    self.serve(now, i)
+                } else {
+                    self.watched(now, token)
                 }
+                i += 1;
             }
             self.look(now);
             self.streams.counters.wakes += 1;
             self.shared.tally.write(&self.streams.counters);
-            // Packets come faster than one per gathering: a wake costs as much as a packet, so let a few of them share the next one.
-            if (1..ENOUGH).contains(&count) && now.since(last) < self.settings.gather * 2 {
-                std::thread::sleep(self.settings.gather);
-            }
         }
     }
 
@@ -112,47 +109,20 @@ impl Worker {
         }
     }
 
-    /// A front's turn.
-    fn front(&mut self, now: Time, token: u64) {
-        if let Some(front) = self.fronts.get_mut((token - FRONTS) as usize) {
-            front.ready(now, &mut self.streams);
+    /// The bell has rung, or it is a front's turn.
+    fn watched(&mut self, now: Time, token: u64) {
+        match self.fronts.get_mut((token - FRONTS) as usize) {
+            Some(front) => front.ready(now, &mut self.streams),
+            None => self.shared.bell.silence(),
         }
+        self.io.again(token);
     }
 
-    /// One socket's turn.
-    fn serve(&mut self, now: Time, token: u64) {
-        let (slot, place) = ((token >> 2) as usize, Place::from_token(token));
-        let Some(open) = self.streams.at(slot) else { return };
-        let limit = open.expect(now, place, self.settings.batch);
-        let count = match self.batch.receive(open.sockets.at(place), limit) {
-            Ok(count) => count,
-            Err(error) => {
-                // An ICMP error the kernel kept for us is cleared by being read: the socket is as good as before.
-                if error.kind() != std::io::ErrorKind::WouldBlock {
-                    self.streams.counters.receive_failed += 1;
-                }
-                return;
-            }
-        };
+    /// A stream's turn. Fronts that carry packets past us say so before and hear of it after.
+    fn serve(&mut self, now: Time, i: usize) {
+        let slot = self.io.slot(i);
         self.each_front(slot, |front, open| front.reading(open));
-        let mut out = None;
-        for i in 0..count {
-            let Some(datagram) = self.batch.datagram(i) else { continue };
-            if datagram.oversized {
-                self.streams.oversized(slot, place);
-                continue;
-            }
-            let Some(from) = datagram.from else { continue };
-            let Some(departure) = self.streams.packet(now, slot, place, from, datagram.buffer, datagram.len) else { continue };
-            // All of one turn leave by one socket; what answers to where it came from would begin another.
-            if out.replace(departure.from).is_some_and(|before| before != departure.from) {
-                self.flush(slot, departure.from.opposite());
-            }
-            self.batch.stage(i, departure.len, departure.to);
-        }
-        if let Some(place) = out {
-            self.flush(slot, place);
-        }
+        self.io.serve(now, i, &mut self.streams);
         self.each_front(slot, |front, open| front.served(now, open));
     }
 
@@ -173,14 +143,6 @@ impl Worker {
         if let Some(slot) = self.streams.of(id).map(|open| open.slot) {
             self.each_front(slot, act);
         }
-    }
-
-    /// Sends what is staged out of `place`'s socket.
-    fn flush(&mut self, slot: usize, place: Place) {
-        let Some(open) = self.streams.at(slot) else { return };
-        let flushed = self.batch.flush(open.sockets.at(place));
-        self.streams.counters.forwarded += flushed.sent as u64;
-        self.streams.counters.send_failed += flushed.failed as u64;
     }
 
     /// Carries out what is in the inbox, a bounded part of it. False: stop.
@@ -255,12 +217,10 @@ impl Worker {
 
     /// Takes a stream in and listens to its sockets.
     fn admit(&mut self, now: Time, id: StreamId, sockets: Sockets, silence: Option<Duration>) -> Result<(), String> {
-        let Some(open) = self.streams.admit(now, id, sockets, silence, Way::Sockets(Io::Epoll)) else { return Ok(()) };
-        for place in Place::ALL {
-            if let Err(error) = self.epoll.add(open.sockets.at(place), (open.slot as u64) << 2 | place.bits()) {
-                self.streams.dismiss(id);
-                return Err(format!("cannot watch a media socket: {error}"));
-            }
+        let Some(open) = self.streams.admit(now, id, sockets, silence, Way::Sockets(self.io.io())) else { return Ok(()) };
+        if let Err(error) = self.io.admit(open.slot, &open.sockets) {
+            self.streams.dismiss(id);
+            return Err(format!("cannot watch a media socket: {error}"));
         }
         for front in &mut self.fronts {
             front.opened(now, open);
@@ -271,18 +231,21 @@ impl Worker {
     /// Lets a stream go and reports it; its sockets close here.
     fn dismiss(&mut self, now: Time, id: StreamId) {
         self.each_front_of(id, |front, open| front.closing(now, open));
+        if let Some(open) = self.streams.of(id) {
+            self.io.forget(open.slot);
+        }
         let report = self.streams.dismiss(id).map(|open| open.report()).unwrap_or_default();
         self.streams.tell(Event::Closed { stream: id, report: Box::new(report) });
     }
 
     /// What is due without a packet.
     fn look(&mut self, now: Time) {
-        let (batch, fronts) = (&mut self.batch, &mut self.fronts);
+        let (own, fronts) = (&mut self.own, &mut self.fronts);
         let read = |open: &mut Open| fronts.iter_mut().for_each(|front| front.reading(open));
         self.streams.look(now, read, |open: &mut Open, place, counters| {
-            if let Some((to, len)) = open.stream.upkeep(now, place.side(), batch.blank()) {
-                batch.stage(0, len, to);
-                counters.send_failed += batch.flush(open.sockets.at(place)).failed as u64;
+            if let Some((to, len)) = open.stream.upkeep(now, place.side(), own.blank()) {
+                own.stage(0, len, to);
+                counters.send_failed += own.flush(open.sockets.at(place)).failed as u64;
             }
         });
         for front in &mut self.fronts {

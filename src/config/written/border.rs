@@ -102,6 +102,8 @@ fn read_listener(table: Table<'_, '_>) -> Listener {
     listener
 }
 
+const IO: [(&str, media::IoChoice); 3] = [("auto", media::IoChoice::Auto), ("epoll", media::IoChoice::Epoll), ("io_uring", media::IoChoice::IoUring)];
+
 fn read_media(root: &Table<'_, '_>, border: &mut Border) {
     let Some(table) = root.table("media", "[media]") else { return };
     border.media = Some(Media {
@@ -113,6 +115,9 @@ fn read_media(root: &Table<'_, '_>, border: &mut Border) {
     });
     if let Some(workers) = table.integer("workers", 1..=256) {
         border.media_plane.workers = workers.value as usize;
+    }
+    if let Some(io) = table.choice("io", &IO) {
+        border.media_plane.io = io.value;
     }
     if let Some(dscp) = table.integer("dscp", 0..=63) {
         border.media_plane.dscp = dscp.value as u8;
