@@ -7,6 +7,7 @@ use std::time::Duration;
 use packets::*;
 use portcullis::media::control::{Configuration, Foreign, LatchPolicy, Protection, Rekeyed, Run, Side, Signalled, StreamId};
 use portcullis::media::packet::Channel;
+use portcullis::media::payloads::Payloads;
 use portcullis::media::relay::{DropReason, KeyError, Stream, Verdict};
 use portcullis::sdp::crypto::Suite;
 
@@ -257,6 +258,35 @@ fn a_hold_by_direction_stops_sound_and_leaves_rtcp() {
             stream.configure(T0, side, set).unwrap();
         }
         pass(&mut stream, [true, true]);
+    }
+}
+
+#[test]
+fn payload_types_change_on_the_way_and_those_nobody_takes_stop() {
+    for (secured_a, secured_b) in CELLS {
+        let mut stream = stream(secured_a, secured_b, LatchPolicy::SignalledAddress);
+        let payloads = Some(Payloads::of([(0, 0), (101, 96), (97, 111)]));
+        stream.configure(T0, Side::A, Configuration { payloads, latch: LatchPolicy::SignalledAddress, ..Configuration::default() }).unwrap();
+        let (mut peer, mut far) = (sender(1), receiver(4));
+        let mut sent = |stream: &mut Stream, sequence: u16, marker: u8, payload_type: u8| {
+            let mut packet = voice(7, sequence, 160);
+            packet[1] = marker | payload_type;
+            let sealed = if secured_a { protect(&mut peer, &packet).unwrap() } else { packet.clone() };
+            let out = through(stream, Side::A, A, &sealed)?.1;
+            let clear = if secured_b { unprotect(&mut far, &out).unwrap() } else { out };
+            assert_eq!((clear[0], &clear[2..]), (packet[0], &packet[2..]), "nothing else is touched");
+            Ok(clear[1])
+        };
+        assert_eq!(sent(&mut stream, 1, 0, 0), Ok(0));
+        assert_eq!(sent(&mut stream, 2, 0x80, 101), Ok(0x80 | 96));
+        assert_eq!(sent(&mut stream, 3, 0, 97), Ok(111));
+        assert_eq!(sent(&mut stream, 4, 0, 8), Err(DropReason::Payload(8)));
+        assert_eq!(sent(&mut stream, 5, 0, 13), Err(DropReason::Payload(13)));
+        let wrong = stream.report().a.wrong_type.unwrap();
+        assert_eq!((wrong.packets, wrong.payload_type), (2, 13));
+        // The other direction is its own.
+        let back = if secured_b { protect(&mut sender(3), &voice(9, 1, 0)).unwrap() } else { voice(9, 1, 0) };
+        through(&mut stream, Side::B, B, &back).unwrap();
     }
 }
 

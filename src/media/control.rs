@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use crate::media::payloads::Payloads;
 use crate::sdp::crypto::{MasterKey, Suite};
 use crate::sdp::direction::Direction;
 use crate::time::Time;
@@ -108,6 +109,8 @@ pub struct Configuration {
     /// As this side's peer sees it. RTP passes from one side to the other if the one sends and the other receives; RTCP always does (RFC 3264 §5.1). Both
     /// directions are open when a stream is.
     pub direction: Option<Direction>,
+    /// What the peer may send, and under which numbers it goes on. Everything, as it is, when the stream is opened.
+    pub payloads: Option<Payloads>,
 }
 
 impl Configuration {

@@ -6,6 +6,7 @@ pub mod e_model;
 pub mod fax;
 pub mod latch;
 pub mod packet;
+pub mod payloads;
 pub mod ports;
 pub mod protection;
 pub mod quality;

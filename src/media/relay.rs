@@ -4,11 +4,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::media::control::{Configuration, Content, Foreign, Rekeyed, Report, Run, Side, SideReport, Signalled, StreamId};
+use crate::media::control::{Configuration, Content, Foreign, Rekeyed, Report, Run, Side, SideReport, Signalled, StreamId, WrongType};
 use crate::media::demux::Kind;
 use crate::media::fax::{self, Fax};
 use crate::media::latch::{Latch, Refused};
 use crate::media::packet::{Malformed, View};
+use crate::media::payloads::Payloads;
 use crate::media::protection::{self, Inbound, Outbound, Transformation};
 use crate::media::quality::Reception;
 use crate::media::upkeep::{LastReport, Upkeep};
@@ -56,6 +57,8 @@ pub enum DropReason {
     NotReady,
     /// One of the two sides is on hold.
     OnHold,
+    /// A payload type that the other side's peer has not said it takes.
+    Payload(u8),
     /// The buffer has no room for the tag.
     NoRoom,
 }
@@ -73,6 +76,7 @@ impl fmt::Display for DropReason {
             DropReason::TooManySources => "too many SSRCs",
             DropReason::NotReady => "other side not ready",
             DropReason::OnHold => "on hold",
+            DropReason::Payload(_) => "payload type not agreed",
             DropReason::NoRoom => "no tail room",
         })
     }
@@ -116,13 +120,21 @@ pub(super) struct Path {
     transformation: &'static Transformation,
     /// One side does not send now, or the other does not receive: no RTP passes.
     pub(super) is_held: bool,
+    pub(super) payloads: Payloads,
     pub(super) reception: Reception,
 }
 
 impl Default for Path {
     fn default() -> Path {
         let (inbound, outbound) = (Inbound::Unset, Outbound::Unset);
-        Path { transformation: protection::choose(&inbound, &outbound), inbound, outbound, is_held: false, reception: Reception::default() }
+        Path {
+            transformation: protection::choose(&inbound, &outbound),
+            inbound,
+            outbound,
+            is_held: false,
+            payloads: Payloads::default(),
+            reception: Reception::default(),
+        }
     }
 }
 
@@ -194,6 +206,9 @@ impl Stream {
         }
         path_in.choose();
         path_out.choose();
+        if let Some(payloads) = set.payloads {
+            path_in.payloads = payloads;
+        }
         near.direction = set.direction.unwrap_or(near.direction);
         path_in.is_held = !(near.direction.sends() && far.direction.receives());
         path_out.is_held = !(far.direction.sends() && near.direction.receives());
@@ -283,8 +298,12 @@ impl Stream {
         {
             self.fax.listen(side, header, packet);
         }
-        if path.is_held && channel == Channel::Rtp {
-            return Err(DropReason::OnHold);
+        if let View::Rtp(header) = &view {
+            if path.is_held {
+                return Err(DropReason::OnHold);
+            }
+            let payload_type = path.payloads.outgoing(header.payload_type).ok_or(DropReason::Payload(header.payload_type))?;
+            header.renumber(packet, payload_type);
         }
         let to = far.latch.destination(channel)?;
         let len = (path.transformation.protect)(&mut path.outbound, now, &view, buffer, len)?;
@@ -393,7 +412,7 @@ impl Stream {
     pub fn heap_bytes(&self) -> usize {
         let upkeep = [&self.a, &self.b].into_iter().filter(|end| end.upkeep.is_some()).count() * size_of::<Upkeep>();
         let protection: usize = [&self.from_a, &self.from_b].into_iter().map(|path| protection::heap_bytes(&path.inbound, &path.outbound)).sum();
-        upkeep + protection
+        upkeep + protection + self.from_a.payloads.heap_bytes() + self.from_b.payloads.heap_bytes()
     }
 
     /// Everything counted so far.
@@ -458,6 +477,10 @@ fn refuse(now: Time, counts: &mut SideReport, reason: DropReason, from: SocketAd
         DropReason::Replay => {
             counts.refused_replay += 1;
             counts.replaying = Some(Run::more(counts.replaying, now, counts.last));
+        }
+        DropReason::Payload(payload_type) => {
+            let packets = counts.wrong_type.map_or(0, |wrong| wrong.packets).saturating_add(1);
+            counts.wrong_type = Some(WrongType { packets, payload_type, last: now });
         }
         DropReason::NotReady => counts.refused_not_ready += 1,
         DropReason::OnHold => {

@@ -49,6 +49,16 @@ impl Header {
         })
     }
 
+    /// Writes another payload type into the packet this header is of, the marker as it was.
+    #[inline]
+    pub fn renumber(&self, packet: &mut [u8], payload_type: u8) {
+        if payload_type != self.payload_type
+            && let Some(byte) = packet.get_mut(1)
+        {
+            *byte = *byte & 0x80 | payload_type & 0x7f;
+        }
+    }
+
     /// Bytes of padding at the end of a packet in the clear, the count itself included; 0 without the P bit.
     pub fn padding(&self, packet: &[u8]) -> Result<usize, Malformed> {
         if !self.padded {

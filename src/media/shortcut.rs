@@ -117,7 +117,7 @@ impl Stream {
         }
         let source = near.latch.latched().ok_or(WhyNot::NoSource)?;
         let ssrc = path.reception.current().ok_or(WhyNot::NoSource)?;
-        let payload_types = !(self.fax.events() | LIKE_RTCP);
+        let payload_types = path.payloads.unchanged() & !(self.fax.events() | LIKE_RTCP);
         Ok(Shortcut { from: source, to, ssrc, payload_types, clock: path.reception.clock() })
     }
 
@@ -153,6 +153,7 @@ mod tests {
 
     use super::*;
     use crate::media::control::{Addresses, Configuration, Content, LatchPolicy, Protection, Report, StreamId};
+    use crate::media::payloads::Payloads;
     use crate::media::relay::Verdict;
     use crate::sdp::direction::Direction;
 
@@ -230,6 +231,15 @@ mod tests {
         let passes = |payload_type: u32| stream.shortcut(Side::A).unwrap().payload_types >> payload_type & 1 == 1;
         assert!(passes(0) && passes(8) && passes(63) && passes(96) && passes(127));
         assert!(!passes(101) && !passes(64) && !passes(72) && !passes(95));
+    }
+
+    #[test]
+    fn a_payload_type_that_changes_or_stops_stays_with_us() {
+        let mut stream = stream();
+        let payloads = Some(Payloads::of([(0, 0), (97, 111), (98, 98)]));
+        stream.configure(Time::ZERO, Side::A, Configuration { payloads, latch: LatchPolicy::SignalledAddress, ..Configuration::default() }).unwrap();
+        packet(&mut stream, tick(0), 5, 0);
+        assert_eq!(stream.shortcut(Side::A).unwrap().payload_types, 1 | 1 << 98);
     }
 
     /// What the kernel's program does (ebpf/relay.bpf.c), for packets it would take.

@@ -28,6 +28,7 @@ pub mod routing;
 pub mod screening;
 pub mod security_mode;
 pub mod settings;
+pub mod sound;
 pub mod toll;
 pub mod topology_hiding;
 pub mod transfer;

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::policy::flow::Flow;
 use crate::policy::settings::{Fax, Peer, SecurityMode};
+use crate::policy::sound::Sound;
 use crate::policy::verdict::Reason;
 use crate::sdp::crypto::Suite;
 use crate::sdp::{Attribute, Description, Media, Proto};
@@ -29,13 +30,14 @@ pub struct MediaPlan {
     suites: Vec<Suite>,
     fax: Fax,
     rtcp_keepalive: Option<Duration>,
+    sound: Sound,
 }
 
 impl MediaPlan {
     /// For tests of those who obey a plan: only `leg_plan` makes one in earnest.
     #[cfg(test)]
     pub(crate) fn for_test(mode: SecurityMode, suites: &[Suite]) -> MediaPlan {
-        MediaPlan { mode, suites: suites.to_vec(), fax: Fax::T38, rtcp_keepalive: None }
+        MediaPlan { mode, suites: suites.to_vec(), fax: Fax::T38, rtcp_keepalive: None, sound: Sound::default() }
     }
 
     pub fn mode(&self) -> SecurityMode {
@@ -55,6 +57,16 @@ impl MediaPlan {
     #[cfg(test)]
     pub(crate) fn with_for_test(self, fax: Fax, rtcp_keepalive: Option<Duration>) -> MediaPlan {
         MediaPlan { fax, rtcp_keepalive, ..self }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sounding(self, sound: Sound) -> MediaPlan {
+        MediaPlan { sound, ..self }
+    }
+
+    /// What the leg's peer wants of sound.
+    pub fn sound(&self) -> &Sound {
+        &self.sound
     }
 
     /// Whether T.38 may be offered or answered on this leg. UDPTL has no keys that SDES could carry (RFC 7345 has DTLS for it), so a leg that demands
@@ -146,7 +158,7 @@ pub fn carries_keys(description: &Description) -> bool {
 pub fn leg_plan(mode: SecurityMode, peer: &Peer) -> MediaPlan {
     let mode = mode.max(peer.mode);
     let suites = if mode == SecurityMode::Secured { peer.suites.clone() } else { Vec::new() };
-    MediaPlan { mode, suites, fax: peer.fax, rtcp_keepalive: peer.rtcp_keepalive }
+    MediaPlan { mode, suites, fax: peer.fax, rtcp_keepalive: peer.rtcp_keepalive, sound: peer.sound.clone() }
 }
 
 /// The modes of (the trunk's leg, the UM leg) of a call between a trunk of mode `peer` and a plan of mode `plan`; `interwork`: the plan names the

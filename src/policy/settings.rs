@@ -18,6 +18,7 @@ use crate::policy::diversion::DiversionPolicy;
 use crate::policy::mailboxes::Mailboxes;
 use crate::policy::number_pattern::NumberPattern;
 use crate::policy::numbering::Numbering;
+use crate::policy::sound::Sound;
 use crate::policy::toll::TollRule;
 pub use crate::policy::transfer::{FailedTransfer, Refer};
 use crate::sdp::crypto::Suite;
@@ -210,6 +211,7 @@ pub struct Peer {
     /// The peer hears RTCP at least so often, made by us where the other side sends none: 5 s to 30 s.
     pub rtcp_keepalive: Option<Duration>,
     pub refer: Refer,
+    pub sound: Sound,
 }
 
 impl Peer {
@@ -244,6 +246,7 @@ impl Peer {
             fax: Fax::of_kind(kind),
             rtcp_keepalive: RTCP_KEEPALIVE.filter(|_| kind == PeerKind::Mediation),
             refer: Refer::of_kind(kind),
+            sound: Sound::default(),
         }
     }
 }

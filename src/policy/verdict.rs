@@ -89,6 +89,7 @@ reasons! {
     ModeMedia,             "security_mode.media",           Policy,   488, "the media profile is below, or not, what the security mode demands";
     ModeInterwork,         "security_mode.interwork",       Policy,   403, "the peer's mode is below the dial plan's and the plan does not name it in interwork";
     FaxUnprotected,        "security_mode.fax",             Policy,   488, "T.38 fax was offered, and a leg of the call demands SRTP: UDPTL cannot be protected by SDES keys, the fax must stay in G.711";
+    CodecRefused,          "media.codecs",                  Policy,   488, "no codec that a description names is among the `codecs` of the peers on both sides: nothing is transcoded";
     FaxDeclined,           "media.fax",                     Policy,   488, "T.38 fax was offered by or to a peer whose `fax` is not t38: the fax must stay in G.711";
     KeysInClear,           "security_mode.keys_in_clear",   Peer,     488, "SRTP keys came over an unencrypted leg";
     MediaUnacceptable,     "media.unacceptable",            Peer,     488, "the session description offers nothing both sides can use";

@@ -14,6 +14,7 @@ mod liveness;
 mod lossy;
 mod lowered;
 mod lync;
+mod media;
 mod message_waiting;
 mod missed_call;
 mod mixed;

@@ -15,6 +15,7 @@ use crate::policy::overlap::Resolution;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::mode_name;
 use crate::policy::settings::{AddressFamily, Fax, Peer, PeerHost, PeerKind, PolicySet, RTCP_KEEPALIVE, Refer, SecurityMode, UmVersion, domain_of};
+use crate::policy::sound::{Codec, Sound};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
 
@@ -68,6 +69,7 @@ pub fn peers(written: &[written::Peer], pools: &[written::UmPool], listeners: &[
             fax: entry.fax.as_ref().map_or(Fax::of_kind(kind.value), |fax| fax.value),
             rtcp_keepalive: rtcp_keepalive(entry, pools),
             refer: entry.refer.as_ref().map_or(Refer::of_kind(kind.value), |refer| refer.value),
+            sound: sound(entry, findings),
         };
         warn(&peer, entry, findings);
         places.push(entry.at);
@@ -116,6 +118,26 @@ fn address_family(entry: &written::Peer, listeners: &[Listener], findings: &Find
         );
     }
     family.value
+}
+
+fn sound(entry: &written::Peer, findings: &Findings) -> Sound {
+    let mut codecs: Vec<Codec> = Vec::new();
+    for written in entry.codecs.iter().flatten() {
+        match Codec::parse(&written.value) {
+            Some(codec) if codecs.contains(&codec) => {}
+            Some(codec) => codecs.push(codec),
+            None => findings.problem(
+                written.at,
+                format!("\"{}\" is no codec's name", written.value),
+                "write it as in a=rtpmap: \"PCMA\", or with its clock \"opus/48000\"",
+            ),
+        }
+    }
+    let is_voice = |codec: &Codec| !["telephone-event", "CN"].iter().any(|name| codec.encoding.eq_ignore_ascii_case(name));
+    if let Some(first) = entry.codecs.iter().flatten().next().filter(|_| !codecs.is_empty() && !codecs.iter().any(is_voice)) {
+        findings.problem(first.at, "codecs names none that carries speech: every call would be refused", "add one, say \"PCMA\"");
+    }
+    Sound { codecs, comfort_noise: entry.comfort_noise.unwrap_or(true) }
 }
 
 /// Lync and all that stands behind it wants RTCP, unless something else is written.

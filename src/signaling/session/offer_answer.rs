@@ -4,6 +4,7 @@
 //! the m-line itself or switch that off and add another; the other leg is always offered the m-line it had, with its kind changed (RFC 3264 §8.3.3), and
 //! each leg's m-lines keep their places.
 
+mod codecs;
 mod handover;
 mod keys;
 mod leg;
@@ -152,11 +153,11 @@ impl SessionMedia {
         let description = self.leg_mut(to).write_offer(&offer.stream, supply)?;
         if let Some(stream) = self.stream {
             if commands.is_empty() {
-                let set = Configuration { remote: Some(None), ..self.leg(to).configuration() };
+                let set = Configuration { remote: Some(None), ..self.configuration(to) };
                 commands.push(Command::Configure { stream, side: to, set });
             } else {
                 commands.push(self.leg(to.other()).configure_offered(stream, &offer));
-                commands.push(self.leg(to).configure(stream));
+                commands.push(self.configure(to, stream));
             }
             self.tell_content(stream, Some(&offer.stream), &mut commands);
             self.tell_rtcp(stream, supply, &mut commands);
@@ -231,7 +232,7 @@ impl SessionMedia {
         }
         let leg = self.leg_mut(side);
         let description = leg.write_answer(&heard, &other, supply)?;
-        let commands = self.stream.map(|stream| self.leg(side).configure(stream)).into_iter().collect();
+        let commands = self.stream.map(|stream| self.configure(side, stream)).into_iter().collect();
         Ok(Outcome { sdp: description.write(), commands })
     }
 
@@ -241,7 +242,7 @@ impl SessionMedia {
         let (heard, ours) = self.leg(side).read_answer(sdp)?;
         self.leg_mut(side).agree(&heard, ours);
         self.leg_mut(side).narrow();
-        Ok(self.stream.map(|stream| self.leg(side).configure(stream)).into_iter().collect())
+        Ok(self.stream.map(|stream| self.configure(side, stream)).into_iter().collect())
     }
 
     /// The relayed stream is a fax over T.38, as agreed last.
@@ -363,7 +364,7 @@ impl SessionMedia {
         self.open(supply, &mut commands);
         if let Some(stream) = self.stream {
             commands.push(self.leg(from).configure_offered(stream, heard));
-            commands.push(self.leg(from.other()).configure(stream));
+            commands.push(self.configure(from.other(), stream));
             self.tell_content(stream, Some(&heard.stream), &mut commands);
             self.tell_rtcp(stream, supply, &mut commands);
         }
@@ -400,9 +401,21 @@ impl SessionMedia {
 
     fn configure_both(&mut self) -> Vec<Command> {
         let Some(stream) = self.stream else { return Vec::new() };
-        let mut commands = vec![self.a.configure(stream), self.b.configure(stream)];
+        let mut commands = vec![self.configure(Side::A, stream), self.configure(Side::B, stream)];
         self.tell_content(stream, None, &mut commands);
         commands
+    }
+
+    /// Everything that is known of a side.
+    fn configure(&self, side: Side, stream: StreamId) -> Command {
+        Command::Configure { stream, side, set: self.configuration(side) }
+    }
+
+    fn configuration(&self, side: Side) -> Configuration {
+        let (near, far) = (self.leg(side), self.leg(side.other()));
+        let heard = |leg: &Leg| leg.peer.as_ref().map(Stream::numbered).unwrap_or_default();
+        let payloads = codecs::payloads(&near.said, &heard(near), &heard(far));
+        Configuration { payloads: Some(payloads), ..near.configuration() }
     }
 
     /// What the stream carries, where that has changed: what was agreed, or is `offered` first.

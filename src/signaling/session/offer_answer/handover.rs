@@ -69,7 +69,7 @@ impl SessionMedia {
         let is_new = self.leg(from).peer.as_ref().is_none_or(|before| !before.crosses_as(&heard.stream));
         self.leg_mut(from).agree(&heard, ours);
         self.leg_mut(from).narrow();
-        Ok((is_new, self.stream.map(|stream| self.leg(from).configure(stream)).into_iter().collect()))
+        Ok((is_new, self.stream.map(|stream| self.configure(from, stream)).into_iter().collect()))
     }
 
     /// Our o= line on `stays` counts on from where it is in `other`, which the peer is in until now.
@@ -98,7 +98,7 @@ impl SessionMedia {
 
     /// Nothing more is sent to `side`'s peer: he has left, or is in another session.
     pub fn quiet(&self, side: Side) -> Vec<Command> {
-        let set = || Configuration { remote: Some(None), ..self.leg(side).configuration() };
+        let set = || Configuration { remote: Some(None), ..self.configuration(side) };
         self.stream.map(|stream| Command::Configure { stream, side, set: set() }).into_iter().collect()
     }
 

@@ -1,5 +1,6 @@
 //! One leg of the session: what its peer said, what we said, and how we say it.
 
+use super::codecs::Numbered;
 use super::stream::{Kind, Stream};
 use super::{Supply, Terms, keys};
 use crate::media::control::{Addresses, Command, Configuration, Side, StreamId};
@@ -67,6 +68,8 @@ pub(super) struct Leg {
     version: u64,
     layout: Option<Layout>,
     pub sent: Option<Description>,
+    /// The payload types of what was sent last, and what they mean.
+    pub said: Vec<Numbered>,
     origin: Option<Origin>,
     /// What the peer said last that was agreed upon.
     pub peer: Option<Stream>,
@@ -87,6 +90,7 @@ impl Leg {
             version: 0,
             layout: None,
             sent: None,
+            said: Vec::new(),
             origin: None,
             peer: None,
             theirs: None,
@@ -144,7 +148,7 @@ impl Leg {
             Err(Reason::MediaUnacceptable) if self.switches_off(sdp) => self.relayed(),
             Err(reason) => return Err(reason),
         };
-        let stream = Stream::read(sdp, index)?;
+        let stream = Stream::read(sdp, index)?.permitted(self.terms.plan.sound(), &[])?;
         let media = sdp.media.get(index).ok_or(Reason::MediaMalformed)?;
         let needs_key = self.terms.plan.is_srtp() && !stream.is_off;
         let theirs = if needs_key { Some(keys::choose(media, self.terms.plan.suites(), self.theirs.as_ref())?) } else { None };
@@ -169,7 +173,7 @@ impl Leg {
             return Err(Reason::KeysInClear);
         }
         let relayed = self.relayed();
-        let stream = Stream::read(sdp, relayed)?;
+        let stream = Stream::read(sdp, relayed)?.permitted(terms.plan.sound(), &self.said)?;
         let media = sdp.media.get(relayed).ok_or(Reason::MediaMalformed)?;
         let layout = self.layout.clone().ok_or(Reason::MediaUnacceptable)?;
         // RFC 3264 §6: the answer's line is of the kind of the offer's. A fax offer answered with sound, or the reverse, is no agreement.
@@ -254,12 +258,13 @@ impl Leg {
         let layout = self.layout.get_or_insert_with(new);
         let proto = layout.make_room(stream.kind, is_srtp);
         let layout = layout.clone();
-        self.write(&layout, proto, stream, stream.direction, lines, supply)
+        let stream = stream.clone().permitted(self.terms.plan.sound(), &[])?.offering(&self.known());
+        self.write(&layout, proto, &stream, stream.direction, lines, supply)
     }
 
     /// The answer to `offer` with the other leg's stream in it.
     pub fn write_answer(&mut self, offer: &Heard, stream: &Stream, supply: &mut dyn Supply) -> Result<Description, Reason> {
-        let mut stream = stream.clone();
+        let mut stream = stream.clone().answering(&offer.stream);
         stream.is_off |= offer.stream.is_off;
         let lines = match &offer.theirs {
             // A stream that is declined has no key: one the peer is never told must not count as in force.
@@ -302,6 +307,9 @@ impl Leg {
         if !lines.is_empty() {
             self.offered = lines;
         }
+        if stream.kind == Kind::Audio && !stream.is_off {
+            self.said = stream.numbered();
+        }
         Ok(self.sign(media, local, supply))
     }
 
@@ -342,18 +350,25 @@ impl Leg {
         };
         let remote = self.peer.as_ref().map(|peer| peer.remote);
         let direction = self.peer.as_ref().map(|peer| peer.direction);
-        Configuration { remote, latch: self.terms.latch, receive, transmit, direction }
-    }
-
-    pub fn configure(&self, stream: StreamId) -> Command {
-        Command::Configure { stream, side: self.side, set: self.configuration() }
+        Configuration { remote, latch: self.terms.latch, receive, transmit, direction, payloads: None }
     }
 
     /// As [`Leg::configure`], with an offer that has no answer yet: its address and keys are already good for what comes.
     pub fn configure_offered(&self, stream: StreamId, heard: &Heard) -> Command {
         let mut early = self.clone();
         early.agree(heard, None);
-        early.configure(stream)
+        Command::Configure { stream, side: self.side, set: early.configuration() }
+    }
+
+    /// The numbers this leg has heard and said: they mean what they mean while it lasts.
+    fn known(&self) -> Vec<Numbered> {
+        let mut known = self.said.clone();
+        for heard in self.peer.as_ref().map(Stream::numbered).unwrap_or_default() {
+            if !known.iter().any(|(number, _)| *number == heard.0) {
+                known.push(heard);
+            }
+        }
+        known
     }
 
     fn relayed(&self) -> usize {

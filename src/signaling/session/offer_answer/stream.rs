@@ -94,7 +94,7 @@ impl Stream {
         events.fold(0, |bits, map| bits | 1 << map.payload)
     }
 
-    fn maps(&self) -> impl Iterator<Item = RtpMap<'_>> {
+    pub fn maps(&self) -> impl Iterator<Item = RtpMap<'_>> {
         self.attributes.iter().filter(|a| a.is("rtpmap")).filter_map(|a| RtpMap::parse(a.text()?))
     }
 

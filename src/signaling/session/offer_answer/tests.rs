@@ -1,5 +1,6 @@
 //! A call's session by hand: two legs, counted ports, keys that can be told apart.
 
+mod codecs;
 mod exchange;
 mod fax;
 mod keying;

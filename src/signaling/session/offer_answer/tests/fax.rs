@@ -95,7 +95,7 @@ fn an_offer_of_both_stays_sound() {
     let both = format!("m=audio 4000 RTP/AVP 8\r\nm=image 4002 udptl t38\r\n{T38}");
     assert_eq!(media(&call.offer(Side::A, &described("192.0.2.1", 2, &both))), ["audio 30002 RTP/AVP 8"]);
     let answered = call.answer(Side::B, &sdp("10.0.0.9", 2, "RTP/AVP", ""));
-    assert_eq!(media(&answered), ["audio 20000 RTP/AVP 8 0 101", "image 0 udptl t38"]);
+    assert_eq!(media(&answered), ["audio 20000 RTP/AVP 8", "image 0 udptl t38"], "nothing is answered that was not offered");
 }
 
 #[test]

@@ -1,0 +1,136 @@
+//! Codecs and payload types between legs: policy's lists and order, and numbers that each leg keeps as its own.
+
+use super::*;
+use crate::policy::sound::{Codec, Sound};
+
+fn described(version: u32, formats: &[(u8, &str)]) -> String {
+    let numbers: Vec<String> = formats.iter().map(|(number, _)| number.to_string()).collect();
+    let maps: String = formats.iter().filter(|(_, name)| !name.is_empty()).map(|(number, name)| format!("a=rtpmap:{number} {name}\r\n")).collect();
+    format!(
+        "v=0\r\no=peer 7 {version} IN IP4 192.0.2.9\r\ns=call\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 4000 RTP/AVP {}\r\n{maps}a=ptime:20\r\n",
+        numbers.join(" ")
+    )
+}
+
+fn wanting(codecs: &[&str], comfort_noise: bool) -> Terms {
+    let sound = Sound { codecs: codecs.iter().map(|name| Codec::parse(name).unwrap()).collect(), comfort_noise };
+    Terms { plan: plain().plan.sounding(sound), ..plain() }
+}
+
+/// `8:pcma/8000/1` and the like, of the relayed line.
+fn names(out: &Out) -> Vec<String> {
+    let media = out.audio();
+    let name = |format: &String| media.rtpmap_of(format).map_or_else(|| format.clone(), |map| format!("{format}:{}", map.label().to_ascii_lowercase()));
+    media.formats.iter().map(name).collect()
+}
+
+/// What a side's peer may send, and under which number it goes on.
+fn passes(commands: &[Command], of: Side) -> Vec<(u8, u8)> {
+    let payloads = commands.iter().rev().find_map(|command| match command {
+        Command::Configure { side, set, .. } if *side == of => set.payloads.clone(),
+        _ => None,
+    });
+    let payloads = payloads.expect("the side is configured");
+    (0..128).filter_map(|number| Some((number, payloads.outgoing(number)?))).collect()
+}
+
+const EVENTS: &str = "telephone-event/8000";
+const ALL: [(u8, &str); 5] = [(0, "PCMU/8000"), (8, ""), (18, "G729/8000"), (13, "CN/8000"), (101, EVENTS)];
+
+#[test]
+fn a_peers_list_filters_and_orders_what_it_is_offered() {
+    let mut call = Call::between(plain(), wanting(&["PCMA", "PCMU"], false));
+    let offer = call.offer(Side::A, &described(1, &ALL));
+    assert_eq!(names(&offer), ["8:pcma/8000", "0:pcmu/8000", "101:telephone-event/8000"]);
+    assert!(!offer.text.contains("G729") && !offer.text.contains("CN"), "{}", offer.text);
+    assert_eq!(passes(&offer.commands, Side::B).len(), 128, "before the answer nobody knows");
+    let answer = call.answer(Side::B, &described(1, &[(8, "PCMA/8000"), (101, EVENTS)]));
+    assert_eq!(names(&answer), ["8:pcma/8000", "101:telephone-event/8000"]);
+    assert_eq!(passes(&answer.commands, Side::A), [(8, 8), (101, 101)]);
+    assert_eq!(passes(&answer.commands, Side::B), [(0, 0), (8, 8), (101, 101)], "what was offered to it, A takes");
+}
+
+#[test]
+fn a_peers_list_holds_for_what_it_offers_and_answers_too() {
+    let mut call = Call::between(wanting(&["G729"], true), plain());
+    assert_eq!(names(&call.offer(Side::A, &described(1, &ALL))), ["18:g729/8000", "13:cn/8000", "101:telephone-event/8000"]);
+    let mut call = Call::between(plain(), wanting(&["PCMU"], true));
+    call.offer(Side::A, &described(1, &ALL));
+    assert_eq!(call.try_answer(Side::B, &described(1, &[(8, "PCMA/8000")])).unwrap_err(), Reason::CodecRefused);
+    assert_eq!(names(&call.answer(Side::B, &described(1, &[(8, "PCMA/8000"), (0, "")]))), ["0:pcmu/8000"]);
+}
+
+#[test]
+fn two_lists_with_nothing_in_common_are_a_refusal_that_says_so() {
+    let mut call = Call::between(wanting(&["PCMU"], true), wanting(&["PCMA"], true));
+    assert_eq!(call.try_offer(Side::A, &described(1, &ALL)).unwrap_err(), Reason::CodecRefused);
+    assert_eq!(Reason::CodecRefused.status(), Some(488));
+    let mut call = Call::between(plain(), wanting(&["opus/48000"], true));
+    assert_eq!(call.try_offer(Side::A, &described(1, &ALL)).unwrap_err(), Reason::CodecRefused);
+}
+
+#[test]
+fn an_answer_in_other_numbers_reaches_the_caller_in_its_own() {
+    let mut call = Call::between(plain(), plain());
+    call.offer(Side::A, &described(1, &[(97, "opus/48000/2"), (8, ""), (101, EVENTS)]));
+    let answer = call.answer(Side::B, &described(1, &[(111, "OPUS/48000/2"), (8, "PCMA/8000"), (96, EVENTS)]));
+    assert_eq!(names(&answer), ["97:opus/48000/2", "8:pcma/8000", "101:telephone-event/8000"]);
+    assert_eq!(passes(&answer.commands, Side::A), [(8, 8), (97, 111), (101, 96)]);
+    // B was told 97 and 101; if it sends by its own numbers it is understood as well.
+    assert_eq!(passes(&answer.commands, Side::B), [(8, 8), (96, 101), (97, 97), (101, 101), (111, 97)]);
+}
+
+#[test]
+fn an_answer_that_does_not_spell_out_its_numbers_means_ours() {
+    let mut call = Call::between(plain(), wanting(&["opus/48000"], true));
+    call.offer(Side::A, &described(1, &[(97, "opus/48000/2"), (101, EVENTS)]));
+    let answer = call.answer(Side::B, &described(1, &[(97, ""), (101, "")]));
+    assert_eq!(passes(&answer.commands, Side::A), [(97, 97), (101, 101)]);
+    assert_eq!(passes(&answer.commands, Side::B), [(97, 97), (101, 101)]);
+}
+
+#[test]
+fn a_later_offer_never_gives_a_number_another_meaning_on_a_leg() {
+    let mut call = Call::between(plain(), plain());
+    call.offer(Side::A, &described(1, &[(8, ""), (101, EVENTS)]));
+    call.answer(Side::B, &described(1, &[(8, ""), (101, EVENTS)]));
+    call.media.settled();
+    // B now calls its events 96 and opus 101, which A knows as events.
+    let carried = call.offer(Side::B, &described(2, &[(101, "opus/48000/2"), (8, ""), (96, EVENTS)]));
+    assert_eq!(names(&carried), ["96:opus/48000/2", "8:pcma/8000", "101:telephone-event/8000"]);
+    let answer = call.answer(Side::A, &described(2, &[(96, "opus/48000/2"), (8, ""), (101, EVENTS)]));
+    assert_eq!(names(&answer), ["101:opus/48000/2", "8:pcma/8000", "96:telephone-event/8000"]);
+    assert_eq!(passes(&answer.commands, Side::A), [(8, 8), (96, 101), (101, 96)]);
+    assert_eq!(passes(&answer.commands, Side::B), [(8, 8), (96, 101), (101, 96)]);
+}
+
+#[test]
+fn redundancy_does_not_cross_where_its_numbers_would_be_wrong() {
+    let mut call = Call::between(plain(), plain());
+    call.offer(Side::A, &described(1, &[(8, ""), (97, "red/8000"), (101, EVENTS)]));
+    let answer = call.answer(Side::B, &described(1, &[(8, ""), (97, "red/8000"), (96, EVENTS)]));
+    assert_eq!(names(&answer), ["8:pcma/8000", "101:telephone-event/8000"]);
+}
+
+#[test]
+fn comfort_noise_crosses_unless_policy_says_otherwise() {
+    for (comfort_noise, expected) in [(true, vec!["8:pcma/8000", "13:cn/8000"]), (false, vec!["8:pcma/8000"])] {
+        let mut call = Call::between(wanting(&[], comfort_noise), plain());
+        assert_eq!(
+            names(&call.offer(Side::A, &described(1, &[(13, ""), (8, "")]))),
+            if comfort_noise { vec!["13:cn/8000", "8:pcma/8000"] } else { expected.clone() }
+        );
+        let answer = call.answer(Side::B, &described(1, &[(8, ""), (13, "")]));
+        assert_eq!(names(&answer), if comfort_noise { expected } else { vec!["8:pcma/8000"] });
+        assert_eq!(passes(&answer.commands, Side::A).contains(&(13, 13)), comfort_noise);
+    }
+}
+
+/// What a peer says of packet time is carried to the other as it is: nothing is repacked.
+#[test]
+fn packet_time_is_told_across() {
+    let mut call = Call::between(plain(), plain());
+    let offer = call.offer(Side::A, &described(1, &ALL).replace("ptime:20", "ptime:30\r\na=maxptime:60"));
+    assert_eq!((offer.audio().ptime(), offer.text.contains("a=maxptime:60")), (Some(30), true));
+    assert_eq!(call.answer(Side::B, &described(1, &ALL)).audio().ptime(), Some(20));
+}
