@@ -64,7 +64,7 @@ fn a_plain_stream_is_forwarded_in_the_kernel_in_either_family() {
         let report = plane.report(1);
         assert_eq!(plane.in_kernel(), 100, "{ours:?}: the kernel's own count");
         assert_eq!((report.a.received - before.a.received, report.b.sent - before.b.sent), (100, 100), "{ours:?}");
-        assert_eq!((report.a.received_bytes - before.a.received_bytes, report.a.lost), (17_200, 0));
+        assert_eq!((report.a.received_bytes - before.a.received_bytes, report.a.absorbed, report.a.lost), (17_200, 100, 0));
         assert!(report.a.last > before.a.last && report.b.last_sent == report.a.last);
         assert!(!plane.is_in_kernel(1, Side::B), "nothing has come from there");
         // The other way, once its source is known.

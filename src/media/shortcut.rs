@@ -137,6 +137,7 @@ impl Stream {
         };
         near.counts.received += carried.packets;
         near.counts.received_bytes += carried.bytes;
+        near.counts.absorbed += carried.packets;
         near.counts.first.get_or_insert(carried.last);
         near.counts.last = near.counts.last.max(Some(carried.last));
         far.counts.sent += carried.packets;
@@ -292,7 +293,8 @@ mod tests {
             }
         }
         short.absorb(Side::A, 7, &kernel.unwrap().carried);
-        let (direct, short): (Report, Report) = (direct.report(), short.report());
+        let (direct, mut short): (Report, Report) = (direct.report(), short.report());
+        assert_eq!(std::mem::take(&mut short.a.absorbed), 351, "which the record shows");
         assert_eq!(direct, short);
         assert!(direct.a.lost == 11 && direct.a.jitter_us > 1_000 && direct.a.received == 389, "{direct:?}");
     }
