@@ -4,6 +4,7 @@ pub mod control;
 pub mod demux;
 pub mod e_model;
 pub mod fax;
+pub mod icmp;
 pub mod latch;
 pub mod packet;
 pub mod payloads;

@@ -14,7 +14,7 @@ pub struct Counters {
     pub dropped: u64,
     /// Datagrams the kernel would not take from us: no route, full queue, an ICMP error of an earlier one.
     pub send_failed: u64,
-    /// Errors while receiving, mostly ICMP errors handed over by the kernel (RFC 1122 §4.1.3.3). The stream goes on.
+    /// Errors the kernel kept for our sockets, mostly ICMP errors (RFC 1122 §4.1.3.3): in the report of the side whose peer they are about. The stream goes on.
     pub receive_failed: u64,
     /// Datagrams longer than any we relay.
     pub oversized: u64,

@@ -135,12 +135,15 @@ impl Polled {
     fn serve(&mut self, now: Time, i: usize, streams: &mut Streams) {
         let Some(token) = self.ready.token(i) else { return };
         let (slot, place) = ((token >> 2) as usize, Place::from_token(token));
+        if self.ready.is_failed(i) {
+            streams.failed(now, slot, place);
+        }
         let Some(open) = streams.at(slot) else { return };
         let limit = open.expect(now, place, self.limit);
         let count = match self.batch.receive(open.sockets.at(place), limit) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(_) => return streams.receive_failed(now, slot, place),
+            Err(_) => return streams.failed(now, slot, place),
         };
         let mut out = None;
         for i in 0..count {

@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::media::control::{Addresses, Side};
 use crate::media::relay::Channel;
 
-use super::Settings;
+use super::{Settings, system};
 
 /// Which of a stream's four sockets: the low two bits of its epoll token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,6 +87,7 @@ fn bind(address: SocketAddr, settings: &Settings) -> io::Result<OwnedFd> {
     } else {
         socket.set_tos_v4(class)?;
     }
+    system::keep_errors(socket.as_fd(), address.is_ipv6())?;
     socket.set_recv_buffer_size(settings.receive_buffer)?;
     socket.bind(&address.into())?;
     Ok(socket.into())

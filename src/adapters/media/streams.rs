@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::media::control::{Event, Report, Side, StreamId};
+use crate::media::control::{Event, Report, Side, SideReport, StreamId, Unreachable};
 use crate::media::relay::{Stream, Verdict};
 use crate::media::shortcut::WhyNot;
 use crate::time::Time;
@@ -15,9 +15,13 @@ use super::Counters;
 use super::path::{StreamView, Way};
 use super::silence::Looks;
 use super::sockets::{Place, Sockets};
+use super::system::{self, Returned};
 
 /// The time between two packets of a stream of voice that is neither behind nor new: 10 to 40 ms of speech in each, with some jitter.
 const PACE: std::ops::Range<Duration> = Duration::from_millis(8)..Duration::from_millis(50);
+
+/// ICMP errors taken from one socket in one turn.
+const ERRORS: usize = 16;
 
 /// One open stream.
 pub(super) struct Open {
@@ -39,8 +43,33 @@ pub(super) struct Open {
     told: Option<Time>,
     /// When each socket last had its turn, by [`Place`].
     turns: [Time; 4],
-    /// Datagrams longer than any we relay, per side; part of the report's `refused_malformed`.
-    oversized: [u64; 2],
+    /// What the sockets of A's side and B's met.
+    faults: [Faults; 2],
+}
+
+/// What a side's sockets met that no packet tells of; part of its report.
+#[derive(Default)]
+struct Faults {
+    /// Datagrams longer than any we relay, of `refused_malformed`.
+    oversized: u64,
+    send_failed: u64,
+    /// Boxed: most streams never meet one.
+    unreachable: Option<Box<Unreachable>>,
+}
+
+impl Faults {
+    fn returned(&mut self, now: Time, error: Returned) {
+        let (errors, first) = self.unreachable.as_ref().map_or((0, now), |before| (before.errors, before.first));
+        let seen = Unreachable { errors: errors + 1, first, last: now, icmp: error.icmp, to: error.to, by: error.by };
+        self.unreachable = Some(Box::new(seen));
+    }
+
+    fn report(&self, side: &mut SideReport) {
+        side.refused_malformed += self.oversized;
+        side.refused_oversized += self.oversized;
+        side.send_failed += self.send_failed;
+        side.unreachable = self.unreachable.as_deref().copied().or(side.unreachable);
+    }
 }
 
 impl Open {
@@ -65,17 +94,18 @@ impl Open {
         [silence.or(self.stream.deadline()), self.stream.next_upkeep()].into_iter().flatten().min()
     }
 
-    fn oversized(&mut self, side: Side) {
+    fn faults(&mut self, side: Side) -> &mut Faults {
+        let [a, b] = &mut self.faults;
         match side {
-            Side::A => self.oversized[0] += 1,
-            Side::B => self.oversized[1] += 1,
+            Side::A => a,
+            Side::B => b,
         }
     }
 
     pub(super) fn report(&self) -> Report {
         let mut report = self.stream.report();
-        report.a.refused_malformed += self.oversized[0];
-        report.b.refused_malformed += self.oversized[1];
+        self.faults[0].report(&mut report.a);
+        self.faults[1].report(&mut report.b);
         report
     }
 }
@@ -151,7 +181,7 @@ impl Streams {
             planned: None,
             told: None,
             turns: [Time::ZERO; 4],
-            oversized: [0; 2],
+            faults: Default::default(),
         };
         self.table.get_mut(slot).map(|cell| &mut **cell.insert(Box::new(open)))
     }
@@ -193,7 +223,7 @@ impl Streams {
         self.counters.received += 1;
         self.counters.oversized += 1;
         if let Some(open) = self.at(slot) {
-            open.oversized(place.side());
+            open.faults(place.side()).oversized += 1;
         }
     }
 
@@ -201,13 +231,23 @@ impl Streams {
     pub(super) fn send_failed(&mut self, slot: usize, place: Place, count: u64) {
         self.counters.forwarded -= count;
         self.counters.send_failed += count;
-        let _ = (slot, place);
+        if let Some(open) = self.at(slot) {
+            open.faults(place.side()).send_failed += count;
+        }
     }
 
-    /// Receiving on `place`'s socket failed. An ICMP error the kernel kept for us is cleared by being read: the socket is as good as before.
-    pub(super) fn receive_failed(&mut self, _now: Time, slot: usize, place: Place) {
-        self.counters.receive_failed += 1;
-        let _ = (slot, place);
+    /// Something on `place`'s socket failed: takes the ICMP errors the kernel kept for it (RFC 1122 §4.1.3.3) to the side whose peer they are about. The
+    /// socket is as good as before.
+    #[cold]
+    pub(super) fn failed(&mut self, now: Time, slot: usize, place: Place) {
+        let Some(open) = self.table.get_mut(slot).and_then(Option::as_deref_mut) else { return };
+        for _ in 0..ERRORS {
+            let Ok(error) = system::returned(open.sockets.at(place)) else { return };
+            self.counters.receive_failed += 1;
+            if let Some(error) = error {
+                open.faults(place.side()).returned(now, error);
+            }
+        }
     }
 
     /// Looks at the streams whose time has come and tells of new silences. `read` has what was counted elsewhere told to the stream; `send` makes and sends RTCP of our own where it is due.

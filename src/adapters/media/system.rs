@@ -6,9 +6,11 @@
 
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use crate::media::control::Icmp;
+use crate::media::icmp;
 use crate::media::relay::TAIL_ROOM;
 
 /// Bytes one datagram's buffer has in all.
@@ -31,6 +33,11 @@ impl Ready {
     /// The token of the `i`th ready descriptor of the last wait.
     pub(super) fn token(&self, i: usize) -> Option<u64> {
         self.0.get(i).map(|event| event.u64)
+    }
+
+    /// Whether there is an error to be taken from it.
+    pub(super) fn is_failed(&self, i: usize) -> bool {
+        self.0.get(i).is_some_and(|event| event.events & libc::EPOLLERR as u32 != 0)
     }
 }
 
@@ -149,6 +156,67 @@ impl Address {
             }
         }
     }
+}
+
+/// Has the kernel keep ICMP errors for the socket, for [`returned`] to take (IP_RECVERR, ip(7)). The next call on the socket fails once for each.
+pub(super) fn keep_errors(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
+    let (level, name) = if v6 { (libc::SOL_IPV6, libc::IPV6_RECVERR) } else { (libc::SOL_IP, libc::IP_RECVERR) };
+    let on: libc::c_int = 1;
+    let size = mem::size_of_val(&on) as libc::socklen_t;
+    // SAFETY: the pointer and size describe a live local the kernel only reads.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(&on).cast(), size) }).map(drop)
+}
+
+/// An error the network answered one of our datagrams with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Returned {
+    pub(super) icmp: Icmp,
+    /// Where the datagram was going.
+    pub(super) to: Option<SocketAddr>,
+    /// Who says so.
+    pub(super) by: Option<IpAddr>,
+}
+
+/// Takes the oldest error kept for the socket. `Err`: there are no more. `Ok(None)`: one that no ICMP message made.
+pub(super) fn returned(socket: BorrowedFd<'_>) -> io::Result<Option<Returned>> {
+    let (mut to, mut first, mut control) = (Address::unset(), [0u8; 8], [0u64; 64]);
+    let mut part = libc::iovec { iov_base: first.as_mut_ptr().cast(), iov_len: first.len() };
+    // SAFETY: the structure is integers and pointers, for which zero is a value.
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    (header.msg_name, header.msg_namelen) = (std::ptr::from_mut(&mut to).cast(), ADDRESS);
+    (header.msg_iov, header.msg_iovlen) = (&raw mut part, 1);
+    (header.msg_control, header.msg_controllen) = (control.as_mut_ptr().cast(), mem::size_of_val(&control) as _);
+    // SAFETY: everything the header points to is a live local of the size given beside it, borrowed by nobody else through the call.
+    if unsafe { libc::recvmsg(socket.as_raw_fd(), &mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has set `msg_controllen` to what it wrote into `control`, which is aligned for a header; the macro goes by that.
+    let mut message = unsafe { libc::CMSG_FIRSTHDR(&header) };
+    while !message.is_null() {
+        // SAFETY: `message` is not null, so a whole header lies there inside `control`.
+        let (level, kind, len) = unsafe { ((*message).cmsg_level, (*message).cmsg_type, (*message).cmsg_len as usize) };
+        let least = mem::size_of::<libc::cmsghdr>() + mem::size_of::<libc::sock_extended_err>() + mem::size_of::<libc::sockaddr_in>();
+        if matches!((level, kind), (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR)) && len >= least {
+            // SAFETY: the message's length says that the error is there, with an IPv4 address behind it at least.
+            let error = unsafe { libc::CMSG_DATA(message).cast::<libc::sock_extended_err>().read_unaligned() };
+            let mut by = Address::unset();
+            let room = (len - (least - mem::size_of::<libc::sockaddr_in>())).min(mem::size_of::<Address>());
+            // SAFETY: `room` bytes lie behind the error by the message's length, and no more than `by` has.
+            unsafe {
+                let behind = libc::CMSG_DATA(message).add(mem::size_of::<libc::sock_extended_err>());
+                std::ptr::copy_nonoverlapping(behind, std::ptr::from_mut(&mut by).cast::<u8>(), room);
+            }
+            let icmp = match error.ee_origin {
+                libc::SO_EE_ORIGIN_ICMP => icmp::of_v4(error.ee_type, error.ee_code),
+                libc::SO_EE_ORIGIN_ICMP6 => icmp::of_v6(error.ee_type, error.ee_code),
+                _ => return Ok(None),
+            };
+            return Ok(Some(Returned { icmp, to: to.read(), by: by.read().map(|by| by.ip()) }));
+        }
+        // SAFETY: both point into `control` as the kernel filled it; the macro stays inside `msg_controllen`.
+        message = unsafe { libc::CMSG_NXTHDR(&header, message) };
+    }
+    Ok(None)
 }
 
 /// One received datagram in its slot.
@@ -279,9 +347,15 @@ impl Batch {
     fn send_one(&mut self, socket: BorrowedFd<'_>) -> Flushed {
         let Some((&(slot, len, address_length), to)) = self.staged.first().zip(self.to.first()) else { return Flushed::default() };
         let Some(bytes) = self.buffers.get(slot).and_then(|buffer| buffer.get(..len)) else { return Flushed { sent: 0, failed: 1 } };
-        // SAFETY: pointers and lengths describe a live slice and a live address of which `address_length` bytes were written; the kernel only reads.
-        let sent =
-            unsafe { libc::sendto(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT, std::ptr::from_ref(to).cast(), address_length) };
+        let send = || {
+            let (start, address) = (bytes.as_ptr().cast(), std::ptr::from_ref(to).cast());
+            // SAFETY: pointers and lengths describe a live slice and a live address of which `address_length` bytes were written; the kernel only reads.
+            unsafe { libc::sendto(socket.as_raw_fd(), start, bytes.len(), libc::MSG_DONTWAIT, address, address_length) }
+        };
+        let mut sent = send();
+        if sent < 0 && is_of_another() {
+            sent = send();
+        }
         if sent < 0 { Flushed { sent: 0, failed: 1 } } else { Flushed { sent: 1, failed: 0 } }
     }
 
@@ -301,7 +375,7 @@ impl Batch {
             filled += 1;
         }
         let mut result = Flushed { sent: 0, failed: count - filled };
-        let mut at = 0;
+        let (mut at, mut again) = (0, true);
         while let Some(rest) = self.headers.get_mut(at..filled).filter(|rest| !rest.is_empty()) {
             // SAFETY: `rest` is the part of the headers filled just above and not yet sent; they point into slots, addresses and parts owned
             // by `self` and borrowed through the call, each with its true size.
@@ -311,6 +385,7 @@ impl Batch {
                     result.sent += sent;
                     at += sent;
                 }
+                _ if mem::take(&mut again) && is_of_another() => {}
                 _ => {
                     result.failed += 1;
                     at += 1;
@@ -319,6 +394,11 @@ impl Batch {
         }
         result
     }
+}
+
+/// Whether the call that just failed may have done so for an ICMP error that an earlier datagram met, and not for its own: the kernel tells it once.
+fn is_of_another() -> bool {
+    matches!(io::Error::last_os_error().raw_os_error(), Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EACCES | libc::EPROTO))
 }
 
 /// Raises the number of descriptors this process may have to the most it may raise it to: a stream takes four, and the usual 1,024 would end at

@@ -243,6 +243,7 @@ impl Ring {
         if token & SEND != 0 {
             // Only failures are told of.
             streams.send_failed(slot, place, 1);
+            streams.failed(now, slot, place);
             return;
         }
         if let Some(cell) = cqueue::buffer_select(flags) {
@@ -252,7 +253,7 @@ impl Ring {
                 self.offer(cell);
             }
         } else if result < 0 && !matches!(-result, libc::ENOBUFS | libc::ECANCELED) {
-            streams.receive_failed(now, slot, place);
+            streams.failed(now, slot, place);
         }
         if !cqueue::more(flags) {
             self.ended(slot, place, streams);
