@@ -34,6 +34,8 @@ pub struct Measured {
     /// All that ran on the relay's core at ordinary priority, whoever's it was.
     pub core: f64,
     pub kb_per_call: f64,
+    /// Of traffic.
+    pub seconds: f64,
     pub seen: Seen,
 }
 
@@ -46,6 +48,11 @@ impl Measured {
     /// With what the kernel does for it before it is asked.
     pub fn whole(&self) -> f64 {
         self.process() + self.receive
+    }
+
+    /// How much of its core the relay takes.
+    pub fn busy(&self) -> f64 {
+        self.whole() * self.seen.received as f64 / 1e6 / self.seconds
     }
 
     pub fn is_carried(&self) -> bool {
@@ -86,6 +93,7 @@ impl Bench {
             receive: each(|usage| usage.receive),
             core: each(|usage| usage.core),
             kb_per_call: self.kb_per_call,
+            seconds,
             seen,
         })
     }

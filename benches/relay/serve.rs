@@ -3,27 +3,31 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use portcullis::adapters::media::{IoChoice, MediaPlane, Settings};
+use portcullis::adapters::media::{IoChoice, MediaPlane, Settings, kernel};
 use portcullis::media::control::{Addresses, Command, Configuration, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
 use portcullis::sdp::crypto::{MasterKey, Suite};
 
 pub fn run(options: &[String]) -> io::Result<()> {
     let mut settings = Settings::default();
+    let mut addresses: Vec<IpAddr> = Vec::new();
     for option in options {
         match option.split_once('=') {
+            Some(("address", value)) => addresses.push(number(value)?),
             Some(("workers", value)) => settings.workers = number(value)?,
             Some(("io", "epoll")) => settings.io = IoChoice::Epoll,
             Some(("io", "io_uring")) => settings.io = IoChoice::IoUring,
+            Some(("kernel", "xdp")) => settings.kernel.mode = kernel::Mode::Xdp,
             Some(("batch", value)) => settings.batch = number(value)?,
             Some(("gather_us", value)) => settings.gather = Duration::from_micros(number(value)?),
             _ => return Err(io::Error::other(format!("unknown option {option}"))),
         }
     }
+    settings.kernel.addresses = addresses;
     let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
     let plane = MediaPlane::start(settings, Instant::now(), sender)?;
     for line in io::stdin().lock().lines() {

@@ -63,20 +63,38 @@ pub struct Ports {
     pub to_b: Option<Key>,
 }
 
-/// Ours by the way its packets go; `Portcullis` takes the best it finds, as it does unasked.
+/// Ours as it is unasked, or by a way its packets are to go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     Portcullis,
+    Epoll,
+    IoUring,
+    Xdp,
     Rtpengine,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 2] = [Kind::Portcullis, Kind::Rtpengine];
+    pub const ALL: [Kind; 5] = [Kind::Portcullis, Kind::Epoll, Kind::IoUring, Kind::Xdp, Kind::Rtpengine];
+    /// Each way once, beside the reference.
+    pub const WAYS: [Kind; 4] = [Kind::Epoll, Kind::IoUring, Kind::Xdp, Kind::Rtpengine];
 
     pub fn name(self) -> &'static str {
         match self {
             Kind::Portcullis => "portcullis",
+            Kind::Epoll => "epoll",
+            Kind::IoUring => "io_uring",
+            Kind::Xdp => "xdp",
             Kind::Rtpengine => "rtpengine",
+        }
+    }
+
+    /// What ours is told of the way (see `serve`).
+    fn settings(self) -> &'static [&'static str] {
+        match self {
+            Kind::Portcullis | Kind::Rtpengine => &[],
+            Kind::Epoll => &["io=epoll"],
+            Kind::IoUring => &["io=io_uring"],
+            Kind::Xdp => &["kernel=xdp"],
         }
     }
 }
@@ -101,35 +119,30 @@ const FIRST_PORT: u16 = 10_000;
 impl Subject {
     pub fn start(world: &World, kind: Kind, core: usize, realtime: bool, options: &[String]) -> io::Result<Subject> {
         let at = Side::BOTH.map(|side| world.relay(side));
-        let mut command = match kind {
-            Kind::Portcullis => {
-                let mut command = world.command(&std::env::current_exe()?.to_string_lossy());
-                command.arg("serve").args(options).stdin(Stdio::piped()).stdout(Stdio::piped());
-                command
-            }
-            Kind::Rtpengine => {
-                let mut command = world.command("rtpengine");
-                command.args(["--table=-1", "--foreground", "--log-stderr", "--log-level=2", "--num-threads=4"]);
-                command.args(Side::BOTH.map(|side| format!("--interface={}/{}", side.name(), world.relay(side))));
-                command.args([format!("--listen-ng=127.0.0.1:{NG}"), format!("--port-min={FIRST_PORT}"), format!("--port-max={}", world.last_port())]);
-                command.args(["--tos=184", "--timeout=600", "--silent-timeout=600"]).stdout(Stdio::null()).stderr(Stdio::null());
-                command
-            }
+        let mut command = if kind == Kind::Rtpengine {
+            let mut command = world.command("rtpengine");
+            command.args(["--table=-1", "--foreground", "--log-stderr", "--log-level=2", "--num-threads=4"]);
+            command.args(Side::BOTH.map(|side| format!("--interface={}/{}", side.name(), world.relay(side))));
+            command.args([format!("--listen-ng=127.0.0.1:{NG}"), format!("--port-min={FIRST_PORT}"), format!("--port-max={}", world.last_port())]);
+            command.args(["--tos=184", "--timeout=600", "--silent-timeout=600"]).stdout(Stdio::null()).stderr(Stdio::null());
+            command
+        } else {
+            let mut command = world.command(&std::env::current_exe()?.to_string_lossy());
+            command.arg("serve").args(at.map(|address| format!("address={address}"))).args(kind.settings()).args(options);
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            command
         };
         // SAFETY: between fork and exec only two plain system calls are made, which is async-signal-safe.
         unsafe { command.pre_exec(move || wire::pin(core).and_then(|()| if realtime { wire::realtime() } else { Ok(()) })) };
         let mut child = command.spawn()?;
-        let control = match kind {
-            Kind::Portcullis => {
-                let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else { return Err(io::Error::other("no pipes")) };
-                Control::Lines(input, BufReader::new(output), 0)
-            }
-            Kind::Rtpengine => {
-                let socket = world.beside()?;
-                socket.connect((Ipv4Addr::LOCALHOST, NG))?;
-                socket.set_read_timeout(Some(Duration::from_millis(500)))?;
-                Control::Ng(socket)
-            }
+        let control = if kind == Kind::Rtpengine {
+            let socket = world.beside()?;
+            socket.connect((Ipv4Addr::LOCALHOST, NG))?;
+            socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+            Control::Ng(socket)
+        } else {
+            let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else { return Err(io::Error::other("no pipes")) };
+            Control::Lines(input, BufReader::new(output), 0)
         };
         let mut subject = Subject { child, control, at, last_port: world.last_port() };
         if let Control::Ng(_) = subject.control {
@@ -252,6 +265,8 @@ impl Drop for Subject {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // The kernel closes what an io_uring held a little after the process is gone, and the next relay wants the same ports.
+        std::thread::sleep(Duration::from_millis(500));
     }
 }
 

@@ -31,10 +31,14 @@ phones() {
     PHONES+=("$PID")
 }
 
-# call WHAT URI MODE SETTING... : one call with these lines in [media].
+# counted EVENT : what the border's workers have counted of it.
+counted() { at sbc python3 -c "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:9160/metrics', timeout=5).read().decode())" |
+    sed -n "s/^portcullis_media_plane_total{event=\"$1\"} //p"; }
+
+# call WHAT URI MODE WAY SETTING... : one call with these lines in [media]; WAY is `kernel` where most of its packets have to be carried there.
 call() {
-    local what=$1 uri=$2 mode=$3
-    shift 3
+    local what=$1 uri=$2 mode=$3 way=$4 packets
+    shift 4
     { cat "$WORK/border.toml"; printf '%s\n' "$@"; } >"$SET/border.toml"
     rm -f "$SET/records.jsonl" "$WORK"/*/heard/*.wav
     border sbc "$SET" 5061
@@ -42,6 +46,12 @@ call() {
     sleep 3
     check "$what: the caller hangs up" phone alice hangup
     sleep 0.5
+    packets=$(counted in_kernel)
+    if [ "$way" = kernel ]; then
+        check "$what: the kernel carried it ($packets packets)" test "${packets:-0}" -gt 200
+    else
+        check "$what: not one packet was carried in the kernel" test "${packets:-0}" = 0
+    fi
     check "$what: the callee decoded the caller's tone" python3 "$HERE/tone.py" check 440 2 "$WORK"/bob/heard/*dec.wav
     check "$what: the caller decoded the callee's tone" python3 "$HERE/tone.py" check 1000 2 "$WORK"/alice/heard/*dec.wav
     check "$what: the record lost nothing" records "$SET/records.jsonl" 1 "r.a.mode == r.b.mode == '$mode'" \
@@ -52,7 +62,10 @@ call() {
 
 PHONES=()
 phones 5000 srtp-mand 5061 tls tls
-call "secured, as it is unasked" "sip:5000@10.96.0.1:5061" secured
+call "secured, as it is unasked" "sip:5000@10.96.0.1:5061" secured sockets
+call "secured, by epoll" "sip:5000@10.96.0.1:5061" secured sockets 'io = "epoll"'
+call "secured, though the kernel may carry" "sip:5000@10.96.0.1:5061" secured sockets 'kernel = "xdp"'
 phones 5001 "" 5060 udp tcp
-call "unsecured, as it is unasked" "sip:5001@10.96.0.1:5060" unsecured
+call "unsecured, as it is unasked" "sip:5001@10.96.0.1:5060" unsecured sockets
+call "unsecured, in the kernel" "sip:5001@10.96.0.1:5060" unsecured kernel 'kernel = "xdp"'
 verdict
