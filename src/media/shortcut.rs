@@ -99,6 +99,15 @@ impl fmt::Display for WhyNot {
 }
 
 impl Stream {
+    /// Where RTP of `side`'s peer comes from: the address the latch has settled on.
+    pub fn source(&self, side: Side) -> Result<SocketAddr, WhyNot> {
+        let (near, _, _) = self.way(side);
+        if !near.latch.is_ready() {
+            return Err(WhyNot::NotReady);
+        }
+        near.latch.latched().ok_or(WhyNot::NoSource)
+    }
+
     /// How RTP from `from`'s peer may be carried without us, as things stand; to be asked again after each packet and each command.
     pub fn shortcut(&self, from: Side) -> Result<Shortcut, WhyNot> {
         let (near, far, path) = self.way(from);

@@ -21,11 +21,13 @@ pub struct Counters {
     pub wakes: u64,
     /// Packets that the kernel has carried without us, as far as they have been asked for; part of `received` and `forwarded`.
     pub in_kernel: u64,
+    /// Of `received`, those that came by the sockets streams share.
+    pub in_frames: u64,
 }
 
 impl Counters {
     /// Every counter by its name but `streams`, which goes down as well.
-    pub fn each(&self) -> [(&'static str, u64); 8] {
+    pub fn each(&self) -> [(&'static str, u64); 9] {
         [
             ("received", self.received),
             ("forwarded", self.forwarded),
@@ -35,6 +37,7 @@ impl Counters {
             ("oversized", self.oversized),
             ("wakes", self.wakes),
             ("in_kernel", self.in_kernel),
+            ("in_frames", self.in_frames),
         ]
     }
 
@@ -57,13 +60,14 @@ impl Counters {
             oversized: self.oversized + other.oversized,
             wakes: self.wakes + other.wakes,
             in_kernel: self.in_kernel + other.in_kernel,
+            in_frames: self.in_frames + other.in_frames,
         }
     }
 }
 
 /// A worker's counters as others may read them: written by one thread, once per wake.
 #[derive(Default)]
-pub(super) struct Tally([AtomicU64; 9]);
+pub(super) struct Tally([AtomicU64; 10]);
 
 impl Tally {
     pub(super) fn write(&self, counters: &Counters) {
@@ -77,6 +81,7 @@ impl Tally {
             counters.oversized,
             counters.wakes,
             counters.in_kernel,
+            counters.in_frames,
         ];
         for (cell, value) in self.0.iter().zip(values) {
             cell.store(value, Ordering::Relaxed);
@@ -84,8 +89,8 @@ impl Tally {
     }
 
     pub(super) fn read(&self) -> Counters {
-        let [streams, received, forwarded, dropped, send_failed, receive_failed, oversized, wakes, in_kernel] =
+        let [streams, received, forwarded, dropped, send_failed, receive_failed, oversized, wakes, in_kernel, in_frames] =
             std::array::from_fn(|i| self.0[i].load(Ordering::Relaxed));
-        Counters { streams, received, forwarded, dropped, send_failed, receive_failed, oversized, wakes, in_kernel }
+        Counters { streams, received, forwarded, dropped, send_failed, receive_failed, oversized, wakes, in_kernel, in_frames }
     }
 }

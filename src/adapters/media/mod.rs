@@ -5,6 +5,7 @@
 //! events go back through one channel. A stream lives on the worker its [`StreamId`] points to, for all its life.
 
 mod counters;
+pub mod frames;
 mod io;
 pub mod kernel;
 mod orders;
@@ -26,6 +27,7 @@ use tokio::sync::oneshot;
 
 use crate::media::control::{Command, Event, StreamId};
 
+use self::frames::Frames;
 use self::kernel::Kernel;
 use self::orders::{Order, Shared};
 use self::path::{Probe, StreamView};
@@ -50,6 +52,8 @@ pub struct Settings {
     /// A worker that is woken more often than this sleeps so long between wakes, so that several packets share one. It adds
     /// about so much delay; it saves much on a core that other work wants too, and little on one that is the worker's alone. Zero: never.
     pub gather: Duration,
+    /// Whether streams share sockets.
+    pub frames: frames::Settings,
     /// What the kernel is to forward in our place.
     pub kernel: kernel::Settings,
 }
@@ -63,6 +67,7 @@ impl Default for Settings {
             receive_buffer: 64 * 1024,
             dscp: 46,
             gather: Duration::from_micros(200),
+            frames: frames::Settings::default(),
             kernel: kernel::Settings::default(),
         }
     }
@@ -95,11 +100,14 @@ impl MediaPlane {
         let (io, probes) = io::choose(settings.io);
         let mut plane = MediaPlane { workers: Vec::new(), events: events.clone(), probes: probes.to_vec() };
         let kernel = Kernel::start(&settings.kernel, anchor, &mut plane.probes);
+        let mut frames = Frames::start(&settings, &mut plane.probes);
         for number in 0..settings.workers.max(1) {
             let mut fronts = path::fronts(&settings, number, &mut plane.probes);
             if let Some(kernel) = &kernel {
                 fronts.push(Box::new(kernel.front(settings.dscp)));
             }
+            // Last: what the kernel carries is not theirs.
+            fronts.extend(frames.iter_mut().flat_map(|frames| frames.fronts(&settings)));
             let (orders, inbox) = mpsc::channel();
             let shared = Arc::new(Shared::new()?);
             let (settings, events, theirs) = (settings.clone(), events.clone(), Arc::clone(&shared));

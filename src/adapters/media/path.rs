@@ -20,7 +20,7 @@ use super::streams::{Open, Streams};
 pub enum Way {
     /// Forwarded by the kernel; we see counters, not packets.
     Kernel(KernelKind),
-    /// Rewritten in the frames they arrive in, past the kernel's UDP (AF_XDP).
+    /// In through one socket that streams share, out as whole packets: many calls' packets in one system call.
     Frames,
     /// Through the stream's own sockets: needs no privilege, works everywhere.
     Sockets(Io),
@@ -44,7 +44,7 @@ impl fmt::Display for Way {
         f.write_str(match self {
             Way::Kernel(KernelKind::Xdp) => "kernel (XDP)",
             Way::Kernel(KernelKind::Nft) => "kernel (nftables)",
-            Way::Frames => "frames (AF_XDP)",
+            Way::Frames => "frames (shared sockets)",
             Way::Sockets(Io::Epoll) => "sockets (epoll)",
             Way::Sockets(Io::IoUring) => "sockets (io_uring)",
         })

@@ -18,7 +18,9 @@ pub(super) struct Place(u8);
 impl Place {
     pub(super) const ALL: [Place; 4] = [Place(0), Place(1), Place(2), Place(3)];
 
+    pub(super) const A_RTP: Place = Place(0);
     pub(super) const A_RTCP: Place = Place(1);
+    pub(super) const B_RTP: Place = Place(2);
     pub(super) const B_RTCP: Place = Place(3);
 
     pub(super) const fn from_token(token: u64) -> Place {
