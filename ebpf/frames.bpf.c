@@ -9,7 +9,6 @@
 #include <bpf/bpf_helpers.h>
 
 #define FAMILY_IPV4 2
-#define FAMILY_IPV6 10
 
 // As adapters/media/frames/program.rs writes it; IPv4 as ::ffff:a.b.c.d.
 struct flow {
@@ -43,22 +42,18 @@ int frames(struct bpf_sk_lookup *ask)
 
     if (ask->protocol != IPPROTO_UDP)
         return SK_PASS;
-    if (ask->family == FAMILY_IPV4) {
+    // The addresses of the other family read as zero. Without branches, since the compiler would read both by one computed pointer, which the verifier
+    // refuses.
+    flow.from[0] = ask->remote_ip6[0];
+    flow.from[1] = ask->remote_ip6[1];
+    flow.from[2] = ask->remote_ip6[2];
+    flow.from[3] = ask->remote_ip6[3] | ask->remote_ip4;
+    flow.ours[0] = ask->local_ip6[0];
+    flow.ours[1] = ask->local_ip6[1];
+    flow.ours[2] = ask->local_ip6[2];
+    flow.ours[3] = ask->local_ip6[3] | ask->local_ip4;
+    if (ask->family == FAMILY_IPV4)
         flow.from[2] = flow.ours[2] = __builtin_bswap32(0xffff);
-        flow.from[3] = ask->remote_ip4;
-        flow.ours[3] = ask->local_ip4;
-    } else if (ask->family == FAMILY_IPV6) {
-        flow.from[0] = ask->remote_ip6[0];
-        flow.from[1] = ask->remote_ip6[1];
-        flow.from[2] = ask->remote_ip6[2];
-        flow.from[3] = ask->remote_ip6[3];
-        flow.ours[0] = ask->local_ip6[0];
-        flow.ours[1] = ask->local_ip6[1];
-        flow.ours[2] = ask->local_ip6[2];
-        flow.ours[3] = ask->local_ip6[3];
-    } else {
-        return SK_PASS;
-    }
     flow.from_port = ask->remote_port;
     flow.our_port = ask->local_port;
 

@@ -1,6 +1,6 @@
 //! The media plane on real loopback sockets: what goes in comes out on the other side, protected as each leg wants it.
 
-mod relay_rig;
+pub mod relay_rig;
 
 use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 use std::time::Duration;

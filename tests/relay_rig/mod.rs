@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use portcullis::adapters::media::{MediaPlane, Settings};
+use portcullis::adapters::media::path::Way;
+use portcullis::adapters::media::{MediaPlane, Settings, frames};
 use portcullis::media::control::{Addresses, Command, Configuration, Event, LatchPolicy, Protection, Report, Side, SrtpParameters, StreamId};
 use portcullis::sdp::crypto::{MasterKey, Suite};
 use rtc_srtp::context::Context;
@@ -22,11 +23,24 @@ pub const QUIET: Duration = Duration::from_millis(150);
 static NEXT_HOST: AtomicU32 = AtomicU32::new(1);
 static NEXT_STREAM: AtomicU64 = AtomicU64::new(1);
 
+/// Addresses there are where streams share sockets, which are made for addresses known before.
+const HOSTS: u8 = 120;
+
+/// Set for a run of tests in which streams share sockets; each plane then says at its end what came by them.
+pub const SHARE: &str = "PORTCULLIS_TEST_FRAMES";
+
+fn shares_sockets() -> bool {
+    std::env::var_os(SHARE).is_some()
+}
+
 /// A loopback address no other test uses: 127.(64 + 6 bits of the process).(14 bits).
 pub fn own_address() -> IpAddr {
-    let n = NEXT_HOST.fetch_add(1, Ordering::Relaxed);
+    host(NEXT_HOST.fetch_add(1, Ordering::Relaxed) as u8)
+}
+
+fn host(n: u8) -> IpAddr {
     let process = std::process::id();
-    IpAddr::V4(Ipv4Addr::new(127, 64 + (process & 63) as u8, (process >> 6) as u8, n as u8))
+    IpAddr::V4(Ipv4Addr::new(127, 64 + (process & 63) as u8, (process >> 6) as u8, n))
 }
 
 pub fn next_stream() -> StreamId {
@@ -41,7 +55,23 @@ pub struct Plane {
 impl Plane {
     pub fn start(settings: Settings) -> Plane {
         let (sender, events) = unbounded_channel();
+        if shares_sockets() {
+            return Plane::sharing(settings);
+        }
         Plane { plane: MediaPlane::start(settings, Instant::now(), sender).expect("the media plane starts"), events }
+    }
+
+    /// Streams share sockets on every address a test may take.
+    pub fn sharing(mut settings: Settings) -> Plane {
+        let (sender, events) = unbounded_channel();
+        let (mine, last) = (own_address(), (1..=HOSTS).map(host));
+        assert!(last.clone().any(|host| host == mine), "more tests than addresses: raise HOSTS");
+        let addresses = last.chain([IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)]).collect();
+        settings.frames = frames::Settings { mode: frames::Mode::Auto, addresses };
+        let plane = MediaPlane::start(settings, Instant::now(), sender).expect("the media plane starts");
+        let probe = plane.probes().iter().find(|probe| probe.way == Way::Frames).expect("it was tried");
+        assert!(probe.outcome.is_ok(), "{probe:?}");
+        Plane { plane, events }
     }
 
     pub fn event(&mut self) -> Event {
@@ -67,6 +97,16 @@ impl Plane {
         match self.event() {
             Event::Closed { stream: closed, report } if closed == stream => *report,
             other => panic!("expected the report, got {other:?}"),
+        }
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        if shares_sockets() && !std::thread::panicking() {
+            std::thread::sleep(Duration::from_millis(20));
+            let counters = self.plane.counters();
+            println!("\nshared: {} of {} packets", counters.in_frames, counters.received);
         }
     }
 }

@@ -159,8 +159,14 @@ pub fn media(border: &Border, listeners: &[Listener], findings: &Findings) -> Op
 /// How media is carried, told of our addresses for it.
 pub fn media_plane(border: &Border, media: Option<&signaling::MediaSettings>) -> media::Settings {
     let mut settings = border.media_plane.clone();
+    let mut addresses: Vec<IpAddr> = media.map(|media| media.inside.iter().chain(&media.outside).copied().collect()).unwrap_or_default();
+    addresses.sort();
+    addresses.dedup();
+    if settings.frames.mode != media::frames::Mode::Off {
+        settings.frames.addresses = addresses.clone();
+    }
     if settings.kernel.mode != media::kernel::Mode::Off {
-        settings.kernel.addresses = media.map(|media| media.inside.iter().chain(&media.outside).copied().collect()).unwrap_or_default();
+        settings.kernel.addresses = addresses;
     }
     settings
 }

@@ -20,6 +20,7 @@ pub const TRANSPORTS: [(&str, Transport); 3] = [("udp", Transport::Udp), ("tcp",
 
 const REMOVED_PEERS: [(&str, RemovedPeers); 2] = [("keep-calls", RemovedPeers::KeepCalls), ("release-calls", RemovedPeers::ReleaseCalls)];
 const KERNEL: [(&str, media::kernel::Mode); 3] = [("off", media::kernel::Mode::Off), ("auto", media::kernel::Mode::Auto), ("xdp", media::kernel::Mode::Xdp)];
+const FRAMES: [(&str, media::frames::Mode); 2] = [("off", media::frames::Mode::Off), ("auto", media::frames::Mode::Auto)];
 const DNSSEC: [(&str, Dnssec); 3] = [("off", Dnssec::Off), ("validate", Dnssec::Validate), ("require", Dnssec::Require)];
 
 #[derive(Default)]
@@ -121,6 +122,9 @@ fn read_media(root: &Table<'_, '_>, border: &mut Border) {
     }
     if let Some(dscp) = table.integer("dscp", 0..=63) {
         border.media_plane.dscp = dscp.value as u8;
+    }
+    if let Some(mode) = table.choice("frames", &FRAMES) {
+        border.media_plane.frames.mode = mode.value;
     }
     if let Some(mode) = table.choice("kernel", &KERNEL) {
         border.media_plane.kernel.mode = mode.value;

@@ -112,8 +112,7 @@ impl Inbound {
         }
         // SAFETY: every header, filled just above, points into slots, addresses, control buffers and parts owned by `self` and borrowed mutably
         // through the call, each with its true size. No timeout is passed.
-        let count =
-            unsafe { libc::recvmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), BATCH as libc::c_uint, libc::MSG_DONTWAIT, std::ptr::null_mut()) };
+        let count = unsafe { libc::recvmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), BATCH as libc::c_uint, libc::MSG_DONTWAIT, std::ptr::null_mut()) };
         usize::try_from(count).map_err(|_| io::Error::last_os_error()).map(|count| count.min(BATCH))
     }
 

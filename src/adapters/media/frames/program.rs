@@ -156,18 +156,13 @@ fn raise() {
     let _ = set_capabilities(None, sets);
 }
 
-/// An error with its last cause, in one line, and what can be done.
+/// An error with its first cause, in one line, and what can be done.
 fn refused(what: &str, error: &(dyn Error + 'static)) -> String {
-    let mut last = error;
-    while let Some(deeper) = last.source() {
-        last = deeper;
-    }
-    let said = last.to_string();
-    // The verifier's log has many lines, of which the last ones tell.
-    let said = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let errno = io_error(error);
+    let said = errno.map_or_else(|| error.to_string().lines().next().unwrap_or_default().to_owned(), |errno| errno.to_string());
     let remedy = match errno {
-        Some(Errno::PERM | Errno::ACCESS) => "; it needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF",
+        // The verifier says ACCESS, and then it is not for want of privilege.
+        Some(Errno::PERM) => "; it needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF",
         Some(Errno::INVAL | Errno::NOSYS) => "; it needs Linux 5.9 or newer, with BPF",
         _ => "",
     };
