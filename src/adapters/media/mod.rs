@@ -107,7 +107,7 @@ impl MediaPlane {
                 fronts.push(Box::new(kernel.front(settings.dscp)));
             }
             // Last: what the kernel carries is not theirs.
-            fronts.extend(frames.iter_mut().flat_map(|frames| frames.fronts(&settings)));
+            fronts.extend(frames.iter_mut().flat_map(|frames| frames.fronts(settings.dscp, kernel.is_some())));
             let (orders, inbox) = mpsc::channel();
             let shared = Arc::new(Shared::new()?);
             let (settings, events, theirs) = (settings.clone(), events.clone(), Arc::clone(&shared));

@@ -89,10 +89,10 @@ impl Frames {
         frames
     }
 
-    /// The next worker's part in it, one for each address family.
-    pub(super) fn fronts(&mut self, settings: &super::Settings) -> Vec<Box<dyn Front>> {
+    /// The next worker's part in it, one for each address family. `is_kernel_asked`: a front of the kernel's comes before them.
+    pub(super) fn fronts(&mut self, dscp: u8, is_kernel_asked: bool) -> Vec<Box<dyn Front>> {
         let sockets = self.sockets.pop().unwrap_or_default();
-        sockets.into_iter().map(|sockets| Box::new(Sharing::new(Arc::clone(&self.program), sockets, settings)) as Box<dyn Front>).collect()
+        sockets.into_iter().map(|sockets| Box::new(Sharing::new(Arc::clone(&self.program), sockets, dscp, is_kernel_asked)) as Box<dyn Front>).collect()
     }
 }
 
@@ -111,19 +111,10 @@ struct Sharing {
 }
 
 impl Sharing {
-    fn new(program: Arc<Mutex<Program>>, sockets: Sockets, settings: &super::Settings) -> Sharing {
+    fn new(program: Arc<Mutex<Program>>, sockets: Sockets, dscp: u8, is_kernel_asked: bool) -> Sharing {
         let nothing = (0, Departure { from: Place::A_RTP, to: SocketAddr::new(IpAddr::from([0; 4]), 0), len: 0 });
         let staged = vec![nothing; calls::BATCH].into_boxed_slice();
-        Sharing {
-            program,
-            inbound: Inbound::new(sockets.is_ipv6),
-            sockets,
-            ports: Ports::default(),
-            flows: HashMap::new(),
-            dscp: settings.dscp,
-            is_kernel_asked: settings.kernel.mode != super::kernel::Mode::Off,
-            staged,
-        }
+        Sharing { program, inbound: Inbound::new(sockets.is_ipv6), sockets, ports: Ports::default(), flows: HashMap::new(), dscp, is_kernel_asked, staged }
     }
 
     /// Has the program give us what it should of this stream, and nothing else.
