@@ -9,12 +9,15 @@ use std::net::UdpSocket;
 use std::process::Command;
 
 use portcullis::adapters::media::path::Way;
-use portcullis::adapters::media::{MediaPlane, Settings, frames};
+use portcullis::adapters::media::{IoChoice, MediaPlane, Settings, frames};
 use portcullis::media::control::LatchPolicy;
 use portcullis::media::shortcut::WhyNot;
 use portcullis::sdp::crypto::Suite::AesCm128HmacSha1_80 as Long;
 use relay_streams::relay_rig::{self, Call, Leg, PATIENCE, Plane, QUIET, exchange, own_address, until};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+
+/// What is not shared goes as it does by default.
+pub const IO: IoChoice = IoChoice::Auto;
 
 const INSIDE: &str = "PORTCULLIS_TEST_NAMESPACE";
 

@@ -13,12 +13,7 @@ const PURE_CRATES: [&str; 13] =
 const LINES_OF_FILE: usize = 600;
 const LINES_OF_FUNCTION: usize = 80;
 /// Folders of `adapters` with system calls of their own.
-const UNSAFE: [&str; 4] = [
-    "src/adapters/media/frames/calls.rs",
-    "src/adapters/media/system.rs",
-    "src/adapters/media/uring.rs",
-    "src/adapters/net/batch.rs",
-];
+const UNSAFE: [&str; 4] = ["src/adapters/media/frames/calls.rs", "src/adapters/media/system.rs", "src/adapters/media/uring.rs", "src/adapters/net/batch.rs"];
 const EMPTY_NAMES: [&str; 9] = ["manager", "helper", "helpers", "util", "utils", "common", "misc", "engine", "handler"];
 
 /// What each folder may import of the crate, besides itself and `time`.
