@@ -122,7 +122,7 @@ impl Inbound {
         let len = usize::try_from(header.msg_len).unwrap_or(0).min(RECEIVE);
         let is_oversized = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
         let from = address(&self.from.get(i)?.0)?;
-        let told = (header.msg_hdr.msg_controllen as usize).min(CONTROL);
+        let told = header.msg_hdr.msg_controllen.min(CONTROL);
         let to = destination(self.control.get(i)?.0.get(..told)?, self.is_ipv6)?;
         Some(Arrival { from, to, payload: self.slots.get_mut(i)?.get_mut(headers::ROOM..)?, len, is_oversized })
     }
