@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use portcullis::adapters::media::{IoChoice, MediaPlane, Settings, kernel};
+use portcullis::adapters::media::{IoChoice, MediaPlane, Settings, frames, kernel};
 use portcullis::media::control::{Addresses, Command, Configuration, LatchPolicy, Protection, Side, SrtpParameters, StreamId};
 use portcullis::sdp::crypto::{MasterKey, Suite};
 
@@ -21,12 +21,14 @@ pub fn run(options: &[String]) -> io::Result<()> {
             Some(("workers", value)) => settings.workers = number(value)?,
             Some(("io", "epoll")) => settings.io = IoChoice::Epoll,
             Some(("io", "io_uring")) => settings.io = IoChoice::IoUring,
+            Some(("frames", "auto")) => settings.frames.mode = frames::Mode::Auto,
             Some(("kernel", "xdp")) => settings.kernel.mode = kernel::Mode::Xdp,
             Some(("batch", value)) => settings.batch = number(value)?,
             Some(("gather_us", value)) => settings.gather = Duration::from_micros(number(value)?),
             _ => return Err(io::Error::other(format!("unknown option {option}"))),
         }
     }
+    settings.frames.addresses = addresses.clone();
     settings.kernel.addresses = addresses;
     let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
     let plane = MediaPlane::start(settings, Instant::now(), sender)?;

@@ -69,20 +69,22 @@ pub enum Kind {
     Portcullis,
     Epoll,
     IoUring,
+    Frames,
     Xdp,
     Rtpengine,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [Kind::Portcullis, Kind::Epoll, Kind::IoUring, Kind::Xdp, Kind::Rtpengine];
+    pub const ALL: [Kind; 6] = [Kind::Portcullis, Kind::Epoll, Kind::IoUring, Kind::Frames, Kind::Xdp, Kind::Rtpengine];
     /// Each way once, beside the reference.
-    pub const WAYS: [Kind; 4] = [Kind::Epoll, Kind::IoUring, Kind::Xdp, Kind::Rtpengine];
+    pub const WAYS: [Kind; 5] = [Kind::Epoll, Kind::IoUring, Kind::Frames, Kind::Xdp, Kind::Rtpengine];
 
     pub fn name(self) -> &'static str {
         match self {
             Kind::Portcullis => "portcullis",
             Kind::Epoll => "epoll",
             Kind::IoUring => "io_uring",
+            Kind::Frames => "frames",
             Kind::Xdp => "xdp",
             Kind::Rtpengine => "rtpengine",
         }
@@ -94,6 +96,7 @@ impl Kind {
             Kind::Portcullis | Kind::Rtpengine => &[],
             Kind::Epoll => &["io=epoll"],
             Kind::IoUring => &["io=io_uring"],
+            Kind::Frames => &["frames=auto"],
             Kind::Xdp => &["kernel=xdp"],
         }
     }
