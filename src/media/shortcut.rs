@@ -127,6 +127,9 @@ impl Stream {
         let source = near.latch.latched().ok_or(WhyNot::NoSource)?;
         let ssrc = path.reception.current().ok_or(WhyNot::NoSource)?;
         let payload_types = path.payloads.unchanged() & !(self.fax.events() | LIKE_RTCP);
+        if payload_types == 0 {
+            return Err(WhyNot::Transformed);
+        }
         Ok(Shortcut { from: source, to, ssrc, payload_types, clock: path.reception.clock() })
     }
 
@@ -250,6 +253,21 @@ mod tests {
         stream.configure(Time::ZERO, Side::A, Configuration { payloads, latch: LatchPolicy::SignalledAddress, ..Configuration::default() }).unwrap();
         packet(&mut stream, tick(0), 5, 0);
         assert_eq!(stream.shortcut(Side::A).unwrap().payload_types, 1 | 1 << 98);
+    }
+
+    #[test]
+    fn a_payload_type_that_changes_its_number_or_was_not_agreed_stays_with_us() {
+        let mut stream = stream();
+        let agree = |stream: &mut Stream, pairs: &[(u8, u8)]| {
+            let payloads = Some(Payloads::of(pairs.iter().copied()));
+            let set = Configuration { payloads, latch: LatchPolicy::SignalledAddress, ..Configuration::default() };
+            stream.configure(Time::ZERO, Side::A, set).unwrap();
+        };
+        packet(&mut stream, tick(0), 5, 0);
+        agree(&mut stream, &[(0, 0), (8, 18), (101, 96)]);
+        assert_eq!(stream.shortcut(Side::A).unwrap().payload_types, 1);
+        agree(&mut stream, &[(0, 8)]);
+        assert_eq!(stream.shortcut(Side::A), Err(WhyNot::Transformed));
     }
 
     /// What the kernel's program does (ebpf/relay.bpf.c), for packets it would take.

@@ -170,7 +170,9 @@ impl Forwarding {
                 withdraw(&self.kernel, open, side, carriage);
             }
         }
-        open.ways = [(open.bound, Some(WhyNot::NotReady)); 2];
+        for index in 0..SIDES.len() {
+            show(open, index, Some(WhyNot::NotReady));
+        }
     }
 
     /// Has the kernel carry what it may, and nothing else.
@@ -198,10 +200,20 @@ impl Forwarding {
                 }
                 Err(why) => Some(why),
             };
-            if let Some(way) = open.ways.get_mut(index) {
-                *way = (if why.is_none() { WAY } else { open.bound }, why);
-            }
+            show(open, index, why);
         }
+    }
+}
+
+/// A direction is in the kernel, or not because of `why`; then it goes as it would without us, which may be another front's way.
+fn show(open: &mut Open, index: usize, why: Option<WhyNot>) {
+    if let Some((way, reason)) = open.ways.get_mut(index) {
+        *way = match why {
+            None => WAY,
+            Some(_) if *way == WAY => open.bound,
+            Some(_) => *way,
+        };
+        *reason = why;
     }
 }
 
