@@ -77,7 +77,7 @@ fn a_forgery_is_neither_forwarded_nor_latched_nor_counted_as_heard() {
         let sealed = protect(&mut sender(1), &voice(0xa, 5, 0)).unwrap();
         through(&mut stream, Side::A, "192.0.2.1:4444", &sealed).unwrap();
         assert_eq!(stream.report().a.latched, Some(at("192.0.2.1:4444")), "the first that authenticates latches");
-        assert_eq!(through(&mut stream, Side::A, "192.0.2.1:4445", &sealed), Err(DropReason::Source));
+        assert_eq!(through(&mut stream, Side::A, "192.0.2.1:4445", &sealed), Err(DropReason::Replay), "a copy from elsewhere moves nothing");
     }
 }
 

@@ -19,7 +19,7 @@ use crate::adapters::net::{NetEvent, Network, Parting};
 use crate::adapters::nft::Firewall;
 use crate::adapters::telemetry::{Anchor, Metrics, Sink, Telemetry};
 use crate::adapters::tls::{self, CredentialStore};
-use crate::app::desk::{Desk, Order, Watched};
+use crate::app::desk::{Calls, Desk, Order, Watched};
 use crate::app::firewall;
 use crate::app::handshakes::Handshakes;
 use crate::app::hosted;
@@ -121,6 +121,7 @@ struct Rim {
     locator: Arc<Locator>,
     sink: Sink,
     watched: Watched,
+    calls: Calls,
     missed_calls: Option<MissedCalls>,
     commands: mpsc::UnboundedSender<Input>,
     drained: watch::Sender<bool>,
@@ -138,6 +139,7 @@ impl driver::Rim for Rim {
             }
             Action::Fact(fact) => {
                 self.watched.note(&fact);
+                self.calls.note(&fact);
                 if let Some(missed_calls) = &self.missed_calls {
                     missed_calls.note(&fact);
                 }
@@ -216,7 +218,7 @@ impl Border {
         getrandom::fill(&mut seed).map_err(|error| StartError(vec![format!("the system gives no randomness: {error}")]))?;
         let core = Core::new(Arc::new(signaling), settings.policy.clone(), table.load_full(), seed);
         let (drained_in, drained) = watch::channel(false);
-        let watched = Watched::default();
+        let (watched, calls) = (Watched::default(), Calls::default());
         let missed_calls = settings.missed_calls.as_ref().map(|missed| MissedCalls::start(missed, &settings.name, anchor, &commands)).transpose();
         let missed_calls = missed_calls.map_err(|error| failed("[missed_calls] store", &error))?;
         let rim = Rim {
@@ -226,6 +228,7 @@ impl Border {
             locator,
             sink,
             watched: watched.clone(),
+            calls: calls.clone(),
             missed_calls: missed_calls.clone(),
             commands: commands.clone(),
             drained: drained_in,
@@ -258,6 +261,9 @@ impl Border {
             rotation: rotation_of,
             firewall: firewall.clone(),
             watched,
+            calls,
+            media: Arc::downgrade(&media),
+            anchor,
             missed_calls: missed_calls.clone(),
             orders: send_orders,
         };

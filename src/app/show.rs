@@ -1,4 +1,6 @@
-//! `portcullis show peers|bans|certs|firewall|missed-calls`: what a running border knows, as tables for people or as JSON.
+//! `portcullis show peers|media|bans|certs|firewall|missed-calls`: what a running border knows, as tables for people or as JSON.
+
+mod media;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -11,6 +13,8 @@ use crate::app::ask::{Socket, ask};
 pub enum Show {
     /// Who may talk: names and what DNS says of them, addresses, how they prove themselves, whether they answer.
     Peers(Peers),
+    /// The media of calls that are up: how it travels, what is heard, and in one sentence for each direction why it is or is not.
+    Media(Media),
     /// Who is shut out, why, by whom and for how long.
     Bans(Socket),
     /// Our certificates, the CAs and CRLs peers are held against, and how long each is good for.
@@ -30,9 +34,19 @@ pub struct Peers {
     pub socket: Socket,
 }
 
+#[derive(clap::Args, Clone, Debug)]
+pub struct Media {
+    /// Of this call alone, by the number that log lines and records carry.
+    pub call: Option<u64>,
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
 pub fn show(show: &Show, out: &mut dyn Write) -> io::Result<u8> {
     match show {
         Show::Peers(Peers { socket, simulators }) => ask(socket, "GET", "/v1/peers", None, out, |answer| peers(answer, *simulators)),
+        Show::Media(Media { socket, call: None }) => ask(socket, "GET", "/v1/media", None, out, media::all),
+        Show::Media(Media { socket, call: Some(call) }) => ask(socket, "GET", &format!("/v1/media/{call}"), None, out, media::one),
         Show::Bans(socket) => ask(socket, "GET", "/v1/bans", None, out, bans),
         Show::Certs(socket) => ask(socket, "GET", "/v1/certs", None, out, certificates),
         Show::Firewall(socket) => ask(socket, "GET", "/v1/firewall", None, out, firewall),

@@ -12,8 +12,10 @@ use crate::sdp::crypto::{MasterKey, Suite};
 use crate::sdp::direction::Direction;
 use crate::time::Time;
 
+mod clocks;
 mod report;
 
+pub use clocks::Clocks;
 pub use report::{Foreign, Icmp, Rekeyed, Report, Run, SideReport, Signalled, Told, Unreachable, WrongType};
 
 /// One m-line of one call, unique in the process's life.
@@ -111,6 +113,8 @@ pub struct Configuration {
     pub direction: Option<Direction>,
     /// What the peer may send, and under which numbers it goes on. Everything, as it is, when the stream is opened.
     pub payloads: Option<Payloads>,
+    /// How fast the timestamps of what this side's peer sends go.
+    pub clocks: Option<Clocks>,
 }
 
 impl Configuration {

@@ -22,6 +22,17 @@ pub fn codec(name: &str) -> Option<Codec> {
     Some(Codec { ie, bpl, delay })
 }
 
+/// By static payload type (RFC 3551 §6).
+pub fn codec_of_type(payload_type: u8) -> Option<Codec> {
+    match payload_type {
+        0 => codec("PCMU"),
+        4 => codec("G723"),
+        8 => codec("PCMA"),
+        18 => codec("G729"),
+        _ => None,
+    }
+}
+
 /// Encoding, Ie, Bpl, ms of packet and look-ahead.
 const CODECS: [(&str, f64, f64, f64); 6] = [
     ("PCMU", 0.0, 25.1, 20.0),

@@ -23,6 +23,15 @@ pub enum Refused {
     Source,
 }
 
+/// What a packet must still prove before it is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admitted {
+    /// From where this side is known to be or, before that, may be by the rule: nothing but to be well formed and authentic.
+    Expected,
+    /// From elsewhere, which the rule allows: that it is the same sender.
+    Moved,
+}
+
 /// One side's latch, for both its channels.
 #[derive(Clone, Debug, Default)]
 pub struct Latch {
@@ -49,24 +58,37 @@ impl Latch {
     }
 
     /// Whether a packet from `from` may be looked at. Changes nothing: `settle` does, once the packet has proven itself.
-    pub fn admits(&self, channel: Channel, from: SocketAddr) -> Result<(), Refused> {
+    #[inline]
+    pub fn admits(&self, channel: Channel, from: SocketAddr) -> Result<Admitted, Refused> {
         let (signalled, learnt, neighbour) = self.view(channel)?;
         let admitted = match (self.policy, learnt) {
-            (_, Some(learnt)) => from == learnt,
-            (LatchPolicy::Strict, None) => from == signalled,
-            (LatchPolicy::SignalledAddress, None) => from.ip() == signalled.ip(),
+            (_, Some(learnt)) if from == learnt => Some(Admitted::Expected),
+            (LatchPolicy::Strict, Some(_)) => None,
+            // A NAT or a host may have given its port up for another, in the middle of the call.
+            (LatchPolicy::SignalledAddress, Some(_)) => (from.ip() == signalled.ip()).then_some(Admitted::Moved),
+            (LatchPolicy::Nat, Some(_)) => Some(Admitted::Moved),
+            (LatchPolicy::Strict, None) => (from == signalled).then_some(Admitted::Expected),
+            (LatchPolicy::SignalledAddress, None) => (from.ip() == signalled.ip()).then_some(Admitted::Expected),
             // "Any address once": RTP and RTCP of one peer share it.
-            (LatchPolicy::Nat, None) => neighbour.is_none_or(|other| other.ip() == from.ip()),
+            (LatchPolicy::Nat, None) => neighbour.is_none_or(|other| other.ip() == from.ip()).then_some(Admitted::Expected),
         };
-        if admitted { Ok(()) } else { Err(Refused::Source) }
+        admitted.ok_or(Refused::Source)
     }
 
-    /// A packet from `from` was admitted, well formed and, under SRTP, authentic: from now on only its address is taken.
-    pub fn settle(&mut self, channel: Channel, from: SocketAddr) {
-        match channel {
-            Channel::Rtp => self.rtp.get_or_insert(from),
-            Channel::Rtcp => self.rtcp.get_or_insert(from),
+    /// A packet from `from` was admitted, well formed and, under SRTP, authentic: from now on only its address is taken. True: it is another than before.
+    #[inline]
+    pub fn settle(&mut self, channel: Channel, from: SocketAddr) -> bool {
+        let learnt = match channel {
+            Channel::Rtp => &mut self.rtp,
+            Channel::Rtcp => &mut self.rtcp,
         };
+        let moved = learnt.is_some_and(|learnt| learnt != from);
+        *learnt = Some(from);
+        if moved && channel == Channel::Rtp && self.rtcp.is_some_and(|rtcp| rtcp.ip() != from.ip()) {
+            // RTCP went the old way as well.
+            self.rtcp = None;
+        }
+        moved
     }
 
     /// Where packets to this side go: the latched address, before that the signalled one.
@@ -140,10 +162,11 @@ mod tests {
         let mut latch = latch(LatchPolicy::SignalledAddress);
         assert_eq!(latch.destination(Channel::Rtp), Ok(at("192.0.2.1:4000")));
         assert_eq!(latch.admits(Channel::Rtp, at("198.51.100.9:4000")), Err(Refused::Source));
-        latch.admits(Channel::Rtp, at("192.0.2.1:7000")).unwrap();
-        latch.settle(Channel::Rtp, at("192.0.2.1:7000"));
+        assert_eq!(latch.admits(Channel::Rtp, at("192.0.2.1:7000")), Ok(Admitted::Expected));
+        assert!(!latch.settle(Channel::Rtp, at("192.0.2.1:7000")), "learnt, not moved");
         assert_eq!(latch.destination(Channel::Rtp), Ok(at("192.0.2.1:7000")));
-        assert_eq!(latch.admits(Channel::Rtp, at("192.0.2.1:4000")), Err(Refused::Source));
+        assert_eq!(latch.admits(Channel::Rtp, at("192.0.2.1:4000")), Ok(Admitted::Moved), "of the same host, to be proven");
+        assert_eq!(latch.admits(Channel::Rtp, at("198.51.100.9:7000")), Err(Refused::Source));
         assert_eq!(latch.destination(Channel::Rtcp), Ok(at("192.0.2.1:4001")), "each channel learns its own port");
     }
 
@@ -152,9 +175,13 @@ mod tests {
         let mut latch = latch(LatchPolicy::Nat);
         latch.admits(Channel::Rtp, at("203.0.113.5:9000")).unwrap();
         latch.settle(Channel::Rtp, at("203.0.113.5:9000"));
-        assert_eq!(latch.admits(Channel::Rtp, at("203.0.113.6:9000")), Err(Refused::Source));
+        assert_eq!(latch.admits(Channel::Rtp, at("203.0.113.6:9000")), Ok(Admitted::Moved), "to be proven");
         assert_eq!(latch.admits(Channel::Rtcp, at("203.0.113.6:9001")), Err(Refused::Source));
-        latch.admits(Channel::Rtcp, at("203.0.113.5:1234")).unwrap();
+        assert_eq!(latch.admits(Channel::Rtcp, at("203.0.113.5:1234")), Ok(Admitted::Expected));
+        latch.settle(Channel::Rtcp, at("203.0.113.5:1234"));
+        assert!(latch.settle(Channel::Rtp, at("203.0.113.6:9000")));
+        assert_eq!(latch.admits(Channel::Rtcp, at("203.0.113.6:9001")), Ok(Admitted::Expected), "RTCP follows RTP");
+        assert_eq!(latch.admits(Channel::Rtcp, at("203.0.113.5:1234")), Err(Refused::Source));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Reception quality per source: losses (RFC 3550 A.1, A.3) and interarrival jitter (A.8). The relay adds nothing to what it counts: a source is
 //! valid from its first packet, since the latch or the authentication tag has vouched for it, so A.1's probation is left out.
 
+use std::time::Duration;
+
+use crate::media::control::Clocks;
 use crate::media::rtp::Header;
 use crate::media::shortcut::{Carried, Pace};
 use crate::time::Time;
@@ -10,10 +13,16 @@ pub const SOURCES: usize = 4;
 
 const MAX_DROPOUT: u16 = 3_000;
 const MAX_MISORDER: u16 = 100;
-/// Timestamp units per second, in which jitter is reckoned. G.711, G.722 (RFC 3551 §4.5.2) and telephone-events all use it.
-const CLOCK: u64 = 8_000;
-/// A step of the transit time by more than this is a new timeline, not jitter. Timestamp units.
-const RESTART: u32 = 10 * CLOCK as u32;
+/// A step of the transit time by more than this is a new timeline, not jitter. Seconds.
+const RESTART: u32 = 10;
+
+/// A sender that goes on from another address has been silent for so long at the old one: whoever still speaks has not moved.
+const FALLEN_SILENT: Duration = Duration::from_millis(400);
+/// The same where the kernel carries packets, of which we hear only now and then.
+const SILENT_IN_KERNEL: Duration = Duration::from_secs(5);
+/// Packets that may be missing in between for each ms of that silence, and besides: one that went on has numbers not far ahead.
+const MISSED_PER_MS: u128 = 1;
+const MISSED: u128 = 50;
 
 /// One source of RFC 3550 A.1.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +41,14 @@ struct Source {
     last: Time,
     /// Runs of packets that were skipped.
     gaps: u32,
+    /// Of the last packet with a static one.
+    payload_type: Option<u8>,
+    /// Timestamp units per second of the last packet.
+    clock: u32,
 }
 
 impl Source {
-    fn new(now: Time, header: &Header) -> Source {
+    fn new(now: Time, header: &Header, clock: u32) -> Source {
         Source {
             ssrc: header.ssrc,
             base: header.sequence,
@@ -44,10 +57,12 @@ impl Source {
             suspect: None,
             received: 1,
             timestamp: header.timestamp,
-            transit: transit(now, header),
+            transit: transit(now, header, clock),
             jitter: 0,
             last: now,
             gaps: 0,
+            payload_type: is_static(header).then_some(header.payload_type),
+            clock,
         }
     }
 
@@ -78,22 +93,36 @@ impl Source {
     }
 
     /// A.8. Packets that share a timestamp (RFC 4733 events) say nothing about the network's pace and are passed over.
-    fn pace(&mut self, now: Time, header: &Header) {
+    fn pace(&mut self, now: Time, header: &Header, clock: u32) {
+        if is_static(header) {
+            self.payload_type = Some(header.payload_type);
+        }
         if header.timestamp == self.timestamp {
             return;
         }
-        let transit = transit(now, header);
+        let transit = transit(now, header, clock);
+        if clock != self.clock {
+            // Another codec, another timeline: nothing compares across it.
+            self.jitter = (u64::from(self.jitter) * u64::from(clock) / u64::from(self.clock.max(1))) as u32;
+            (self.clock, self.timestamp, self.transit) = (clock, header.timestamp, transit);
+            return;
+        }
         let step = (transit.wrapping_sub(self.transit) as i32).unsigned_abs();
         (self.timestamp, self.transit) = (header.timestamp, transit);
-        if step < RESTART {
+        if step < RESTART * clock {
             self.jitter = self.jitter + step - ((self.jitter + 8) >> 4);
         }
     }
 }
 
+/// Whether the payload type is one of RFC 3551's voice codecs.
+fn is_static(header: &Header) -> bool {
+    header.payload_type < 19 && header.payload_type != 13
+}
+
 /// Arrival minus timestamp, in timestamp units, modulo 2^32.
-fn transit(now: Time, header: &Header) -> u32 {
-    ((u128::from(now.as_nanos()) * u128::from(CLOCK) / 1_000_000_000) as u32).wrapping_sub(header.timestamp)
+fn transit(now: Time, header: &Header, clock: u32) -> u32 {
+    ((u128::from(now.as_nanos()) * u128::from(clock) / 1_000_000_000) as u32).wrapping_sub(header.timestamp)
 }
 
 /// What a report block says of a source (RFC 3550 §6.4.1).
@@ -142,7 +171,9 @@ pub struct Reception {
 }
 
 impl Reception {
-    pub fn received(&mut self, now: Time, header: &Header) {
+    /// `clocks`: of the payload types of this side.
+    pub fn received(&mut self, now: Time, header: &Header, clocks: &Clocks) {
+        let clock = clocks.of(header.payload_type);
         let known = self.sources.iter().position(|slot| slot.is_some_and(|source| source.ssrc == header.ssrc));
         let at = known.unwrap_or_else(|| self.longest_idle());
         let Some(slot) = self.sources.get_mut(at) else { return };
@@ -151,13 +182,13 @@ impl Reception {
             && known.is_some()
             && source.sequence(header.sequence)
         {
-            source.pace(now, header);
+            source.pace(now, header, clock);
             source.last = now;
             return;
         }
         self.lost += slot.map_or(0, |source| source.lost());
         self.gaps += slot.map_or(0, |source| u64::from(source.gaps));
-        *slot = Some(Source::new(now, header));
+        *slot = Some(Source::new(now, header, clock));
     }
 
     /// Packets that never came, over all sources.
@@ -175,10 +206,32 @@ impl Reception {
         self.sources.iter().flatten().map(|source| source.last).max()
     }
 
-    /// Jitter of the source heard last, µs at 8 kHz.
+    /// Jitter of the source heard last, µs.
     pub fn jitter_us(&self) -> u32 {
         let source = self.sources.get(usize::from(self.current)).copied().flatten();
-        source.map_or(0, |source| (u64::from(source.jitter >> 4) * 1_000_000 / CLOCK) as u32)
+        source.map_or(0, |source| u32::try_from(u64::from(source.jitter >> 4) * 1_000_000 / u64::from(source.clock.max(1))).unwrap_or(u32::MAX))
+    }
+
+    /// The static payload type of the source heard last.
+    pub fn payload_type(&self) -> Option<u8> {
+        self.sources.get(usize::from(self.current)).copied().flatten()?.payload_type
+    }
+
+    /// Whether a packet goes on where its source was: the source heard last, which has fallen silent, at a number not far ahead. `in_kernel`: some of its
+    /// packets were carried there.
+    pub fn goes_on(&self, now: Time, header: &Header, in_kernel: bool) -> bool {
+        let Some(source) = self.sources.get(usize::from(self.current)).copied().flatten().filter(|source| source.ssrc == header.ssrc) else { return false };
+        let silent = now.since(source.last);
+        let ahead = header.sequence.wrapping_sub(source.highest);
+        let most = (silent.as_millis() * MISSED_PER_MS + MISSED).min(u128::from(MAX_DROPOUT));
+        let least = if in_kernel { SILENT_IN_KERNEL } else { FALLEN_SILENT };
+        silent >= least && ahead > 0 && u128::from(ahead) <= most
+    }
+
+    /// Whether a packet is no newer than what was heard of its source: an old one, perhaps sent on by another.
+    pub fn is_behind(&self, header: &Header) -> bool {
+        let source = self.sources.iter().flatten().find(|source| source.ssrc == header.ssrc);
+        source.is_some_and(|source| matches!(header.sequence.wrapping_sub(source.highest), 0 | 0x8000..))
     }
 
     /// Every source that is told apart, with what is known of it.
@@ -195,9 +248,9 @@ impl Reception {
         self.sources.get(usize::from(self.current)).copied().flatten().map(|source| source.ssrc)
     }
 
-    /// Timestamp units per second.
+    /// Timestamp units per second of the source heard last.
     pub fn clock(&self) -> u32 {
-        CLOCK as u32
+        self.sources.get(usize::from(self.current)).copied().flatten().map_or(8_000, |source| source.clock)
     }
 
     /// What counting a source elsewhere goes on from.
@@ -235,7 +288,6 @@ impl Reception {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn header(ssrc: u32, sequence: u16, timestamp: u32) -> Header {
         Header { length: 12, padded: false, marker: false, payload_type: 0, sequence, timestamp, ssrc }
@@ -244,7 +296,7 @@ mod tests {
     fn run(sequences: impl IntoIterator<Item = u16>) -> Reception {
         let mut reception = Reception::default();
         for sequence in sequences {
-            reception.received(Time::from_millis(20), &header(1, sequence, 0));
+            reception.received(Time::from_millis(20), &header(1, sequence, 0), &Clocks::default());
         }
         reception
     }
@@ -271,8 +323,8 @@ mod tests {
         let mut reception = Reception::default();
         for ssrc in 0..10 {
             let now = Time::from_millis(u64::from(ssrc));
-            reception.received(now, &header(ssrc, 100, 0));
-            reception.received(now, &header(ssrc, 102, 0));
+            reception.received(now, &header(ssrc, 100, 0), &Clocks::default());
+            reception.received(now, &header(ssrc, 102, 0), &Clocks::default());
         }
         assert_eq!(reception.lost(), 10, "also of those that were folded");
     }
@@ -284,14 +336,29 @@ mod tests {
         for n in 0..400u32 {
             // Alternately 5 ms early and late around 20 ms: every step is 10 ms = 80 units.
             now = now + Duration::from_millis(if n % 2 == 0 { 30 } else { 10 });
-            reception.received(now, &header(1, n as u16, n.wrapping_mul(160)));
+            reception.received(now, &header(1, n as u16, n.wrapping_mul(160)), &Clocks::default());
         }
         assert!((9_000..=10_000).contains(&reception.jitter_us()), "{}", reception.jitter_us());
         let mut steady = Reception::default();
         for n in 0..400u32 {
-            steady.received(Time::from_millis(20 * u64::from(n)), &header(1, n as u16, (n * 160).wrapping_sub(5_000)));
+            steady.received(Time::from_millis(20 * u64::from(n)), &header(1, n as u16, (n * 160).wrapping_sub(5_000)), &Clocks::default());
         }
         assert_eq!(steady.jitter_us(), 0);
+    }
+
+    /// 20 ms at 16 kHz are 320 units: taken for 8 kHz each would seem 20 ms late.
+    #[test]
+    fn jitter_is_reckoned_by_the_clock_of_the_codec() {
+        let clocks = Clocks::of_payloads([(104, 16_000), (0, 8_000)]);
+        let mut reception = Reception::default();
+        let mut timestamp = 0;
+        for n in 0..600u32 {
+            let (payload_type, step) = if (200..300).contains(&n) { (0, 160) } else { (104, 320) };
+            timestamp += step;
+            let header = Header { payload_type, ..header(1, n as u16, timestamp) };
+            reception.received(Time::from_millis(20 * u64::from(n)), &header, &clocks);
+        }
+        assert_eq!((reception.jitter_us(), reception.payload_type()), (0, Some(0)));
     }
 
     #[test]
@@ -299,7 +366,7 @@ mod tests {
         let mut reception = Reception::default();
         for n in 0..50u32 {
             let timestamp = if n < 25 { n * 160 } else { 25 * 160 };
-            reception.received(Time::from_millis(20 * u64::from(n)), &header(1, n as u16, timestamp));
+            reception.received(Time::from_millis(20 * u64::from(n)), &header(1, n as u16, timestamp), &Clocks::default());
         }
         assert_eq!(reception.jitter_us(), 0);
     }

@@ -4,10 +4,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::media::control::{Configuration, Content, Foreign, Rekeyed, Report, Run, Side, SideReport, Signalled, StreamId, WrongType};
+use crate::media::control::{Clocks, Configuration, Content, Foreign, Rekeyed, Report, Run, Side, SideReport, Signalled, StreamId, Told, WrongType};
 use crate::media::demux::Kind;
 use crate::media::fax::{self, Fax};
-use crate::media::latch::{Latch, Refused};
+use crate::media::latch::{Admitted, Latch, Refused};
 use crate::media::packet::{Malformed, View};
 use crate::media::payloads::Payloads;
 use crate::media::protection::{self, Inbound, Outbound, Transformation};
@@ -104,6 +104,8 @@ pub(super) struct End {
     pub(super) latch: Latch,
     /// As the peer sees it.
     direction: Direction,
+    /// Of what the peer sends.
+    clocks: Clocks,
     pub(super) counts: SideReport,
     /// The peer's last sender report.
     reported: Option<LastReport>,
@@ -141,6 +143,18 @@ impl Default for Path {
 impl Path {
     fn choose(&mut self) {
         self.transformation = protection::choose(&self.inbound, &self.outbound);
+    }
+
+    /// Whether a packet from another address than its sender had until now shows that it is of the same one: by its tag, if it is not an old one that
+    /// somebody sends on; without SRTP by its SSRC and by going on where the sender was, once that has fallen silent. RTCP in the clear shows nothing.
+    #[cold]
+    fn is_same_sender(&self, now: Time, view: &View, in_kernel: bool) -> bool {
+        match (&self.inbound, view) {
+            (Inbound::Srtp(_), View::Rtp(header)) => !self.reception.is_behind(header),
+            (Inbound::Srtp(_), View::Rtcp(_)) => true,
+            (_, View::Rtp(header)) => self.reception.goes_on(now, header, in_kernel),
+            (_, View::Rtcp(_)) => false,
+        }
     }
 
     pub(super) fn is_plain(&self) -> bool {
@@ -210,6 +224,7 @@ impl Stream {
             path_in.payloads = payloads;
         }
         near.direction = set.direction.unwrap_or(near.direction);
+        near.clocks = set.clocks.unwrap_or(near.clocks);
         path_in.is_held = !(near.direction.sends() && far.direction.receives());
         path_out.is_held = !(far.direction.sends() && near.direction.receives());
         self.heard = now;
@@ -285,14 +300,19 @@ impl Stream {
         };
         let packet = buffer.get(..len).ok_or(DropReason::Malformed)?;
         belongs(channel, packet)?;
-        near.latch.admits(channel, from)?;
+        let admitted = near.latch.admits(channel, from)?;
         let view = View::parse(channel, packet)?;
         let len = (path.transformation.unprotect)(&mut path.inbound, now, &view, buffer, len)?;
         let packet = buffer.get_mut(..len).ok_or(DropReason::Malformed)?;
         view.check_clear(packet)?;
-        near.latch.settle(channel, from);
+        if admitted == Admitted::Moved && !path.is_same_sender(now, &view, near.counts.absorbed > 0) {
+            return Err(DropReason::Source);
+        }
+        if near.latch.settle(channel, from) {
+            near.counts.relatched += 1;
+        }
         self.heard = now;
-        accept(now, near, &mut path.reception, &view, packet);
+        accept(now, near, far, &mut path.reception, &view, packet);
         if let View::Rtp(header) = &view
             && packet.len() <= header.length + fax::LONGEST_EVENT
         {
@@ -327,7 +347,10 @@ impl Stream {
                 return Err(DropReason::WrongChannel);
             }
             let datagram = buffer.get(..len).ok_or(DropReason::Malformed)?;
-            near.latch.admits(channel, from)?;
+            // UDPTL names no sender: nothing could show that who moved is the same.
+            if near.latch.admits(channel, from)? == Admitted::Moved {
+                return Err(DropReason::Source);
+            }
             if !path.is_plain() {
                 return Err(DropReason::NotReady);
             }
@@ -434,7 +457,7 @@ fn belongs(channel: Channel, packet: &[u8]) -> Result<(), DropReason> {
 
 /// Counts an accepted packet and takes from RTCP what the other side shall not learn.
 #[inline]
-fn accept(now: Time, near: &mut End, reception: &mut Reception, view: &View, packet: &mut [u8]) {
+fn accept(now: Time, near: &mut End, far: &End, reception: &mut Reception, view: &View, packet: &mut [u8]) {
     let counts = &mut near.counts;
     counts.first.get_or_insert(now);
     counts.last = Some(now);
@@ -442,12 +465,25 @@ fn accept(now: Time, near: &mut End, reception: &mut Reception, view: &View, pac
         View::Rtp(header) => {
             counts.received += 1;
             counts.received_bytes += packet.len() as u64;
-            reception.received(now, header);
+            reception.received(now, header, &near.clocks);
         }
         View::Rtcp(_) => {
             counts.rtcp_received += 1;
             near.reported = LastReport::read(now, packet).or(near.reported);
+            if let Some(reported) = far.reported {
+                hear_of(now, counts, &reported, packet);
+            }
             rtcp::conceal(packet);
+        }
+    }
+}
+
+/// What a side's RTCP says of what the other sends it: losses, and how long our way to it and back is, since the other's report passed here (§6.4.1).
+fn hear_of(now: Time, counts: &mut SideReport, reported: &LastReport, compound: &[u8]) {
+    for block in rtcp::blocks(compound).filter(|block| block.source == reported.source()) {
+        counts.told = Some(Told { at: now, fraction_lost: block.fraction_lost, lost: block.lost, jitter: block.jitter });
+        if let Some(way) = reported.round_trip(now, &block) {
+            counts.round_trip_us = Some(u32::try_from(way.as_micros()).unwrap_or(u32::MAX));
         }
     }
 }
@@ -500,6 +536,7 @@ fn side_report(end: &End, path: &Path, fax_lost: u64) -> SideReport {
         fax_lost,
         lost: path.reception.lost(),
         gaps: path.reception.gaps(),
+        payload_type: path.reception.payload_type(),
         jitter_us: path.reception.jitter_us(),
         last_rtp: path.reception.last().max(end.counts.last_rtp),
         signalled,

@@ -7,6 +7,8 @@ pub const RECEIVER_REPORT: u8 = 201;
 pub const SOURCE_DESCRIPTION: u8 = 202;
 pub const BYE: u8 = 203;
 pub const APPLICATION: u8 = 204;
+/// Extended reports (RFC 3611).
+pub const EXTENDED: u8 = 207;
 
 /// One packet of a compound.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,7 +85,54 @@ pub fn check(compound: &[u8]) -> Result<(), Malformed> {
     if compound.is_empty() {
         return Err(Malformed::Short);
     }
-    packets(compound).try_for_each(|packet| packet.map(drop))
+    packets(compound).try_for_each(|packet| match packet? {
+        Packet { kind: EXTENDED, body, .. } => extended(body),
+        _ => Ok(()),
+    })
+}
+
+/// RFC 3611 §3: the blocks of an extended report fill it to the end.
+fn extended(body: &[u8]) -> Result<(), Malformed> {
+    let mut rest = body.get(4..).ok_or(Malformed::Short)?;
+    while !rest.is_empty() {
+        let length = if rest.len() < 4 { rest.len() + 1 } else { 4 + 4 * usize::from(u16_at(rest, 2)) };
+        rest = rest.get(length..).ok_or(Malformed::Length)?;
+    }
+    Ok(())
+}
+
+/// What a report block says of one source (RFC 3550 §6.4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Block {
+    pub source: u32,
+    /// Since the block before, in 256ths.
+    pub fraction_lost: u8,
+    /// In all; what came twice may make it less than nothing, which is taken for nothing.
+    pub lost: u32,
+    pub jitter: u32,
+    /// The middle of the NTP time of the last sender report, and the delay since, in 65536ths of a second; both 0: there was none.
+    pub last_report: u32,
+    pub delay: u32,
+}
+
+/// The report blocks of a compound's sender and receiver reports, as far as they are whole.
+pub fn blocks(compound: &[u8]) -> impl Iterator<Item = Block> {
+    let reports = packets(compound).map_while(Result::ok).filter_map(|packet| match packet.kind {
+        SENDER_REPORT => packet.body.get(24..).map(|blocks| (packet.count, blocks)),
+        RECEIVER_REPORT => packet.body.get(4..).map(|blocks| (packet.count, blocks)),
+        _ => None,
+    });
+    reports.flat_map(|(count, blocks)| blocks.chunks_exact(24).take(usize::from(count))).map(|block| {
+        let lost = u32_at(block, 4) & 0xff_ffff;
+        Block {
+            source: u32_at(block, 0),
+            fraction_lost: block.get(4).copied().unwrap_or(0),
+            lost: if lost & 0x80_0000 == 0 { lost } else { 0 },
+            jitter: u32_at(block, 12),
+            last_report: u32_at(block, 16),
+            delay: u32_at(block, 20),
+        }
+    })
 }
 
 /// Overwrites what would tell one side about the other's network and people: the texts of source descriptions (CNAME is user@host, TOOL a product
@@ -97,6 +146,9 @@ pub fn conceal(compound: &mut [u8]) {
         let Some(body) = rest.get_mut(4..end) else { return };
         match kind {
             SOURCE_DESCRIPTION => conceal_chunks(body, count),
+            EXTENDED => conceal_blocks(body),
+            // SSRC and name say what it is; what follows may be anything (§6.7).
+            APPLICATION => body.iter_mut().skip(8).for_each(|byte| *byte = 0),
             BYE => {
                 let reason = 4 * usize::from(count);
                 if let Some((&mut length, text)) = body.get_mut(reason..).and_then(<[u8]>::split_first_mut) {
@@ -109,6 +161,22 @@ pub fn conceal(compound: &mut [u8]) {
         at += size;
     }
 }
+
+/// Of an extended report what IANA has no name for is emptied: measurements pass, a vendor's texts do not.
+fn conceal_blocks(body: &mut [u8]) {
+    let mut at = 4;
+    while let Some(&[kind, _, _, _]) = body.get(at..).and_then(<[u8]>::first_chunk) {
+        let end = at + 4 + 4 * usize::from(u16_at(body, at + 2));
+        if !(1..=LAST_BLOCK).contains(&kind) {
+            let Some(content) = body.get_mut(at + 4..end) else { return };
+            content.fill(0);
+        }
+        at = end;
+    }
+}
+
+/// The last type of report block that IANA has assigned for RTCP XR.
+const LAST_BLOCK: u8 = 35;
 
 /// RFC 3550 §6.5: chunks of SSRC and items; items of type, length, text; a zero type ends the chunk, which is filled up to a whole word.
 fn conceal_chunks(body: &mut [u8], chunks: u8) {
@@ -190,6 +258,36 @@ mod tests {
         assert_eq!(&bytes[36..52], b"\x01\x0c000000070000\0\0");
         assert_eq!(&bytes[52..64], b"\xde\xad\xbe\xef\x01\x01d\x06\x02de\0");
         assert_eq!(&bytes[64..], b"\x81\xcb\0\x03\0\0\0\x07\x06      \0");
+    }
+
+    /// Receiver reference time passes as it is, a vendor's block arrives empty, and so does what an application says.
+    #[test]
+    fn extended_reports_pass_and_what_has_no_name_is_emptied() {
+        let mut bytes = vec![0x80, EXTENDED, 0, 6, 0, 0, 0, 7, 4, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8, 255, 0, 0, 1, b'p', b'b', b'x', b'7'];
+        bytes.extend_from_slice(&[0x80, APPLICATION, 0, 3, 0, 0, 0, 7, b'n', b'a', b'm', b'e', b'1', b'0', b'.', b'1']);
+        check(&bytes).unwrap();
+        let before = bytes.clone();
+        conceal(&mut bytes);
+        assert_eq!(&bytes[..24], &before[..24]);
+        assert_eq!(&bytes[24..28], &[0; 4]);
+        assert_eq!((&bytes[28..40], &bytes[40..]), (&before[28..40], &[0; 4][..]));
+        for broken in
+            [&[0x80, EXTENDED, 0, 0][..], &[0x80, EXTENDED, 0, 2, 0, 0, 0, 7, 4, 0, 0, 1], &[0x80, EXTENDED, 0, 3, 0, 0, 0, 7, 4, 0, 0xff, 0xff, 0, 0, 0, 0]]
+        {
+            assert!(check(broken).is_err(), "{broken:?}");
+            conceal(&mut broken.to_vec());
+        }
+    }
+
+    #[test]
+    fn report_blocks_are_read_as_far_as_they_are_whole() {
+        let mut bytes = vec![0x82, RECEIVER_REPORT, 0, 13, 0, 0, 0, 9];
+        bytes.extend_from_slice(&[0, 0, 0, 7, 64, 0, 0, 5, 0, 0, 0, 1, 0, 0, 0, 80, 0xaa, 0xbb, 0xcc, 0xdd, 0, 1, 0, 0]);
+        bytes.extend_from_slice(&[0, 0, 0, 8, 0, 0xff, 0xff, 0xff, 0, 0, 0, 1, 0, 0, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let read: Vec<Block> = blocks(&bytes).collect();
+        let first = Block { source: 7, fraction_lost: 64, lost: 5, jitter: 80, last_report: 0xaabb_ccdd, delay: 65_536 };
+        assert_eq!(read, [first, Block { source: 8, fraction_lost: 0, lost: 0, last_report: 0, delay: 0, ..first }]);
+        assert_eq!(blocks(&bytes[..40]).count(), 0, "a packet cut short is none");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::media::packet::{u16_at, u32_at};
 use crate::media::quality::{Reception, SOURCES, Seen};
-use crate::media::rtcp::{RECEIVER_REPORT, SENDER_REPORT, SOURCE_DESCRIPTION, packets};
+use crate::media::rtcp::{Block, RECEIVER_REPORT, SENDER_REPORT, SOURCE_DESCRIPTION, packets};
 use crate::time::Time;
 
 /// Report of each source, and the source description, without SRTCP's trailer. Bytes.
@@ -39,6 +39,22 @@ impl LastReport {
         let first = packets(compound).next()?.ok().filter(|packet| packet.kind == SENDER_REPORT && packet.body.len() >= 24)?;
         let middle = u32::from(u16_at(first.body, 6)) << 16 | u32::from(u16_at(first.body, 8));
         Some(LastReport { ssrc: u32_at(first.body, 0), middle, at: now })
+    }
+}
+
+impl LastReport {
+    pub fn source(&self) -> u32 {
+        self.ssrc
+    }
+
+    /// How long it is from us to the one who answers this report with a block, and back: what passed since the report did, without the answerer's delay.
+    /// `None`: the block answers another report, or claims a delay longer than that.
+    pub fn round_trip(&self, now: Time, block: &Block) -> Option<Duration> {
+        let answers = block.source == self.ssrc && block.last_report == self.middle && self.middle != 0;
+        let delay = Duration::from_nanos((u128::from(block.delay) * 1_000_000_000 / 65_536) as u64);
+        // DLSR has steps of 15 µs: on a short way it may seem longer than the way.
+        let way = now.since(self.at);
+        (answers && delay <= way + Duration::from_millis(1)).then(|| way.saturating_sub(delay))
     }
 }
 

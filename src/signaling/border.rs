@@ -95,6 +95,8 @@ pub struct Border {
     pub call_ids: HashMap<String, (CallId, Side)>,
     pub locates: HashMap<LocateId, CallId>,
     pub streams: HashMap<StreamId, (CallId, [Addresses; 2])>,
+    /// Streams whose opening is still to be told.
+    pub opened: Vec<(CallId, StreamId)>,
     pub closed_flows: ClosedFlows,
     pub load: LoadCount,
     pub watch: Watch,
@@ -159,6 +161,7 @@ impl Border {
             call_ids: HashMap::new(),
             locates: HashMap::new(),
             streams: HashMap::new(),
+            opened: Vec::new(),
             closed_flows: ClosedFlows::default(),
             load: LoadCount::default(),
             watch: Watch::default(),
@@ -192,6 +195,7 @@ impl Border {
         for command in commands {
             if let MediaCommand::Open { stream, a, b, .. } = &command {
                 self.streams.insert(*stream, (call, [*a, *b]));
+                self.opened.push((call, *stream));
             }
             self.outbox.push_back(Action::Media(command));
         }
@@ -238,6 +242,13 @@ impl Border {
 
     pub fn fact(&mut self, at: Time, call: Option<CallId>, what: What) {
         self.outbox.push_back(Action::Fact(Fact { at, call, what }));
+    }
+
+    /// Tells what was opened while an event was handled.
+    pub fn tell_opened(&mut self, at: Time) {
+        for (call, stream) in std::mem::take(&mut self.opened) {
+            self.fact(at, Some(call), What::MediaOpened { stream });
+        }
     }
 
     pub fn decided(&mut self, at: Time, call: CallId, decision: Decision) {

@@ -99,6 +99,7 @@ impl Core {
             Event::Tick => {}
         }
         self.settle(now);
+        self.border.tell_opened(now);
     }
 
     pub fn poll(&mut self) -> Option<Action> {

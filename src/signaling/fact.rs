@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ipnet::IpNet;
 
-use crate::media::control::{Report, Side};
+use crate::media::control::{Report, Side, StreamId};
 use crate::policy::ban::Ban;
 use crate::policy::branch::Wan;
 use crate::policy::flow::{Flow, TlsIdentity, TlsRefusal};
@@ -126,6 +126,10 @@ pub enum What {
     Held {
         by: Side,
         held: bool,
+    },
+    /// The call's media goes through this stream (and, until that closes, one from before).
+    MediaOpened {
+        stream: StreamId,
     },
     /// `side`'s peer sent the tone of a calling fax as a telephone-event. Once per stream.
     FaxTone {

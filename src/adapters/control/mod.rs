@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `GET /v1/missed-calls` | shows notices of missed calls, and what became of them |
 //! | `POST /v1/missed-calls/retry` | queues parked ones again |
+//! | `GET /v1/media`, `/v1/media/{call}` | shows the media of calls that are up, and why there is sound or none |
 //! | `GET /v1/peers`, `/v1/bans`, `/v1/certs`, `/v1/firewall` | shows |
 //! | `POST /v1/bans` `{"source", "seconds", "reason"}` | bans |
 //! | `DELETE /v1/bans/{address}/{prefix length}` | lifts a ban |
@@ -74,6 +75,10 @@ pub enum Request {
     /// What is queued and parked: from disk, so asked for like this.
     MissedCalls,
     RetryMissedCalls,
+    /// Of one call or of all: asked of the threads that carry it.
+    Media {
+        call: Option<u64>,
+    },
 }
 
 /// Why something asked for was not done.
@@ -116,6 +121,8 @@ impl Control {
             .route("/v1/certs", get(async |desk| show(desk, Show::Certificates)))
             .route("/v1/certs/rotate", post(rotate))
             .route("/v1/firewall", get(async |desk| show(desk, Show::Firewall)))
+            .route("/v1/media", get(async |desk, operator| media(desk, operator, None).await))
+            .route("/v1/media/{call}", get(async |desk, operator, Path(call): Path<u64>| media(desk, operator, Some(call)).await))
             .route("/v1/reload", post(reload))
             .route("/v1/missed-calls", get(missed_calls))
             .route("/v1/missed-calls/retry", post(retry_missed_calls))
@@ -190,6 +197,10 @@ async fn rotate(State(desk): Behind, ConnectInfo(operator): ConnectInfo<Operator
 
 async fn reload(State(desk): Behind, ConnectInfo(operator): ConnectInfo<Operator>) -> Response {
     done(desk.request(operator, Request::Reload).await)
+}
+
+async fn media(State(desk): Behind, ConnectInfo(operator): ConnectInfo<Operator>, call: Option<u64>) -> Response {
+    done(desk.request(operator, Request::Media { call }).await)
 }
 
 async fn missed_calls(State(desk): Behind, ConnectInfo(operator): ConnectInfo<Operator>) -> Response {

@@ -30,7 +30,7 @@ use crate::media::control::{Command, Event, StreamId};
 use self::frames::Frames;
 use self::kernel::Kernel;
 use self::orders::{Order, Shared};
-use self::path::{Probe, StreamView};
+pub use self::path::{KernelKind, Probe, StreamView, Way};
 use self::worker::Worker;
 
 pub use self::counters::Counters;

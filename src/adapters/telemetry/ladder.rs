@@ -179,6 +179,7 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         | What::CertificatesRefused { .. }
         | What::CertificateEnding(_)
         | What::Draining { .. }
+        | What::MediaOpened { .. }
         | What::Drained => Vec::new(),
     }
 }

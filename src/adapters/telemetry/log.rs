@@ -140,7 +140,7 @@ impl Log {
             }
             What::FailedOver { peer, target, why } => warn!(call, %peer, %target, reason = %why, meaning = why.meaning(), "target given up"),
             What::Rerouted { .. } | What::CallMissed(_) => without_um(call, &fact.what),
-            What::FaxTone { .. } | What::FaxSwitched { .. } => fax(call, &fact.what),
+            What::MediaOpened { .. } | What::FaxTone { .. } | What::FaxSwitched { .. } => fax(call, &fact.what),
             What::Held { by, held } => debug!(call, by = side(*by), held, "hold"),
             What::Transfer(event) => transfer(call, event),
             What::CallEnded(record) => call_ended(record),
@@ -322,6 +322,7 @@ fn oddly_named(name: &str, oddity: &NameOddity) {
 
 fn fax(call: Option<u64>, what: &What) {
     match what {
+        What::MediaOpened { stream } => debug!(call, stream = stream.0, "media opened"),
         What::FaxTone { side: by } => {
             info!(
                 call,

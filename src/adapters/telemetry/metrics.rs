@@ -238,6 +238,7 @@ impl Metrics {
             What::Transfer(event) => self.transfer(event),
             What::Decided(_)
             | What::LegOpened { .. }
+            | What::MediaOpened { .. }
             | What::CallProgressed { .. }
             | What::CallAnswered
             | What::Held { .. }

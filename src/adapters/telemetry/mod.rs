@@ -104,6 +104,7 @@ fn is_vital(what: &What) -> bool {
         | What::CallMissed(_)
         | What::Wan { .. }
         | What::Held { .. }
+        | What::MediaOpened { .. }
         | What::FaxTone { .. }
         | What::FaxSwitched { .. }
         | What::Transfer(_)

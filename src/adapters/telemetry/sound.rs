@@ -180,7 +180,9 @@ fn hundredths(value: f64) -> f64 {
 }
 
 pub(super) fn score(from: &SideReport, to: &SideReport, codec: Option<&str>) -> Option<Score> {
-    e_model::score(from, to, codec.and_then(e_model::codec)?)
+    // What really came says more than what was agreed first.
+    let codec = from.payload_type.and_then(e_model::codec_of_type).or_else(|| codec.and_then(e_model::codec))?;
+    e_model::score(from, to, codec)
 }
 
 /// Why a direction is heard, or is not.

@@ -1,9 +1,10 @@
-//! What operators see of the running border and ask of it over its control socket (`adapters/control`): the table of who may talk, bans, certificates,
-//! reload.
+//! What operators see of the running border and ask of it over its control socket (`adapters/control`): the table of who may talk, the media of calls,
+//! bans, certificates, reload.
 
+mod media;
 mod peers;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
@@ -13,12 +14,16 @@ use tokio::sync::{mpsc, oneshot};
 use crate::adapters::clock::Clock;
 use crate::adapters::control::{self, Done, Operator, Refused, Request, Show};
 use crate::adapters::dns::PeerResolver;
+use crate::adapters::media::MediaPlane;
 use crate::adapters::nft::Firewall;
+use crate::adapters::telemetry::Anchor;
 use crate::adapters::tls::Lifetime;
 use crate::app::missed_calls::MissedCalls;
 use crate::app::rotation::Rotation;
 use crate::policy::liveness::Board;
 use crate::signaling::fact::{Fact, What};
+
+pub use media::Calls;
 
 /// Orders that may wait; operators are few.
 const ORDERS: usize = 16;
@@ -54,6 +59,10 @@ pub struct Desk {
     pub rotation: Arc<Rotation>,
     pub firewall: Firewall,
     pub watched: Watched,
+    pub calls: Calls,
+    /// Not kept alive by the desk.
+    pub media: Weak<MediaPlane>,
+    pub anchor: Anchor,
     /// `None`: nobody is told of missed calls.
     pub missed_calls: Option<MissedCalls>,
     pub orders: mpsc::Sender<Order>,
@@ -168,6 +177,7 @@ impl control::Desk for Desk {
                 Request::Rotate => self.rotate(operator).await,
                 Request::Ban { source, duration, reason } => self.ban(operator, source, duration, &reason).await,
                 Request::Unban { source } => self.unban(operator, source).await,
+                Request::Media { call } => self.media(call).await,
                 Request::MissedCalls => Ok(self.missed_calls()?.describe().await),
                 Request::RetryMissedCalls => self.retry_missed_calls(operator).await,
             }

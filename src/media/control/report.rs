@@ -33,6 +33,8 @@ pub struct SideReport {
     pub lost: u64,
     /// Runs of packets that never came: how many gaps `lost` was lost in.
     pub gaps: u64,
+    /// Of the last RTP that was no event or the like: a static one (RFC 3551 §6).
+    pub payload_type: Option<u8>,
     /// Interarrival jitter, RFC 3550 A.8, in microseconds at the payload's clock.
     pub jitter_us: u32,
     /// Between us and the peer and back, RFC 3550 §6.4.1, in microseconds; `None`: its RTCP has not told yet.

@@ -350,7 +350,8 @@ impl Leg {
         };
         let remote = self.peer.as_ref().map(|peer| peer.remote);
         let direction = self.peer.as_ref().map(|peer| peer.direction);
-        Configuration { remote, latch: self.terms.latch, receive, transmit, direction, payloads: None }
+        let clocks = self.peer.as_ref().map(Stream::clocks);
+        Configuration { remote, latch: self.terms.latch, receive, transmit, direction, clocks, payloads: None }
     }
 
     /// As [`Leg::configure`], with an offer that has no answer yet: its address and keys are already good for what comes.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::media::control::Addresses;
+use crate::media::control::{Addresses, Clocks};
 use crate::policy::verdict::Reason;
 use crate::sdp::rtpmap::{self, RtpMap};
 use crate::sdp::t38::T38;
@@ -92,6 +92,11 @@ impl Stream {
     pub fn events(&self) -> u128 {
         let events = self.maps().filter(|map| map.encoding.eq_ignore_ascii_case("telephone-event") && map.payload < 128);
         events.fold(0, |bits, map| bits | 1 << map.payload)
+    }
+
+    /// How fast the timestamps of its payload types go.
+    pub fn clocks(&self) -> Clocks {
+        Clocks::of_payloads(self.maps().map(|map| (map.payload, map.clock)))
     }
 
     pub fn maps(&self) -> impl Iterator<Item = RtpMap<'_>> {
