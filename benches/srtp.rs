@@ -1,7 +1,10 @@
-//! Nanoseconds to protect and to unprotect one 172-byte packet, with one stream and with 1,000 streams in turn (each packet then finds its keys out
-//! of the nearest cache), and for a whole packet through a stream with SRTP on both sides.
+//! Nanoseconds to protect and to unprotect one 172-byte packet under each suite, with one stream and with 1,000 streams in turn (each packet then finds its keys
+//! out of the nearest cache), beside libsrtp2 and rtc-srtp in the same run; and for a whole packet through a stream with SRTP on both sides.
 //!
-//! `cargo bench --bench srtp`
+//! `cargo bench --bench srtp`; `cargo bench --bench srtp -- table` prints the first part alone, in half a minute.
+
+#[path = "../tests/libsrtp/mod.rs"]
+mod libsrtp;
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -22,8 +25,12 @@ use rtc_srtp::protection_profile::ProtectionProfile;
 const LENGTH: usize = 172;
 
 fn parameters(stream: usize) -> SrtpParameters {
-    let key_and_salt = (0..30).map(|n| (stream * 31 + n * 7) as u8).collect();
-    SrtpParameters { suite: Suite::AesCm128HmacSha1_80, keys: vec![MasterKey { key_and_salt, lifetime: None, mki: None }] }
+    parameters_of(Suite::AesCm128HmacSha1_80, stream)
+}
+
+fn parameters_of(suite: Suite, stream: usize) -> SrtpParameters {
+    let key_and_salt = (0..suite.key_length() + suite.salt_length()).map(|n| (stream * 31 + n * 7) as u8).collect();
+    SrtpParameters { suite, keys: vec![MasterKey { key_and_salt, lifetime: None, mki: None }] }
 }
 
 fn voice(sequence: u16) -> [u8; LENGTH + TAIL_ROOM] {
@@ -53,6 +60,98 @@ fn batch(sequence: &mut u16, streams: usize, mut senders: Option<&mut [Sender]>)
             (buffer, len)
         })
         .collect()
+}
+
+/// One direction of one implementation: a packet in place, its length in and out.
+type Transform = Box<dyn FnMut(&mut [u8; LENGTH + TAIL_ROOM], usize) -> usize>;
+
+fn ours(suite: Suite, stream: usize) -> [Transform; 2] {
+    let parameters = parameters_of(suite, stream);
+    let (mut sender, mut receiver) = (Sender::new(&parameters).unwrap(), Receiver::new(&parameters).unwrap());
+    [
+        Box::new(move |buffer, len| {
+            let header = Header::parse(&buffer[..len]).unwrap();
+            sender.protect_rtp(Time::ZERO, buffer, len, &header).unwrap()
+        }),
+        Box::new(move |buffer, len| {
+            let header = Header::parse(&buffer[..len]).unwrap();
+            receiver.unprotect_rtp(Time::ZERO, &mut buffer[..len], &header).unwrap()
+        }),
+    ]
+}
+
+fn libsrtp2(suite: Suite, stream: usize) -> [Transform; 2] {
+    let key = parameters_of(suite, stream).keys[0].key_and_salt.clone();
+    let (mut sender, mut receiver) = (libsrtp::Context::sender(suite, &key), libsrtp::Context::receiver(suite, &key));
+    [Box::new(move |buffer, len| sender.protect(buffer, len).unwrap()), Box::new(move |buffer, len| receiver.unprotect(&mut buffer[..len]).unwrap())]
+}
+
+fn rtc_srtp(suite: Suite, stream: usize) -> [Transform; 2] {
+    let profile = match suite {
+        Suite::AesCm128HmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
+        Suite::Aes256CmHmacSha1_80 => ProtectionProfile::Aes256CmHmacSha1_80,
+        Suite::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
+        _ => ProtectionProfile::AeadAes256Gcm,
+    };
+    let key = parameters_of(suite, stream).keys[0].key_and_salt.clone();
+    let context = || {
+        let (key, salt) = key.split_at(suite.key_length());
+        Context::new(key, salt, profile, None, None, rtc_srtp::crypto::default_provider().unwrap().crypto()).unwrap()
+    };
+    let (mut sender, mut receiver) = (context(), context());
+    [
+        // Not in place: what comes out is another buffer.
+        Box::new(move |buffer, len| {
+            let sealed = sender.encrypt_rtp(&buffer[..len]).unwrap();
+            buffer[..sealed.len()].copy_from_slice(&sealed);
+            sealed.len()
+        }),
+        Box::new(move |buffer, len| receiver.decrypt_rtp(&buffer[..len]).unwrap().len()),
+    ]
+}
+
+/// The table: median nanoseconds of rounds in which all implementations take turns, so that a neighbour's load falls on all alike.
+fn table() {
+    const SUITES: [Suite; 4] = [Suite::AesCm128HmacSha1_80, Suite::Aes256CmHmacSha1_80, Suite::AeadAes128Gcm, Suite::AeadAes256Gcm];
+    type Make = fn(Suite, usize) -> [Transform; 2];
+    const MAKERS: [(&str, Make); 3] = [("portcullis", ours), ("libsrtp2", libsrtp2), ("rtc-srtp", rtc_srtp)];
+    println!("ns per 172-byte packet, protect / unprotect, medians of 15 rounds; in brackets: times as fast as libsrtp2");
+    for streams in [1usize, 1_000] {
+        for suite in SUITES {
+            let mut all: Vec<Vec<[Transform; 2]>> = MAKERS.iter().map(|(_, make)| (0..streams).map(|stream| make(suite, stream)).collect()).collect();
+            let mut times: [[Vec<f64>; 2]; MAKERS.len()] = Default::default();
+            for round in 0..15u16 {
+                for (contexts, times) in all.iter_mut().zip(&mut times) {
+                    let per_stream = (4_000 / streams) as u16;
+                    let mut packets: Vec<_> =
+                        (0..per_stream).flat_map(|n| std::iter::repeat_n(voice(round * per_stream + n), streams)).map(|packet| (packet, LENGTH)).collect();
+                    for (direction, times) in times.iter_mut().enumerate() {
+                        let start = std::time::Instant::now();
+                        for (n, (buffer, len)) in packets.iter_mut().enumerate() {
+                            *len = contexts[n % streams][direction](buffer, *len);
+                        }
+                        times.push(start.elapsed().as_nanos() as f64 / packets.len() as f64);
+                    }
+                    assert!(black_box(&packets).iter().all(|(_, len)| *len == LENGTH));
+                }
+            }
+            let medians: Vec<[f64; 2]> = times
+                .iter_mut()
+                .map(|both| {
+                    std::array::from_fn(|at| {
+                        both[at].sort_by(f64::total_cmp);
+                        both[at][both[at].len() / 2]
+                    })
+                })
+                .collect();
+            let line: Vec<String> = MAKERS
+                .iter()
+                .zip(&medians)
+                .map(|((name, _), [seal, open])| format!("{name} {seal:.0} / {open:.0} ({:.1} / {:.1})", medians[1][0] / seal, medians[1][1] / open))
+                .collect();
+            println!("{streams:5} stream{} {:<24} {}", if streams == 1 { " " } else { "s" }, suite.name(), line.join("; "));
+        }
+    }
 }
 
 fn transforms(criterion: &mut Criterion, streams: usize) {
@@ -158,6 +257,10 @@ fn yardsticks(criterion: &mut Criterion) {
 }
 
 fn benches(criterion: &mut Criterion) {
+    table();
+    if std::env::args().any(|argument| argument == "table") {
+        return;
+    }
     transforms(criterion, 1);
     transforms(criterion, 1_000);
     relay(criterion);

@@ -139,6 +139,37 @@ fn re_keying_takes_the_new_keys_and_what_was_on_its_way_under_the_old() {
     assert_eq!(plane.close(call.stream).a.refused_replay, 1);
 }
 
+/// After a transfer the peer goes on in another stream, maybe on another worker: key, SSRC, sequence numbers and the ROC, which is in no packet, stay.
+#[test]
+fn a_peer_that_keeps_its_key_in_another_stream_keeps_its_roc() {
+    for workers in [1, 2] {
+        let mut plane = Plane::start(Settings { workers, ..Settings::default() });
+        let mut first = Call::open(&plane, &Leg::Srtp(Long), &Leg::Plain);
+        for next in [20_000, 45_000, 5_000, 25_000, 45_001] {
+            first.talk();
+            first.a.sequence = next;
+        }
+        for told in [true, false] {
+            let mut second = Call::open(&plane, &Leg::Srtp(Long), &Leg::Plain);
+            assert!(workers == 1 || second.stream.0 % 2 != first.stream.0 % 2 || !told);
+            if told {
+                plane.plane.command(Command::Succeed { stream: second.stream, side: Side::A, of: (first.stream, Side::A) });
+                std::thread::sleep(QUIET);
+            }
+            // Same contexts and sockets, the other stream's ports.
+            first.a.relay = second.a.relay;
+            plane.plane.command(first.a.configure(second.stream, LatchPolicy::SignalledAddress));
+            std::thread::sleep(QUIET);
+            let clear = first.a.send_rtp();
+            match told {
+                true => assert_eq!(second.b.take_rtp(PATIENCE).unwrap().unwrap(), clear),
+                false => assert!(second.b.take_rtp(QUIET).is_none(), "or else the test shows nothing"),
+            }
+            plane.close(second.stream);
+        }
+    }
+}
+
 #[test]
 fn nothing_is_forwarded_before_both_sides_are_configured() {
     let mut plane = Plane::start(settings());

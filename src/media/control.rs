@@ -153,6 +153,13 @@ pub enum Command {
         every: Option<Duration>,
         ssrc: u32,
     },
+    /// `side`'s peer goes on here from a side of another stream, as after a transfer: a peer that keeps its key there keeps its packet indices, which no
+    /// packet tells in full, and what was heard there is not to be heard again. To be given before that other stream is closed.
+    Succeed {
+        stream: StreamId,
+        side: Side,
+        of: (StreamId, Side),
+    },
     Close {
         stream: StreamId,
     },

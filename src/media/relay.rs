@@ -12,6 +12,7 @@ use crate::media::packet::{Malformed, View};
 use crate::media::payloads::Payloads;
 use crate::media::protection::{self, Inbound, Outbound, Transformation};
 use crate::media::quality::Reception;
+use crate::media::srtp::Receiver;
 use crate::media::upkeep::{LastReport, Upkeep};
 use crate::media::{demux, rtcp, udptl};
 use crate::sdp::direction::Direction;
@@ -124,6 +125,8 @@ pub(super) struct Path {
     pub(super) is_held: bool,
     pub(super) payloads: Payloads,
     pub(super) reception: Reception,
+    /// What another stream knew of this peer's packets, until there are keys here.
+    legacy: Option<Box<Receiver>>,
 }
 
 impl Default for Path {
@@ -136,6 +139,7 @@ impl Default for Path {
             is_held: false,
             payloads: Payloads::default(),
             reception: Reception::default(),
+            legacy: None,
         }
     }
 }
@@ -154,6 +158,13 @@ impl Path {
             (Inbound::Srtp(_), View::Rtcp(_)) => true,
             (_, View::Rtp(header)) => self.reception.goes_on(now, header, in_kernel),
             (_, View::Rtcp(_)) => false,
+        }
+    }
+
+    /// The keys may come before what was known under them, or after.
+    fn settle_legacy(&mut self) {
+        if let Inbound::Srtp(receiver) = &mut self.inbound {
+            self.legacy.take_if(|elder| receiver.succeed(elder));
         }
     }
 
@@ -215,6 +226,7 @@ impl Stream {
             let number = near.counts.rekeyed.map_or(0, |rekeyed| rekeyed.number).saturating_add(1);
             near.counts.rekeyed = Some(Rekeyed { number, at: now });
         }
+        path_in.settle_legacy();
         if let Some(protection) = &set.transmit {
             path_out.outbound.configure(protection)?;
         }
@@ -229,6 +241,24 @@ impl Stream {
         path_out.is_held = !(far.direction.sends() && near.direction.receives());
         self.heard = now;
         Ok(())
+    }
+
+    /// What `side` knows of its peer's packets, for a stream the peer goes on in: see `control::Command::Succeed`. `None`: they are not protected.
+    pub fn bequeath(&self, side: Side) -> Option<Box<Receiver>> {
+        match &self.way(side).2.inbound {
+            Inbound::Srtp(receiver) => receiver.twin().map(Box::new),
+            _ => None,
+        }
+    }
+
+    /// The peer of `side` goes on from where `elder` was, as soon as its keys are known if they are not yet.
+    pub fn inherit(&mut self, side: Side, elder: Box<Receiver>) {
+        let path = match side {
+            Side::A => &mut self.from_a,
+            Side::B => &mut self.from_b,
+        };
+        path.legacy = Some(elder);
+        path.settle_legacy();
     }
 
     /// The side packets from `side` come from, the one they go to, and the way between.

@@ -28,6 +28,7 @@ use crate::sip::Transport;
 pub struct MediaPlan {
     mode: SecurityMode,
     suites: Vec<Suite>,
+    suites_taken: Vec<Suite>,
     fax: Fax,
     rtcp_keepalive: Option<Duration>,
     sound: Sound,
@@ -37,7 +38,7 @@ impl MediaPlan {
     /// For tests of those who obey a plan: only `leg_plan` makes one in earnest.
     #[cfg(test)]
     pub(crate) fn for_test(mode: SecurityMode, suites: &[Suite]) -> MediaPlan {
-        MediaPlan { mode, suites: suites.to_vec(), fax: Fax::T38, rtcp_keepalive: None, sound: Sound::default() }
+        MediaPlan { mode, suites: suites.to_vec(), suites_taken: suites.to_vec(), fax: Fax::T38, rtcp_keepalive: None, sound: Sound::default() }
     }
 
     pub fn mode(&self) -> SecurityMode {
@@ -49,9 +50,14 @@ impl MediaPlan {
         self.mode == SecurityMode::Secured
     }
 
-    /// Suites to offer and accept, best first; empty where the leg is plain RTP.
+    /// Suites to offer, best first; empty where the leg is plain RTP.
     pub fn suites(&self) -> &[Suite] {
         &self.suites
+    }
+
+    /// Suites to take where they are offered, best first; empty where the leg is plain RTP.
+    pub fn suites_taken(&self) -> &[Suite] {
+        &self.suites_taken
     }
 
     #[cfg(test)]
@@ -157,8 +163,9 @@ pub fn carries_keys(description: &Description) -> bool {
 /// The plan of a leg to or from `peer` where the call asks for `mode`: never below either of the two.
 pub fn leg_plan(mode: SecurityMode, peer: &Peer) -> MediaPlan {
     let mode = mode.max(peer.mode);
-    let suites = if mode == SecurityMode::Secured { peer.suites.clone() } else { Vec::new() };
-    MediaPlan { mode, suites, fax: peer.fax, rtcp_keepalive: peer.rtcp_keepalive, sound: peer.sound.clone() }
+    let of = |suites: &[Suite]| if mode == SecurityMode::Secured { suites.to_vec() } else { Vec::new() };
+    let (suites, suites_taken) = (of(&peer.suites), of(&peer.suites_taken));
+    MediaPlan { mode, suites, suites_taken, fax: peer.fax, rtcp_keepalive: peer.rtcp_keepalive, sound: peer.sound.clone() }
 }
 
 /// The modes of (the trunk's leg, the UM leg) of a call between a trunk of mode `peer` and a plan of mode `plan`; `interwork`: the plan names the

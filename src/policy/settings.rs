@@ -186,8 +186,10 @@ pub struct Peer {
     /// The listener whose address and certificate we use towards this peer.
     pub listener: Option<Arc<str>>,
     pub latch: LatchPolicy,
-    /// SRTP suites offered and accepted, best first. Used only where the mode says SRTP.
+    /// SRTP suites offered, best first. Used only where the mode says SRTP.
     pub suites: Vec<Suite>,
+    /// Those taken where the peer offers them, best first.
+    pub suites_taken: Vec<Suite>,
     /// Diversion, CC-Diversion and History-Info are believed from this peer.
     pub diversion_trusted: bool,
     /// P-Asserted-Identity is believed from, and sent to, this peer (RFC 3325 trust domain).
@@ -214,6 +216,14 @@ pub struct Peer {
     pub sound: Sound,
 }
 
+/// What is offered where nothing is said: the one suite that everybody has, Exchange and Lync nothing else (but its short tag). Each further one is a line of
+/// 80 to 100 bytes with a key, and old stacks stumble over names they do not know.
+pub const OFFERED: [Suite; 1] = [Suite::AesCm128HmacSha1_80];
+
+/// What is taken where nothing is said, of what a peer offers: AEAD first, which costs half as much as HMAC-SHA1 and has the longer tag. No tag of 32 bits,
+/// and no key of 192, which libsrtp derives otherwise than RFC 6188.
+pub const TAKEN: [Suite; 4] = [Suite::AeadAes128Gcm, Suite::AeadAes256Gcm, Suite::AesCm128HmacSha1_80, Suite::Aes256CmHmacSha1_80];
+
 impl Peer {
     /// An enabled peer with the safest value of everything else: no hosts yet, the suite every peer knows, mutual proof, trusted in nothing it says
     /// of others.
@@ -232,7 +242,8 @@ impl Peer {
             mutual: true,
             listener: None,
             latch: LatchPolicy::default(),
-            suites: vec![Suite::AesCm128HmacSha1_80],
+            suites: OFFERED.to_vec(),
+            suites_taken: TAKEN.to_vec(),
             diversion_trusted: false,
             diversion_sent: false,
             identity_trusted: false,

@@ -302,7 +302,10 @@ impl Chaos {
             match command {
                 MediaCommand::Open { stream, .. } => open.push(*stream),
                 MediaCommand::Close { stream } => open.retain(|known| known != stream),
-                MediaCommand::Configure { stream, .. } | MediaCommand::Carry { stream, .. } | MediaCommand::KeepRtcp { stream, .. } => {
+                MediaCommand::Configure { stream, .. }
+                | MediaCommand::Carry { stream, .. }
+                | MediaCommand::KeepRtcp { stream, .. }
+                | MediaCommand::Succeed { stream, .. } => {
                     assert!(open.contains(stream), "configured after it was closed");
                 }
             }

@@ -111,6 +111,22 @@ fn um_transfers_the_caller_and_hangs_up_when_it_hears_that_it_is_done() {
     });
 }
 
+/// A peer may keep its SRTP key when it is transferred, and then keeps its packet indices: the media plane is told in time where to find them.
+#[test]
+fn the_caller_goes_on_with_its_packet_indices() {
+    let mut lab = Lab::new(Scene { change: world, ..Scene::secured() });
+    let (_, mut um) = established(&mut lab);
+    let old = lab.media.iter().find_map(|command| if let Command::Open { stream, .. } = command { Some(*stream) } else { None }).unwrap();
+    let target = referred(&mut lab, &mut um);
+    connected(&mut lab, &target);
+    notified(&mut lab, Party::Router, "SIP/2.0 200 OK", "terminated;reason=noresource");
+    let at = |wanted: &dyn Fn(&Command) -> bool| lab.media.iter().rposition(wanted);
+    let told = at(&|command| matches!(command, Command::Succeed { side: Side::A, of, .. } if *of == (old, Side::A)));
+    let closed = at(&|command| matches!(command, Command::Close { stream } if *stream == old));
+    let keyed = at(&|command| matches!(command, Command::Configure { side: Side::A, stream, .. } if *stream != old));
+    assert!(told.is_some() && told < keyed && keyed < closed, "{told:?} {keyed:?} {closed:?}");
+}
+
 #[test]
 fn our_bye_ends_the_leg_of_one_who_does_not_hang_up() {
     everywhere(|lab, mut caller, mut um| {

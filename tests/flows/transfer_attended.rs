@@ -1,5 +1,6 @@
 //! Attended transfer (RFC 5589 §7): UM has called the target itself, and refers the caller to that very dialog. Two calls become one.
 
+use portcullis::media::control::Command;
 use portcullis::policy::verdict::Reason;
 use portcullis::sip::{HeaderName, Method};
 
@@ -67,6 +68,18 @@ fn two_calls_of_um_become_one() {
         lab.response_to(Party::Router, 200);
         lab.nothing_sent();
         assert_eq!((lab.core.calls(), lab.open_streams()), (1, 1));
+        // Who comes from the second call was on its A or B side, and its stream was still open when the new one was to go on from there.
+        let mut closed = Vec::new();
+        let mut handed = Vec::new();
+        for command in &lab.media {
+            match command {
+                Command::Close { stream } => closed.push(*stream),
+                Command::Succeed { of, .. } if !closed.contains(&of.0) => handed.push(of.0),
+                _ => {}
+            }
+        }
+        handed.dedup();
+        assert!(closed.iter().all(|stream| handed.contains(stream)), "{handed:?} {closed:?}");
         assert_eq!(lab.records()[0].reason, Reason::Transferred, "the second call's record says where it went");
         // What the two say goes between them.
         caller.next(lab, "INFO", "", "");

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use crate::media::control::{Command, Event, StreamId};
+use crate::media::control::{Command, Event, Side, StreamId};
 
 use self::frames::Frames;
 use self::kernel::Kernel;
@@ -130,11 +130,28 @@ impl MediaPlane {
     /// `Close` is answered by one `Closed`, with an empty report if the stream was not open (say, after `OpenFailed`); a `Configure` for such a
     /// stream is ignored.
     pub fn command(&self, command: Command) {
+        if let Command::Succeed { stream, side, of } = command {
+            return self.hand_over(stream, side, of);
+        }
         let Some(desk) = self.desk(stream_of(&command)) else { return orders::refuse(&self.events, command) };
         match desk.orders.send(Order::Carry(command)) {
             Ok(()) => desk.shared.wake(),
             Err(mpsc::SendError(Order::Carry(command))) => orders::refuse(&self.events, command),
             Err(_) => {}
+        }
+    }
+
+    /// What one stream knows of a peer's packets goes to another, from worker to worker.
+    fn hand_over(&self, stream: StreamId, side: Side, (elder, its_side): (StreamId, Side)) {
+        let (Some(from), Some(to)) = (self.desk(elder), self.desk(stream)) else { return };
+        let (orders, shared) = (to.orders.clone(), Arc::clone(&to.shared));
+        let legacy = Box::new(move |receiver| {
+            if orders.send(Order::Inherit(stream, side, receiver)).is_ok() {
+                shared.wake();
+            }
+        });
+        if from.orders.send(Order::Bequeath(elder, its_side, legacy)).is_ok() {
+            from.shared.wake();
         }
     }
 
@@ -202,6 +219,7 @@ fn stream_of(command: &Command) -> StreamId {
         | Command::Configure { stream, .. }
         | Command::Carry { stream, .. }
         | Command::KeepRtcp { stream, .. }
+        | Command::Succeed { stream, .. }
         | Command::Close { stream } => *stream,
     }
 }

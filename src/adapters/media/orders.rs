@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::media::control::{Command, Event, StreamId};
+use crate::media::control::{Command, Event, Side, StreamId};
+use crate::media::srtp::Receiver;
 
 use super::Counters;
 use super::counters::Tally;
@@ -16,11 +17,18 @@ pub(super) enum Order {
     Carry(Command),
     /// Show a stream as it is. An order that is dropped unanswered answers too: the other end is gone.
     Inspect(StreamId, Answer),
+    /// Hand out what `side` of a stream knows of its peer's packets.
+    Bequeath(StreamId, Side, Legacy),
+    /// Let `side` of a stream go on from there.
+    Inherit(StreamId, Side, Box<Receiver>),
     Stop,
 }
 
 /// Where the answer to [`Order::Inspect`] goes.
 pub(super) type Answer = Box<dyn FnOnce(Option<StreamView>) + Send>;
+
+/// Where the answer to [`Order::Bequeath`] goes: to another worker, maybe.
+pub(super) type Legacy = Box<dyn FnOnce(Box<Receiver>) + Send>;
 
 /// What a worker shares with the plane: the bell, whether it has been rung, and the counters it publishes.
 pub(super) struct Shared {
@@ -55,6 +63,6 @@ pub(super) fn refuse(events: &UnboundedSender<Event>, command: Command) {
     let _ = match command {
         Command::Open { stream, .. } => events.send(Event::OpenFailed { stream, error: "the media worker has ended".to_owned() }),
         Command::Close { stream } => events.send(Event::Closed { stream, report: Box::default() }),
-        Command::Configure { .. } | Command::Carry { .. } | Command::KeepRtcp { .. } => Ok(()),
+        Command::Configure { .. } | Command::Carry { .. } | Command::KeepRtcp { .. } | Command::Succeed { .. } => Ok(()),
     };
 }

@@ -159,6 +159,16 @@ impl Worker {
                     self.shared.tally.write(&self.streams.counters);
                     answer(self.streams.view(stream));
                 }
+                Ok(Order::Bequeath(stream, side, legacy)) => {
+                    if let Some(receiver) = self.streams.of(stream).and_then(|open| open.stream.bequeath(side)) {
+                        legacy(receiver);
+                    }
+                }
+                Ok(Order::Inherit(stream, side, elder)) => {
+                    if let Some(open) = self.streams.of(stream) {
+                        open.stream.inherit(side, elder);
+                    }
+                }
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => {
                     self.unread = false;
@@ -206,6 +216,8 @@ impl Worker {
                 open.stream.keep_rtcp(now, side, every, ssrc);
                 open.plan(looks);
             }
+            // The plane makes two orders of it: the streams may be on two workers.
+            Command::Succeed { .. } => {}
             Command::Close { stream } => self.dismiss(now, stream),
         }
     }

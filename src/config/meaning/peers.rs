@@ -14,7 +14,9 @@ use crate::policy::number_pattern::NumberPattern;
 use crate::policy::overlap::Resolution;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::mode_name;
-use crate::policy::settings::{AddressFamily, Fax, Peer, PeerHost, PeerKind, PolicySet, RTCP_KEEPALIVE, Refer, SecurityMode, UmVersion, domain_of};
+use crate::policy::settings::{
+    AddressFamily, Fax, OFFERED, Peer, PeerHost, PeerKind, PolicySet, RTCP_KEEPALIVE, Refer, SecurityMode, TAKEN, UmVersion, domain_of,
+};
 use crate::policy::sound::{Codec, Sound};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
@@ -54,7 +56,8 @@ pub fn peers(written: &[written::Peer], pools: &[written::UmPool], listeners: &[
             tls_names,
             listener,
             latch: entry.latch.as_ref().map(|latch| latch.value).unwrap_or_default(),
-            suites: suites(entry),
+            suites: suites(entry, &OFFERED),
+            suites_taken: suites(entry, &TAKEN),
             diversion_trusted: entry.diversion.unwrap_or(false),
             diversion_sent: entry.send_diversion.unwrap_or(false),
             mutual: mutual(entry, findings),
@@ -256,14 +259,15 @@ fn listener(entry: &written::Peer, listeners: &[Listener], findings: &Findings) 
     Some(Arc::clone(&listener.name))
 }
 
-fn suites(entry: &written::Peer) -> Vec<Suite> {
+/// What is written holds for offers and answers alike.
+fn suites(entry: &written::Peer, default: &[Suite]) -> Vec<Suite> {
     let mut suites: Vec<Suite> = Vec::new();
     for suite in entry.suites.iter().flatten() {
         if !suites.contains(&suite.value) {
             suites.push(suite.value);
         }
     }
-    if suites.is_empty() { vec![Suite::AesCm128HmacSha1_80] } else { suites }
+    if suites.is_empty() { default.to_vec() } else { suites }
 }
 
 fn warn(peer: &Peer, entry: &written::Peer, findings: &Findings) {

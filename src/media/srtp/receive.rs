@@ -81,10 +81,10 @@ impl Receiver {
     }
 
     /// Goes on where `elder` was, if they have a key in common: a peer that keeps its key in another stream keeps its ROC with it, and what was heard there
-    /// must not be heard again.
-    pub fn succeed(&mut self, elder: &Receiver) {
+    /// must not be heard again. True: they have one.
+    pub fn succeed(&mut self, elder: &Receiver) -> bool {
         if !self.present.keys.inherit(&elder.present.keys) {
-            return;
+            return false;
         }
         for (ssrc, last, theirs) in elder.present.sources.iter() {
             let place = self.present.sources.place(ssrc);
@@ -92,6 +92,7 @@ impl Receiver {
             ours.rtp.merge(&theirs.rtp);
             ours.rtcp.merge(&theirs.rtcp);
         }
+        true
     }
 
     /// Turns the SRTP packet that fills `packet` into RTP; its new length. `header` is of this packet.

@@ -121,22 +121,26 @@ pub fn fits(border: &mut Border, now: Time, call: &mut Call, splice: &Splice, ot
 
 pub fn join(border: &mut Border, now: Time, call: &mut Call, side: Side, other: &mut Call, theirs: Side) {
     let id = call.id;
-    let session = call.media.spliced(side.other(), &other.media, theirs.other());
+    let Some(peer) = other.leg(theirs.other()).map(|leg| leg.peer.clone()) else { return };
+    let mut session = call.media.spliced(side.other(), &other.media, theirs.other());
     let record = other.record.leg_mut(theirs.other()).cloned();
-    let Some(mut party) = taken_out(border, now, other, theirs) else { return };
+    let inside = referral::inside(call, side, &peer);
+    // Before the other call ends: its stream hands on what it knows of the party's packets.
+    let offer = session.offer_partner(side, &mut border.supply(now, inside));
+    if let Ok(outcome) = &offer {
+        border.media(id, outcome.commands.clone());
+    }
+    let Some(mut party) = taken_out(border, now, other, theirs) else { return transfer::discard(border, now, id, session) };
     party.side = side;
     border.tags.insert(party.dialog.local_tag.clone(), (id, side));
     border.call_ids.insert(party.dialog.call_id.clone(), (id, side));
     if let Some(last) = call.record.transfers.last_mut() {
         last.target = record;
     }
-    let inside = referral::inside(call, side, &party.peer);
     let way = call.admitted.clone();
     transfer::open(call, side, way, Aim::Splicing(Box::new(party)), session);
     border.timers.set(Timer::Hunt(id), now + LONGEST);
-    let offer = call.target_session().map(|session| session.offer_partner(side, &mut border.supply(now, inside)));
-    let Some(Ok(outcome)) = offer else { return transfer::failed(border, now, call, 488, Reason::MediaUnacceptable) };
-    border.media(id, outcome.commands);
+    let Ok(outcome) = offer else { return transfer::failed(border, now, call, 488, Reason::MediaUnacceptable) };
     if let Some(Aim::Splicing(leg)) = call.transfer().map(|transfer| &mut transfer.aim) {
         reinvite::send(border, now, id, leg, Some(&outcome.sdp), Purpose::Splice);
     }

@@ -95,6 +95,8 @@ pub struct SessionMedia {
     /// Who gave the answer in force.
     answerer: Option<Side>,
     told: Told,
+    /// Of the A and the B leg: where its peer was before, if it came from another stream and has brought no key yet.
+    elders: [Option<(StreamId, Side)>; 2],
 }
 
 /// What the media plane has been told of the stream beyond its sides.
@@ -108,7 +110,16 @@ struct Told {
 impl SessionMedia {
     /// `silence`: how long both directions may be silent before the media plane says so.
     pub fn new(a: Terms, b: Terms, silence: Option<Duration>) -> SessionMedia {
-        SessionMedia { a: Leg::new(Side::A, a), b: Leg::new(Side::B, b), silence, stream: None, exchange: None, answerer: None, told: Told::default() }
+        SessionMedia {
+            a: Leg::new(Side::A, a),
+            b: Leg::new(Side::B, b),
+            silence,
+            stream: None,
+            exchange: None,
+            answerer: None,
+            told: Told::default(),
+            elders: [None; 2],
+        }
     }
 
     /// The leg now goes to another target (redirect, failover): what holds there. Before `offer` or `reoffer`.
@@ -377,6 +388,9 @@ impl SessionMedia {
             self.stream = Some(stream);
             self.told = Told::default();
             commands.push(Command::Open { stream, a, b, silence: self.silence });
+            for (side, elder) in [Side::A, Side::B].into_iter().zip(self.elders) {
+                commands.extend(elder.map(|of| Command::Succeed { stream, side, of }));
+            }
         }
     }
 
@@ -401,7 +415,8 @@ impl SessionMedia {
 
     fn configure_both(&mut self) -> Vec<Command> {
         let Some(stream) = self.stream else { return Vec::new() };
-        let mut commands = vec![self.configure(Side::A, stream), self.configure(Side::B, stream)];
+        let mut commands: Vec<Command> = [self.succession(Side::A), self.succession(Side::B)].into_iter().flatten().collect();
+        commands.extend([self.configure(Side::A, stream), self.configure(Side::B, stream)]);
         self.tell_content(stream, None, &mut commands);
         commands
     }

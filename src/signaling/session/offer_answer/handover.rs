@@ -16,18 +16,33 @@ impl SessionMedia {
     /// A session of the peer of `stays` with somebody else, of whom nothing is known yet: see [`SessionMedia::next_partner`].
     pub fn with_partner(&self, stays: Side, partner: Terms) -> SessionMedia {
         let stayer = self.leg(stays).in_another_stream(stays);
-        SessionMedia::between(stayer, Leg::new(stays.other(), partner), self.silence)
+        SessionMedia::between(stayer, Leg::new(stays.other(), partner), self.silence).coming_from(stays, self, stays)
     }
 
     /// A session of the peer of `stays` with one who is in a session already: on side `theirs` of `other`.
     pub fn spliced(&self, stays: Side, other: &SessionMedia, theirs: Side) -> SessionMedia {
         let stayer = self.leg(stays).in_another_stream(stays);
-        SessionMedia::between(stayer, other.leg(theirs).in_another_stream(stays.other()), self.silence)
+        let session = SessionMedia::between(stayer, other.leg(theirs).in_another_stream(stays.other()), self.silence);
+        session.coming_from(stays, self, stays).coming_from(stays.other(), other, theirs)
     }
 
     fn between(stayer: Leg, partner: Leg, silence: Option<std::time::Duration>) -> SessionMedia {
         let (a, b) = if stayer.side == Side::A { (stayer, partner) } else { (partner, stayer) };
-        SessionMedia { a, b, silence, stream: None, exchange: None, answerer: None, told: Told::default() }
+        SessionMedia { a, b, silence, stream: None, exchange: None, answerer: None, told: Told::default(), elders: [None; 2] }
+    }
+
+    /// The peer of `side` was on side `its_side` of `other`.
+    fn coming_from(mut self, side: Side, other: &SessionMedia, its_side: Side) -> SessionMedia {
+        self.elders[side as usize] = other.stream.map(|stream| (stream, its_side));
+        self
+    }
+
+    /// The media plane is to go on with the packets of `side`'s peer from where they are by now in another stream: told when this one opens, as the other may
+    /// be closed then, and once more with the first key.
+    pub(super) fn succession(&mut self, side: Side) -> Option<Command> {
+        let stream = self.stream.filter(|_| self.leg(side).is_keyed())?;
+        let of = self.elders[side as usize].take()?;
+        Some(Command::Succeed { stream, side, of })
     }
 
     /// The partner to be is this one: nothing said to an earlier one holds, least of all keys.
@@ -35,6 +50,7 @@ impl SessionMedia {
         let leg = self.leg_mut(side);
         leg.terms = terms;
         *leg = leg.afresh();
+        self.elders[side as usize] = None;
     }
 
     /// What the one who stays can do, for the partner on `to`. The first offer opens the stream; nothing passes through it before both have answered.
@@ -69,7 +85,8 @@ impl SessionMedia {
         let is_new = self.leg(from).peer.as_ref().is_none_or(|before| !before.crosses_as(&heard.stream));
         self.leg_mut(from).agree(&heard, ours);
         self.leg_mut(from).narrow();
-        Ok((is_new, self.stream.map(|stream| self.configure(from, stream)).into_iter().collect()))
+        let succession = self.succession(from);
+        Ok((is_new, succession.into_iter().chain(self.stream.map(|stream| self.configure(from, stream))).collect()))
     }
 
     /// Our o= line on `stays` counts on from where it is in `other`, which the peer is in until now.
@@ -110,6 +127,7 @@ impl SessionMedia {
     /// What stood on `stays` is offered there again after he was in `left`, under a later version; his answer goes to `refreshed`.
     pub fn take_back(&mut self, stays: Side, left: &SessionMedia) -> Option<Vec<u8>> {
         let version = left.leg(stays).version();
+        self.elders[stays as usize] = left.stream.map(|stream| (stream, stays));
         let leg = self.leg_mut(stays);
         leg.outlive(version);
         leg.sent.as_ref().map(Description::write)

@@ -114,6 +114,11 @@ impl Leg {
         Leg { side, local: None, theirs: None, ours: None, offered: Vec::new(), ..self.clone() }
     }
 
+    /// The peer's packets are protected, and by which key is known.
+    pub fn is_keyed(&self) -> bool {
+        self.theirs.is_some()
+    }
+
     pub fn version(&self) -> u64 {
         self.version
     }
@@ -151,7 +156,7 @@ impl Leg {
         let stream = Stream::read(sdp, index)?.permitted(self.terms.plan.sound(), &[])?;
         let media = sdp.media.get(index).ok_or(Reason::MediaMalformed)?;
         let needs_key = self.terms.plan.is_srtp() && !stream.is_off;
-        let theirs = if needs_key { Some(keys::choose(media, self.terms.plan.suites(), self.theirs.as_ref())?) } else { None };
+        let theirs = if needs_key { Some(keys::choose(media, self.terms.plan.suites_taken(), self.theirs.as_ref())?) } else { None };
         self.check_family(&stream)?;
         Ok(Heard { stream, origin: sdp.origin.clone(), theirs, layout: Layout { lines: skeleton(sdp), relayed: index } })
     }
