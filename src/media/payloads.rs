@@ -56,7 +56,7 @@ impl Payloads {
 
     /// Bytes beside the value itself.
     pub fn heap_bytes(&self) -> usize {
-        self.renumbered.as_deref().map_or(0, |numbers| size_of_val(numbers))
+        self.renumbered.as_deref().map_or(0, size_of_val)
     }
 }
 

@@ -13,6 +13,7 @@ use super::path::StreamView;
 use super::system::Bell;
 
 /// What a worker is told.
+#[allow(clippy::large_enum_variant)] // Nearly all are the large one, and each is moved once.
 pub(super) enum Order {
     Carry(Command),
     /// Show a stream as it is. An order that is dropped unanswered answers too: the other end is gone.
