@@ -20,7 +20,7 @@ const EMPTY_NAMES: [&str; 9] = ["manager", "helper", "helpers", "util", "utils",
 fn allowed(folder: &str) -> &'static [&'static str] {
     match folder {
         "policy" => &["sip", "sdp", "media::control"],
-        "media" => &["sdp::crypto", "sdp::direction"],
+        "media" => &["sdp::crypto", "sdp::direction", "sdp::fingerprint", "sdp::ice"],
         "signaling" => &["sip", "sdp", "policy", "media::control", "media::ports"],
         "adapters" => &["sip", "sdp", "policy", "signaling", "media"],
         "config" => &["sip", "sdp", "policy", "signaling", "media", "adapters"],

@@ -1,8 +1,10 @@
-//! Part I, the language: session descriptions (RFC 8866, 3264, 4568).
+//! Part I, the language: session descriptions (RFC 8866, 3264, 4568, 8122, 8839).
 
 pub mod crypto;
 pub mod description;
 pub mod direction;
+pub mod fingerprint;
+pub mod ice;
 pub mod media;
 mod parse;
 pub mod rtcp;

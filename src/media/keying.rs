@@ -1,0 +1,76 @@
+//! What signalling and the media plane have to say to one another of DTLS-SRTP (RFC 5763, 5764) and ICE-lite (RFC 8445 §2.5); part of `control`.
+
+use std::fmt;
+
+use crate::sdp::crypto::Suite;
+use crate::sdp::fingerprint::Fingerprint;
+use crate::sdp::ice::Credentials;
+
+/// Which part we play in the handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum DtlsRole {
+    /// We begin it, as the client.
+    Active,
+    /// The peer does.
+    Passive,
+}
+
+/// How a side is keyed by DTLS on its RTP port. The same value again is the same association.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DtlsParameters {
+    /// Another number is another association, also if everything else is the same.
+    pub association: u32,
+    /// Which of the border's certificates was announced.
+    pub identity: usize,
+    /// `None`: an offer has no answer yet, so nothing is settled with the peer.
+    pub role: Option<DtlsRole>,
+    /// Of the peer's certificate, one of which it must have. Empty as long as `role` is `None`.
+    pub fingerprints: Vec<Fingerprint>,
+    /// What policy lists for the peer.
+    pub suites: Vec<Suite>,
+}
+
+impl DtlsParameters {
+    /// Whether the suite the handshake chose may be used: one of policy's list, or an AEAD, which is never weaker than any of them. The DTLS library
+    /// prefers these and cannot be told otherwise.
+    pub fn permits(&self, suite: Suite) -> bool {
+        self.suites.contains(&suite) || suite.name().starts_with("AEAD")
+    }
+}
+
+/// ICE towards one side's peer: ours is a lite agent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IceParameters {
+    pub local: Credentials,
+    /// The peer's user name fragment, once known.
+    pub peer: Option<String>,
+    /// The peer checks, so that it is to be found where its checks come from. A lite peer does not, and is where signalling says.
+    pub is_checked: bool,
+}
+
+/// Why a side has no keys by DTLS. The call cannot have audio.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeyingFailure {
+    /// The peer's certificate is not the one its signalling announced: somebody else answered, or the peer is misconfigured.
+    Fingerprint,
+    /// The peer agreed to no SRTP profile of ours.
+    NoProfile,
+    /// Policy does not list the suite that was agreed.
+    Suite(Suite),
+    /// No handshake came to its end in time.
+    TimedOut,
+    /// In the words of the DTLS library.
+    Handshake(String),
+}
+
+impl fmt::Display for KeyingFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyingFailure::Fingerprint => f.write_str("the certificate of its DTLS is not the one its signalling announced (a=fingerprint)"),
+            KeyingFailure::NoProfile => f.write_str("its DTLS agreed to no SRTP profile (use_srtp)"),
+            KeyingFailure::Suite(suite) => write!(f, "its DTLS chose {}, which its suites do not list", suite.name()),
+            KeyingFailure::TimedOut => f.write_str("no DTLS handshake within 30 s"),
+            KeyingFailure::Handshake(error) => write!(f, "its DTLS handshake failed: {error}"),
+        }
+    }
+}
