@@ -389,7 +389,8 @@ fn preview(case: &Case, admitted: &Admitted, invite: &Message, explanation: &mut
 fn leg(plan: &MediaPlan) -> String {
     let media = if plan.is_srtp() {
         let suites: Vec<&str> = plan.suites().iter().map(|suite| suite.name()).collect();
-        format!("SRTP {}", suites.join(", "))
+        let keyed = if plan.is_dtls() { " keyed by DTLS" } else { "" };
+        format!("SRTP {}{keyed}", suites.join(", "))
     } else {
         String::from("RTP")
     };

@@ -15,8 +15,8 @@ use crate::time::Time;
 mod clocks;
 mod report;
 
-pub use clocks::Clocks;
 pub use crate::media::keying::{DtlsParameters, DtlsRole, IceParameters, KeyingFailure};
+pub use clocks::Clocks;
 pub use report::{Foreign, Icmp, Rekeyed, Report, Run, SideReport, Signalled, Told, Unreachable, WrongType};
 
 /// One m-line of one call, unique in the process's life.

@@ -1,11 +1,11 @@
 //! Unsecured / SIP secured / Secured: what each leg must be, and the proof that nothing falls below it (Exchange's VoIPSecurity of a UM dial plan;
-//! RFC 4568 §7.3: SDES keys only over a protected signalling hop).
+//! RFC 4568 §7.3: SDES keys only over a protected signalling hop; RFC 5763 §5: fingerprints only over one that nobody can alter).
 //!
 //! | mode | signalling | media |
 //! |---|---|---|
 //! | Unsecured | UDP, TCP or TLS | RTP |
 //! | SIP secured | mutual TLS | RTP |
-//! | Secured | mutual TLS | SRTP, SDES keys |
+//! | Secured | mutual TLS | SRTP, keyed by SDES or, for a peer that is written down so, by DTLS |
 //!
 //! T.38 fax is of the first two rows only: UDPTL knows no SDES keys, so a Secured leg refuses it.
 //!
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::policy::flow::Flow;
-use crate::policy::settings::{Fax, Peer, SecurityMode};
+use crate::policy::settings::{Fax, Keying, Peer, SecurityMode};
 use crate::policy::sound::Sound;
 use crate::policy::verdict::Reason;
 use crate::sdp::crypto::Suite;
@@ -29,6 +29,7 @@ pub struct MediaPlan {
     mode: SecurityMode,
     suites: Vec<Suite>,
     suites_taken: Vec<Suite>,
+    keying: Keying,
     fax: Fax,
     rtcp_keepalive: Option<Duration>,
     sound: Sound,
@@ -38,16 +39,45 @@ impl MediaPlan {
     /// For tests of those who obey a plan: only `leg_plan` makes one in earnest.
     #[cfg(test)]
     pub(crate) fn for_test(mode: SecurityMode, suites: &[Suite]) -> MediaPlan {
-        MediaPlan { mode, suites: suites.to_vec(), suites_taken: suites.to_vec(), fax: Fax::T38, rtcp_keepalive: None, sound: Sound::default() }
+        MediaPlan {
+            mode,
+            suites: suites.to_vec(),
+            suites_taken: suites.to_vec(),
+            keying: Keying::Sdes,
+            fax: Fax::T38,
+            rtcp_keepalive: None,
+            sound: Sound::default(),
+        }
     }
 
     pub fn mode(&self) -> SecurityMode {
         self.mode
     }
 
-    /// SRTP is demanded (RTP/SAVP with keys); otherwise plain RTP is.
+    /// SRTP is demanded, keyed as `keying` says; otherwise plain RTP is.
     pub fn is_srtp(&self) -> bool {
         self.mode == SecurityMode::Secured
+    }
+
+    /// How the leg's SRTP is keyed, and so which profile and which lines its descriptions have: RTP/SAVP with `a=crypto`, or UDP/TLS/RTP/SAVP with
+    /// `a=fingerprint`. Never both, and never the one instead of the other. Says nothing where the leg is plain RTP.
+    pub fn keying(&self) -> Keying {
+        self.keying
+    }
+
+    /// SRTP is demanded, and DTLS keys it.
+    pub fn is_dtls(&self) -> bool {
+        self.is_srtp() && self.keying == Keying::Dtls
+    }
+
+    /// Whether the profile of an m-line of sound is the one demanded.
+    pub fn fits(&self, proto: &Proto) -> bool {
+        match proto {
+            Proto::Avp | Proto::Avpf => !self.is_srtp(),
+            Proto::Savp | Proto::Savpf => self.is_srtp() && self.keying == Keying::Sdes,
+            Proto::TlsSavp | Proto::TlsSavpf => self.is_dtls(),
+            Proto::Udptl | Proto::Other(_) => false,
+        }
     }
 
     /// Suites to offer, best first; empty where the leg is plain RTP.
@@ -58,6 +88,11 @@ impl MediaPlan {
     /// Suites to take where they are offered, best first; empty where the leg is plain RTP.
     pub fn suites_taken(&self) -> &[Suite] {
         &self.suites_taken
+    }
+
+    #[cfg(test)]
+    pub(crate) fn dtls_for_test(self) -> MediaPlan {
+        MediaPlan { keying: Keying::Dtls, ..self }
     }
 
     #[cfg(test)]
@@ -129,8 +164,7 @@ pub fn relayed(plan: &MediaPlan, transport: Transport, description: &Description
     let on = || description.media.iter().enumerate().filter(|(_, media)| media.port != 0);
     for (index, media) in on().filter(|(_, media)| media.is_audio()) {
         match media.proto {
-            Proto::Savp | Proto::Savpf if plan.is_srtp() => return Ok(index),
-            Proto::Avp | Proto::Avpf if !plan.is_srtp() => return Ok(index),
+            _ if plan.fits(&media.proto) => return Ok(index),
             Proto::Savp | Proto::Savpf | Proto::Avp | Proto::Avpf | Proto::TlsSavp | Proto::TlsSavpf => wrong_profile = true,
             Proto::Udptl | Proto::Other(_) => {}
         }
@@ -165,7 +199,7 @@ pub fn leg_plan(mode: SecurityMode, peer: &Peer) -> MediaPlan {
     let mode = mode.max(peer.mode);
     let of = |suites: &[Suite]| if mode == SecurityMode::Secured { suites.to_vec() } else { Vec::new() };
     let (suites, suites_taken) = (of(&peer.suites), of(&peer.suites_taken));
-    MediaPlan { mode, suites, suites_taken, fax: peer.fax, rtcp_keepalive: peer.rtcp_keepalive, sound: peer.sound.clone() }
+    MediaPlan { mode, suites, suites_taken, keying: peer.keying, fax: peer.fax, rtcp_keepalive: peer.rtcp_keepalive, sound: peer.sound.clone() }
 }
 
 /// The modes of (the trunk's leg, the UM leg) of a call between a trunk of mode `peer` and a plan of mode `plan`; `interwork`: the plan names the

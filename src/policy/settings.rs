@@ -34,7 +34,7 @@ pub enum SecurityMode {
     Unsecured,
     /// SIP over mutual TLS, RTP.
     SipSecured,
-    /// SIP over mutual TLS, SRTP with SDES keys.
+    /// SIP over mutual TLS, SRTP keyed by SDES or DTLS.
     Secured,
 }
 
@@ -104,6 +104,26 @@ impl Fax {
             Fax::T38 => "t38",
             Fax::G711 => "g711",
             Fax::Off => "off",
+        }
+    }
+}
+
+/// How a peer's SRTP gets its keys where the mode demands SRTP.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keying {
+    /// In the descriptions, `a=crypto` (RFC 4568): what Exchange, Lync and most gateways speak.
+    #[default]
+    Sdes,
+    /// By a DTLS handshake on the media path (RFC 5763, 5764), whose certificates the descriptions name by fingerprint.
+    Dtls,
+}
+
+impl Keying {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Keying::Sdes => "sdes",
+            Keying::Dtls => "dtls",
         }
     }
 }
@@ -190,6 +210,7 @@ pub struct Peer {
     pub suites: Vec<Suite>,
     /// Those taken where the peer offers them, best first.
     pub suites_taken: Vec<Suite>,
+    pub keying: Keying,
     /// Diversion, CC-Diversion and History-Info are believed from this peer.
     pub diversion_trusted: bool,
     /// P-Asserted-Identity is believed from, and sent to, this peer (RFC 3325 trust domain).
@@ -244,6 +265,7 @@ impl Peer {
             latch: LatchPolicy::default(),
             suites: OFFERED.to_vec(),
             suites_taken: TAKEN.to_vec(),
+            keying: Keying::default(),
             diversion_trusted: false,
             diversion_sent: false,
             identity_trusted: false,

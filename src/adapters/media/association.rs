@@ -29,6 +29,8 @@ const FIRST_REPETITION: Duration = Duration::from_millis(250);
 const REPETITIONS: usize = 7;
 /// Handshakes begun anew after a spoilt one.
 const ATTEMPTS: u8 = 4;
+/// Once another certificate than the announced one was shown, the right one has so long to come forward.
+const DOUBT: Duration = Duration::from_secs(5);
 /// Bytes of one datagram we send: passes every tunnel.
 const MTU: usize = 1200;
 /// Where the library hands out what it has, a peer's certificate included: longer than any that fits into what it keeps of a handshake.
@@ -132,6 +134,8 @@ pub struct Association {
     /// By when there have to be keys.
     deadline: Time,
     attempts: u8,
+    /// Why the last handshake was spoilt: tells more than that time is up.
+    spoilt: Option<KeyingFailure>,
 }
 
 impl Association {
@@ -150,6 +154,7 @@ impl Association {
             due: None,
             deadline: now + PATIENCE,
             attempts: ATTEMPTS,
+            spoilt: None,
         })
     }
 
@@ -191,7 +196,8 @@ impl Association {
     pub fn timeout(&mut self, now: Time, scratch: &mut [u8], send: &mut dyn FnMut(&[u8])) -> Option<Told> {
         let is_shaking = matches!(self.phase, Phase::Waiting | Phase::Shaking(_));
         if is_shaking && now >= self.deadline {
-            return self.fail(KeyingFailure::TimedOut);
+            let failure = self.spoilt.take().unwrap_or(KeyingFailure::TimedOut);
+            return self.fail(failure);
         }
         if self.due.is_some_and(|due| now >= due) { self.progress(now, None, scratch, send) } else { None }
     }
@@ -228,6 +234,10 @@ impl Association {
                 None => self.fail(failure),
                 Some(left) => {
                     (self.attempts, self.due, self.phase) = (left, None, Phase::Waiting);
+                    if failure == KeyingFailure::Fingerprint {
+                        self.deadline = self.deadline.min(now + DOUBT);
+                    }
+                    self.spoilt = Some(failure);
                     // A client that is told no at once would be told so again: the next attempt waits for the first repetition's time.
                     if self.role == DtlsRole::Active {
                         self.start(now);

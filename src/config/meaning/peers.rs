@@ -15,7 +15,7 @@ use crate::policy::overlap::Resolution;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::mode_name;
 use crate::policy::settings::{
-    AddressFamily, Fax, OFFERED, Peer, PeerHost, PeerKind, PolicySet, RTCP_KEEPALIVE, Refer, SecurityMode, TAKEN, UmVersion, domain_of,
+    AddressFamily, Fax, Keying, OFFERED, Peer, PeerHost, PeerKind, PolicySet, RTCP_KEEPALIVE, Refer, SecurityMode, TAKEN, UmVersion, domain_of,
 };
 use crate::policy::sound::{Codec, Sound};
 use crate::sdp::crypto::Suite;
@@ -58,6 +58,7 @@ pub fn peers(written: &[written::Peer], pools: &[written::UmPool], listeners: &[
             latch: entry.latch.as_ref().map(|latch| latch.value).unwrap_or_default(),
             suites: suites(entry, &OFFERED),
             suites_taken: suites(entry, &TAKEN),
+            keying: keying(entry, findings),
             diversion_trusted: entry.diversion.unwrap_or(false),
             diversion_sent: entry.send_diversion.unwrap_or(false),
             mutual: mutual(entry, findings),
@@ -173,6 +174,19 @@ fn mutual(entry: &written::Peer, findings: &Findings) -> bool {
         findings.problem(mutual.at, "mutual = false on a peer that is more than unsecured", "remove it, or write mode = \"unsecured\"");
     }
     mutual.value
+}
+
+/// What DTLS proves is what signalling said: over signalling that anybody can alter that is nothing.
+fn keying(entry: &written::Peer, findings: &Findings) -> Keying {
+    let Some(keying) = &entry.keying else { return Keying::default() };
+    let is_tls = entry.transport.as_ref().is_none_or(|transport| transport.value == Transport::Tls);
+    if keying.value == Keying::Dtls && !is_tls {
+        let what = "keying = \"dtls\" on a peer that is not TLS: whoever alters a message in clear puts his own fingerprint into it";
+        findings.problem(keying.at, what, "write transport = \"tls\", or remove it");
+    } else if keying.value == Keying::Dtls && entry.kind.as_ref().is_some_and(|kind| kind.value.is_um() || kind.value == PeerKind::Mediation) {
+        findings.warning(keying.at, "keying = \"dtls\" on UM or a Mediation Server: Exchange and Lync speak SDES only", "remove it if it is one of these");
+    }
+    keying.value
 }
 
 fn prefer(entry: &written::Peer, findings: &Findings) -> bool {

@@ -12,7 +12,7 @@ use crate::config::table::Table;
 use crate::media::control::LatchPolicy;
 use crate::policy::address_scope::AddressScope;
 use crate::policy::flow::TlsBackend;
-use crate::policy::settings::{AddressFamily, Fax, PeerHost, PeerKind, PeerStatus, Refer, SecurityMode};
+use crate::policy::settings::{AddressFamily, Fax, Keying, PeerHost, PeerKind, PeerStatus, Refer, SecurityMode};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
 
@@ -57,6 +57,8 @@ const FAXES: [(&str, Fax); 3] = [(Fax::T38.name(), Fax::T38), (Fax::G711.name(),
 /// Lync waits for 30 s; RFC 3550 §6.2 sends no oftener than every 5 s.
 const RTCP_KEEPALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 
+const KEYINGS: [(&str, Keying); 2] = [(Keying::Sdes.name(), Keying::Sdes), (Keying::Dtls.name(), Keying::Dtls)];
+
 const BACKENDS: [(&str, TlsBackend); 2] = [("rustls", TlsBackend::Rustls), ("openssl", TlsBackend::OpenSsl)];
 
 const REFERS: [(&str, Refer); 3] = [("refuse", Refer::Refuse), ("execute", Refer::Execute), ("relay", Refer::Relay)];
@@ -84,6 +86,7 @@ pub struct Peer {
     pub listener: Option<Written<String>>,
     pub latch: Option<Written<LatchPolicy>>,
     pub suites: Option<Vec<Written<Suite>>>,
+    pub keying: Option<Written<Keying>>,
     pub diversion: Option<bool>,
     pub send_diversion: Option<bool>,
     pub identity: Option<bool>,
@@ -132,6 +135,7 @@ fn read_peer(table: Table<'_, '_>) -> Peer {
         listener: table.text("listener", "\"outside\""),
         latch: table.choice("latch", &LATCHES),
         suites: table.choices("suites", &SUITES),
+        keying: table.choice("keying", &KEYINGS),
         diversion: table.flag("diversion").map(|flag| flag.value),
         send_diversion: table.flag("send_diversion").map(|flag| flag.value),
         identity: table.flag("identity").map(|flag| flag.value),
