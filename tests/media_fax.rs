@@ -26,11 +26,12 @@ fn udptl(sequence: u16) -> Vec<u8> {
 fn datagram(stream: &mut Stream, now: Time, side: Side, from: &str, packet: &[u8]) -> Result<String, DropReason> {
     let mut buffer = [packet, &[0; TAIL_ROOM]].concat();
     match stream.packet(now, side, Channel::Rtp, at(from), &mut buffer, packet.len()) {
-        Verdict::Forward { to, len } => {
+        Verdict::Forward { to, len, .. } => {
             assert_eq!(&buffer[..len], packet, "UDPTL goes through as it is");
             Ok(to.to_string())
         }
         Verdict::Drop(reason) => Err(reason),
+        other => panic!("a fax is answered: {other:?}"),
     }
 }
 
@@ -170,7 +171,7 @@ const EVERY: Duration = Duration::from_secs(25);
 /// What is due for a side, in clear.
 fn made(stream: &mut Stream, now: Time, side: Side) -> Option<Vec<u8>> {
     let mut buffer = [0; LONGEST + TAIL_ROOM];
-    let (to, len) = stream.upkeep(now, side, &mut buffer)?;
+    let (_, to, len) = stream.upkeep(now, side, &mut buffer)?;
     assert_eq!(to, if side == Side::A { at("192.0.2.1:4001") } else { at("198.51.100.1:6001") });
     Some(buffer[..len].to_vec())
 }

@@ -27,6 +27,7 @@ fn deliver(stream: &mut Stream, now: Time, from: &str, packet: &[u8]) -> Result<
     match stream.packet(now, Side::A, channel, at(from), &mut buffer, packet.len()) {
         Verdict::Forward { .. } => Ok(()),
         Verdict::Drop(reason) => Err(reason),
+        other => panic!("no side is keyed by DTLS: {other:?}"),
     }
 }
 

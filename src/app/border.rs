@@ -210,6 +210,8 @@ impl Border {
         let held = rotation.clone();
         firewall::follow_tables(tables, firewall.clone(), table.clone(), commands.clone(), core_table, move |table| held.table(table));
         let media = Arc::new(media_plane(&settings, &clock, &commands)?);
+        let announced = crate::media::control::Event::Certificates(media.fingerprints().to_vec());
+        let _ = commands.send(Input::Event(Event::Media(announced)));
         let locator = Arc::new(Locator::new(settings.dns.clone()).map_err(|error| failed("name resolution", &error))?);
 
         let mut signaling = settings.signaling.clone();

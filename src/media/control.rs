@@ -5,17 +5,19 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::media::payloads::Payloads;
 use crate::sdp::crypto::{MasterKey, Suite};
 use crate::sdp::direction::Direction;
+use crate::sdp::fingerprint::Fingerprint;
 use crate::time::Time;
 
 mod clocks;
 mod report;
 
-pub use crate::media::keying::{DtlsParameters, DtlsRole, IceParameters, KeyingFailure};
+pub use crate::media::keying::{DtlsParameters, DtlsRole, IDENTITIES, IceParameters, KeyingFailure};
 pub use clocks::Clocks;
 pub use report::{Foreign, Icmp, Rekeyed, Report, Run, SideReport, Signalled, Told, Unreachable, WrongType};
 
@@ -61,6 +63,8 @@ pub struct Addresses {
 pub enum Protection {
     Plain,
     Srtp(SrtpParameters),
+    /// By keys a DTLS handshake on the RTP port will bring; nothing passes before. The same for both directions of a side, or for neither.
+    Dtls(Arc<DtlsParameters>),
 }
 
 /// The outcome of one RFC 4568 negotiation for one direction. More than one key only where MKIs tell them apart.
@@ -116,6 +120,8 @@ pub struct Configuration {
     pub payloads: Option<Payloads>,
     /// How fast the timestamps of what this side's peer sends go.
     pub clocks: Option<Clocks>,
+    /// The peer sends and takes RTCP on the port of RTP (RFC 5761): negotiated, and not so when the stream is opened.
+    pub mux: Option<bool>,
 }
 
 impl Configuration {
@@ -184,6 +190,20 @@ pub enum Event {
         stream: StreamId,
         side: Side,
     },
+    /// `side`'s DTLS handshake is done: its media is protected by this suite from now on.
+    Keyed {
+        stream: StreamId,
+        side: Side,
+        suite: Suite,
+    },
+    /// `side`'s DTLS handshake came to nothing, so the call cannot have audio. Told once per association.
+    KeyingFailed {
+        stream: StreamId,
+        side: Side,
+        failure: KeyingFailure,
+    },
+    /// The fingerprints of the certificates the media plane shakes hands with: what descriptions are to announce. Told once, at the start.
+    Certificates(Vec<Fingerprint>),
     Closed {
         stream: StreamId,
         report: Box<Report>,

@@ -6,6 +6,9 @@ use crate::sdp::crypto::Suite;
 use crate::sdp::fingerprint::Fingerprint;
 use crate::sdp::ice::Credentials;
 
+/// Certificates of the border's that DTLS can show.
+pub const IDENTITIES: usize = 2;
+
 /// Which part we play in the handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum DtlsRole {
@@ -28,13 +31,20 @@ pub struct DtlsParameters {
     pub fingerprints: Vec<Fingerprint>,
     /// What policy lists for the peer.
     pub suites: Vec<Suite>,
+    /// `None`: no ICE towards this peer.
+    pub ice: Option<IceParameters>,
 }
 
 impl DtlsParameters {
+    /// Whether keys of the one are keys of the other. ICE may begin anew under the same association (RFC 8445 §9).
+    pub fn is_same_association(&self, other: &DtlsParameters) -> bool {
+        (self.association, self.identity, self.role, &self.fingerprints) == (other.association, other.identity, other.role, &other.fingerprints)
+    }
+
     /// Whether the suite the handshake chose may be used: one of policy's list, or an AEAD, which is never weaker than any of them. The DTLS library
     /// prefers these and cannot be told otherwise.
     pub fn permits(&self, suite: Suite) -> bool {
-        self.suites.contains(&suite) || suite.name().starts_with("AEAD")
+        self.suites.contains(&suite) || suite.is_aead()
     }
 }
 

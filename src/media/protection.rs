@@ -36,6 +36,8 @@ impl Inbound {
             (Inbound::Srtp(receiver), Protection::Srtp(parameters)) if receiver.parameters() == parameters => return Ok(false),
             (Inbound::Srtp(receiver), Protection::Srtp(parameters)) => receiver.rekey(now, parameters, the_same_peer)?,
             (_, Protection::Srtp(parameters)) => *self = Inbound::Srtp(Box::new(Receiver::new(parameters)?)),
+            // The handshake sets the keys when it has them: see `Stream::keyed`.
+            (_, Protection::Dtls(_)) => return Ok(false),
         }
         Ok(true)
     }
@@ -54,6 +56,7 @@ impl Outbound {
             (Outbound::Srtp(sender), Protection::Srtp(parameters)) if sender.parameters() == parameters => {}
             (Outbound::Srtp(sender), Protection::Srtp(parameters)) => sender.rekey(parameters)?,
             (_, Protection::Srtp(parameters)) => *self = Outbound::Srtp(Box::new(Sender::new(parameters)?)),
+            (_, Protection::Dtls(_)) => {}
         }
         Ok(())
     }
@@ -76,7 +79,7 @@ pub fn heap_bytes(inbound: &Inbound, outbound: &Outbound) -> usize {
 /// Whether a protection can be configured; changes nothing.
 pub fn check(protection: &Protection) -> Result<(), KeyError> {
     match protection {
-        Protection::Plain => Ok(()),
+        Protection::Plain | Protection::Dtls(_) => Ok(()),
         Protection::Srtp(parameters) => keys::check(parameters),
     }
 }

@@ -1,14 +1,16 @@
 //! The path of one packet through a stream, as a short list of named steps (`Stream::steps`).
 
-use std::fmt;
+mod aside;
+mod refusals;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::media::control::{Clocks, Configuration, Content, Foreign, Rekeyed, Report, Run, Side, SideReport, Signalled, StreamId, Told, WrongType};
+use crate::media::control::{Clocks, Configuration, Content, Rekeyed, Report, Side, SideReport, Signalled, StreamId, Told};
 use crate::media::demux::Kind;
 use crate::media::fax::{self, Fax};
-use crate::media::latch::{Admitted, Latch, Refused};
-use crate::media::packet::{Malformed, View};
+use crate::media::latch::{Admitted, Latch};
+use crate::media::packet::View;
 use crate::media::payloads::Payloads;
 use crate::media::protection::{self, Inbound, Outbound, Transformation};
 use crate::media::quality::Reception;
@@ -18,8 +20,12 @@ use crate::media::{demux, rtcp, udptl};
 use crate::sdp::direction::Direction;
 use crate::time::Time;
 
+use aside::Aside;
+use refusals::refuse;
+
 pub use crate::media::packet::Channel;
 pub use crate::media::srtp::KeyError;
+pub use refusals::DropReason;
 
 /// Bytes a packet may grow by on its way through (an MKI of 128, the SRTCP index, a tag of 16): room the caller leaves behind it in the buffer.
 pub const TAIL_ROOM: usize = 160;
@@ -27,76 +33,19 @@ pub const TAIL_ROOM: usize = 160;
 /// What becomes of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// Send `buffer[..len]` to `to`, out of the other side's socket of the same channel.
+    /// Send `buffer[..len]` to `to`, out of the other side's socket for `channel`.
     Forward {
         to: SocketAddr,
         len: usize,
+        channel: Channel,
     },
+    /// Send `buffer[..len]` back to where the packet came from, out of the socket it came by: a check of ICE is answered.
+    Reply {
+        len: usize,
+    },
+    /// The packet, unchanged, is for the side's DTLS association.
+    Handshake,
     Drop(DropReason),
-}
-
-/// Why a packet goes no further.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum DropReason {
-    /// Neither RTP nor RTCP: STUN, DTLS, keep-alive bytes, junk (RFC 7983).
-    NotMedia,
-    /// RTP on the RTCP port or the other way round: rtcp-mux is never negotiated.
-    WrongChannel,
-    /// A header, an extension, padding or an RTCP length that does not fit the packet.
-    Malformed,
-    /// From an address the latch does not take.
-    Source,
-    /// The authentication tag is wrong, or no key has the packet's MKI.
-    Authentication,
-    /// Seen before, or older than the replay list reaches.
-    Replay,
-    /// Every master key has protected as many packets as it may.
-    KeySpent,
-    /// More synchronisation sources than one key may serve.
-    TooManySources,
-    /// The side it came from or the one it goes to is not configured yet.
-    NotReady,
-    /// One of the two sides is on hold.
-    OnHold,
-    /// A payload type that the other side's peer has not said it takes.
-    Payload(u8),
-    /// The buffer has no room for the tag.
-    NoRoom,
-}
-
-impl fmt::Display for DropReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DropReason::NotMedia => "not RTP or RTCP",
-            DropReason::WrongChannel => "RTP and RTCP ports confused",
-            DropReason::Malformed => "malformed",
-            DropReason::Source => "unexpected source address",
-            DropReason::Authentication => "authentication failed",
-            DropReason::Replay => "replayed or too old",
-            DropReason::KeySpent => "master key lifetime spent",
-            DropReason::TooManySources => "too many SSRCs",
-            DropReason::NotReady => "other side not ready",
-            DropReason::OnHold => "on hold",
-            DropReason::Payload(_) => "payload type not agreed",
-            DropReason::NoRoom => "no tail room",
-        })
-    }
-}
-
-impl From<Malformed> for DropReason {
-    fn from(_: Malformed) -> DropReason {
-        DropReason::Malformed
-    }
-}
-
-impl From<Refused> for DropReason {
-    fn from(refused: Refused) -> DropReason {
-        match refused {
-            Refused::NotReady => DropReason::NotReady,
-            Refused::OnHold => DropReason::OnHold,
-            Refused::Source => DropReason::Source,
-        }
-    }
 }
 
 /// One side of a stream: where its peer is, and what was counted.
@@ -112,6 +61,24 @@ pub(super) struct End {
     reported: Option<LastReport>,
     /// RTCP of our own for the peer, where it is asked for.
     upkeep: Option<Box<Upkeep>>,
+    /// RTCP to and from the peer shares the port of RTP (RFC 5761).
+    mux: bool,
+    /// Where the side is keyed by DTLS.
+    aside: Option<Box<Aside>>,
+}
+
+impl End {
+    /// What a packet on one of the side's channels is: RTCP on the port of RTP is RTCP where the peer was told that it may send it there.
+    #[inline]
+    fn content(&self, arrived: Channel, packet: &[u8]) -> Channel {
+        if self.mux && arrived == Channel::Rtp && demux::classify(packet) == Kind::Rtcp { Channel::Rtcp } else { arrived }
+    }
+
+    /// The channel by which the peer is sent what is of `content`.
+    #[inline]
+    fn exit(&self, content: Channel) -> Channel {
+        if self.mux { Channel::Rtp } else { content }
+    }
 }
 
 /// One way through a stream: in from one side, out to the other.
@@ -195,6 +162,8 @@ pub struct Stream {
 struct Passed {
     to: SocketAddr,
     len: usize,
+    content: Channel,
+    exit: Channel,
 }
 
 impl Stream {
@@ -218,8 +187,15 @@ impl Stream {
             Side::A => (&mut self.a, &self.b, &mut self.from_a, &mut self.from_b),
             Side::B => (&mut self.b, &self.a, &mut self.from_b, &mut self.from_a),
         };
+        if near.keyed_aside(&set) {
+            (path_in.inbound, path_out.outbound) = (Inbound::Unset, Outbound::Unset);
+        }
         let before = near.latch.remote();
-        near.latch.configure(set.remote, set.latch);
+        match &mut near.aside {
+            Some(aside) => aside.configure(&mut near.latch, &set),
+            None => near.latch.configure(set.remote, set.latch),
+        }
+        near.mux = set.mux.unwrap_or(near.mux);
         if let Some(protection) = &set.receive
             && path_in.inbound.configure(now, protection, near.latch.remote() == before)?
         {
@@ -298,8 +274,8 @@ impl Stream {
             Side::B => (&mut self.b, &mut self.a),
         };
         match passed {
-            Ok(Passed { to, len }) => {
-                match channel {
+            Ok(Passed { to, len, content, exit }) => {
+                match content {
                     Channel::Rtp => {
                         far.counts.sent += 1;
                         far.counts.first_sent.get_or_insert(now);
@@ -312,8 +288,9 @@ impl Stream {
                         }
                     }
                 }
-                Verdict::Forward { to, len }
+                Verdict::Forward { to, len, channel: exit }
             }
+            Err(DropReason::NotMedia) if near.aside.is_some() => self.aside(now, side, channel, from, buffer, len),
             Err(reason) => {
                 refuse(now, &mut near.counts, reason, from, demux::classify(buffer.get(..len).unwrap_or_default()));
                 Verdict::Drop(reason)
@@ -323,14 +300,15 @@ impl Stream {
 
     /// The way of a packet. What comes before `accept` changes nothing but, under SRTP, the receiving context of an authentic packet.
     #[inline]
-    fn steps(&mut self, now: Time, side: Side, channel: Channel, from: SocketAddr, buffer: &mut [u8], len: usize) -> Result<Passed, DropReason> {
+    fn steps(&mut self, now: Time, side: Side, arrived: Channel, from: SocketAddr, buffer: &mut [u8], len: usize) -> Result<Passed, DropReason> {
         let (near, far, path) = match side {
             Side::A => (&mut self.a, &self.b, &mut self.from_a),
             Side::B => (&mut self.b, &self.a, &mut self.from_b),
         };
         let packet = buffer.get(..len).ok_or(DropReason::Malformed)?;
+        let channel = near.content(arrived, packet);
         belongs(channel, packet)?;
-        let admitted = near.latch.admits(channel, from)?;
+        let admitted = near.latch.admits(arrived, from)?;
         let view = View::parse(channel, packet)?;
         let len = (path.transformation.unprotect)(&mut path.inbound, now, &view, buffer, len)?;
         let packet = buffer.get_mut(..len).ok_or(DropReason::Malformed)?;
@@ -338,7 +316,7 @@ impl Stream {
         if admitted == Admitted::Moved && !path.is_same_sender(now, &view, near.counts.absorbed > 0) {
             return Err(DropReason::Source);
         }
-        if near.latch.settle(channel, from) {
+        if near.latch.settle(arrived, from) {
             near.counts.relatched += 1;
         }
         self.heard = now;
@@ -355,9 +333,10 @@ impl Stream {
             let payload_type = path.payloads.outgoing(header.payload_type).ok_or(DropReason::Payload(header.payload_type))?;
             header.renumber(packet, payload_type);
         }
-        let to = far.latch.destination(channel)?;
+        let exit = far.exit(channel);
+        let to = far.latch.destination(exit)?;
         let len = (path.transformation.protect)(&mut path.outbound, now, &view, buffer, len)?;
-        Ok(Passed { to, len })
+        Ok(Passed { to, len, content: channel, exit })
     }
 
     /// A datagram of a fax under way. UDPTL has no protection here, so nothing of it passes where a side is to be protected, whatever signalling says.
@@ -398,7 +377,7 @@ impl Stream {
         match passed {
             Ok(to) => {
                 far.counts.fax_sent += 1;
-                Verdict::Forward { to, len }
+                Verdict::Forward { to, len, channel }
             }
             Err(reason) => {
                 refuse(now, &mut near.counts, reason, from, demux::classify(buffer.get(..len).unwrap_or_default()));
@@ -413,8 +392,8 @@ impl Stream {
     }
 
     /// RTCP of our own for `side`'s peer if it is due: written into `buffer`, which should have room for `upkeep::LONGEST` and `TAIL_ROOM`, under the side's
-    /// protection. To be sent out of that side's RTCP socket.
-    pub fn upkeep(&mut self, now: Time, side: Side, buffer: &mut [u8]) -> Option<(SocketAddr, usize)> {
+    /// protection. To be sent out of that side's socket for the channel.
+    pub fn upkeep(&mut self, now: Time, side: Side, buffer: &mut [u8]) -> Option<(Channel, SocketAddr, usize)> {
         if self.rtcp_due(side).is_none_or(|due| due > now) {
             return None;
         }
@@ -422,15 +401,16 @@ impl Stream {
             Side::A => (&mut self.a, &self.from_a, &mut self.from_b),
             Side::B => (&mut self.b, &self.from_b, &mut self.from_a),
         };
+        let exit = near.exit(Channel::Rtcp);
+        let to = near.latch.destination(exit).ok()?;
         let upkeep = near.upkeep.as_mut()?;
         upkeep.avoid(|ssrc| path_in.reception.sources().chain(path_out.reception.sources()).any(|(source, _)| source == ssrc));
         let len = upkeep.write(now, &path_in.reception, near.reported, buffer)?;
-        let to = near.latch.destination(Channel::Rtcp).ok()?;
         let view = View::Rtcp(upkeep.ssrc());
         let len = (path_out.outbound.transformation().protect)(&mut path_out.outbound, now, &view, buffer, len).ok()?;
         near.counts.rtcp_sent += 1;
         near.counts.rtcp_made += 1;
-        Some((to, len))
+        Some((exit, to, len))
     }
 
     /// When RTCP of our own is due on a side. `None`: nobody asks for it, there is nowhere to send it, or a fax is under way.
@@ -465,7 +445,8 @@ impl Stream {
     pub fn heap_bytes(&self) -> usize {
         let upkeep = [&self.a, &self.b].into_iter().filter(|end| end.upkeep.is_some()).count() * size_of::<Upkeep>();
         let protection: usize = [&self.from_a, &self.from_b].into_iter().map(|path| protection::heap_bytes(&path.inbound, &path.outbound)).sum();
-        upkeep + protection + self.from_a.payloads.heap_bytes() + self.from_b.payloads.heap_bytes()
+        let asides: usize = [&self.a, &self.b].into_iter().filter_map(|end| end.aside.as_deref()).map(Aside::heap_bytes).sum();
+        upkeep + protection + self.from_a.payloads.heap_bytes() + self.from_b.payloads.heap_bytes() + asides
     }
 
     /// Everything counted so far.
@@ -514,48 +495,6 @@ fn hear_of(now: Time, counts: &mut SideReport, reported: &LastReport, compound: 
         counts.told = Some(Told { at: now, fraction_lost: block.fraction_lost, lost: block.lost, jitter: block.jitter });
         if let Some(way) = reported.round_trip(now, &block) {
             counts.round_trip_us = Some(u32::try_from(way.as_micros()).unwrap_or(u32::MAX));
-        }
-    }
-}
-
-/// Counts a refused packet on the side it came from, with what will explain it.
-#[cold]
-fn refuse(now: Time, counts: &mut SideReport, reason: DropReason, from: SocketAddr, kind: Kind) {
-    match reason {
-        DropReason::NotMedia | DropReason::WrongChannel | DropReason::Malformed | DropReason::NoRoom => {
-            counts.refused_malformed += 1;
-            match (reason, kind) {
-                (DropReason::WrongChannel, _) => counts.refused_channel += 1,
-                (_, Kind::Dtls) => counts.refused_dtls += 1,
-                (_, Kind::Stun) => counts.refused_stun += 1,
-                _ => {}
-            }
-        }
-        DropReason::Source => {
-            counts.refused_source += 1;
-            let before = counts.foreign.filter(|foreign| foreign.from == from).map(|foreign| foreign.run);
-            counts.foreign = Some(Foreign { from, run: Run::more(before, now, counts.last) });
-        }
-        DropReason::Authentication => {
-            counts.refused_authentication += 1;
-            counts.failing = Some(Run::more(counts.failing, now, counts.last));
-        }
-        DropReason::Replay => {
-            counts.refused_replay += 1;
-            counts.replaying = Some(Run::more(counts.replaying, now, counts.last));
-        }
-        DropReason::Payload(payload_type) => {
-            let packets = counts.wrong_type.map_or(0, |wrong| wrong.packets).saturating_add(1);
-            counts.wrong_type = Some(WrongType { packets, payload_type, last: now });
-        }
-        DropReason::NotReady => counts.refused_not_ready += 1,
-        DropReason::OnHold => {
-            counts.refused_not_ready += 1;
-            counts.refused_on_hold += 1;
-        }
-        DropReason::KeySpent | DropReason::TooManySources => {
-            counts.refused_not_ready += 1;
-            counts.refused_key_spent += 1;
         }
     }
 }

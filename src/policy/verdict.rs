@@ -94,6 +94,8 @@ reasons! {
     KeysInClear,           "security_mode.keys_in_clear",   Peer,     488, "SRTP keys came over an unencrypted leg";
     MediaUnacceptable,     "media.unacceptable",            Peer,     488, "the session description offers nothing both sides can use";
     MediaMalformed,        "media.malformed",               Peer,     488, "the session description cannot be read";
+    MediaFingerprint,      "media.fingerprint",             Peer,     488, "the session description is to be keyed by DTLS and announces no certificate that proves anything (a=fingerprint of SHA-256 or better), or no handshake (a=setup)";
+    MediaKeying,           "media.keying",                  Peer,     488, "the DTLS handshake that keys the media came to nothing: see the fact told of it, and whether the peer is keying = \"dtls\"";
     MediaPorts,            "media.ports",                   Resource, 503, "no media ports are free, or they could not be bound";
     MediaSilent,           "media.silent",                  Peer,     0,   "no media from either side for the configured time";
     TollDenied,            "toll.denied",                   Policy,   403, "a toll rule denies calls to this number";

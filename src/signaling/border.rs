@@ -12,6 +12,7 @@ use crate::policy::peer::PeerTable;
 use crate::policy::settings::{Peer, PolicySet};
 use crate::policy::verdict::Decision;
 use crate::sdp::crypto::{MasterKey, Suite};
+use crate::sdp::fingerprint::Fingerprint;
 use crate::signaling::b2bua::attended::Splice;
 use crate::signaling::b2bua::call::{ClientOwner, Leg};
 use crate::signaling::b2bua::errand::{ErrandId, Errands};
@@ -94,6 +95,8 @@ pub struct Border {
     /// By Call-ID, for correlating the ladder only.
     pub call_ids: HashMap<String, (CallId, Side)>,
     pub locates: HashMap<LocateId, CallId>,
+    /// Of the certificates the media plane shakes hands with.
+    pub fingerprints: Vec<Fingerprint>,
     pub streams: HashMap<StreamId, (CallId, [Addresses; 2])>,
     /// Streams whose opening is still to be told.
     pub opened: Vec<(CallId, StreamId)>,
@@ -160,6 +163,7 @@ impl Border {
             tags: HashMap::new(),
             call_ids: HashMap::new(),
             locates: HashMap::new(),
+            fingerprints: Vec::new(),
             streams: HashMap::new(),
             opened: Vec::new(),
             closed_flows: ClosedFlows::default(),
@@ -397,6 +401,10 @@ impl Supply for Supplier<'_> {
 
     fn key(&mut self, suite: Suite) -> MasterKey {
         self.border.mint.master_key(suite)
+    }
+
+    fn fingerprint(&mut self, identity: usize) -> Option<Fingerprint> {
+        self.border.fingerprints.get(identity).cloned()
     }
 
     fn stream(&mut self) -> StreamId {

@@ -15,7 +15,7 @@ use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::attended::{self, Splice};
 use crate::signaling::b2bua::call::{Call, ClientOwner, Part, ServerRequest};
 use crate::signaling::b2bua::{
-    errand, fax, lingering, missed_call, modify, progress, refresh, reinvite, relayed, release, setup, standalone, subscription, transfer, update,
+    errand, fax, keying, lingering, missed_call, modify, progress, refresh, reinvite, relayed, release, setup, standalone, subscription, transfer, update,
 };
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::branch;
@@ -369,6 +369,17 @@ impl Core {
                     self.with_call(now, call, |border, call| fax::tone(border, now, call, side));
                 }
             }
+            control::Event::Keyed { stream, side, suite } => {
+                if let Some(call) = self.border.streams.get(&stream).map(|(call, _)| *call) {
+                    self.with_call(now, call, |border, call| keying::keyed(border, now, call, stream, side, suite));
+                }
+            }
+            control::Event::KeyingFailed { stream, side, failure } => {
+                if let Some(call) = self.border.streams.get(&stream).map(|(call, _)| *call) {
+                    self.with_call(now, call, |border, call| keying::failed(border, now, call, stream, side, failure));
+                }
+            }
+            control::Event::Certificates(fingerprints) => self.border.fingerprints = fingerprints,
             control::Event::Closed { stream, report } => {
                 if let Some(call) = self.border.stream_closed(now, stream) {
                     self.with_call(now, call, |border, call| release::reported(border, now, call, stream, *report));

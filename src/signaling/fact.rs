@@ -139,6 +139,11 @@ pub enum What {
     FaxSwitched {
         t38: bool,
     },
+    /// The DTLS handshake with `side`'s peer is done: its media is protected by this suite from now on.
+    MediaKeyed {
+        side: Side,
+        suite: Suite,
+    },
     Transfer(TransferEvent),
     CallEnded(Box<CallRecord>),
     /// A diverted call ended that nothing answered: the mailbox's owner is to be told.

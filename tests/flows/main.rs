@@ -8,6 +8,7 @@ mod delayed_offer;
 mod failover;
 mod fax;
 mod forking;
+mod keying;
 mod lab;
 mod last;
 mod liveness;

@@ -8,7 +8,7 @@ use crate::world::{Kind, Snapshot, most_legs};
 
 /// When the answer in question comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Moment {
+pub enum Moment {
     InThe200,
     InA183AndThe200,
     /// A good one in a 183, the one in question in the 200 of another fork.
@@ -21,7 +21,7 @@ enum Moment {
     InALate200,
 }
 
-const MOMENTS: [Moment; 6] =
+pub const MOMENTS: [Moment; 6] =
     [Moment::InThe200, Moment::InA183AndThe200, Moment::InThe200OfAFork, Moment::InA183OfAFork, Moment::InAReliable183, Moment::InALate200];
 
 /// Complete: 50 pairs of legs x lawful offer x 13 answers x 6 moments.
@@ -40,7 +40,7 @@ fn whatever_is_answered_neither_leg_falls() {
     tally.finish(14_040, 5148);
 }
 
-fn one(tally: &mut Tally, snapshot: &Snapshot, (way, a, b): (Way, Kind, Kind), offer: Offer, answer: Answer, moment: Moment) {
+pub fn one(tally: &mut Tally, snapshot: &Snapshot, (way, a, b): (Way, Kind, Kind), offer: Offer, answer: Answer, moment: Moment) {
     let what = || format!("{way:?}, A {a:?}, B {b:?}, {offer:?}, {answer:?} {moment:?}");
     let mut stage = Stage::new(snapshot);
     let Ok(ringing) = play::call(&mut stage, way, offer) else { panic!("a lawful call was refused: {}\n{}", what(), stage.ladder()) };

@@ -8,7 +8,7 @@ use crate::stage::{Stage, Tally};
 use crate::talk::Talk;
 use crate::world::{Kind, Snapshot, most_legs};
 
-const METHODS: [&str; 2] = ["INVITE", "UPDATE"];
+pub const METHODS: [&str; 2] = ["INVITE", "UPDATE"];
 
 /// Complete: 50 pairs of legs x re-INVITE or UPDATE x side x 15 offers x, where the offer goes on, 13 answers.
 #[test]
@@ -31,7 +31,7 @@ fn no_change_of_a_session_lowers_a_leg() {
 }
 
 /// False: the offer was not carried on, so that no answer matters.
-fn one(tally: &mut Tally, snapshot: &Snapshot, (way, a, b): (Way, Kind, Kind), (method, by_a): (&str, bool), offer: Offer, answer: Answer) -> bool {
+pub fn one(tally: &mut Tally, snapshot: &Snapshot, (way, a, b): (Way, Kind, Kind), (method, by_a): (&str, bool), offer: Offer, answer: Answer) -> bool {
     let what = || format!("{way:?}, A {a:?}, B {b:?}, {method} by {}, {offer:?}, {answer:?}", if by_a { "A" } else { "B" });
     let mut stage = Stage::new(snapshot);
     let mut call = play::up(&mut stage, way);

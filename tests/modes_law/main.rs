@@ -23,6 +23,7 @@
 //! | `reports` | legs*, direction, course of the call; what record, metrics and ladder say |
 //! | `digits` | legs*, direction, side, type and body of INFO |
 //! | `faxes` | legs*, direction, first offer, re-INVITE or UPDATE, side, form of the T.38 offer, answer |
+//! | `dtls` | pairs with a leg keyed by DTLS, direction: first offer; lawful offer, answer, moment; re-INVITE or UPDATE, side, offer, answer |
 //! | `transfers` | legs*, direction, side, REFER inside or outside the call, target |
 //!
 //! "Legs" are the pairs of what a leg may be: Unsecured over UDP, TCP or TLS, SIP secured, Secured. What a call does once it is admitted depends on its
@@ -43,6 +44,7 @@ mod changes;
 mod colleagues;
 mod contacts;
 mod digits;
+mod dtls;
 mod failovers;
 mod faxes;
 mod intrusion;

@@ -143,7 +143,11 @@ impl Up {
 /// Once a call is up each side takes and sends what its leg's mode says, in both directions.
 pub fn is_protected(stage: &Stage, a: Kind, b: Kind) -> bool {
     let fits = |side: &SideSeen, leg: Kind| {
-        [&side.receive, &side.transmit].into_iter().all(|guard| if leg.mode == Secured { matches!(guard, Guard::Srtp(_)) } else { *guard == Guard::Plain })
+        [&side.receive, &side.transmit].into_iter().all(|guard| match leg.mode {
+            Secured if leg.is_dtls() => matches!(guard, Guard::Dtls(fingerprints) if !fingerprints.is_empty()),
+            Secured => matches!(guard, Guard::Srtp(_)),
+            _ => *guard == Guard::Plain,
+        })
     };
     stage.observer.sides().is_some_and(|sides| fits(&sides[0], a) && fits(&sides[1], b))
 }

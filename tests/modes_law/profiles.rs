@@ -19,7 +19,10 @@ pub enum Offer {
     AvpWithSessionKey,
     AvpThenSavp,
     SavpThenAvp,
+    /// With a fingerprint that is none.
     Dtls,
+    /// As a peer keyed by DTLS properly offers. Not in `OFFERS`: the product `dtls` has it.
+    DtlsSound,
     /// `a=key-mgmt` (MIKEY) beside RTP.
     AvpWithMikey,
     NoAudio,
@@ -51,22 +54,28 @@ pub const OFFERS: [Offer; 15] = [
 impl Offer {
     /// What the definitions say of it as the first offer of a call, on a leg of this kind.
     pub fn is_lawful(self, leg: Kind) -> bool {
-        let has_keys = !matches!(self, Avp | SavpWithoutKey | Dtls | NoAudio | Off | Delayed);
+        let has_keys = !matches!(self, Avp | SavpWithoutKey | Dtls | DtlsSound | NoAudio | Off | Delayed);
         if has_keys && leg.transport != Tls {
             return false;
         }
         match self {
             Avp | AvpWithKey | AvpWithSessionKey | AvpWithMikey => leg.mode != Secured,
-            Savp | SavpManyLines => leg.mode == Secured,
+            Savp | SavpManyLines => leg.mode == Secured && !leg.is_dtls(),
+            DtlsSound => leg.is_dtls(),
             // One stream is relayed, whichever the leg wants; the other is declined.
-            AvpThenSavp | SavpThenAvp | Delayed => true,
+            AvpThenSavp | SavpThenAvp => !leg.is_dtls(),
+            Delayed => true,
             SavpWithoutKey | SavpUnknownSuites | SavpWeakened | Dtls | NoAudio | Off => false,
         }
     }
 
     /// A leg of this kind, as it properly offers.
     pub fn proper(leg: Kind) -> Offer {
-        if leg.mode == Secured { Savp } else { Avp }
+        match leg.mode {
+            Secured if leg.is_dtls() => DtlsSound,
+            Secured => Savp,
+            _ => Avp,
+        }
     }
 
     /// `number`: makes keys and the version its own.
@@ -91,6 +100,7 @@ impl Offer {
             AvpThenSavp => audio("RTP/AVP", "") + &audio("RTP/SAVP", &good()),
             SavpThenAvp => audio("RTP/SAVP", &good()) + &audio("RTP/AVP", ""),
             Dtls => audio("UDP/TLS/RTP/SAVP", "a=fingerprint:sha-256 00:11:22\r\na=setup:actpass\r\n"),
+            DtlsSound => audio("UDP/TLS/RTP/SAVP", &format!("a=fingerprint:sha-256 {}\r\na=setup:actpass\r\n", fingerprint(party, number))),
             AvpWithMikey => audio("RTP/AVP", &format!("a=key-mgmt:mikey {}\r\n", key(1))),
             NoAudio => "m=video 4000 RTP/AVP 96\r\n".to_owned(),
             Off => "m=audio 0 RTP/AVP 8\r\nm=audio 0 RTP/SAVP 8\r\n".to_owned(),
@@ -144,7 +154,7 @@ impl Answer {
         match self {
             Answer::Good | Answer::Declined | Answer::GoodAndMore => true,
             Answer::Rtp => !secured,
-            Answer::Srtp => secured,
+            Answer::Srtp => secured && !leg.is_dtls(),
             Answer::RtpWithKey => !secured && leg.transport == Tls,
             // Over UDP and TCP the second line's key alone is too much.
             Answer::RtpAndSrtp => !secured && leg.transport == Tls,
@@ -162,7 +172,16 @@ impl Answer {
         let other = if suite == SUITE_80 { SUITE_32 } else { SUITE_80 };
         let crypto = |tag: &str, suite: &str| format!("a=crypto:{tag} {suite} inline:{}\r\n", key(party, number * 8));
         let audio = |profile: &str, lines: &str| format!("m=audio 6000 {profile} 8 101\r\n{CODECS}{lines}");
-        let good = || if leg.mode == Secured { audio("RTP/SAVP", &crypto(&tag, &suite)) } else { audio("RTP/AVP", "") };
+        let sound = || format!("a=fingerprint:sha-256 {}\r\na=setup:active\r\n", fingerprint(party, number));
+        let good = || {
+            if leg.is_dtls() {
+                audio("UDP/TLS/RTP/SAVP", &sound())
+            } else if leg.mode == Secured {
+                audio("RTP/SAVP", &crypto(&tag, &suite))
+            } else {
+                audio("RTP/AVP", "")
+            }
+        };
         let line = match self {
             Answer::Good | Answer::GoodAndMore => good(),
             Answer::Rtp => audio("RTP/AVP", ""),
@@ -200,6 +219,12 @@ pub fn described(party: Party, number: u64, rest: &str) -> String {
 /// A master key and salt in base64, which names its author.
 pub fn key(party: Party, number: u64) -> String {
     format!("{}{number:0>39}", ['t', 's', 'r', 'p', 'u', 'f', 'x'][party as usize])
+}
+
+/// A fingerprint that names its author.
+fn fingerprint(party: Party, number: u64) -> String {
+    let bytes: Vec<String> = [&[0xf0 + party as u8; 24][..], &number.to_be_bytes()].concat().iter().map(|byte| format!("{byte:02X}")).collect();
+    bytes.join(":")
 }
 
 /// The same stream on hold.

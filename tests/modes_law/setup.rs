@@ -89,7 +89,7 @@ fn who_shows_no_certificate_has_no_protected_leg() {
     tally.finish(2430, 2430);
 }
 
-fn play(stage: &mut Stage, way: Way, offer: crate::profiles::Offer) -> bool {
+pub fn play(stage: &mut Stage, way: Way, offer: crate::profiles::Offer) -> bool {
     let Ok(ringing) = play::call(stage, way, offer) else { return false };
     let answer = ringing.answer_text(stage, Answer::Good);
     ringing.answered(stage, &answer).is_ok()

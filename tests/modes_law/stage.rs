@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use portcullis::media::control::{self, Command, Report, StreamId};
 use portcullis::policy::flow::{Flow, FlowId};
+use portcullis::sdp::fingerprint::{Fingerprint, HashFunction};
 use portcullis::signaling::core::Core;
 use portcullis::signaling::event::{Action, Connect, Event, LocateId, LocateQuery, Route, TransmitId, TransportError};
 use portcullis::signaling::fact::{CallRecord, Fact, What};
@@ -70,8 +71,11 @@ impl Stage {
     }
 
     pub fn with(settings: Arc<Settings>, snapshot: &Snapshot) -> Stage {
+        let mut core = Core::new(settings.clone(), snapshot.set.clone(), snapshot.table.clone(), [42; 32]);
+        let certificate = |byte: u8| Fingerprint { hash: HashFunction::Sha256, digest: vec![byte; 32] };
+        core.handle(Time::ZERO, Event::Media(control::Event::Certificates(vec![certificate(0xc0), certificate(0xc1)])));
         Stage {
-            core: Core::new(settings.clone(), snapshot.set.clone(), snapshot.table.clone(), [42; 32]),
+            core,
             settings,
             world: snapshot.world.clone(),
             now: Time::from_millis(1_000_000),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
 use portcullis::policy::peer::PeerTable;
 pub use portcullis::policy::settings::SecurityMode;
-use portcullis::policy::settings::{DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, Refer, UmPool, UriType};
+use portcullis::policy::settings::{DialPlan, HuntGroup, Keying, Peer, PeerHost, PeerKind, PeerStatus, PolicySet, Refer, UmPool, UriType};
 use portcullis::signaling::settings::{Listener, MediaSettings, RemovedPeers, SessionTimer, Settings, Timers};
 pub use portcullis::sip::Transport;
 
@@ -93,13 +93,22 @@ pub struct Kind {
     pub transport: Transport,
     /// It must show a certificate when it calls in over TLS.
     pub mutual: bool,
+    /// What keys its SRTP where SRTP is demanded.
+    pub keying: Keying,
 }
 
 pub const fn kind(mode: SecurityMode, transport: Transport) -> Kind {
-    Kind { mode, transport, mutual: true }
+    Kind { mode, transport, mutual: true, keying: Keying::Sdes }
 }
 
+/// A Secured leg keyed by DTLS.
+pub const DTLS: Kind = Kind { keying: Keying::Dtls, ..kind(Secured, Tls) };
+
 impl Kind {
+    pub fn is_dtls(self) -> bool {
+        self.mode == Secured && self.keying == Keying::Dtls
+    }
+
     pub fn port(self) -> u16 {
         if self.transport == Tls { 5061 } else { 5060 }
     }
@@ -252,6 +261,7 @@ impl World {
             port: Some(kind.port()),
             tls_names: vec![party.host().into()],
             mutual: kind.mutual,
+            keying: kind.keying,
             status: if self.disabled.contains(&party) { PeerStatus::Disabled } else { PeerStatus::Enabled },
             diversion_trusted: true,
             identity_trusted: true,

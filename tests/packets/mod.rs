@@ -127,8 +127,9 @@ pub fn through(stream: &mut Stream, side: Side, from: &str, packet: &[u8]) -> Re
     let mut buffer = packet.to_vec();
     buffer.resize(packet.len() + TAIL_ROOM, 0);
     match stream.packet(T0, side, channel, at(from), &mut buffer, packet.len()) {
-        Verdict::Forward { to, len } => Ok((to, buffer[..len].to_vec())),
+        Verdict::Forward { to, len, .. } => Ok((to, buffer[..len].to_vec())),
         Verdict::Drop(reason) => Err(reason),
+        other => panic!("a side that is not keyed by DTLS answers nothing: {other:?}"),
     }
 }
 

@@ -317,13 +317,12 @@ enum Spoilt {
 }
 
 fn agreed(material: &[u8], profile: SrtpProfile, terms: &DtlsParameters, role: DtlsRole) -> Result<Keys, Spoilt> {
-    let name = match profile {
-        SrtpProfile::AES128_CM_SHA1_80 => "AES_CM_128_HMAC_SHA1_80",
-        SrtpProfile::AEAD_AES_128_GCM => "AEAD_AES_128_GCM",
-        SrtpProfile::AEAD_AES_256_GCM => "AEAD_AES_256_GCM",
-        _ => "",
+    let suite = match profile {
+        SrtpProfile::AES128_CM_SHA1_80 => Suite::AesCm128HmacSha1_80,
+        SrtpProfile::AEAD_AES_128_GCM => Suite::AeadAes128Gcm,
+        SrtpProfile::AEAD_AES_256_GCM => Suite::AeadAes256Gcm,
+        _ => return Err(Spoilt::ForGood(KeyingFailure::NoProfile)),
     };
-    let suite = Suite::ALL.into_iter().find(|suite| suite.name() == name).ok_or(Spoilt::ForGood(KeyingFailure::NoProfile))?;
     if !terms.permits(suite) {
         return Err(Spoilt::ForGood(KeyingFailure::Suite(suite)));
     }

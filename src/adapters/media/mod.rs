@@ -7,6 +7,7 @@
 mod association;
 mod counters;
 pub mod frames;
+mod handshakes;
 mod io;
 pub mod kernel;
 mod orders;
@@ -26,12 +27,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use crate::media::control::{Command, Event, Side, StreamId};
+use crate::media::control::{Command, Event, IDENTITIES, Side, StreamId};
+use crate::sdp::fingerprint::Fingerprint;
 
+use self::association::Identity;
 use self::frames::Frames;
+use self::handshakes::Handshakes;
 use self::kernel::Kernel;
 use self::orders::{Order, Shared};
 pub use self::path::{KernelKind, Probe, StreamView, Way};
+use self::streams::Streams;
 use self::worker::Worker;
 
 pub use self::counters::Counters;
@@ -79,6 +84,7 @@ pub struct MediaPlane {
     workers: Vec<Desk>,
     events: UnboundedSender<Event>,
     probes: Vec<Probe>,
+    fingerprints: Vec<Fingerprint>,
 }
 
 /// How long [`MediaPlane::inspect`] waits for a worker, which answers at its next wake.
@@ -95,11 +101,13 @@ impl MediaPlane {
     /// Starts the workers, and raises the process's limit on descriptors as far as it may: a stream takes four. `anchor` is where the process's [`crate::time::Time`] line begins: the same one the driver uses. Events arrive on
     /// `events`; the channel is unbounded, but a stream yields at most one `OpenFailed`, one `Closed`, and one `Silent` per silence.
     ///
-    /// Errors: what the kernel said when a worker's epoll or io_uring, eventfd or thread could not be made.
+    /// Errors: what the kernel said when a worker's epoll or io_uring, eventfd or thread could not be made, or why there is no certificate for DTLS.
     pub fn start(settings: Settings, anchor: Instant, events: UnboundedSender<Event>) -> std::io::Result<MediaPlane> {
         system::raise_descriptor_limit();
         let (io, probes) = io::choose(settings.io);
-        let mut plane = MediaPlane { workers: Vec::new(), events: events.clone(), probes: probes.to_vec() };
+        let identities = (0..IDENTITIES).map(|_| Identity::generate().map(Arc::new)).collect::<Result<Arc<[_]>, _>>().map_err(std::io::Error::other)?;
+        let fingerprints = identities.iter().map(|identity| identity.fingerprint().clone()).collect();
+        let mut plane = MediaPlane { workers: Vec::new(), events: events.clone(), probes: probes.to_vec(), fingerprints };
         let kernel = Kernel::start(&settings.kernel, anchor, &mut plane.probes);
         let mut frames = Frames::start(&settings, &mut plane.probes);
         for number in 0..settings.workers.max(1) {
@@ -111,9 +119,10 @@ impl MediaPlane {
             fronts.extend(frames.iter_mut().flat_map(|frames| frames.fronts(settings.dscp, kernel.is_some())));
             let (orders, inbox) = mpsc::channel();
             let shared = Arc::new(Shared::new()?);
-            let (settings, events, theirs) = (settings.clone(), events.clone(), Arc::clone(&shared));
+            let (settings, theirs) = (settings.clone(), Arc::clone(&shared));
+            let streams = Streams::new(number, events.clone(), Handshakes::new(Arc::clone(&identities), anchor));
             let (say, said) = mpsc::sync_channel(1);
-            let run = move || match Worker::new(settings, io, anchor, events, (number, inbox, theirs), fronts) {
+            let run = move || match Worker::new(settings, io, anchor, streams, (inbox, theirs), fronts) {
                 Ok(worker) => {
                     let _ = say.send(Ok(()));
                     worker.run();
@@ -154,6 +163,11 @@ impl MediaPlane {
         if from.orders.send(Order::Bequeath(elder, its_side, legacy)).is_ok() {
             from.shared.wake();
         }
+    }
+
+    /// Of the certificates of our own that DTLS shows, in the order of `control::DtlsParameters::identity`.
+    pub fn fingerprints(&self) -> &[Fingerprint] {
+        &self.fingerprints
     }
 
     /// Which ways of packets were tried at the start, what came of it, and why.

@@ -12,6 +12,8 @@ use crate::media::shortcut::WhyNot;
 use crate::time::Time;
 
 use super::Counters;
+use super::association::Association;
+use super::handshakes::{Handshakes, Input};
 use super::path::{StreamView, Way};
 use super::silence::Looks;
 use super::sockets::{Place, Sockets};
@@ -31,6 +33,8 @@ pub(super) struct Open {
     pub(super) stream: Stream,
     pub(super) sockets: Sockets,
     pub(super) silence: Option<Duration>,
+    /// Of the A and the B side, where DTLS keys it.
+    pub(super) associations: [Option<Box<Association>>; 2],
     /// How packets from A and from B travel now; kept by the fronts.
     pub(super) ways: [(Way, Option<WhyNot>); 2],
     /// How its sockets are served: the way of what goes by no front.
@@ -91,7 +95,7 @@ impl Open {
 
     /// When there is something to do without a packet. `silence`: where one was told of already, when it may have begun again.
     fn next_look(&self, silence: Option<Time>) -> Option<Time> {
-        [silence.or(self.stream.deadline()), self.stream.next_upkeep()].into_iter().flatten().min()
+        [silence.or(self.stream.deadline()), self.stream.next_upkeep(), self.handshake_due()].into_iter().flatten().min()
     }
 
     fn faults(&mut self, side: Side) -> &mut Faults {
@@ -127,13 +131,23 @@ pub(super) struct Streams {
     slots: HashMap<StreamId, usize>,
     pub(super) looks: Looks,
     pub(super) counters: Counters,
+    pub(super) handshakes: Handshakes,
     events: UnboundedSender<Event>,
     worker: usize,
 }
 
 impl Streams {
-    pub(super) fn new(worker: usize, events: UnboundedSender<Event>) -> Streams {
-        Streams { table: Vec::new(), free: Vec::new(), slots: HashMap::new(), looks: Looks::default(), counters: Counters::default(), events, worker }
+    pub(super) fn new(worker: usize, events: UnboundedSender<Event>, handshakes: Handshakes) -> Streams {
+        Streams {
+            table: Vec::new(),
+            free: Vec::new(),
+            slots: HashMap::new(),
+            looks: Looks::default(),
+            counters: Counters::default(),
+            handshakes,
+            events,
+            worker,
+        }
     }
 
     /// The stream in a slot, if there is one now.
@@ -150,6 +164,22 @@ impl Streams {
     pub(super) fn with_looks(&mut self, id: StreamId) -> Option<(&mut Open, &mut Looks)> {
         let slot = *self.slots.get(&id)?;
         Some((self.table.get_mut(slot).and_then(Option::as_deref_mut)?, &mut self.looks))
+    }
+
+    pub(super) fn slot_of(&self, id: StreamId) -> Option<usize> {
+        self.slots.get(&id).copied()
+    }
+
+    /// A stream together with what it shakes hands by.
+    pub(super) fn with_handshakes(&mut self, slot: usize) -> (Option<&mut Open>, &mut Handshakes) {
+        (self.table.get_mut(slot).and_then(Option::as_deref_mut), &mut self.handshakes)
+    }
+
+    /// The next look at a stream may be due sooner than planned.
+    pub(super) fn replan(&mut self, slot: usize) {
+        if let Some(open) = self.table.get_mut(slot).and_then(Option::as_deref_mut) {
+            open.plan(&mut self.looks);
+        }
     }
 
     pub(super) fn has(&self, id: StreamId) -> bool {
@@ -175,6 +205,7 @@ impl Streams {
             stream: Stream::new(id, silence, now),
             sockets,
             silence,
+            associations: [None, None],
             ways: [(way, None); 2],
             bound: way,
             elsewhere: 0,
@@ -210,7 +241,15 @@ impl Streams {
             let _ = self.events.send(Event::FaxTone { stream: open.id, side });
         }
         match verdict {
-            Verdict::Forward { to, len } => Some(Departure { from: place.opposite(), to, len }),
+            Verdict::Forward { to, len, channel } => Some(Departure { from: Place::of(place.side().other(), channel), to, len }),
+            Verdict::Reply { len } => {
+                self.shake(now, slot, place.side(), Input::Begin);
+                Some(Departure { from: place, to: from, len })
+            }
+            Verdict::Handshake => {
+                self.shake(now, slot, place.side(), Input::Datagram(buffer.get(..len).unwrap_or_default()));
+                None
+            }
             Verdict::Drop(_) => {
                 self.counters.dropped += 1;
                 None
@@ -262,6 +301,9 @@ impl Streams {
             for place in [Place::A_RTCP, Place::B_RTCP] {
                 send(open, place, &mut self.counters);
             }
+            let slot = open.slot;
+            self.handshakes_due(now, slot);
+            let Some(open) = self.table.get_mut(slot).and_then(Option::as_deref_mut) else { continue };
             let since = open.stream.silent_since(now);
             // Told of already, it may end and begin again: look once more. Not counting at all: the next `Configure` plans the next look.
             let again = since.and(open.silence).map(|silence| now + silence);

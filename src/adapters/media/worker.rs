@@ -10,8 +10,6 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::UnboundedSender;
-
 use crate::media::control::{Command, Event, StreamId};
 use crate::time::Time;
 
@@ -19,7 +17,7 @@ use super::Settings;
 use super::io::SocketIo;
 use super::orders::{Order, Shared, refuse};
 use super::path::{Front, Io, Way};
-use super::sockets::Sockets;
+use super::sockets::{Place, Sockets};
 use super::streams::{Open, Streams};
 use super::system::Batch;
 
@@ -52,8 +50,8 @@ impl Worker {
         settings: Settings,
         io: Io,
         anchor: Instant,
-        events: UnboundedSender<Event>,
-        (number, inbox, shared): (usize, Receiver<Order>, Arc<Shared>),
+        streams: Streams,
+        (inbox, shared): (Receiver<Order>, Arc<Shared>),
         fronts: Vec<Box<dyn Front>>,
     ) -> std::io::Result<Worker> {
         let mut io = SocketIo::new(io, settings.batch)?;
@@ -63,7 +61,7 @@ impl Worker {
                 io.watch(descriptor, token)?;
             }
         }
-        Ok(Worker { settings, anchor, inbox, shared, io, own: Batch::new(1), streams: Streams::new(number, events), fronts, unread: false })
+        Ok(Worker { settings, anchor, inbox, shared, io, own: Batch::new(1), streams, fronts, unread: false })
     }
 
     /// Carries packets until told to stop or until the plane is gone.
@@ -88,6 +86,9 @@ impl Worker {
                 i += 1;
             }
             self.look(now);
+            while let Some(stream) = self.streams.take_renewed() {
+                self.changed(now, stream);
+            }
             self.streams.counters.wakes += 1;
             self.shared.tally.write(&self.streams.counters);
         }
@@ -201,6 +202,7 @@ impl Worker {
                     self.streams.tell(Event::OpenFailed { stream, error });
                 } else {
                     open.plan(looks);
+                    self.streams.associate(now, stream);
                     self.changed(now, stream);
                 }
             }
@@ -255,7 +257,8 @@ impl Worker {
         let (own, fronts) = (&mut self.own, &mut self.fronts);
         let read = |open: &mut Open| fronts.iter_mut().for_each(|front| front.reading(open));
         self.streams.look(now, read, |open: &mut Open, place, counters| {
-            if let Some((to, len)) = open.stream.upkeep(now, place.side(), own.blank()) {
+            if let Some((channel, to, len)) = open.stream.upkeep(now, place.side(), own.blank()) {
+                let place = Place::of(place.side(), channel);
                 own.stage(0, len, to);
                 counters.send_failed += own.flush(open.sockets.at(place)).failed as u64;
             }

@@ -141,7 +141,7 @@ impl Log {
             What::FailedOver { peer, target, why } => warn!(call, %peer, %target, reason = %why, meaning = why.meaning(), "target given up"),
             What::Rerouted { .. } | What::CallMissed(_) => without_um(call, &fact.what),
             What::MediaOpened { .. } | What::FaxTone { .. } | What::FaxSwitched { .. } => fax(call, &fact.what),
-            What::Held { by, held } => debug!(call, by = side(*by), held, "hold"),
+            What::Held { .. } | What::MediaKeyed { .. } => media(call, &fact.what),
             What::Transfer(event) => transfer(call, event),
             What::CallEnded(record) => call_ended(record),
             What::Wan { pool, state, before } => wan(pool, *state, *before),
@@ -317,6 +317,17 @@ fn oddly_named(name: &str, oddity: &NameOddity) {
         NameOddity::Unasked { given } => {
             warn!(name, given, "answer for peer name held records of other names, which are not used: look at the name server");
         }
+    }
+}
+
+/// Of a leg's media.
+fn media(call: Option<u64>, what: &What) {
+    match what {
+        What::MediaKeyed { side: of, suite } => {
+            info!(call, leg = side(*of), suite = suite.name(), "media keyed by DTLS: the peer showed the certificate its signalling announced");
+        }
+        What::Held { by, held } => debug!(call, by = side(*by), held, "hold"),
+        _ => {}
     }
 }
 

@@ -242,6 +242,7 @@ impl Metrics {
             | What::CallProgressed { .. }
             | What::CallAnswered
             | What::Held { .. }
+            | What::MediaKeyed { .. }
             | What::FaxSwitched { .. }
             | What::PeersShareNoMore { .. }
             | What::CertificateEnding(_)

@@ -105,6 +105,7 @@ fn is_vital(what: &What) -> bool {
         | What::Wan { .. }
         | What::Held { .. }
         | What::MediaOpened { .. }
+        | What::MediaKeyed { .. }
         | What::FaxTone { .. }
         | What::FaxSwitched { .. }
         | What::Transfer(_)

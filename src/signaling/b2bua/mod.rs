@@ -19,6 +19,7 @@ pub mod fax;
 pub mod forking;
 pub mod greylist;
 pub mod joining;
+pub mod keying;
 pub mod lifetime;
 pub mod lingering;
 pub mod message_waiting;

@@ -5,6 +5,7 @@
 //! each leg's m-lines keep their places.
 
 mod codecs;
+mod dtls;
 mod handover;
 mod keys;
 mod leg;
@@ -18,6 +19,7 @@ use crate::policy::security_mode::MediaPlan;
 use crate::policy::verdict::Reason;
 use crate::sdp::Description;
 use crate::sdp::crypto::{MasterKey, Suite};
+use crate::sdp::fingerprint::Fingerprint;
 use crate::sip::Transport;
 
 use leg::{Heard, Leg};
@@ -41,6 +43,10 @@ pub trait Supply {
     /// A fresh key of the suite's length from a cryptographic source; lifetime and MKI unset.
     fn key(&mut self, suite: Suite) -> MasterKey;
     fn stream(&mut self) -> StreamId;
+    /// Of the border's certificate of this number, which DTLS shows (see `control::IDENTITIES`). `None`: there is none.
+    fn fingerprint(&mut self, _identity: usize) -> Option<Fingerprint> {
+        None
+    }
     /// For an o= line; not guessable from another call's.
     fn session_id(&mut self) -> u64;
     /// Ports that were asked for in vain: no stream was opened with them, so no closing returns them.
@@ -281,8 +287,16 @@ impl SessionMedia {
         self.is_agreed() && self.leg(side).is_repeated(sdp)
     }
 
+    /// `side`'s handshake has agreed upon this suite.
+    pub fn keyed(&mut self, side: Side, suite: Suite) {
+        self.leg_mut(side).handshake.suite = Some(suite);
+    }
+
     /// The suite that protects `side`; `None`: plain RTP, or nothing agreed.
     pub fn current_suite(&self, side: Side) -> Option<Suite> {
+        if self.leg(side).terms.plan.is_dtls() {
+            return self.leg(side).handshake.suite;
+        }
         self.leg(side).ours.as_ref().and_then(|line| line.usable().ok())
     }
 

@@ -15,6 +15,8 @@ pub enum Guard {
     Plain,
     /// The keys, as they stand in descriptions.
     Srtp(Vec<String>),
+    /// Nothing until a handshake with one who has a certificate of these fingerprints; none yet: nothing at all.
+    Dtls(Vec<String>),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -40,6 +42,10 @@ fn index(side: Side) -> usize {
 fn guard(protection: &Protection) -> Guard {
     match protection {
         Protection::Plain => Guard::Plain,
+        Protection::Dtls(parameters) => {
+            let digest = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":");
+            Guard::Dtls(parameters.fingerprints.iter().map(|fingerprint| digest(&fingerprint.digest)).collect())
+        }
         Protection::Srtp(parameters) => {
             Guard::Srtp(parameters.keys.iter().map(|key| base64::engine::general_purpose::STANDARD.encode(&key.key_and_salt)).collect())
         }
@@ -100,17 +106,22 @@ impl Observer {
         if low == Secured && (told.contains(&Guard::Plain) || (now.is_open && either.contains(&&Guard::Plain))) {
             self.breaks(Rule::MediaUnprotected, format!("side {side}, with {party:?}: {now:?}"));
         }
-        let is_srtp = |guard: &Guard| matches!(guard, Guard::Srtp(_));
+        let is_srtp = |guard: &Guard| matches!(guard, Guard::Srtp(_) | Guard::Dtls(_));
         if high < Secured && (told.iter().any(is_srtp) || (now.is_open && either.into_iter().any(is_srtp))) {
             self.breaks(Rule::SrtpToPlain, format!("media of side {side}, with {party:?}: {now:?}"));
         }
-        if let (true, true, Some(leg)) = (now.is_open, either.into_iter().all(is_srtp), self.leg(&call_id, party, None)) {
+        if let (true, true, Some(leg)) = (now.is_open, either.into_iter().all(|guard| matches!(guard, Guard::Srtp(_))), self.leg(&call_id, party, None)) {
             leg.ran_srtp = true;
         }
         if told.is_empty() {
             return;
         }
         let heard: HashSet<String> = self.dialogs[&call_id].legs.iter().flat_map(|leg| leg.heard_keys.iter().cloned()).collect();
+        if let Guard::Dtls(fingerprints) = &now.receive
+            && (now.receive != now.transmit || !fingerprints.iter().all(|fingerprint| heard.contains(fingerprint)))
+        {
+            self.breaks(Rule::KeyCrossed, format!("side {side} is to shake hands with one {party:?} never announced"));
+        }
         if let Guard::Srtp(keys) = &now.receive
             && now.is_open
             && !keys.iter().all(|key| heard.contains(key))

@@ -21,7 +21,7 @@ use portcullis::sip::Transport;
 use crate::world::{Kind, Party, Proof, Secured, SipSecured, Tls, Unsecured, World};
 use media::StreamSeen;
 pub use media::{Guard, SideSeen};
-use wire::{Text, active_lines, is_clear, keys, smells_of_keys};
+use wire::{Text, active_lines, fingerprints, is_clear, keys, smells_of_keys};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Rule {
@@ -291,7 +291,7 @@ impl Observer {
             }
             self.leg(message.call_id, party, Some(way.transport));
         }
-        for key in keys(message.body) {
+        for key in keys(message.body).into_iter().chain(fingerprints(message.body)) {
             self.keys.entry(key.to_owned()).or_insert_with(|| KeySeen { call_id: message.call_id.to_owned(), party, ours: false });
             if let Some(leg) = self.leg(message.call_id, party, None) {
                 leg.heard_keys.push(key.to_owned());
@@ -429,7 +429,7 @@ impl Observer {
             return;
         }
         let lines = active_lines(message.body);
-        if low == Secured && !lines.iter().all(|line| line.is_srtp() && !line.keys.is_empty()) {
+        if low == Secured && !lines.iter().all(|line| line.is_dtls() || (line.is_srtp() && !line.keys.is_empty())) {
             self.breaks(Rule::PlainToSecured, format!("to {party:?}: {first}: {lines:?}"));
         }
         if high < Secured && (!lines.iter().all(|line| line.is_clear_media()) || smells_of_keys(message.body)) {

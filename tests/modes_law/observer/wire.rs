@@ -45,11 +45,18 @@ pub struct Active<'a> {
     pub profile: &'a str,
     /// (suite, key) of each `a=crypto`.
     pub keys: Vec<(&'a str, &'a str)>,
+    /// Of the lines' own `a=fingerprint`.
+    pub fingerprints: Vec<&'a str>,
 }
 
 impl Active<'_> {
     pub fn is_srtp(&self) -> bool {
         matches!(self.profile, "RTP/SAVP" | "RTP/SAVPF")
+    }
+
+    /// SRTP whose keys a handshake brings that is held to a fingerprint, and that has no other keys.
+    pub fn is_dtls(&self) -> bool {
+        matches!(self.profile, "UDP/TLS/RTP/SAVP" | "UDP/TLS/RTP/SAVPF") && !self.fingerprints.is_empty() && self.keys.is_empty()
     }
 
     /// RTP, or a fax in its place: neither has protection.
@@ -64,10 +71,12 @@ pub fn active_lines(body: &str) -> Vec<Active<'_>> {
         if let Some(media) = line.strip_prefix("m=") {
             let mut words = media.split(' ');
             let (_, port, profile) = (words.next(), words.next().unwrap_or("0"), words.next().unwrap_or_default());
-            lines.push((port != "0", Active { profile, keys: Vec::new() }));
+            lines.push((port != "0", Active { profile, keys: Vec::new(), fingerprints: Vec::new() }));
         } else if let (Some(crypto), Some((_, last))) = (line.strip_prefix("a=crypto:"), lines.last_mut()) {
             let suite = crypto.split(' ').nth(1).unwrap_or_default();
             last.keys.extend(keys(crypto).into_iter().map(|key| (suite, key)));
+        } else if let (true, Some((_, last))) = (line.starts_with("a=fingerprint:"), lines.last_mut()) {
+            last.fingerprints.extend(fingerprints(line));
         }
     }
     lines.into_iter().filter(|(is_on, _)| *is_on).map(|(_, line)| line).collect()
@@ -86,9 +95,14 @@ pub fn keys(text: &str) -> Vec<&str> {
     keys
 }
 
-/// Whether a text looks as if it held a key, known or not.
+/// Every fingerprint of a text.
+pub fn fingerprints(text: &str) -> Vec<&str> {
+    text.split("\r\n").filter_map(|line| line.strip_prefix("a=fingerprint:")?.split(' ').nth(1)).collect()
+}
+
+/// Whether a text looks as if it held a key or what proves one, known or not.
 pub fn smells_of_keys(text: &str) -> bool {
-    text.contains("inline:") || text.contains("a=crypto") || text.contains("a=key-mgmt")
+    text.contains("inline:") || text.contains("a=crypto") || text.contains("a=key-mgmt") || text.contains("a=fingerprint")
 }
 
 pub fn is_clear(transport: Transport) -> bool {

@@ -1,10 +1,11 @@
 //! One leg of the session: what its peer said, what we said, and how we say it.
 
 use super::codecs::Numbered;
+use super::dtls::{Handshake, Theirs};
 use super::stream::{Kind, Stream};
 use super::{Supply, Terms, keys};
 use crate::media::control::{Addresses, Command, Configuration, Side, StreamId};
-use crate::policy::security_mode;
+use crate::policy::security_mode::{self, MediaPlan};
 use crate::policy::verdict::Reason;
 use crate::sdp::crypto::Crypto;
 use crate::sdp::{Attribute, Connection, Description, Direction, Line, Media, Origin, Proto, Text};
@@ -19,19 +20,19 @@ pub(super) struct Layout {
 impl Layout {
     /// Makes room for a stream of this kind to be offered: the relayed line if it is of the kind, else another one that is (RFC 3264 §8.2: a line that is off
     /// may be used again), else the relayed line becomes one (§8.3.3: sound that turns out to be a fax is still the same stream). Its profile comes out.
-    fn make_room(&mut self, kind: Kind, is_srtp: bool) -> Proto {
+    fn make_room(&mut self, kind: Kind, plan: &MediaPlan) -> Proto {
         let is = |media: &Media| Kind::of(media) == Some(kind);
         if !self.lines.get(self.relayed).is_some_and(is) {
             match self.lines.iter().position(is) {
                 Some(other) => self.relayed = other,
                 None => {
                     if let Some(line) = self.lines.get_mut(self.relayed) {
-                        *line = empty_line(kind.word(), usual(kind, is_srtp), Vec::new());
+                        *line = empty_line(kind.word(), usual(kind, plan), Vec::new());
                     }
                 }
             }
         }
-        self.lines.get(self.relayed).map(|line| line.proto.clone()).filter(|proto| fits(kind, proto, is_srtp)).unwrap_or(usual(kind, is_srtp))
+        self.lines.get(self.relayed).map(|line| line.proto.clone()).filter(|proto| fits(kind, proto, plan)).unwrap_or(usual(kind, plan))
     }
 
     fn kind(&self) -> Option<Kind> {
@@ -46,6 +47,8 @@ pub(super) struct Heard {
     pub origin: Option<Origin>,
     /// The peer's line that counts; `None` on a plain leg or with the stream off.
     pub theirs: Option<Crypto>,
+    /// What it announced of its DTLS; `None` where nothing is keyed by it, or with the stream off.
+    dtls: Option<Theirs>,
     layout: Layout,
 }
 
@@ -54,7 +57,7 @@ impl Heard {
         self.origin.is_some()
             && self.origin == other.origin
             && self.stream == other.stream
-            && (self.stream.is_off || self.theirs == other.theirs)
+            && (self.stream.is_off || (&self.theirs, &self.dtls) == (&other.theirs, &other.dtls))
             && (self.layout.relayed, self.layout.lines.len()) == (other.layout.relayed, other.layout.lines.len())
     }
 }
@@ -78,6 +81,7 @@ pub(super) struct Leg {
     pub ours: Option<Crypto>,
     /// Our lines in what we sent last.
     offered: Vec<Crypto>,
+    pub handshake: Handshake,
 }
 
 impl Leg {
@@ -96,6 +100,7 @@ impl Leg {
             theirs: None,
             ours: None,
             offered: Vec::new(),
+            handshake: Handshake::default(),
         }
     }
 
@@ -106,12 +111,18 @@ impl Leg {
 
     /// What the peer said last that was agreed upon.
     fn last_heard(&self) -> Option<Heard> {
-        Some(Heard { stream: self.peer.clone()?, origin: self.origin.clone(), theirs: self.theirs.clone(), layout: self.layout.clone()? })
+        Some(Heard {
+            stream: self.peer.clone()?,
+            origin: self.origin.clone(),
+            theirs: self.theirs.clone(),
+            dtls: self.handshake.theirs.clone(),
+            layout: self.layout.clone()?,
+        })
     }
 
     /// For the same peer in another stream, on `side` of it: what he said, our o= line and the m-lines' places go on; ports and keys are to be new.
     pub fn in_another_stream(&self, side: Side) -> Leg {
-        Leg { side, local: None, theirs: None, ours: None, offered: Vec::new(), ..self.clone() }
+        Leg { side, local: None, theirs: None, ours: None, offered: Vec::new(), handshake: self.handshake.elsewhere(), ..self.clone() }
     }
 
     /// The peer's packets are protected, and by which key is known.
@@ -155,10 +166,12 @@ impl Leg {
         };
         let stream = Stream::read(sdp, index)?.permitted(self.terms.plan.sound(), &[])?;
         let media = sdp.media.get(index).ok_or(Reason::MediaMalformed)?;
-        let needs_key = self.terms.plan.is_srtp() && !stream.is_off;
-        let theirs = if needs_key { Some(keys::choose(media, self.terms.plan.suites_taken(), self.theirs.as_ref())?) } else { None };
+        let plan = &self.terms.plan;
+        let needs_key = plan.is_srtp() && !plan.is_dtls() && !stream.is_off;
+        let theirs = if needs_key { Some(keys::choose(media, plan.suites_taken(), self.theirs.as_ref())?) } else { None };
         self.check_family(&stream)?;
-        Ok(Heard { stream, origin: sdp.origin.clone(), theirs, layout: Layout { lines: skeleton(sdp), relayed: index } })
+        let dtls = if plan.is_dtls() && !stream.is_off { Some(Theirs::read(sdp, media)?) } else { None };
+        Ok(Heard { stream, origin: sdp.origin.clone(), theirs, dtls, layout: Layout { lines: skeleton(sdp), relayed: index } })
     }
 
     /// An established stream set to port 0, and nothing else asked for.
@@ -187,18 +200,23 @@ impl Leg {
         }
         let origin = sdp.origin.clone();
         if stream.is_off {
-            return Ok((Heard { stream, origin, theirs: None, layout }, None));
+            return Ok((Heard { stream, origin, theirs: None, dtls: None, layout }, None));
         }
-        if !fits(stream.kind, &media.proto, terms.plan.is_srtp()) {
+        if !fits(stream.kind, &media.proto, &terms.plan) {
             return Err(Reason::ModeMedia);
         }
         if stream.kind == Kind::Fax {
             terms.plan.fax()?;
         }
         self.check_family(&stream)?;
+        if terms.plan.is_dtls() {
+            let dtls = Theirs::read(sdp, media)?;
+            dtls.check_answer()?;
+            return Ok((Heard { stream, origin, theirs: None, dtls: Some(dtls), layout }, None));
+        }
         let (theirs, ours) =
             if terms.plan.is_srtp() { keys::matching(media, &self.offered).map(|(theirs, ours)| (Some(theirs), Some(ours)))? } else { (None, None) };
-        Ok((Heard { stream, origin, theirs, layout }, ours))
+        Ok((Heard { stream, origin, theirs, dtls: None, layout }, ours))
     }
 
     /// A socket of ours reaches only addresses of its own family.
@@ -219,6 +237,9 @@ impl Leg {
         }
         if ours.is_some() {
             self.ours = ours;
+        }
+        if let Some(theirs) = &heard.dtls {
+            self.handshake.agree(theirs, heard.stream.remote.map(|remote| remote.rtp));
         }
     }
 
@@ -254,14 +275,17 @@ impl Leg {
     pub fn write_offer(&mut self, stream: &Stream, supply: &mut dyn Supply) -> Result<Description, Reason> {
         self.may_offer(stream.kind)?;
         let lines = match &self.ours {
-            _ if !self.terms.plan.is_srtp() => Vec::new(),
+            _ if !self.terms.plan.is_srtp() || self.terms.plan.is_dtls() => Vec::new(),
             Some(ours) => vec![ours.clone()],
             None => keys::fresh(self.terms.plan.suites(), supply),
         };
-        let is_srtp = self.terms.plan.is_srtp();
-        let new = || Layout { lines: vec![empty_line(stream.kind.word(), usual(stream.kind, is_srtp), Vec::new())], relayed: 0 };
+        if self.terms.plan.is_dtls() {
+            self.handshake.offer(supply)?;
+        }
+        let plan = &self.terms.plan;
+        let new = || Layout { lines: vec![empty_line(stream.kind.word(), usual(stream.kind, plan), Vec::new())], relayed: 0 };
         let layout = self.layout.get_or_insert_with(new);
-        let proto = layout.make_room(stream.kind, is_srtp);
+        let proto = layout.make_room(stream.kind, plan);
         let layout = layout.clone();
         let stream = stream.clone().permitted(self.terms.plan.sound(), &[])?.offering(&self.known());
         self.write(&layout, proto, &stream, stream.direction, lines, supply)
@@ -276,6 +300,9 @@ impl Leg {
             Some(theirs) if !stream.is_off => vec![keys::answering(theirs, self.ours.as_ref(), supply)?],
             _ => Vec::new(),
         };
+        if let Some(theirs) = offer.dtls.as_ref().filter(|_| !stream.is_off) {
+            self.handshake.answer(theirs, offer.stream.remote.map(|remote| remote.rtp), supply)?;
+        }
         let proto = offer.layout.lines.get(offer.layout.relayed).map_or(Proto::Avp, |line| line.proto.clone());
         // RFC 3264 §6.1: whatever the other side wished, an answer may not go beyond its offer.
         let direction = offer.stream.direction.limits(stream.direction);
@@ -300,9 +327,13 @@ impl Leg {
         if !stream.is_off {
             relayed.port = local.rtp.port();
             if stream.kind == Kind::Audio {
-                relayed.attributes.push(Attribute::new("rtcp", local.rtcp.port().to_string()));
+                let rtcp = if self.terms.plan.is_dtls() && self.handshake.mux() { local.rtp } else { local.rtcp };
+                relayed.attributes.push(Attribute::new("rtcp", rtcp.port().to_string()));
             }
             relayed.attributes.extend(lines.iter().map(|line| Attribute::new("crypto", line.value())));
+            if self.terms.plan.is_dtls() {
+                relayed.attributes.extend(self.handshake.attributes(local));
+            }
             relayed.attributes.extend(stream.attributes.iter().cloned());
             // A fax goes both ways unless somebody says otherwise, and not every gateway expects to hear of it.
             if stream.kind == Kind::Audio || direction != Direction::SendRecv {
@@ -336,6 +367,7 @@ impl Leg {
             name: Some(Text::from("-")),
             connection: Some(connection.clone()),
             timing: vec![Line { kind: b't', value: Text::from("0 0") }],
+            attributes: self.handshake.session_attributes(),
             media,
             ..Description::default()
         };
@@ -350,13 +382,14 @@ impl Leg {
     /// Everything that is known of this side.
     pub fn configuration(&self) -> Configuration {
         let (receive, transmit) = match self.terms.plan.is_srtp() {
+            true if self.terms.plan.is_dtls() => (self.handshake.protection(&self.terms.plan), self.handshake.protection(&self.terms.plan)),
             true => (self.theirs.as_ref().map(|line| keys::protection(Some(line))), self.ours.as_ref().map(|line| keys::protection(Some(line)))),
             false => (Some(keys::protection(None)), Some(keys::protection(None))),
         };
         let remote = self.peer.as_ref().map(|peer| peer.remote);
         let direction = self.peer.as_ref().map(|peer| peer.direction);
         let clocks = self.peer.as_ref().map(Stream::clocks);
-        Configuration { remote, latch: self.terms.latch, receive, transmit, direction, clocks, payloads: None }
+        Configuration { remote, latch: self.terms.latch, receive, transmit, direction, clocks, payloads: None, mux: Some(self.handshake.mux()) }
     }
 
     /// As [`Leg::configure`], with an offer that has no answer yet: its address and keys are already good for what comes.
@@ -383,20 +416,19 @@ impl Leg {
 }
 
 /// Whether the profile is one of the stream's kind, and what the plan demands.
-fn fits(kind: Kind, proto: &Proto, is_srtp: bool) -> bool {
+fn fits(kind: Kind, proto: &Proto, plan: &MediaPlan) -> bool {
     match proto {
-        Proto::Udptl => kind == Kind::Fax && !is_srtp,
+        Proto::Udptl => kind == Kind::Fax && !plan.is_srtp(),
         _ if kind == Kind::Fax => false,
-        Proto::Savp | Proto::Savpf => is_srtp,
-        Proto::Avp | Proto::Avpf => !is_srtp,
-        Proto::TlsSavp | Proto::TlsSavpf | Proto::Other(_) => false,
+        proto => plan.fits(proto),
     }
 }
 
-fn usual(kind: Kind, is_srtp: bool) -> Proto {
+fn usual(kind: Kind, plan: &MediaPlan) -> Proto {
     match kind {
         Kind::Fax => Proto::Udptl,
-        Kind::Audio if is_srtp => Proto::Savp,
+        Kind::Audio if plan.is_dtls() => Proto::TlsSavp,
+        Kind::Audio if plan.is_srtp() => Proto::Savp,
         Kind::Audio => Proto::Avp,
     }
 }
