@@ -180,10 +180,10 @@ impl Polled {
 /// took less CPU per packet in each pair, plain and SRTP, by a twentieth and more.
 pub(super) fn choose(choice: IoChoice) -> (Io, [Probe; 2]) {
     let (io, epoll, ring) = match choice {
-        IoChoice::Epoll => (Io::Epoll, Ok("used, as [media] io asks".to_owned()), Err("not tried: [media] io = \"epoll\"".to_owned())),
+        IoChoice::Epoll => (Io::Epoll, Ok("as [media] io asks".to_owned()), Err("not tried: [media] io = \"epoll\"".to_owned())),
         IoChoice::Auto | IoChoice::IoUring => match uring::probe() {
-            Ok(found) => (Io::IoUring, Err("not used: io_uring takes less CPU, and works here".to_owned()), Ok(format!("used: {found}"))),
-            Err(why) => (Io::Epoll, Ok("used: io_uring cannot be had here, epoll can everywhere".to_owned()), Err(why)),
+            Ok(found) => (Io::IoUring, Err("io_uring takes less CPU, and works here".to_owned()), Ok(found)),
+            Err(why) => (Io::Epoll, Ok("io_uring cannot be had here, epoll can everywhere".to_owned()), Err(why)),
         },
     };
     let probe = |io, outcome| Probe { way: Way::Sockets(io), outcome };
