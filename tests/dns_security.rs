@@ -28,7 +28,6 @@ use portcullis::policy::settings::{Peer, PeerHost, PeerKind, SecurityMode};
 use portcullis::signaling::fact::{NameError, NameState};
 use portcullis::sip::Transport;
 use time::OffsetDateTime;
-use tokio::net::{TcpListener, UdpSocket};
 
 const SOON: Duration = Duration::from_secs(8);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -107,10 +106,10 @@ impl Signer {
         all.upsert(name("plain.signed.test.").into(), vec![Arc::new(plain)]);
         parent.upsert(name("signed.test.").into(), vec![Arc::clone(&zone) as Arc<dyn ZoneHandler>]);
         let mut server = Server::new(Cut { all, parent });
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (udp, tcp) = name_server::same_port().await;
         let address = udp.local_addr().unwrap();
         server.register_socket(udp);
-        server.register_listener(TcpListener::bind(address).await.unwrap(), Duration::from_secs(2), 64);
+        server.register_listener(tcp, Duration::from_secs(2), 64);
         let folder = tempfile::tempdir().unwrap();
         let anchor = folder.path().join("anchor.key");
         std::fs::write(&anchor, anchor_line(&key).trim_end()).unwrap();

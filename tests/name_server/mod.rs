@@ -63,6 +63,17 @@ impl RequestHandler for Gate {
     }
 }
 
+/// A port that is free by both protocols: the one the kernel gives for UDP may be in use by TCP.
+pub async fn same_port() -> (UdpSocket, TcpListener) {
+    for _ in 0..50 {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+            return (udp, tcp);
+        }
+    }
+    panic!("no port is free by UDP and TCP");
+}
+
 impl NameServer {
     pub async fn start() -> NameServer {
         let origin = Name::from_str("example.test.").unwrap();
@@ -76,10 +87,10 @@ impl NameServer {
         catalog.upsert(origin.into(), vec![Arc::clone(&zone) as Arc<dyn ZoneHandler>]);
         let (deaf_to, asked) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<Mutex<Vec<String>>>::default());
         let mut server = Server::new(Gate { catalog, deaf_to: Arc::clone(&deaf_to), asked: Arc::clone(&asked) });
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (udp, tcp) = same_port().await;
         let address = udp.local_addr().unwrap();
         server.register_socket(udp);
-        server.register_listener(TcpListener::bind(address).await.unwrap(), Duration::from_secs(2), 64);
+        server.register_listener(tcp, Duration::from_secs(2), 64);
         NameServer { address, zone, deaf_to, asked, _server: server }
     }
 

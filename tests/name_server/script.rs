@@ -7,7 +7,6 @@ use hickory_server::proto::op::{Message, ResponseCode};
 use hickory_server::proto::rr::rdata::SOA;
 use hickory_server::proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UdpSocket};
 
 /// What is said to a question that came by TCP or not: any number of messages, as they go out.
 type Answer = dyn Fn(&Message, bool) -> Vec<Vec<u8>> + Send + Sync;
@@ -28,9 +27,8 @@ impl Script {
     pub async fn start(answer: impl Fn(&Message, bool) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Script {
         let answer: Arc<Answer> = Arc::new(answer);
         let asked = Arc::<Mutex<Vec<String>>>::default();
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (udp, tcp) = super::same_port().await;
         let address = udp.local_addr().unwrap();
-        let tcp = TcpListener::bind(address).await.unwrap();
         let over_udp = {
             let (answer, asked) = (answer.clone(), asked.clone());
             tokio::spawn(async move {
