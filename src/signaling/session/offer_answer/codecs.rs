@@ -128,15 +128,22 @@ impl Stream {
     }
 
     fn map(&self, format: &str) -> Option<RtpMap<'_>> {
+        // A number of RFC 3551's means what it means, however its map is spelt: G729a, G722/16000.
         let payload = format.parse().ok()?;
-        self.maps().find(|map| map.payload == payload).or_else(|| rtpmap::fixed(payload))
+        rtpmap::fixed(payload).or_else(|| self.maps().find(|map| map.payload == payload))
     }
 }
 
 /// Where a payload type stands among others: under the same number if that means the same (or one of the two does not say what it means), else by meaning.
 fn place(among: &[Numbered], number: u8, meaning: &str) -> Option<usize> {
-    let same = |known: &Numbered| known.1 == meaning || !is_spelt_out(&known.1) || !is_spelt_out(meaning);
+    let same =
+        |known: &Numbered| known.1 == meaning || !is_spelt_out(&known.1) || !is_spelt_out(meaning) || but_for_channels(&known.1) == but_for_channels(meaning);
     among.iter().position(|known| known.0 == number && same(known)).or_else(|| among.iter().position(|known| known.1 == meaning))
+}
+
+/// Channels are often left out: `opus/48000` for `opus/48000/2`.
+fn but_for_channels(meaning: &str) -> Option<&str> {
+    meaning.rsplit_once('/').map(|(rest, _)| rest)
 }
 
 fn is_spelt_out(meaning: &str) -> bool {

@@ -90,6 +90,21 @@ fn an_answer_that_does_not_spell_out_its_numbers_means_ours() {
 }
 
 #[test]
+fn a_codec_spelt_otherwise_under_its_number_is_the_same() {
+    for (number, offered, answered) in [(18, "G729/8000", "G729a/8000"), (9, "G722/8000", "G722/16000"), (96, "opus/48000/2", "opus/48000")] {
+        let mut call = Call::between(plain(), plain());
+        call.offer(Side::A, &described(1, &[(number, offered), (101, EVENTS)]));
+        let answer = call.answer(Side::B, &described(1, &[(number, answered), (101, EVENTS)]));
+        assert_eq!(answer.audio().formats, [number.to_string(), "101".to_owned()], "{answered}");
+        assert_eq!(passes(&answer.commands, Side::A), [(number, number), (101, 101)]);
+        assert_eq!(passes(&answer.commands, Side::B), [(number, number), (101, 101)]);
+    }
+    let mut call = Call::between(plain(), wanting(&["G729"], true));
+    call.offer(Side::A, &described(1, &ALL));
+    assert_eq!(call.answer(Side::B, &described(1, &[(18, "G729A/8000")])).audio().formats, ["18"]);
+}
+
+#[test]
 fn a_later_offer_never_gives_a_number_another_meaning_on_a_leg() {
     let mut call = Call::between(plain(), plain());
     call.offer(Side::A, &described(1, &[(8, ""), (101, EVENTS)]));
