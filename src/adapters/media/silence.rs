@@ -17,10 +17,16 @@ pub(super) struct Looks(BinaryHeap<Reverse<(Time, StreamId)>>);
 impl Looks {
     /// Looks at `stream` at `at` or up to 250 ms later; says when.
     pub(super) fn plan(&mut self, stream: StreamId, at: Time) -> Time {
-        let grid = GRID.as_nanos() as u64;
-        let at = Time::from_nanos(at.as_nanos().div_ceil(grid).saturating_mul(grid));
+        let at = on_grid(at);
         self.0.push(Reverse((at, stream)));
         at
+    }
+
+    /// As [`Looks::plan`], for a stream whose next look is at `planned`: nothing is added unless the new one comes before it, however often this is asked.
+    pub(super) fn advance(&mut self, stream: StreamId, planned: &mut Option<Time>, at: Time) {
+        if planned.is_none_or(|planned| on_grid(at) < planned) {
+            *planned = Some(self.plan(stream, at));
+        }
     }
 
     pub(super) fn next(&self) -> Option<Time> {
@@ -36,9 +42,26 @@ impl Looks {
     }
 }
 
+fn on_grid(at: Time) -> Time {
+    let grid = GRID.as_nanos() as u64;
+    Time::from_nanos(at.as_nanos().div_ceil(grid).saturating_mul(grid))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The time asked for was compared with the one on the grid, so each packet of a handshake added a look.
+    #[test]
+    fn asking_again_for_the_same_look_adds_none() {
+        let (mut looks, mut planned) = (Looks::default(), None);
+        for _ in 0..1_000 {
+            looks.advance(StreamId(1), &mut planned, Time::from_millis(901));
+        }
+        assert_eq!((looks.0.len(), planned), (1, Some(Time::from_millis(1_000))));
+        looks.advance(StreamId(1), &mut planned, Time::from_millis(700));
+        assert_eq!((looks.0.len(), planned), (2, Some(Time::from_millis(750))));
+    }
 
     #[test]
     fn looks_come_due_on_the_grid_and_in_order() {

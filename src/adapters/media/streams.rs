@@ -86,10 +86,8 @@ impl Open {
 
     /// Something about the stream has changed: the next look may be due sooner.
     pub(super) fn plan(&mut self, looks: &mut Looks) {
-        if let Some(at) = self.next_look(None)
-            && self.planned.is_none_or(|planned| at < planned)
-        {
-            self.planned = Some(looks.plan(self.id, at));
+        if let Some(at) = self.next_look(None) {
+            looks.advance(self.id, &mut self.planned, at);
         }
     }
 
