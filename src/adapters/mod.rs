@@ -1,7 +1,7 @@
 //! Part V, the rim: sockets, files, clocks, processes. Nothing here decides; it carries events in and actions out.
 pub mod admin;
+pub mod api;
 pub mod clock;
-pub mod control;
 pub mod dns;
 pub mod driver;
 pub mod media;

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::adapters::control::{self, Answer, network};
+use crate::adapters::api::{self, Answer};
+use crate::app::api::network;
 use crate::config::duration;
 
 /// Where the border is asked.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Socket {
     /// The border's control socket (`[control] socket` of its policy set).
-    #[arg(long, value_name = "PATH", default_value = control::DEFAULT)]
+    #[arg(long, value_name = "PATH", default_value = api::DEFAULT)]
     pub socket: PathBuf,
     /// Print the border's answer as JSON.
     #[arg(long)]
@@ -52,6 +53,41 @@ pub struct Reload {
     pub socket: Socket,
 }
 
+/// Takes no new calls from now on: OPTIONS are answered with 503, so that peers move away, and calls that are up go on.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Drain {
+    /// After so long, such as 30m, calls that are still up are ended; without it they end by themselves.
+    #[arg(long, value_name = "TIME")]
+    pub release_after: Option<String>,
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+/// Takes new calls again after a drain.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Resume {
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+/// Ends a call that is up: both legs get a BYE.
+#[derive(clap::Args, Clone, Debug)]
+pub struct End {
+    /// By the number that `show calls` gives.
+    pub call: u64,
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+/// Draws the signalling of a call as a ladder: both legs, what was decided and by which rule.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Ladder {
+    /// By the number that log lines and records carry.
+    pub call: u64,
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
 /// Has a running border load its certificates, keys, CAs and CRLs anew, all or nothing; calls and connections go on.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Rotate {
@@ -85,6 +121,29 @@ pub fn unban(unban: &Unban, out: &mut dyn Write) -> io::Result<u8> {
     ask(&unban.socket, "DELETE", &path, None, out, |_| format!("{source} is banned no longer\n"))
 }
 
+pub fn drain(drain: &Drain, out: &mut dyn Write) -> io::Result<u8> {
+    let time = drain.release_after.as_deref().map(|written| {
+        duration(written).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("--release-after {written}: write a time, such as 30m")))
+    });
+    let body = json!({ "seconds": time.transpose()?.map(|time| time.as_secs()) });
+    ask(&drain.socket, "POST", "/v1/drain", Some(&body), out, |answer| {
+        let then = drain.release_after.as_ref().map_or_else(|| "which end by themselves".to_owned(), |time| format!("which are ended in {time}"));
+        format!("no new calls are taken; {} are up, {then}\n", answer["calls"])
+    })
+}
+
+pub fn resume(resume: &Resume, out: &mut dyn Write) -> io::Result<u8> {
+    ask(&resume.socket, "DELETE", "/v1/drain", None, out, |_| String::from("new calls are taken again\n"))
+}
+
+pub fn end(end: &End, out: &mut dyn Write) -> io::Result<u8> {
+    ask(&end.socket, "DELETE", &format!("/v1/calls/{}", end.call), None, out, |_| format!("call {} is being ended\n", end.call))
+}
+
+pub fn ladder(ladder: &Ladder, out: &mut dyn Write) -> io::Result<u8> {
+    ask(&ladder.socket, "GET", &format!("/v1/calls/{}/ladder", ladder.call), None, out, |answer| answer.as_str().unwrap_or_default().to_owned())
+}
+
 pub fn reload(reload: &Reload, out: &mut dyn Write) -> io::Result<u8> {
     ask(&reload.socket, "POST", "/v1/reload", None, out, |answer| told(answer, "the policy set is in force"))
 }
@@ -101,7 +160,7 @@ fn told(answer: &Value, done: &str) -> String {
 /// Asks and prints: the answer as JSON, or what `text` makes of it. A refusal's detail goes where the answer would have gone.
 pub fn ask(socket: &Socket, method: &str, path: &str, body: Option<&Value>, out: &mut dyn Write, text: impl Fn(&Value) -> String) -> io::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match runtime.block_on(control::ask(&socket.socket, method, path, body)) {
+    match runtime.block_on(api::ask(&socket.socket, method, path, body)) {
         Ok(Answer { status, body }) => {
             let done = (200..300).contains(&status);
             match (socket.json, done) {

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,8 +9,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 use crate::adapters::admin::{Admin, View};
+use crate::adapters::api::{Api, Audit};
 use crate::adapters::clock::Clock;
-use crate::adapters::control::Control;
 use crate::adapters::dns::{Locator, PeerResolver};
 use crate::adapters::driver::{self, Input};
 use crate::adapters::media::MediaPlane;
@@ -19,7 +18,7 @@ use crate::adapters::net::{NetEvent, Network, Parting};
 use crate::adapters::nft::Firewall;
 use crate::adapters::telemetry::{Anchor, Metrics, Sink, Telemetry};
 use crate::adapters::tls::{self, CredentialStore};
-use crate::app::desk::{Calls, Desk, Order, Watched};
+use crate::app::api::{self, Desk, Order, Shown, Standing, Watched, calls::Calls};
 use crate::app::firewall;
 use crate::app::handshakes::Handshakes;
 use crate::app::hosted;
@@ -73,7 +72,8 @@ pub struct Border {
     /// Closed when the driver has ended, however it did.
     alive: watch::Receiver<()>,
     admin: Option<Admin>,
-    control: Option<Control>,
+    api: Api,
+    shown: Arc<Shown>,
     missed_calls: Option<MissedCalls>,
     /// What operators ask of the border as a whole, for whoever owns it to carry out.
     orders: Option<mpsc::Receiver<Order>>,
@@ -85,7 +85,7 @@ pub struct Border {
 
 /// What the admin door tells. It must not keep alive what `Border::stop` ends.
 struct State {
-    draining: AtomicBool,
+    standing: Arc<Standing>,
     metrics: Metrics,
     resolver: Arc<PeerResolver>,
     network: Weak<Network>,
@@ -106,7 +106,7 @@ impl View for State {
     }
 
     fn ready(&self) -> Result<(), &'static str> {
-        if self.draining.load(Ordering::Relaxed) {
+        if self.standing.draining() {
             return Err("draining");
         }
         if self.resolver.is_settled() { Ok(()) } else { Err("peers' names are not resolved yet") }
@@ -122,6 +122,7 @@ struct Rim {
     sink: Sink,
     watched: Watched,
     calls: Calls,
+    standing: Arc<Standing>,
     missed_calls: Option<MissedCalls>,
     commands: mpsc::UnboundedSender<Input>,
     drained: watch::Sender<bool>,
@@ -140,11 +141,14 @@ impl driver::Rim for Rim {
             Action::Fact(fact) => {
                 self.watched.note(&fact);
                 self.calls.note(&fact);
+                self.standing.note(&fact);
                 if let Some(missed_calls) = &self.missed_calls {
                     missed_calls.note(&fact);
                 }
-                if matches!(fact.what, What::Drained) {
-                    self.drained.send_replace(true);
+                match fact.what {
+                    What::Drained => drop(self.drained.send_replace(true)),
+                    What::Resumed => drop(self.drained.send_replace(false)),
+                    _ => {}
                 }
                 self.sink.put(fact);
             }
@@ -188,6 +192,8 @@ impl Border {
         }
         check_media_addresses(&settings.signaling.media)?;
         check_hosted(&settings)?;
+        let tls = settings.api.listen.as_ref().and_then(|listen| listen.tls.clone());
+        let shown = Arc::new(Shown::load(tls).map_err(|error| StartError(vec![error]))?);
         let anchor = Anchor { time: crate::time::Time::ZERO, wall: clock.began() };
         let (sink, telemetry) = Telemetry::start(settings.telemetry.clone(), anchor).map_err(|error| failed("call records", &error))?;
         let (commands, commands_in) = mpsc::unbounded_channel();
@@ -220,7 +226,7 @@ impl Border {
         getrandom::fill(&mut seed).map_err(|error| StartError(vec![format!("the system gives no randomness: {error}")]))?;
         let core = Core::new(Arc::new(signaling), settings.policy.clone(), table.load_full(), seed);
         let (drained_in, drained) = watch::channel(false);
-        let (watched, calls) = (Watched::default(), Calls::default());
+        let (watched, calls, standing) = (Watched::default(), Calls::default(), Arc::<Standing>::default());
         let missed_calls = settings.missed_calls.as_ref().map(|missed| MissedCalls::start(missed, &settings.name, anchor, &commands)).transpose();
         let missed_calls = missed_calls.map_err(|error| failed("[missed_calls] store", &error))?;
         let rim = Rim {
@@ -231,6 +237,7 @@ impl Border {
             sink,
             watched: watched.clone(),
             calls: calls.clone(),
+            standing: standing.clone(),
             missed_calls: missed_calls.clone(),
             commands: commands.clone(),
             drained: drained_in,
@@ -244,7 +251,7 @@ impl Border {
 
         let telemetry = Arc::new(telemetry);
         let state = State {
-            draining: AtomicBool::new(false),
+            standing: standing.clone(),
             metrics: telemetry.metrics(),
             resolver: resolver.clone(),
             network: Arc::downgrade(&network),
@@ -257,7 +264,9 @@ impl Border {
         let admin = Admin::start(settings.admin.clone(), state.clone()).await.map_err(|error| failed("admin listener", &error))?;
         let (send_orders, orders) = Desk::orders();
         let (resolver_of, rotation_of) = (resolver.clone(), rotation.clone());
+        let audit = Audit::open(settings.api.audit.as_deref()).map_err(|error| StartError(vec![error.to_string()]))?;
         let desk = Desk {
+            name: settings.name.clone(),
             clock,
             resolver: resolver_of,
             rotation: rotation_of,
@@ -267,9 +276,15 @@ impl Border {
             media: Arc::downgrade(&media),
             anchor,
             missed_calls: missed_calls.clone(),
+            telemetry: telemetry.clone(),
+            commands: commands.clone(),
+            standing,
+            shown: shown.clone(),
+            audit: audit.clone(),
             orders: send_orders,
         };
-        let control = Control::start(&settings.control, Arc::new(desk)).map_err(|error| StartError(vec![error.to_string()]))?;
+        let api = Api::start(&settings.api, api::router(Arc::new(desk)), api::needs, shown.clone(), audit);
+        let api = api.await.map_err(|error| StartError(vec![error.to_string()]))?;
         let (media, orders) = (Some(media), Some(orders));
         Ok(Border {
             clock,
@@ -284,7 +299,8 @@ impl Border {
             driver,
             alive,
             admin,
-            control,
+            api,
+            shown,
             missed_calls,
             orders,
             state,
@@ -308,7 +324,12 @@ impl Border {
 
     /// Where operators ask.
     pub fn control(&self) -> Option<&Path> {
-        self.control.as_ref().map(Control::path)
+        self.api.socket()
+    }
+
+    /// Where operators ask over the network.
+    pub fn api(&self) -> Option<std::net::SocketAddr> {
+        self.api.bound()
     }
 
     /// Orders of operators, once: the owner is to carry them out, or drop what it got to refuse them.
@@ -332,6 +353,7 @@ impl Border {
         let (mut settings, warnings) = config::load(folder).map_err(|problems| StartError(vec![problems.to_string()]))?;
         settings.tls.listeners = certificates_of_running(&self.settings.signaling.listeners, &self.settings.tls, &settings.tls);
         let certificates = rotation::Ready::load(&settings.tls)?;
+        let shown = self.shown.read().map_err(|error| StartError(vec![error]))?;
         check_media_addresses(&settings.signaling.media)?;
         check_hosted(&settings)?;
         self.loads += 1;
@@ -340,6 +362,7 @@ impl Border {
         told.extend(restart_needed(&self.settings, &settings).into_iter().map(|part| format!("{part} changed: takes effect at the next start")));
         let settings = as_running(settings, &self.settings);
         told.extend(certificates.remarks(&settings.signaling.listeners));
+        self.shown.put(shown);
         self.rotation.reload(certificates, settings.signaling.listeners.clone(), settings.certificates.clone());
         let mut signaling = settings.signaling.clone();
         take_bound_addresses(&mut signaling, &self.network.bound());
@@ -366,7 +389,10 @@ impl Border {
     /// Takes new contents of the certificate files of the set in force, all or nothing, for every handshake from now on. Returns what is worth
     /// knowing of them; the error names every file that cannot be used, and the remedy.
     pub fn rotate(&mut self) -> Result<Vec<String>, StartError> {
-        self.rotation.rotate()
+        let shown = self.shown.read().map_err(|error| StartError(vec![error]))?;
+        let told = self.rotation.rotate()?;
+        self.shown.put(shown);
+        Ok(told)
     }
 
     /// The certificates in force, and the number of their load.
@@ -376,8 +402,9 @@ impl Border {
 
     /// No new calls from now on.
     pub fn drain(&self) {
-        self.state.draining.store(true, Ordering::Relaxed);
-        let _ = self.commands.send(Input::Event(Event::Command(Command::Drain)));
+        self.state.standing.stop();
+        let release_after = Some(self.settings.signaling.drain);
+        let _ = self.commands.send(Input::Event(Event::Command(Command::Drain { release_after })));
     }
 
     /// Ends every call now by BYE, and gives that a moment.
@@ -479,7 +506,7 @@ fn as_running(mut settings: config::Settings, running: &config::Settings) -> con
     settings.admin = running.admin.clone();
     settings.dns = running.dns.clone();
     settings.firewall.as_running(&running.firewall);
-    settings.control = running.control.clone();
+    settings.api = running.api.clone();
     settings.missed_calls = running.missed_calls.clone();
     if settings.policy.missed_calls != running.missed_calls.is_some() {
         settings.policy = Arc::new(PolicySet { missed_calls: running.missed_calls.is_some(), ..PolicySet::clone(&settings.policy) });
@@ -532,8 +559,8 @@ fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'stati
     if old.admin != new.admin {
         parts.push("admin listener");
     }
-    if old.control != new.control {
-        parts.push("control socket");
+    if old.api != new.api {
+        parts.push("control socket and [api]");
     }
     if old.firewall.needs_restart(&new.firewall) {
         parts.push("firewall mode, table or program");

@@ -1,10 +1,10 @@
 //! The composition root and the commands of the program, one file each. Everything may be imported here, and nobody imports this.
 
+pub mod api;
 pub mod ask;
 pub mod border;
 pub mod certs;
 pub mod check;
-pub mod desk;
 pub mod explain;
 pub mod firewall;
 pub mod handshakes;
@@ -22,4 +22,5 @@ pub mod run;
 pub mod show;
 pub mod simulate;
 mod survey;
+pub mod token;
 pub mod vitals;

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::adapters::telemetry::log;
+use crate::app::api::{Order, Task};
 use crate::app::border::Border;
-use crate::app::desk::{Order, Task};
 use crate::app::mailboxes::Watch;
 use crate::config;
 
@@ -55,6 +55,9 @@ async fn serve(mut border: Border, folder: PathBuf) -> ExitCode {
     }
     if let Some(path) = border.control() {
         tracing::info!(socket = %path.display(), "control");
+    }
+    if let Some(address) = border.api() {
+        tracing::info!(%address, "api");
     }
     let Some(mut orders) = border.orders() else { return ExitCode::from(1) };
     let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) =
@@ -121,10 +124,9 @@ fn reload(border: &mut Border, folder: &std::path::Path) -> Result<Vec<String>, 
 }
 
 fn carry_out(border: &mut Border, folder: &std::path::Path, order: Order) {
-    let uid = order.operator.uid;
     let outcome = match order.task {
         Task::Reload => {
-            tracing::info!(uid, pid = order.operator.pid, "an operator asks for a reload");
+            tracing::info!(operator = &*order.operator.name, via = %order.operator.via, "an operator asks for a reload");
             reload(border, folder)
         }
     };

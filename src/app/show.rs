@@ -1,5 +1,6 @@
-//! `portcullis show peers|media|bans|certs|firewall|missed-calls`: what a running border knows, as tables for people or as JSON.
+//! `portcullis show status|calls|peers|media|audit|bans|certs|firewall|missed-calls`: what a running border knows, as tables for people or as JSON.
 
+mod calls;
 mod media;
 
 use std::fmt::Write as _;
@@ -11,6 +12,12 @@ use crate::app::ask::{Socket, ask};
 
 #[derive(clap::Subcommand, Clone, Debug)]
 pub enum Show {
+    /// The border as a whole: since when, by which rules, how much is under way, whether it takes calls.
+    Status(Socket),
+    /// Calls that are up or being set up.
+    Calls(Calls),
+    /// Who changed what since the start, and what was refused.
+    Audit(Socket),
     /// Who may talk: names and what DNS says of them, addresses, how they prove themselves, whether they answer.
     Peers(Peers),
     /// The media of calls that are up: how it travels, what is heard, and in one sentence for each direction why it is or is not.
@@ -35,6 +42,18 @@ pub struct Peers {
 }
 
 #[derive(clap::Args, Clone, Debug)]
+pub struct Calls {
+    /// Only those with a leg of this peer.
+    #[arg(long)]
+    pub peer: Option<String>,
+    /// Only those whose caller or called contains this.
+    #[arg(long)]
+    pub number: Option<String>,
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+#[derive(clap::Args, Clone, Debug)]
 pub struct Media {
     /// Of this call alone, by the number that log lines and records carry.
     pub call: Option<u64>,
@@ -44,6 +63,13 @@ pub struct Media {
 
 pub fn show(show: &Show, out: &mut dyn Write) -> io::Result<u8> {
     match show {
+        Show::Status(socket) => ask(socket, "GET", "/v1/status", None, out, calls::status),
+        Show::Calls(Calls { socket, peer, number }) => {
+            let chosen = [("peer", peer), ("number", number)].into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?)));
+            let query: Vec<String> = chosen.map(|(key, value)| format!("{key}={}", encoded(value))).collect();
+            ask(socket, "GET", &format!("/v1/calls?{}", query.join("&")), None, out, calls::calls)
+        }
+        Show::Audit(socket) => ask(socket, "GET", "/v1/audit", None, out, calls::audit),
         Show::Peers(Peers { socket, simulators }) => ask(socket, "GET", "/v1/peers", None, out, |answer| peers(answer, *simulators)),
         Show::Media(Media { socket, call: None }) => ask(socket, "GET", "/v1/media", None, out, media::all),
         Show::Media(Media { socket, call: Some(call) }) => ask(socket, "GET", &format!("/v1/media/{call}"), None, out, media::one),
@@ -215,6 +241,12 @@ fn missed_calls(answer: &Value) -> String {
         let _ = write!(page, "{table}");
     }
     page
+}
+
+/// For a query (RFC 3986 §2.1).
+fn encoded(value: &str) -> String {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~".contains(&octet);
+    value.bytes().map(|octet| if plain(octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") }).collect()
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {

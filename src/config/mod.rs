@@ -17,7 +17,7 @@ mod written;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::adapters::{admin, control, dns, media, net, nft, store, telemetry, tls, webhook};
+use crate::adapters::{admin, api, dns, media, net, nft, store, telemetry, tls, webhook};
 use crate::policy::settings::PolicySet;
 use crate::signaling;
 use crate::signaling::b2bua::missed_call::By;
@@ -45,7 +45,7 @@ pub struct Settings {
     pub firewall: nft::Settings,
     pub telemetry: telemetry::Settings,
     pub admin: admin::Settings,
-    pub control: control::Settings,
+    pub api: api::Settings,
     pub media: media::Settings,
     /// The table of mailboxes, read again when it changes.
     pub mailboxes: Option<mailboxes::TableFile>,

@@ -160,6 +160,7 @@ reasons! {
     ServerBusy,            "message.invite_pending",        None,     500, "an earlier INVITE of this dialog is still unanswered";
     Overload,              "load.overload",                 Resource, 503, "the border has more work than it can do in time";
     Shutdown,              "call.shutdown",                 Us,       503, "the border ended the call at the end of its drain time";
+    Operator,              "call.operator",                 None,     480, "an operator ended the call";
     Answered,              "request.answered",              None,     200, "the request was answered";
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -411,16 +412,29 @@ impl Core {
 
     fn command(&mut self, now: Time, command: Command) {
         match command {
-            Command::Drain if self.border.draining => {}
-            Command::Drain => {
-                self.border.draining = true;
-                self.border.timers.set(Timer::Drain, now + self.border.settings.drain);
-                self.border.fact(now, None, What::Draining { calls: self.border.load.calls() });
+            Command::Drain { release_after } => self.drain(now, release_after),
+            Command::Resume if !self.border.draining => {}
+            Command::Resume => {
+                self.border.draining = false;
+                self.drained = false;
+                self.border.timers.cancel(Timer::Drain);
+                self.border.fact(now, None, What::Resumed);
             }
+            Command::Release(call) => self.with_call(now, call, |border, call| release::by_border(border, now, call, Reason::Operator)),
             Command::ReleaseAll => self.release_all(now, Reason::Shutdown),
             Command::Finish => self.finish(now),
             Command::Carry(carriage) => missed_call::carry(&mut self.border, now, *carriage),
         }
+    }
+
+    fn drain(&mut self, now: Time, release_after: Option<Duration>) {
+        self.border.draining = true;
+        let release_at = release_after.map(|after| now + after);
+        match release_at {
+            Some(at) => self.border.timers.set(Timer::Drain, at),
+            None => self.border.timers.cancel(Timer::Drain),
+        }
+        self.border.fact(now, None, What::Draining { calls: self.border.load.calls(), release_at });
     }
 
     /// The process ends: no call record may be lost to an answer that does not come.

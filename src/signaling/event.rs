@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -13,7 +14,7 @@ use crate::policy::peer::PeerTable;
 use crate::policy::settings::PolicySet;
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::missed_call::Carriage;
-use crate::signaling::fact::Fact;
+use crate::signaling::fact::{CallId, Fact};
 use crate::signaling::settings::Settings;
 use crate::sip::Transport;
 
@@ -49,8 +50,12 @@ pub enum Event {
 
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Refuse new calls; end what is left when the drain time is over.
-    Drain,
+    /// Refuse new calls; end what is left after so long, or leave it to end by itself. Asked again, the time given last holds.
+    Drain { release_after: Option<Duration> },
+    /// Take new calls again.
+    Resume,
+    /// BYE this call now, if it is up.
+    Release(CallId),
     /// BYE every call now.
     ReleaseAll,
     /// File every call record now, whatever is still awaited. The last thing asked of a core.

@@ -262,10 +262,15 @@ pub enum What {
     },
     /// A threshold before the end of something of ours was crossed; at a load, the one that applies.
     CertificateEnding(CertificateEnding),
+    /// No new calls from now on. `release_at`: when those that are left are ended.
     Draining {
         calls: u32,
+        release_at: Option<Time>,
     },
+    /// No call is left after that.
     Drained,
+    /// New calls are taken again.
+    Resumed,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,5 +1,6 @@
 //! The program as it is run: real processes on loopback, a simulated trunk and UM beside them.
 
+mod api;
 mod calls;
 mod commands;
 mod control;

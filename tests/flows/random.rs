@@ -242,7 +242,7 @@ impl Chaos {
                 }
                 self.lab.handle(Event::Peers(Arc::new(peer_table(2, &set))));
             }
-            Step::Drain => self.lab.handle(Event::Command(Command::Drain)),
+            Step::Drain => self.lab.handle(Event::Command(Command::Drain { release_after: Some(Duration::from_secs(30)) })),
             Step::ReleaseAll => self.lab.handle(Event::Command(Command::ReleaseAll)),
         }
         self.said.extend(self.lab.sent.drain(..));

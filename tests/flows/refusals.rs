@@ -52,9 +52,12 @@ fn options_are_answered_and_refused_while_draining() {
         let options = caller.request(lab, "OPTIONS", "Require: x-secret\n", "");
         lab.receive(Party::Router, &options);
         assert_eq!(lab.response_to(Party::Router, 420).header(HeaderName::Unsupported), "x-secret");
-        lab.handle(Event::Command(Command::Drain));
+        lab.handle(Event::Command(Command::Drain { release_after: Some(Duration::from_secs(30)) }));
         caller.next(lab, "OPTIONS", "", "");
         assert_eq!(lab.response_to(Party::Trunk, 503).header(HeaderName::RetryAfter), "30");
+        lab.handle(Event::Command(Command::Resume));
+        caller.next(lab, "OPTIONS", "", "");
+        lab.response_to(Party::Trunk, 200);
         lab.nothing_sent();
     });
 }

@@ -123,13 +123,57 @@ fn budgets_of_calls_and_rate() {
 }
 
 #[test]
+fn a_drain_without_end_leaves_calls_alone_and_can_be_taken_back() {
+    for scene in Scene::everywhere() {
+        let mut lab = Lab::new(scene);
+        let (mut staying, before) = established(&mut lab);
+        lab.handle(Event::Command(Command::Drain { release_after: Some(Duration::from_secs(30)) }));
+        lab.handle(Event::Command(Command::Drain { release_after: None }));
+        lab.pass(Duration::from_secs(60));
+        staying.next(&mut lab, "UPDATE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        lab.handle(Event::Command(Command::Resume));
+        let (new, callee) = established(&mut lab);
+        for (mut caller, party) in [(staying, before.party), (new, callee.party)] {
+            caller.next(&mut lab, "BYE", "", "");
+            lab.response_to(Party::Trunk, 200);
+            let bye = lab.request_to(party, Method::Bye);
+            lab.answer(party, &bye, 200, "", "", "");
+        }
+        assert!(!lab.facts.iter().any(|fact| matches!(fact.what, What::Drained)), "it was taken back before the last call ended");
+        lab.finish();
+    }
+}
+
+#[test]
+fn an_operator_ends_one_call_and_no_other() {
+    for scene in Scene::everywhere() {
+        let mut lab = Lab::new(scene);
+        let (_, callee) = established(&mut lab);
+        let ended = lab.facts.iter().find_map(|fact| matches!(fact.what, What::CallAnswered).then_some(fact.call)).flatten().expect("a call");
+        let (mut staying, other) = established(&mut lab);
+        lab.handle(Event::Command(Command::Release(ended)));
+        let byes = [lab.request_to(Party::Trunk, Method::Bye), lab.request_to(callee.party, Method::Bye)];
+        lab.answer(Party::Trunk, &byes[0], 200, "", "", "");
+        lab.answer(callee.party, &byes[1], 200, "", "", "");
+        let reason = lab.facts.iter().find_map(|fact| if let What::CallEnded(record) = &fact.what { Some((fact.call, record.reason)) } else { None });
+        assert_eq!(reason, Some((Some(ended), Reason::Operator)));
+        staying.next(&mut lab, "BYE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        let bye = lab.request_to(other.party, Method::Bye);
+        lab.answer(other.party, &bye, 200, "", "", "");
+        lab.finish();
+    }
+}
+
+#[test]
 fn a_graceful_stop_lets_calls_end_and_then_ends_them() {
     for scene in Scene::everywhere() {
         let mut lab = Lab::new(scene);
         let (mut staying, _) = established(&mut lab);
         let (mut leaving, callee) = established(&mut lab);
         let (_, ringing) = invited(&mut lab, "");
-        lab.handle(Event::Command(Command::Drain));
+        lab.handle(Event::Command(Command::Drain { release_after: Some(Duration::from_secs(30)) }));
         let mut caller = Caller::new(&mut lab, Party::Trunk, "1000");
         let offer = lab.sdp(Party::Trunk, 4000);
         caller.invite(&mut lab, "", &offer);

@@ -9,14 +9,17 @@ use crate::sip::Transport;
 use crate::time::Time;
 
 /// One host name, or SRV owner, of one or several peers. Times in whole seconds.
-#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct NameStatus {
+    #[schema(value_type = String)]
     pub name: Arc<str>,
     /// The service (`udp`, `tcp`, `tls`) whose SRV records lead to the hosts; null where the peer has a port and only addresses are asked for.
     pub service: Option<&'static str>,
     /// What DNS may say of it.
+    #[schema(value_type = String)]
     pub scope: AddressScope,
     /// The peers that have it, in the set's order.
+    #[schema(value_type = Vec<String>)]
     pub peers: Vec<Arc<str>>,
     pub state: NameStateWord,
     /// For how long the state has been this one.
@@ -35,7 +38,7 @@ pub struct NameStatus {
 }
 
 /// What DNSSEC says of an answer, the weakest first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Signed {
     /// Nobody asked: DNSSEC is off, the zone is excepted, or the hosts file answered.
@@ -46,7 +49,7 @@ pub enum Signed {
     Secure,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NameStateWord {
     Fresh,
@@ -54,8 +57,9 @@ pub enum NameStateWord {
     Unresolved,
 }
 
-#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct AddressStatus {
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// 0 where it is over; null where it never ends.
     pub ttl_left_seconds: Option<u64>,

@@ -105,7 +105,7 @@ pub struct Ours {
 }
 
 /// How it stands with the firewall.
-#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct Status {
     /// Number of the peer table it goes by.
     pub peer_table: u64,
@@ -115,8 +115,9 @@ pub struct Status {
 }
 
 /// How it stands with the kernel's part. Numbers are at most some seconds old.
-#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct Kernel {
+    #[schema(value_type = String)]
     pub mode: Mode,
     /// The kernel holds our table, as far as we know.
     pub in_force: bool,
@@ -125,13 +126,14 @@ pub struct Kernel {
     /// Times others had removed or changed it.
     pub rebuilt: u64,
     /// Packets dropped, by the reason after `firewall.`: `stranger`, `transport`, `banned`, `media_closed`.
+    #[schema(value_type = std::collections::BTreeMap<String, u64>)]
     pub dropped: BTreeMap<&'static str, u64>,
     /// Why it is not in force.
     pub last_error: Option<String>,
 }
 
 /// A ban as operators are shown it.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct BanStatus {
     /// `192.0.2.1/32`.
     pub net: String,

@@ -59,7 +59,7 @@ pub enum Outcome {
 }
 
 /// What operators see.
-#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, utoipa::ToSchema)]
 pub struct Status {
     pub queued: u64,
     pub parked: u64,
@@ -74,7 +74,7 @@ pub struct Status {
 }
 
 /// One that is held, for operators.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct Held {
     pub number: Number,
     pub id: String,

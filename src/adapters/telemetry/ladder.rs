@@ -180,6 +180,7 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         | What::CertificatesRefused { .. }
         | What::CertificateEnding(_)
         | What::Draining { .. }
+        | What::Resumed
         | What::MediaOpened { .. }
         | What::Drained => Vec::new(),
     }

@@ -183,8 +183,7 @@ impl Log {
                 }
             }
             What::CertificateEnding(ending) => certificate_ending(ending),
-            What::Draining { calls } => info!(calls, "draining: new calls are refused"),
-            What::Drained => info!("drained"),
+            What::Draining { .. } | What::Drained | What::Resumed => drain(&fact.what),
         }
     }
 
@@ -439,6 +438,15 @@ fn connection(what: &What) {
                 "TLS handshakes come too fast from a peer's address and are slowed; see why it opens so many connections, or raise the limit");
         }
         _ => {}
+    }
+}
+
+fn drain(what: &What) {
+    match what {
+        What::Draining { calls, release_at: Some(_) } => info!(calls, "draining: new calls are refused, and those that are left end with the drain time"),
+        What::Draining { calls, .. } => info!(calls, "draining: new calls are refused, and those that are up go on"),
+        What::Resumed => info!("new calls are taken again"),
+        _ => info!("drained"),
     }
 }
 

@@ -232,6 +232,7 @@ impl Metrics {
             What::CertificatesRefused { .. } => self.certificates_refused.inc(),
             What::Firewall(event) => self.firewall(event),
             What::Draining { .. } => self.draining.set(1),
+            What::Resumed => self.draining.set(0),
             What::PeersShareAddress { resolution, .. } => self.sharing.with_label_values(&[resolution.word()]).inc(),
             What::PeerNameOdd { oddity, .. } => self.name_oddities.with_label_values(&[odd(oddity)]).inc(),
             What::PeerLingers { calls, .. } => self.lingering.add(if *calls == 0 { -1 } else { 1 }),

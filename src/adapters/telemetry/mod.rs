@@ -26,7 +26,7 @@ use prometheus::IntCounter;
 use tokio::sync::mpsc;
 
 pub use metrics::Metrics;
-pub use redact::redact;
+pub use redact::{clean, redact};
 pub use wall::Anchor;
 
 use self::ladder::Ladders;
@@ -127,7 +127,8 @@ fn is_vital(what: &What) -> bool {
         | What::CertificatesRefused { .. }
         | What::CertificateEnding(_)
         | What::Draining { .. }
-        | What::Drained => true,
+        | What::Drained
+        | What::Resumed => true,
     }
 }
 

@@ -66,6 +66,11 @@ impl Certificate {
     }
 }
 
+/// The names of a certificate in DER; none where it cannot be read.
+pub fn names_of(der: &[u8]) -> Vec<String> {
+    Certificate::read(der).map(|certificate| certificate.names).unwrap_or_default()
+}
+
 /// What a stranger wrote, fit for a log line.
 pub fn legible(text: &str) -> String {
     let clean = |c: char| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') { '?' } else { c };

@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use crate::policy::flow::{ListenerId, TlsBackend};
 
+pub use certificate::names_of;
 pub use credentials::{Credentials, LoadedCertificate};
 pub use crl::{CrlSource, HttpAddress};
 pub use fingerprint::{Fingerprint, fingerprint};

@@ -12,7 +12,7 @@ use super::dates::written;
 use super::revocation::Slot;
 use super::store::CredentialStore;
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct CertificatesStatus {
     /// Counts up with every change of credentials or CRLs.
     pub generation: u64,
@@ -24,8 +24,9 @@ pub struct CertificatesStatus {
 }
 
 /// One certificate of ours.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct OwnStatus {
+    #[schema(value_type = String)]
     pub file: PathBuf,
     pub names: Vec<String>,
     pub subject: String,
@@ -42,8 +43,9 @@ pub struct OwnStatus {
 }
 
 /// One certificate of a peer's `ca` file.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct CaStatus {
+    #[schema(value_type = String)]
     pub file: PathBuf,
     pub subject: String,
     pub serial: String,
@@ -57,7 +59,7 @@ pub struct CaStatus {
 }
 
 /// One source of CRLs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct CrlStatus {
     pub source: String,
     /// `current`, `stale` (one of its lists has ended) or `missing` (nothing is held).
@@ -70,7 +72,7 @@ pub struct CrlStatus {
     pub peers: Vec<PeerSetting>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct ListStatus {
     pub issuer: String,
     pub this_update: String,
@@ -81,9 +83,10 @@ pub struct ListStatus {
 }
 
 /// What a peer's `stale_crl` says.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PeerSetting {
     pub peer: String,
+    #[schema(value_type = String)]
     pub stale_crl: StaleCrl,
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::files::wrong;
 use super::set::Set;
-use crate::adapters::control::{self, Answer};
+use crate::adapters::api::{self, Answer};
 
 /// The program's name, with which those of its processes begin.
 const PROGRAM: &str = "portcullis";
@@ -75,7 +75,7 @@ impl Border {
         if self.no_ask {
             return Ok(Door::None("nobody was told, as asked"));
         }
-        let sockets = set.and_then(Set::socket).map(Path::to_path_buf).into_iter().chain([PathBuf::from(control::DEFAULT)]);
+        let sockets = set.and_then(Set::socket).map(Path::to_path_buf).into_iter().chain([PathBuf::from(api::DEFAULT)]);
         for socket in sockets {
             match reach(&socket) {
                 Ok(()) => return Ok(Door::Socket(socket)),
@@ -121,11 +121,11 @@ pub fn ask_for_certificates(socket: &Path) -> io::Result<Value> {
 }
 
 fn ask(socket: &Path, method: &str, path: &str) -> io::Result<Answer> {
-    runtime()?.block_on(control::ask(socket, method, path, None)).map_err(|error| wrong(socket, unanswered(&error)))
+    runtime()?.block_on(api::ask(socket, method, path, None)).map_err(|error| wrong(socket, unanswered(&error)))
 }
 
 fn reach(socket: &Path) -> io::Result<()> {
-    runtime()?.block_on(control::reach(socket))
+    runtime()?.block_on(api::reach(socket))
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {

@@ -102,7 +102,7 @@ impl Set {
 
     /// Where the border that runs on this set can be asked, if it says so.
     pub fn socket(&self) -> Option<&Path> {
-        self.settings.control.socket.as_deref()
+        self.settings.api.socket.as_deref()
     }
 
     /// Every file named, in the order of the set.

@@ -8,13 +8,14 @@ use std::fmt::Write as _;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::adapters::driver::Input;
-use crate::adapters::store::{Notice, Store};
+use crate::adapters::store::{Held as HeldNotice, Notice, Status, Store};
 use crate::adapters::telemetry::Anchor;
 use crate::config::{self, Target};
 use crate::policy::branch::Wan;
@@ -28,6 +29,24 @@ const SHOWN: usize = 100;
 
 #[derive(Clone)]
 pub struct MissedCalls(Arc<Held>);
+
+/// What operators see.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Described {
+    /// Who is told.
+    target: String,
+    #[schema(value_type = String)]
+    wan: Wan,
+    status: Status,
+    /// What the receiver last said, while it refuses.
+    last_error: Option<String>,
+    /// At the notice that is being delivered.
+    attempts: u32,
+    /// The oldest of those that wait.
+    queued: Vec<HeldNotice>,
+    /// The oldest of those put aside.
+    parked: Vec<HeldNotice>,
+}
 
 struct Held {
     store: Store,
@@ -108,18 +127,18 @@ impl MissedCalls {
     }
 
     /// For operators.
-    pub async fn describe(&self) -> Value {
+    pub async fn describe(&self) -> Described {
         let listing = self.0.store.list(SHOWN).await;
         let progress = self.0.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        json!({
-            "target": self.0.target,
-            "wan": *self.0.wan.borrow(),
-            "status": self.0.store.status(),
-            "last_error": progress.last_error,
-            "attempts": progress.attempts,
-            "queued": listing.queued,
-            "parked": listing.parked,
-        })
+        Described {
+            target: self.0.target.clone(),
+            wan: *self.0.wan.borrow(),
+            status: self.0.store.status(),
+            last_error: progress.last_error,
+            attempts: progress.attempts,
+            queued: listing.queued,
+            parked: listing.parked,
+        }
     }
 
     /// Parked ones are delivered again, in their old places.

@@ -1,5 +1,6 @@
 //! What was written, as meant: names resolved, contradictions found, settings made.
 
+mod api;
 mod border;
 mod branch;
 mod certificates;
@@ -20,7 +21,6 @@ use super::finding::{At, Findings, Written};
 use super::near_miss::nearest;
 use super::source::Source;
 use super::written::Set;
-use crate::adapters::control;
 use crate::policy::number_pattern::NumberPattern;
 use crate::policy::settings::{PolicySet, number_of};
 
@@ -59,7 +59,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
     let dns = dns::dns(&set.border, source, findings);
     let mut telemetry = set.border.telemetry.clone();
     telemetry.records = set.border.records.as_ref().map(|file| super::written::path(source, file));
-    let control = control::Settings { socket: set.border.control_socket.as_ref().map(|socket| super::written::path(source, socket)) };
+    let api = api::api(&set.border.api, source, findings);
     let media_plane = border::media_plane(&set.border, media.as_ref());
     Some(Settings {
         name: set.border.name.as_deref().unwrap_or("portcullis").into(),
@@ -72,7 +72,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
         dns,
         telemetry,
         admin,
-        control,
+        api,
         firewall: firewall::firewall(&set.border, findings),
         mailboxes: table,
         missed_calls,

@@ -39,7 +39,7 @@ pub struct Border {
     pub telemetry: telemetry::Settings,
     /// Relative to the set's folder.
     pub records: Option<String>,
-    pub control_socket: Option<String>,
+    pub api: super::api::Api,
     pub dns: dns::Settings,
     pub dns_servers: Vec<Written<String>>,
     /// Relative to the set's folder.
@@ -85,6 +85,7 @@ pub fn read(root: &Table<'_, '_>) -> Border {
     read_operator(root, &mut border);
     read_dns(root, &mut border);
     read_certificates(root, &mut border);
+    border.api = super::api::read(root);
     super::firewall::read(root, &mut border.firewall);
     border
 }
@@ -185,10 +186,6 @@ fn read_operator(root: &Table<'_, '_>, border: &mut Border) {
     if let Some(table) = root.table("admin", "[admin]") {
         border.admin = table.text("listen", "\"127.0.0.1:9160\"");
         border.admin_beyond_loopback = table.flag("beyond_loopback").is_some_and(|flag| flag.value);
-        table.finish();
-    }
-    if let Some(table) = root.table("control", "[control]") {
-        border.control_socket = table.required_text("socket", "\"/run/portcullis/control.sock\"").map(|socket| socket.value);
         table.finish();
     }
     if let Some(table) = root.table("log", "[log]") {

@@ -1,5 +1,6 @@
 //! What was written: each file as values with their places, types checked, nothing compared with anything else yet.
 
+pub mod api;
 mod border;
 mod branch;
 mod firewall;
@@ -14,6 +15,7 @@ use super::finding::{At, Findings};
 use super::source::Source;
 use super::table::{Document, Table};
 
+pub use api::{Api, Door};
 pub use border::{Border, Listener, Media, admin, path, socket_address};
 pub use branch::{Branch, Sip, Target};
 pub use peers::{Peer, is_host_name};

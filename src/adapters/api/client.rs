@@ -1,4 +1,4 @@
-//! Asking a running border: one request over its control socket.
+//! Asking a running border: one request over its Unix socket.
 
 use std::io;
 use std::path::Path;
@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// Ten thousand peers with all their addresses stay well below.
 const LONGEST: usize = 64 * 1024 * 1024;
 
-/// `body` is null where the answer has none.
+/// `body` is null where the answer has none, and a string where it is plain text.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -65,8 +65,13 @@ async fn exchange(socket: &Path, method: &str, path: &str, body: Option<&Value>)
         .map_err(io::Error::other)?;
     let answer = sender.send_request(request).await.map_err(io::Error::other)?;
     let status = answer.status().as_u16();
+    let is_text = answer.headers().get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/"));
     let bytes = Limited::new(answer.into_body(), LONGEST).collect().await.map_err(io::Error::other)?.to_bytes();
     connection.abort();
-    let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes)? };
+    let body = match bytes.is_empty() {
+        true => Value::Null,
+        false if is_text => Value::String(String::from_utf8_lossy(&bytes).into_owned()),
+        false => serde_json::from_slice(&bytes)?,
+    };
     Ok(Answer { status, body })
 }

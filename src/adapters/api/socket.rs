@@ -4,21 +4,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
-use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
 use tokio::net::{UnixListener, UnixStream};
 
-/// After a failed accept, mostly for want of file descriptors.
-const BREATH: Duration = Duration::from_millis(100);
-
-/// Who asks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Operator {
-    pub uid: u32,
-    pub pid: Option<i32>,
-}
+use super::access::{Client, Operator, Role, Via};
+use super::serve;
 
 pub(super) struct Door {
     listener: UnixListener,
@@ -55,36 +45,38 @@ fn clear(path: &Path) -> io::Result<()> {
     }
 }
 
-impl Listener for Door {
-    type Io = UnixStream;
-    type Addr = Operator;
+impl serve::Door for Door {
+    type Raw = UnixStream;
+    type Stream = UnixStream;
 
-    async fn accept(&mut self) -> (UnixStream, Operator) {
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) if self.admit(&stream) => {
-                    let cred = stream.peer_cred().ok();
-                    let operator = Operator { uid: cred.map_or(u32::MAX, |cred| cred.uid()), pid: cred.and_then(|cred| cred.pid()) };
-                    return (stream, operator);
-                }
-                Ok((stream, _)) => {
-                    tracing::warn!(
-                        uid = stream.peer_cred().ok().map(|cred| cred.uid()),
-                        "control socket: this user may not use it; run the command as root or as the border's user"
-                    );
-                }
-                Err(_) => tokio::time::sleep(BREATH).await,
-            }
+    async fn accept(&mut self) -> io::Result<Option<UnixStream>> {
+        let (stream, _) = self.listener.accept().await?;
+        if self.admit(&stream) {
+            return Ok(Some(stream));
         }
+        tracing::warn!(
+            uid = stream.peer_cred().ok().map(|cred| cred.uid()),
+            "control socket: this user may not use it; run the command as root or as the border's user"
+        );
+        Ok(None)
     }
 
-    fn local_addr(&self) -> io::Result<Operator> {
-        Ok(Operator { uid: self.ours, pid: None })
+    fn open(&self, stream: UnixStream) -> impl Future<Output = Option<(UnixStream, Client)>> + Send + 'static {
+        let known = stream.peer_cred().ok().map(|cred| {
+            let via = Via::Socket { uid: cred.uid(), pid: cred.pid() };
+            (stream, Client::Known(Operator { name: user(cred.uid()).into(), role: Role::Operate, via }))
+        });
+        std::future::ready(known)
     }
 }
 
-impl Connected<IncomingStream<'_, Door>> for Operator {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Operator {
-        *stream.remote_addr()
-    }
+/// The user's name, as this machine's list of users has it.
+fn user(uid: u32) -> String {
+    let known = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = known.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, id) = (fields.next()?, fields.nth(1)?);
+        (id.parse() == Ok(uid)).then(|| String::from(name))
+    });
+    name.unwrap_or_else(|| format!("uid {uid}"))
 }

@@ -1,0 +1,220 @@
+//! Who asks and what that one may do: before any route is asked, and after it the account of what was changed.
+//!
+//! Bearer tokens (RFC 6750 §2.1) are 256 random bits, so their plain digest is safe to keep: there is nothing to guess that a slow hash would slow down.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use subtle::ConstantTimeEq;
+
+use super::audit::{Audit, Entry};
+use super::problem::Problem;
+use super::{LONGEST_BODY, Listen, Needs};
+
+/// A body must have come whole within this time.
+const BODY_TIME: Duration = Duration::from_secs(10);
+/// Whoever shows a wrong token waits so long for the answer, with a connection taken.
+const WRONG_TOKEN: Duration = Duration::from_millis(250);
+/// Of what was asked, the account holds no more than this.
+const LONGEST_ACCOUNT: usize = 2048;
+
+/// What somebody may do. `Operate` includes `Read`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Read,
+    Operate,
+}
+
+/// SHA-256 of a token's characters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenDigest(pub [u8; 32]);
+
+impl TokenDigest {
+    pub fn of(token: &str) -> TokenDigest {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+        let mut octets = [0; 32];
+        octets.copy_from_slice(digest.as_ref());
+        TokenDigest(octets)
+    }
+
+    /// 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<TokenDigest> {
+        let mut octets = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (octet, digits) in octets.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *octet = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(TokenDigest(octets))
+    }
+}
+
+impl fmt::Display for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenDigest")
+    }
+}
+
+/// A token the settings know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Token {
+    /// Whose it is, as the account names that one.
+    pub name: String,
+    pub role: Role,
+    pub digest: TokenDigest,
+}
+
+/// By which door somebody came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Via {
+    Socket { uid: u32, pid: Option<i32> },
+    Token { remote: SocketAddr },
+    Certificate { remote: SocketAddr },
+}
+
+/// Who asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Operator {
+    /// A user of this machine, a token's name, a name in a certificate.
+    pub name: Arc<str>,
+    pub role: Role,
+    pub via: Via,
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Via::Socket { uid, pid: Some(pid) } => write!(f, "socket, uid {uid}, pid {pid}"),
+            Via::Socket { uid, pid: None } => write!(f, "socket, uid {uid}"),
+            Via::Token { remote } => write!(f, "token, {remote}"),
+            Via::Certificate { remote } => write!(f, "certificate, {remote}"),
+        }
+    }
+}
+
+/// Who is at the other end of a connection, as far as that is known before a request.
+#[derive(Clone, Debug)]
+pub(super) enum Client {
+    /// The kernel or a certificate has said it.
+    Known(Operator),
+    /// A token may.
+    At(SocketAddr),
+}
+
+pub(super) struct Guard {
+    needs: Needs,
+    listen: Option<Listen>,
+    audit: Audit,
+}
+
+impl Guard {
+    pub fn new(needs: Needs, listen: Option<Listen>, audit: Audit) -> Arc<Guard> {
+        Arc::new(Guard { needs, listen, audit })
+    }
+
+    /// `Err`: the words of the refusal.
+    fn identify(&self, client: &Client, authorization: Option<&HeaderValue>) -> Result<Operator, &'static str> {
+        let remote = match client {
+            Client::Known(operator) => return Ok(operator.clone()),
+            Client::At(remote) => *remote,
+        };
+        let Some(written) = authorization else { return Err("show a bearer token, or a certificate that is known here") };
+        let token = written.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let Some((_, token)) = token else { return Err("the Authorization header is none of a bearer token") };
+        let shown = TokenDigest::of(token.trim());
+        let tokens = self.listen.iter().flat_map(|listen| &listen.tokens);
+        let known = tokens.into_iter().find(|known| bool::from(known.digest.0.ct_eq(&shown.0)));
+        let known = known.ok_or("this token is not known here")?;
+        Ok(Operator { name: known.name.as_str().into(), role: known.role, via: Via::Token { remote } })
+    }
+}
+
+/// The router behind the guard. Each request must carry its `Client` as an extension; handlers find an `Operator` there.
+pub(super) fn guarded(router: Router, guard: Arc<Guard>) -> Router {
+    router.layer(from_fn_with_state(guard, watch))
+}
+
+async fn watch(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), String::from(request.uri().path()));
+    let Some(client) = request.extensions().get::<Client>().cloned() else {
+        return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "nobody knows who asks").into_response();
+    };
+    // The page and its parts are no secret, and a browser has no token before it has them.
+    if is_open(&method, &path) {
+        return closed(next.run(request).await);
+    }
+    let operator = match guard.identify(&client, request.headers().get(header::AUTHORIZATION)) {
+        Ok(operator) => operator,
+        Err(why) => {
+            if request.headers().contains_key(header::AUTHORIZATION) {
+                tracing::warn!(from = ?client, %method, path, "a request with credentials that are not known here was refused");
+                tokio::time::sleep(WRONG_TOKEN).await;
+            }
+            let mut refusal = Problem::new(StatusCode::UNAUTHORIZED, why).into_response();
+            refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return closed(refusal);
+        }
+    };
+    let needed = (guard.needs)(&method, &path);
+    let changes = needed == Role::Operate;
+    if operator.role < needed {
+        let refusal = Problem::new(StatusCode::FORBIDDEN, format!("{} may look and not change anything; this needs the role operate", operator.name));
+        guard.audit.note(Entry::new(&operator, &method, &path, &Bytes::new(), &refusal.clone().into_response()));
+        return closed(refusal.into_response());
+    }
+    let (head, body) = request.into_parts();
+    let body = match gathered(body).await {
+        Ok(body) => body,
+        Err(refusal) => return closed(refusal.into_response()),
+    };
+    request = Request::from_parts(head, Body::from(body.clone()));
+    request.extensions_mut().insert(operator.clone());
+    let response = next.run(request).await;
+    if changes {
+        let short = if body.len() > LONGEST_ACCOUNT { Bytes::new() } else { body };
+        guard.audit.note(Entry::new(&operator, &method, &path, &short, &response));
+    }
+    closed(response)
+}
+
+/// What anybody may have who reaches the door: the page that asks for a token.
+fn is_open(method: &Method, path: &str) -> bool {
+    (*method == Method::GET || *method == Method::HEAD) && !path.starts_with("/v1/")
+}
+
+/// Whole, within the limits.
+async fn gathered(body: Body) -> Result<Bytes, Problem> {
+    match tokio::time::timeout(BODY_TIME, Limited::new(body, LONGEST_BODY).collect()).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a body has at most {LONGEST_BODY} bytes")))
+        }
+        Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body broke off")),
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {} s", BODY_TIME.as_secs()))),
+    }
+}
+
+/// What no browser and no proxy is to keep or to guess about.
+fn closed(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,115 @@
+//! The door over TCP, and over TLS 1.3 where the settings have a certificate: who shows one of a known name needs no token.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::server::TlsStream;
+
+use super::Listen;
+use super::access::{Client, Operator, Via};
+use super::serve;
+
+/// A handshake must be done after so long.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// What the border shows and believes at this door. Asked at every connection, so that new files take effect at once.
+pub trait Identities: Send + Sync + 'static {
+    fn server(&self) -> Option<Arc<ServerConfig>>;
+    /// The names in a certificate that has been verified, in DER.
+    fn names(&self, certificate: &[u8]) -> Vec<String>;
+}
+
+pub(super) struct Door {
+    listener: TcpListener,
+    listen: Arc<Listen>,
+    identities: Arc<dyn Identities>,
+}
+
+impl Door {
+    pub async fn open(listen: &Listen, identities: Arc<dyn Identities>) -> io::Result<Door> {
+        let address = listen.address;
+        let listener =
+            TcpListener::bind(address).await.map_err(|error| io::Error::new(error.kind(), format!("[api] listen {address} cannot be used: {error}")))?;
+        Ok(Door { listener, listen: Arc::new(listen.clone()), identities })
+    }
+
+    pub fn bound(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+impl serve::Door for Door {
+    type Raw = (TcpStream, SocketAddr);
+    type Stream = Stream;
+
+    async fn accept(&mut self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        self.listener.accept().await.map(Some)
+    }
+
+    fn open(&self, (stream, remote): (TcpStream, SocketAddr)) -> impl Future<Output = Option<(Stream, Client)>> + Send + 'static {
+        let (listen, identities) = (Arc::clone(&self.listen), Arc::clone(&self.identities));
+        async move {
+            if listen.tls.is_none() {
+                return Some((Stream::Plain(stream), Client::At(remote)));
+            }
+            let acceptor = TlsAcceptor::from(identities.server()?);
+            let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await.ok()?.ok()?;
+            let client = holder(&stream, &listen, &*identities, remote).map_or(Client::At(remote), Client::Known);
+            Some((Stream::Tls(Box::new(stream)), client))
+        }
+    }
+}
+
+/// Whoever holds the certificate shown, if the settings know one of its names. The strongest role of those counts.
+fn holder(stream: &TlsStream<TcpStream>, listen: &Listen, identities: &dyn Identities, remote: SocketAddr) -> Option<Operator> {
+    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+    let names = identities.names(certificate.as_ref());
+    let known = listen.certificates.iter().filter(|(name, _)| names.iter().any(|shown| shown.eq_ignore_ascii_case(name)));
+    let (name, role) = known.max_by_key(|(_, role)| *role)?;
+    Some(Operator { name: name.as_str().into(), role: *role, via: Via::Certificate { remote } })
+}
+
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(context, into),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(context, into),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(context, from),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(context, from),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}

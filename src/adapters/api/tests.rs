@@ -1,0 +1,199 @@
+//! The doors on real sockets: who is let in, who may do what, what is kept account of, and what a client cannot do to them.
+
+use std::sync::Mutex;
+
+use axum::Json;
+use axum::extract::Extension;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::ServerConfig;
+
+use super::*;
+
+struct Nobody;
+
+impl Identities for Nobody {
+    fn server(&self) -> Option<Arc<ServerConfig>> {
+        None
+    }
+
+    fn names(&self, _: &[u8]) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// What reached the routes behind the door.
+type Reached = Arc<Mutex<Vec<String>>>;
+
+fn router(reached: &Reached) -> Router {
+    let note = |reached: Reached, what: &'static str| {
+        move |Extension(operator): Extension<Operator>| async move {
+            reached.lock().unwrap().push(format!("{what} by {}", operator.name));
+            Json(json!({ "by": &*operator.name }))
+        }
+    };
+    let refuse = || async { Problem::new(StatusCode::CONFLICT, "sbc.key: this key does not belong to the certificate") };
+    Router::new()
+        .route("/v1/thing", get(note(Arc::clone(reached), "look")).post(note(Arc::clone(reached), "change")))
+        .route("/v1/refused", post(refuse))
+        .route("/", get(|| async { "page" }))
+}
+
+fn needs(method: &Method, _: &str) -> Role {
+    if method.is_safe() { Role::Read } else { Role::Operate }
+}
+
+struct Lab {
+    folder: tempfile::TempDir,
+    reached: Reached,
+    audit: Audit,
+    api: Api,
+}
+
+impl Lab {
+    async fn new(listen: Option<Listen>) -> Lab {
+        let folder = tempfile::tempdir().unwrap();
+        let reached = Reached::default();
+        let file = folder.path().join("audit.jsonl");
+        let audit = Audit::open(Some(&file)).unwrap();
+        let settings = Settings { socket: Some(folder.path().join("control.sock")), listen, audit: Some(file) };
+        let api = Api::start(&settings, router(&reached), needs, Arc::new(Nobody), audit.clone()).await.unwrap();
+        Lab { folder, reached, audit, api }
+    }
+
+    fn socket(&self) -> &Path {
+        self.api.socket().unwrap()
+    }
+
+    async fn get(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.api.bound().unwrap()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    fn reached(&self) -> Vec<String> {
+        self.reached.lock().unwrap().clone()
+    }
+}
+
+fn tokens() -> Listen {
+    let token = |name: &str, role, token: &str| Token { name: name.into(), role, digest: TokenDigest::of(token) };
+    let tokens = vec![token("grafana", Role::Read, "look-1"), token("alice", Role::Operate, "do-1")];
+    Listen { address: "127.0.0.1:0".parse().unwrap(), tls: None, tokens, certificates: Vec::new() }
+}
+
+fn request(line: &str, token: Option<&str>) -> String {
+    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    format!("{line} HTTP/1.1\r\nHost: x\r\n{authorization}Content-Length: 0\r\nConnection: close\r\n\r\n")
+}
+
+#[tokio::test]
+async fn the_kernel_knows_who_comes_by_the_socket_and_changes_are_accounted_for() {
+    let lab = Lab::new(None).await;
+    let me = ask(lab.socket(), "GET", "/v1/thing", None).await.unwrap();
+    assert_eq!(me.status, 200);
+    let body = json!({ "source": "203.0.113.7" });
+    assert_eq!(ask(lab.socket(), "POST", "/v1/thing", Some(&body)).await.unwrap().status, 200);
+    let refused = ask(lab.socket(), "POST", "/v1/refused", None).await.unwrap();
+    assert_eq!((refused.status, refused.body["detail"].as_str()), (409, Some("sbc.key: this key does not belong to the certificate")));
+    let entries = lab.audit.entries();
+    let told: Vec<_> = entries.iter().map(|entry| (entry.request.as_str(), entry.status, entry.asked.clone(), entry.detail.is_some())).collect();
+    assert_eq!(told, [("POST /v1/refused", 409, None, true), ("POST /v1/thing", 200, Some(body), false)], "looking is no change");
+    assert_eq!(Value::from(&*entries[0].operator), me.body["by"]);
+    let file = std::fs::read_to_string(lab.folder.path().join("audit.jsonl")).unwrap();
+    assert_eq!(file.lines().count(), 2);
+    assert!(file.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+}
+
+#[tokio::test]
+async fn a_token_is_needed_and_its_role_holds() {
+    let lab = Lab::new(Some(tokens())).await;
+    let answer = lab.get(&request("GET /v1/thing", None)).await;
+    assert!(answer.starts_with("HTTP/1.1 401") && answer.to_ascii_lowercase().contains("www-authenticate: bearer"), "{answer}");
+    assert!(lab.get(&request("GET /v1/thing", Some("look-2"))).await.starts_with("HTTP/1.1 401"));
+    assert!(lab.get(&request("GET /v1/thing", Some(""))).await.starts_with("HTTP/1.1 401"));
+    assert!(lab.reached().is_empty());
+    assert!(lab.get(&request("GET /v1/thing", Some("look-1"))).await.starts_with("HTTP/1.1 200"));
+    assert!(lab.get(&request("POST /v1/thing", Some("look-1"))).await.starts_with("HTTP/1.1 403"));
+    assert!(lab.get(&request("POST /v1/thing", Some("do-1"))).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(lab.reached(), ["look by grafana", "change by alice"]);
+    let entries = lab.audit.entries();
+    assert_eq!(entries.iter().map(|entry| (entry.operator.as_str(), entry.status)).collect::<Vec<_>>(), [("alice", 200), ("grafana", 403)]);
+}
+
+#[tokio::test]
+async fn the_page_needs_no_token_and_nothing_of_the_api_goes_without() {
+    let lab = Lab::new(Some(tokens())).await;
+    assert!(lab.get(&request("GET /", None)).await.ends_with("page"));
+    assert!(lab.get(&request("GET /v1/nothing", None)).await.starts_with("HTTP/1.1 401"), "who is not let in learns not even what there is");
+    assert!(lab.get(&request("POST /", None)).await.starts_with("HTTP/1.1 401"));
+}
+
+#[tokio::test]
+async fn a_body_too_long_is_refused_and_reaches_nobody() {
+    let lab = Lab::new(Some(tokens())).await;
+    let long = LONGEST_BODY + 1;
+    let head = format!("POST /v1/thing HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer do-1\r\nContent-Length: {long}\r\nConnection: close\r\n\r\n");
+    let mut stream = TcpStream::connect(lab.api.bound().unwrap()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut from, mut to) = stream.into_split();
+    let sending = tokio::spawn(async move {
+        // Refused while it is still being sent.
+        let _ = to.write_all(&vec![b' '; long]).await;
+        to
+    });
+    let mut answer = vec![0; 12];
+    from.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 413");
+    assert!(lab.reached().is_empty());
+    sending.abort();
+}
+
+#[tokio::test]
+async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
+    let lab = Lab::new(None).await;
+    let again = |path: PathBuf| async move {
+        let settings = Settings { socket: Some(path), ..Settings::default() };
+        Api::start(&settings, router(&Reached::default()), needs, Arc::new(Nobody), Audit::default()).await
+    };
+    let taken = again(lab.socket().to_path_buf()).await.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(taken.contains("another border"), "{taken}");
+    let path = lab.folder.path().join("left.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let second = again(path.clone()).await.unwrap();
+    assert_eq!(ask(&path, "GET", "/v1/thing", None).await.unwrap().status, 200);
+    drop(second);
+    assert!(!path.exists(), "the socket goes with the border");
+}
+
+#[tokio::test]
+async fn only_its_owner_can_reach_the_socket() {
+    use std::os::unix::fs::PermissionsExt;
+    let lab = Lab::new(None).await;
+    assert_eq!(std::fs::metadata(lab.socket()).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_socket_is_never_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("precious");
+    std::fs::write(&path, "data").unwrap();
+    let settings = Settings { socket: Some(path.clone()), ..Settings::default() };
+    assert!(Api::start(&settings, router(&Reached::default()), needs, Arc::new(Nobody), Audit::default()).await.is_err());
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "data");
+}
+
+#[test]
+fn a_digest_is_read_as_it_is_written() {
+    let digest = TokenDigest::of("abc");
+    assert_eq!(digest.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "FIPS 180-4's example");
+    assert_eq!(TokenDigest::parse(&digest.to_string()), Some(digest));
+    assert_eq!(TokenDigest::parse("ba78"), None);
+    assert_eq!(TokenDigest::parse(&"zz".repeat(32)), None);
+    assert_eq!(TokenDigest::parse(&"é".repeat(32)), None);
+}

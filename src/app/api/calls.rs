@@ -1,0 +1,235 @@
+//! Calls that are up or being set up, as the core's facts tell of them; ending one; its ladder.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Answered, Behind, Desk, drain};
+use crate::adapters::api::Problem;
+use crate::adapters::telemetry::{Anchor, clean};
+use crate::media::control::{Side, StreamId};
+use crate::policy::security_mode::mode_name;
+use crate::policy::settings::SecurityMode;
+use crate::signaling::event::Command;
+use crate::signaling::fact::{CallId, Fact, What};
+use crate::sip::Transport;
+use crate::time::Time;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
+    OpenApiRouter::new().routes(routes!(calls)).routes(routes!(call, end)).routes(routes!(ladder))
+}
+
+/// As many as admission lets in. Cheap to clone: all clones are one.
+#[derive(Clone, Default)]
+pub struct Calls(Arc<Mutex<BTreeMap<CallId, Up>>>);
+
+/// One of them.
+#[derive(Clone)]
+pub(super) struct Up {
+    pub began: Time,
+    pub from: String,
+    pub to: String,
+    pub a: Leg,
+    /// The one that was tried last.
+    pub b: Option<Leg>,
+    pub status: Option<u16>,
+    pub answered: Option<Time>,
+    /// By its A and its B leg.
+    pub held: [bool; 2],
+    /// The last opened; those before are closed, or about to be.
+    pub stream: Option<StreamId>,
+}
+
+#[derive(Clone)]
+pub(super) struct Leg {
+    pub peer: Arc<str>,
+    /// `None`: it has only just come.
+    pub way: Option<(SecurityMode, Transport, SocketAddr)>,
+}
+
+impl Calls {
+    pub fn note(&self, fact: &Fact) {
+        let Some(call) = fact.call else { return };
+        match &fact.what {
+            What::CallBegan { peer, from, to } => {
+                let a = Leg { peer: Arc::clone(peer), way: None };
+                let (from, to) = (clean(from), clean(to));
+                let up = Up { began: fact.at, from, to, a, b: None, status: None, answered: None, held: [false; 2], stream: None };
+                self.held().insert(call, up);
+            }
+            What::CallEnded(_) => drop(self.held().remove(&call)),
+            What::LegOpened { .. } | What::CallProgressed { .. } | What::CallAnswered | What::Held { .. } | What::MediaOpened { .. } => {
+                if let Some(up) = self.held().get_mut(&call) {
+                    up.note(fact);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub fn up(&self) -> usize {
+        self.held().len()
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<CallId, Up>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those that are wanted, by number, at most so many; second: how many there are in all.
+    pub(super) fn of(&self, wanted: impl Fn(CallId, &Up) -> bool, most: usize) -> (Vec<(CallId, Up)>, usize) {
+        let held = self.held();
+        let chosen = held.iter().filter(|(id, up)| wanted(**id, up)).take(most);
+        (chosen.map(|(id, up)| (*id, up.clone())).collect(), held.len())
+    }
+
+    pub(super) fn one(&self, call: u64) -> Option<Up> {
+        self.held().get(&CallId(call)).cloned()
+    }
+}
+
+impl Up {
+    fn note(&mut self, fact: &Fact) {
+        match &fact.what {
+            What::LegOpened { side, peer, mode, transport, remote } => {
+                let leg = Leg { peer: Arc::clone(peer), way: Some((*mode, *transport, *remote)) };
+                match side {
+                    Side::A => self.a = leg,
+                    Side::B => self.b = Some(leg),
+                }
+            }
+            What::CallProgressed { status } => self.status = Some(*status),
+            What::CallAnswered => self.answered = Some(fact.at),
+            What::Held { by, held } => self.held[usize::from(*by == Side::B)] = *held,
+            What::MediaOpened { stream } => self.stream = Some(*stream),
+            _ => {}
+        }
+    }
+
+    pub(super) fn b(&self) -> Arc<str> {
+        self.b.as_ref().map_or_else(|| "-".into(), |leg| Arc::clone(&leg.peer))
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+struct Shown {
+    /// The number that log lines, records and ladders carry.
+    call: u64,
+    /// `setup`, `ringing`, `up` or `held`.
+    state: &'static str,
+    from: String,
+    to: String,
+    a: ShownLeg,
+    b: Option<ShownLeg>,
+    /// RFC 3339, UTC.
+    began: String,
+    answered: Option<String>,
+    /// Since the answer; null before it.
+    answered_seconds: Option<u64>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ShownLeg {
+    #[schema(value_type = String)]
+    peer: Arc<str>,
+    mode: Option<&'static str>,
+    transport: Option<&'static str>,
+    #[schema(value_type = Option<String>)]
+    remote: Option<SocketAddr>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct List {
+    /// In all.
+    up: usize,
+    calls: Vec<Shown>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    /// Only those with a leg of this peer.
+    peer: Option<String>,
+    /// Only those whose caller or called contains this.
+    number: Option<String>,
+    /// At most so many.
+    #[param(minimum = 1, maximum = 10_000)]
+    limit: Option<usize>,
+}
+
+const LIMIT: usize = 1000;
+const MOST: usize = 10_000;
+
+/// Calls that are up or being set up, by number.
+#[utoipa::path(get, path = "/v1/calls", tag = "calls", params(Which), responses((status = 200, body = List)))]
+async fn calls(State(desk): Behind, Query(which): Query<Which>) -> Json<List> {
+    let of_peer = |up: &Up, peer: &str| *up.a.peer == *peer || up.b.as_ref().is_some_and(|leg| *leg.peer == *peer);
+    let of_number = |up: &Up, number: &str| up.from.contains(number) || up.to.contains(number);
+    let wanted = |_, up: &Up| which.peer.as_deref().is_none_or(|peer| of_peer(up, peer)) && which.number.as_deref().is_none_or(|number| of_number(up, number));
+    let (chosen, up) = desk.calls.of(wanted, which.limit.unwrap_or(LIMIT).clamp(1, MOST));
+    let now = desk.clock.now();
+    Json(List { up, calls: chosen.iter().map(|(id, up)| show(*id, up, now, &desk.anchor)).collect() })
+}
+
+/// One call that is up.
+#[utoipa::path(get, path = "/v1/calls/{call}", tag = "calls", params(("call" = u64, Path)), responses((status = 200, body = Shown)))]
+async fn call(State(desk): Behind, Path(call): Path<u64>) -> Answered<Shown> {
+    let up = desk.calls.one(call).ok_or_else(|| not_up(call))?;
+    Ok(Json(show(CallId(call), &up, desk.clock.now(), &desk.anchor)))
+}
+
+/// Ends a call: both legs get their BYE, or the caller a refusal.
+#[utoipa::path(delete, path = "/v1/calls/{call}", tag = "calls", params(("call" = u64, Path)), responses((status = 202, description = "It is being ended")))]
+async fn end(State(desk): Behind, Path(call): Path<u64>) -> Result<StatusCode, Problem> {
+    desk.calls.one(call).ok_or_else(|| not_up(call))?;
+    drain::command(&desk, Command::Release(CallId(call)))?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// The ladder of a call still held in memory, as text.
+#[utoipa::path(get, path = "/v1/calls/{call}/ladder", tag = "calls", params(("call" = u64, Path)), responses((status = 200, body = String, content_type = "text/plain")))]
+async fn ladder(State(desk): Behind, Path(call): Path<u64>) -> Result<String, Problem> {
+    let missing =
+        || Problem::new(StatusCode::NOT_FOUND, format!("the signalling of call {call} is not held: it is older than the last calls that are, or never was"));
+    desk.telemetry.ladder(CallId(call)).ok_or_else(missing)
+}
+
+pub(super) fn not_up(call: u64) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("no call {call} is up; of one that has ended the record tells, in its last field, audio"))
+}
+
+fn show(id: CallId, up: &Up, now: Time, anchor: &Anchor) -> Shown {
+    let state = match (up.answered, up.status) {
+        (Some(_), _) if up.held.contains(&true) => "held",
+        (Some(_), _) => "up",
+        (None, Some(_)) => "ringing",
+        (None, None) => "setup",
+    };
+    Shown {
+        call: id.0,
+        state,
+        from: up.from.clone(),
+        to: up.to.clone(),
+        a: show_leg(&up.a),
+        b: up.b.as_ref().map(show_leg),
+        began: anchor.rfc3339(up.began),
+        answered: up.answered.map(|at| anchor.rfc3339(at)),
+        answered_seconds: up.answered.map(|at| now.since(at).as_secs()),
+    }
+}
+
+fn show_leg(leg: &Leg) -> ShownLeg {
+    ShownLeg {
+        peer: Arc::clone(&leg.peer),
+        mode: leg.way.map(|(mode, _, _)| mode_name(mode)),
+        transport: leg.way.map(|(_, transport, _)| transport.uri_token()),
+        remote: leg.way.map(|(_, _, remote)| remote),
+    }
+}

@@ -1,0 +1,183 @@
+//! What operators can see of the running border and ask of it over HTTP (`adapters/api` is the door): one file per noun, each with its routes, its answers and
+//! how they are made. The OpenAPI document is made of the same declarations and served at `/v1/openapi.json`.
+
+pub mod calls;
+mod certificates;
+mod drain;
+mod firewall;
+mod identities;
+mod media;
+mod missed_calls;
+mod peers;
+mod policy;
+mod reasons;
+mod record;
+mod status;
+
+use std::sync::{Arc, Weak};
+
+use axum::extract::State;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use tokio::sync::{mpsc, oneshot};
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr, ResponseBuilder};
+use utoipa::{OpenApi as _, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::adapters::api::{Audit, Operator, Problem, Role};
+use crate::adapters::clock::Clock;
+use crate::adapters::dns::PeerResolver;
+use crate::adapters::driver::Input;
+use crate::adapters::media::MediaPlane;
+use crate::adapters::nft::Firewall;
+use crate::adapters::telemetry::{Anchor, Telemetry};
+use crate::app::missed_calls::MissedCalls;
+use crate::app::rotation::Rotation;
+
+pub use firewall::network;
+pub use identities::Shown;
+pub use peers::Watched;
+
+/// Orders that may wait; operators are few.
+const ORDERS: usize = 16;
+
+/// Something only the border's owner can do.
+pub struct Order {
+    pub operator: Operator,
+    pub task: Task,
+    /// What was told, or why it was refused; dropped: the border is stopping.
+    pub reply: oneshot::Sender<Result<Vec<String>, String>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Task {
+    Reload,
+}
+
+/// The running border, as what answers operators has hold of it. Nothing here keeps alive what `Border::stop` ends.
+pub struct Desk {
+    pub name: Arc<str>,
+    pub clock: Clock,
+    pub anchor: Anchor,
+    pub resolver: Arc<PeerResolver>,
+    pub rotation: Arc<Rotation>,
+    pub firewall: Firewall,
+    pub watched: Watched,
+    pub calls: calls::Calls,
+    pub media: Weak<MediaPlane>,
+    pub telemetry: Arc<Telemetry>,
+    /// `None`: nobody is told of missed calls.
+    pub missed_calls: Option<MissedCalls>,
+    pub commands: mpsc::UnboundedSender<Input>,
+    pub standing: Arc<status::Standing>,
+    pub shown: Arc<Shown>,
+    pub audit: Audit,
+    pub orders: mpsc::Sender<Order>,
+}
+
+pub use status::Standing;
+
+/// The border, in a handler.
+type Behind = State<Arc<Desk>>;
+/// What a handler that can refuse gives.
+type Answered<T> = Result<Json<T>, Problem>;
+
+impl Desk {
+    /// The sending end of orders, for a desk, and the one they come out at.
+    pub fn orders() -> (mpsc::Sender<Order>, mpsc::Receiver<Order>) {
+        mpsc::channel(ORDERS)
+    }
+
+    async fn order(&self, operator: Operator, task: Task) -> Result<Told, Problem> {
+        let (reply, answer) = oneshot::channel();
+        self.orders.send(Order { operator, task, reply }).await.map_err(|_| stopping())?;
+        match answer.await.map_err(|_| stopping())? {
+            Ok(told) => Ok(Told { told }),
+            Err(detail) => Err(Problem::new(StatusCode::CONFLICT, detail)),
+        }
+    }
+}
+
+fn stopping() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the border is stopping")
+}
+
+/// What an operator is to know of what was done.
+#[derive(serde::Serialize, ToSchema)]
+struct Told {
+    told: Vec<String>,
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(title = "Portcullis", description = "What operators see of a running border and ask of it. Whoever reads needs the role read, whoever changes something the role operate."),
+    components(schemas(Problem)),
+    tags(
+        (name = "border", description = "The border as a whole"),
+        (name = "calls", description = "Calls that are up, and their media"),
+        (name = "trust", description = "Who may talk"),
+        (name = "policy", description = "By which rules")
+    )
+)]
+struct Document;
+
+/// What a request needs: looking is reading.
+pub fn needs(method: &Method, _path: &str) -> Role {
+    if method.is_safe() { Role::Read } else { Role::Operate }
+}
+
+/// Every route, and the document that describes them.
+pub fn router(desk: Arc<Desk>) -> Router {
+    let (router, document) = described();
+    let document = Arc::new(document);
+    let served = axum::routing::get(move || {
+        let document = Arc::clone(&document);
+        async move { Json(OpenApi::clone(&document)) }
+    });
+    router.with_state(desk).route("/v1/openapi.json", served).fallback(nothing_here).method_not_allowed_fallback(other_method)
+}
+
+/// The document alone, as `/v1/openapi.json` gives it.
+pub fn document() -> OpenApi {
+    described().1
+}
+
+fn described() -> (Router<Arc<Desk>>, OpenApi) {
+    let parts = [
+        status::routes(),
+        drain::routes(),
+        calls::routes(),
+        media::routes(),
+        missed_calls::routes(),
+        peers::routes(),
+        firewall::routes(),
+        certificates::routes(),
+        policy::routes(),
+        reasons::routes(),
+        record::routes(),
+    ];
+    let whole = parts.into_iter().fold(OpenApiRouter::with_openapi(Document::openapi()), OpenApiRouter::merge);
+    let (router, mut document) = whole.split_for_parts();
+    refusals(&mut document);
+    (router, document)
+}
+
+/// Any request may be refused, and always in the same form.
+fn refusals(document: &mut OpenApi) {
+    for item in document.paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().flatten() {
+            let content = Content::new(Some(Ref::from_schema_name("Problem")));
+            let refusal = ResponseBuilder::new().description("Refused, and why").content("application/problem+json", content).build();
+            operation.responses.responses.insert("default".into(), RefOr::T(refusal));
+        }
+    }
+}
+
+async fn nothing_here() -> Response {
+    Problem::new(StatusCode::NOT_FOUND, "there is no such thing here; /v1/openapi.json lists what there is").into_response()
+}
+
+async fn other_method() -> Response {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this cannot be done with it; /v1/openapi.json lists what can").into_response()
+}

@@ -1,0 +1,63 @@
+//! `show status`, `show calls`, `show audit`: the border as a whole, what is up, who changed what.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::{Columns, list, span, text};
+
+pub(super) fn status(answer: &Value) -> String {
+    let mut page = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing into a String does not fail.
+        let _ = writeln!(page, "{name:<17}{value}");
+    };
+    line("border", format!("{} ({})", text(&answer["name"]), text(&answer["version"])));
+    line("up since", format!("{} ({})", text(&answer["started"]), answer["uptime_seconds"].as_u64().map_or_else(|| "-".into(), span)));
+    line("calls", text(&answer["calls"]));
+    let drain = match (&answer["drain"], answer["drain"]["release_in_seconds"].as_u64()) {
+        (Value::Null, _) => String::from("yes"),
+        (_, Some(seconds)) => format!("no: draining, and in {} those that are left are ended", span(seconds)),
+        (_, None) => String::from("no: draining"),
+    };
+    line("takes calls", drain);
+    line("policy set", text(&answer["policy_set"]));
+    line("peer table", text(&answer["peer_table"]));
+    line("certificates", format!("load {}", text(&answer["certificates"])));
+    line("names", if answer["names_settled"] == true { "all asked for".into() } else { "some were never answered yet".into() });
+    page
+}
+
+pub(super) fn calls(answer: &Value) -> String {
+    let mut table = Columns::new(&["CALL", "STATE", "FOR", "FROM", "TO", "A", "A MODE", "B", "B MODE"]);
+    for call in list(answer, "calls") {
+        let up = call["answered_seconds"].as_u64().map_or_else(|| String::from("-"), span);
+        let (a, b) = (&call["a"], &call["b"]);
+        table.row([
+            text(&call["call"]),
+            text(&call["state"]),
+            up,
+            text(&call["from"]),
+            text(&call["to"]),
+            text(&a["peer"]),
+            text(&a["mode"]),
+            text(&b["peer"]),
+            text(&b["mode"]),
+        ]);
+    }
+    let shown = list(answer, "calls").len() as u64;
+    match answer["up"].as_u64() {
+        Some(0) => String::from("no call is up\n"),
+        Some(up) if up > shown => format!("{table}{shown} of {up} calls\n"),
+        _ => table.to_string(),
+    }
+}
+
+pub(super) fn audit(answer: &Value) -> String {
+    let mut table = Columns::new(&["TIME", "OPERATOR", "VIA", "REQUEST", "STATUS", "DETAIL"]);
+    for entry in list(answer, "entries") {
+        let detail = if entry["detail"].is_null() { &entry["asked"] } else { &entry["detail"] };
+        table.row([text(&entry["time"]), text(&entry["operator"]), text(&entry["via"]), text(&entry["request"]), text(&entry["status"]), text(detail)]);
+    }
+    if list(answer, "entries").is_empty() { String::from("nothing was changed since the start\n") } else { table.to_string() }
+}

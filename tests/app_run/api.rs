@@ -1,0 +1,148 @@
+//! The API of a running border: over its Unix socket by the commands, over the network with a token, and as it describes itself.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::process::{Border, PATIENCE, Set, free_port, portcullis, um};
+
+const CONTROL: &str = "[control]\nsocket = \"control.sock\"";
+
+fn ask(border: &Border, arguments: &[&str]) -> (Option<i32>, String) {
+    let socket: PathBuf = border.set.path().join("control.sock");
+    let output = portcullis().args(arguments).arg("--socket").arg(socket).output().expect("portcullis");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+}
+
+fn json(border: &Border, arguments: &[&str]) -> Value {
+    let (status, shown) = ask(border, &[arguments, &["--json"]].concat());
+    assert_eq!(status, Some(0), "{shown}");
+    serde_json::from_str(&shown).expect("JSON")
+}
+
+/// What `portcullis token` prints: the token, and the lines for border.toml.
+fn token(name: &str, role: &str) -> (String, String) {
+    let output = portcullis().args(["token", name, "--role", role]).output().expect("portcullis");
+    let page = String::from_utf8(output.stdout).expect("text");
+    let token = page.lines().next().and_then(|line| line.rsplit(' ').next()).expect("a token").to_owned();
+    (token, page)
+}
+
+/// Status and body.
+fn over_network(port: u16, method: &str, path: &str, token: Option<&str>, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the door");
+    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\n{authorization}Content-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_are_shown_laddered_and_ended_one_by_one() {
+    let um = um().await;
+    let mut border = Set::new(&um, "", CONTROL).run();
+    assert!(ask(&border, &["show", "calls"]).1.contains("no call is up"));
+    let first = border.call("5000").await.unwrap();
+    let second = border.call("5000").await.unwrap();
+    let shown = json(&border, &["show", "calls"]);
+    assert_eq!(shown["up"], 2);
+    let call = shown["calls"][0]["call"].as_u64().expect("a number").to_string();
+    assert_eq!(
+        (shown["calls"][0]["state"].as_str(), shown["calls"][0]["a"]["peer"].as_str(), shown["calls"][0]["b"]["peer"].as_str()),
+        (Some("up"), Some("trunk"), Some("worker"))
+    );
+    assert_eq!(json(&border, &["show", "calls", "--peer", "trunk", "--number", "5000"])["calls"].as_array().map(Vec::len), Some(2));
+    assert_eq!(json(&border, &["show", "calls", "--peer", "nobody"])["calls"].as_array().map(Vec::len), Some(0));
+    let (status, ladder) = ask(&border, &["ladder", &call]);
+    assert!(status == Some(0) && ladder.contains("INVITE") && ladder.contains("302") && ladder.contains("portcullis"), "{ladder}");
+    assert_eq!(ask(&border, &["ladder", "4711"]).0, Some(1));
+
+    let leaving = tokio::spawn(first.hung_up(PATIENCE));
+    let (status, said) = ask(&border, &["end", &call]);
+    assert!(status == Some(0) && said.contains("is being ended"), "{said}");
+    border.until("the call has ended", |border| border.records().len() == 1);
+    assert_eq!(border.record(1)["reason"], "call.operator");
+    assert_eq!(json(&border, &["show", "calls"])["up"], 1);
+    assert_eq!(ask(&border, &["end", &call]).0, Some(1), "it is up no more");
+    assert!(leaving.await.unwrap().unwrap(), "the caller got its BYE");
+    second.hang_up().await.unwrap();
+    let audit = json(&border, &["show", "audit"]);
+    let told: Vec<_> = audit["entries"].as_array().expect("entries").iter().map(|entry| (entry["request"].clone(), entry["status"].clone())).collect();
+    let line = format!("DELETE /v1/calls/{call}");
+    assert_eq!(told, [(Value::from(line.clone()), Value::from(404)), (Value::from(line), Value::from(202))]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_is_told_and_taken_back() {
+    let um = um().await;
+    let mut border = Set::new(&um, "", CONTROL).run();
+    let up = border.call("5000").await.unwrap();
+    let (status, said) = ask(&border, &["drain", "--release-after", "10m"]);
+    assert!(status == Some(0) && said.contains("1 are up, which are ended in 10m"), "{said}");
+    border.until("it is not ready", |border| border.door("/readyz").is_some_and(|answer| answer.contains("503")));
+    let drain = json(&border, &["show", "status"])["drain"].clone();
+    assert!(drain["calls"] == 1 && drain["release_in_seconds"].as_u64().is_some_and(|seconds| (500..=600).contains(&seconds)), "{drain}");
+    assert!(border.call("5000").await.is_err(), "no new calls");
+    assert_eq!(ask(&border, &["resume"]).0, Some(0));
+    border.until("it is ready", |border| border.door("/readyz").is_some_and(|answer| answer.contains("200")));
+    assert!(ask(&border, &["show", "status"]).1.contains("takes calls      yes"));
+    border.call("5000").await.unwrap().hang_up().await.unwrap();
+    up.hang_up().await.unwrap();
+    assert_eq!(ask(&border, &["drain", "--release-after", "soon"]).0, Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_the_network_a_token_says_who_may_do_what() {
+    let um = um().await;
+    let port = free_port();
+    let ((look, lines), (operate, more)) = (token("grafana", "read"), token("alice", "operate"));
+    let border = Set::new(&um, "", &format!("{CONTROL}\n[api]\nlisten = \"127.0.0.1:{port}\"\n{lines}\n{more}")).run();
+    assert_eq!(over_network(port, "GET", "/v1/status", None, "").0, 401);
+    assert_eq!(over_network(port, "GET", "/v1/status", Some("guess"), "").0, 401);
+    let (status, body) = over_network(port, "GET", "/v1/status", Some(&look), "");
+    assert!(status == 200 && body.contains("\"name\":\"test\""), "{body}");
+    let ban = "{\"source\":\"203.0.113.9\",\"seconds\":60,\"reason\":\"scans\"}";
+    assert_eq!(over_network(port, "POST", "/v1/bans", Some(&look), ban).0, 403);
+    let (status, body) = over_network(port, "POST", "/v1/bans", Some(&operate), ban);
+    assert!(status == 200 && body.contains("operator alice"), "{body}");
+    let (status, body) = over_network(port, "POST", "/v1/bans", Some(&operate), "{\"source\":1}");
+    assert!(status == 400 && body.contains("\"detail\""), "{body}");
+    assert_eq!(over_network(port, "PATCH", "/v1/bans", Some(&operate), "").0, 405);
+    assert_eq!(over_network(port, "GET", "/v1/nonsense", Some(&operate), "").0, 404);
+    let entries = json(&border, &["show", "audit"]);
+    let entries = entries["entries"].as_array().expect("entries");
+    let who: Vec<_> = entries.iter().map(|entry| (entry["operator"].as_str().unwrap(), entry["status"].as_u64().unwrap())).collect();
+    assert_eq!(who, [("alice", 405), ("alice", 400), ("alice", 200), ("grafana", 403)]);
+    let log = border.log();
+    assert!(!log.contains(&look) && !log.contains(&operate) && !log.contains("guess"), "no token in the log");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_describes_itself_and_keeps_to_it() {
+    let um = um().await;
+    let port = free_port();
+    let (look, lines) = token("reader", "read");
+    let _border = Set::new(&um, "", &format!("{CONTROL}\n[api]\nlisten = \"127.0.0.1:{port}\"\n{lines}")).run();
+    let (status, body) = over_network(port, "GET", "/v1/openapi.json", Some(&look), "");
+    assert_eq!(status, 200);
+    let document: Value = serde_json::from_str(&body).expect("JSON");
+    let paths = document["paths"].as_object().expect("paths");
+    assert!(paths.len() >= 15, "{:?}", paths.keys().collect::<Vec<_>>());
+    for (path, item) in paths {
+        if item["get"].is_null() || path.contains('{') {
+            continue;
+        }
+        let (status, body) = over_network(port, "GET", path, Some(&look), "");
+        let known = status == 200 || (path == "/v1/missed-calls" && status == 404);
+        assert!(known, "{path}: {status} {body}");
+        assert!(item["get"]["responses"]["default"].is_object(), "{path} says how it refuses");
+    }
+}
