@@ -12,7 +12,7 @@ use kernel_rig::*;
 use portcullis::adapters::media::kernel::{self, Attach, Mode};
 use portcullis::adapters::media::path::Way;
 use portcullis::adapters::media::{MediaPlane, Settings};
-use portcullis::media::control::{Command as Media, Content, Event, Side, StreamId};
+use portcullis::media::control::{Command as Media, Content, Event, KernelKind, Side, StreamId};
 use portcullis::media::shortcut::WhyNot;
 
 const OURS_A: &str = "10.1.0.1:20000";
@@ -74,6 +74,7 @@ fn a_plain_stream_is_forwarded_in_the_kernel_in_either_family() {
         plane.plane.command(Media::Close { stream: StreamId(1) });
         let Some(Event::Closed { report, .. }) = plane.event(Duration::from_secs(2)) else { panic!("not closed") };
         assert_eq!((report.b.received, report.a.sent, plane.in_kernel()), (11, 11, 110));
+        assert_eq!(report.a.path, Some((Way::Kernel(KernelKind::Xdp), None)), "the way it had to its end");
     }
 }
 

@@ -27,6 +27,7 @@ fn a_stream_is_shown_while_it_runs_and_not_after() {
     assert!(bytes(&secured) > bytes(&plain), "keys take room");
     let report = plane.close(plain.stream);
     assert_eq!(report.a.received, 3, "being looked at changes nothing");
+    assert!(matches!(report.a.path, Some((Way::Sockets(_), None))), "the record has the way it took");
     assert_eq!(plane.plane.inspect(plain.stream), None);
     assert_eq!(plane.plane.inspect(next_stream()), None);
     let view = plane.plane.inspection(secured.stream).blocking_recv().expect("answered");

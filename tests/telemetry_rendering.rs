@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use portcullis::adapters::telemetry::{Anchor, Settings, Sink, Telemetry, ladder, log, records, redact};
-use portcullis::media::control::{Report, Run, Side, SideReport, Signalled};
+use portcullis::media::control::{Io, Report, Run, Side, SideReport, Signalled, Way};
+use portcullis::media::shortcut::WhyNot;
 use portcullis::policy::ban::{Ban, Cause, Owner};
 use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
 use portcullis::policy::liveness::Liveness;
@@ -105,6 +106,7 @@ fn record() -> CallRecord {
         simulator: false,
     };
     let side = |received, lost, sent, address: SocketAddr| SideReport {
+        path: Some((Way::Sockets(Io::IoUring), Some(WhyNot::Transformed))),
         received,
         received_bytes: received * 182,
         sent,

@@ -16,10 +16,12 @@ use crate::time::Time;
 
 mod clocks;
 mod report;
+mod way;
 
 pub use crate::media::keying::{DtlsParameters, DtlsRole, IDENTITIES, IceParameters, KeyingFailure};
 pub use clocks::Clocks;
 pub use report::{Foreign, Icmp, Rekeyed, Report, Run, SideReport, Signalled, Told, Unreachable, WrongType};
+pub use way::{Io, KernelKind, Way};
 
 /// One m-line of one call, unique in the process's life.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

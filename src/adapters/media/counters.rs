@@ -23,11 +23,13 @@ pub struct Counters {
     pub in_kernel: u64,
     /// Of `received`, those that came by the sockets streams share.
     pub in_frames: u64,
+    /// Entries of the kernel's that it would not delete at once; each is tried again with the next change.
+    pub undeleted: u64,
 }
 
 impl Counters {
     /// Every counter by its name but `streams`, which goes down as well.
-    pub fn each(&self) -> [(&'static str, u64); 9] {
+    pub fn each(&self) -> [(&'static str, u64); 10] {
         [
             ("received", self.received),
             ("forwarded", self.forwarded),
@@ -38,6 +40,7 @@ impl Counters {
             ("wakes", self.wakes),
             ("in_kernel", self.in_kernel),
             ("in_frames", self.in_frames),
+            ("undeleted", self.undeleted),
         ]
     }
 
@@ -47,6 +50,7 @@ impl Counters {
         self.in_kernel += packets;
         self.received += packets;
         self.forwarded += packets;
+        self.undeleted += std::mem::take(&mut open.undeleted);
     }
 
     pub(super) fn plus(self, other: Counters) -> Counters {
@@ -61,13 +65,14 @@ impl Counters {
             wakes: self.wakes + other.wakes,
             in_kernel: self.in_kernel + other.in_kernel,
             in_frames: self.in_frames + other.in_frames,
+            undeleted: self.undeleted + other.undeleted,
         }
     }
 }
 
 /// A worker's counters as others may read them: written by one thread, once per wake.
 #[derive(Default)]
-pub(super) struct Tally([AtomicU64; 10]);
+pub(super) struct Tally([AtomicU64; 11]);
 
 impl Tally {
     pub(super) fn write(&self, counters: &Counters) {
@@ -82,6 +87,7 @@ impl Tally {
             counters.wakes,
             counters.in_kernel,
             counters.in_frames,
+            counters.undeleted,
         ];
         for (cell, value) in self.0.iter().zip(values) {
             cell.store(value, Ordering::Relaxed);
@@ -89,8 +95,8 @@ impl Tally {
     }
 
     pub(super) fn read(&self) -> Counters {
-        let [streams, received, forwarded, dropped, send_failed, receive_failed, oversized, wakes, in_kernel, in_frames] =
+        let [streams, received, forwarded, dropped, send_failed, receive_failed, oversized, wakes, in_kernel, in_frames, undeleted] =
             std::array::from_fn(|i| self.0[i].load(Ordering::Relaxed));
-        Counters { streams, received, forwarded, dropped, send_failed, receive_failed, oversized, wakes, in_kernel, in_frames }
+        Counters { streams, received, forwarded, dropped, send_failed, receive_failed, oversized, wakes, in_kernel, in_frames, undeleted }
     }
 }

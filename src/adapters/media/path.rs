@@ -5,51 +5,15 @@
 //! (entries in the kernel). What a front does not take reaches the socket, so falling back is doing nothing. Each worker has fronts of its own, as
 //! it has streams of its own, and calls them on its one thread: nothing here locks.
 
-use std::fmt;
 use std::os::fd::BorrowedFd;
 
 use crate::media::control::{Addresses, Report, StreamId};
+pub use crate::media::control::{Io, KernelKind, Way};
 use crate::media::shortcut::WhyNot;
 use crate::time::Time;
 
 use super::Settings;
 use super::streams::{Open, Streams};
-
-/// How packets of one direction are carried.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Way {
-    /// Forwarded by the kernel; we see counters, not packets.
-    Kernel(KernelKind),
-    /// In through one socket that streams share, out as whole packets: many calls' packets in one system call.
-    Frames,
-    /// Through the stream's own sockets: needs no privilege, works everywhere.
-    Sockets(Io),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum KernelKind {
-    Xdp,
-    Nft,
-}
-
-/// How the sockets are waited for, read and written.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Io {
-    Epoll,
-    IoUring,
-}
-
-impl fmt::Display for Way {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Way::Kernel(KernelKind::Xdp) => "kernel (XDP)",
-            Way::Kernel(KernelKind::Nft) => "kernel (nftables)",
-            Way::Frames => "frames (shared sockets)",
-            Way::Sockets(Io::Epoll) => "sockets (epoll)",
-            Way::Sockets(Io::IoUring) => "sockets (io_uring)",
-        })
-    }
-}
 
 /// What trying a way at the start has shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -93,8 +57,12 @@ pub(super) trait Front: Send {
     /// It ends after this: what was counted for it goes into its report now, and nothing may refer to it any more.
     fn closing(&mut self, _now: Time, _open: &mut Open) {}
 
-    /// The stream is about to be asked what it has counted, or given a packet: what was counted here is told to it first.
+    /// The stream is about to be asked what it has counted: what was counted here is told to it first.
     fn reading(&mut self, _open: &mut Open) {}
+
+    /// One of its sockets is about to have its turn: what was counted here is told to the stream first, unless that was done a moment ago. Anybody can
+    /// send to a socket, so this must cost next to nothing when it comes again and again.
+    fn arriving(&mut self, _now: Time, _open: &mut Open) {}
 
     /// One of its sockets has had its turn: the stream may have learnt where its peers are.
     fn served(&mut self, _now: Time, _open: &mut Open) {}

@@ -37,10 +37,14 @@ pub(super) struct Open {
     pub(super) associations: [Option<Box<Association>>; 2],
     /// How packets from A and from B travel now; kept by the fronts.
     pub(super) ways: [(Way, Option<WhyNot>); 2],
+    /// The same before the fronts let go of it at its end.
+    pub(super) at_end: Option<[(Way, Option<WhyNot>); 2]>,
     /// How its sockets are served: the way of what goes by no front.
     pub(super) bound: Way,
     /// Packets a front carried without `Streams::packet`, not yet in the worker's counters.
     pub(super) elsewhere: u64,
+    /// Entries in the kernel that would not be deleted, not yet in the worker's counters.
+    pub(super) undeleted: u64,
     /// When the next look for silence is due; any other look at this stream is out of date.
     planned: Option<Time>,
     /// The silence last told of, so that each is told of once.
@@ -108,6 +112,8 @@ impl Open {
         let mut report = self.stream.report();
         self.faults[0].report(&mut report.a);
         self.faults[1].report(&mut report.b);
+        let [from_a, from_b] = self.at_end.unwrap_or(self.ways);
+        (report.a.path, report.b.path) = (Some(from_a), Some(from_b));
         report
     }
 }
@@ -205,8 +211,10 @@ impl Streams {
             silence,
             associations: [None, None],
             ways: [(way, None); 2],
+            at_end: None,
             bound: way,
             elsewhere: 0,
+            undeleted: 0,
             planned: None,
             told: None,
             turns: [Time::ZERO; 4],

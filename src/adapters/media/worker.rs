@@ -122,7 +122,7 @@ impl Worker {
     /// A stream's turn. Fronts that carry packets past us say so before and hear of it after.
     fn serve(&mut self, now: Time, i: usize) {
         let slot = self.io.slot(i);
-        self.each_front(slot, |front, open| front.reading(open));
+        self.each_front(slot, |front, open| front.arriving(now, open));
         self.io.serve(now, i, &mut self.streams);
         self.each_front(slot, |front, open| front.served(now, open));
     }
@@ -244,6 +244,9 @@ impl Worker {
 
     /// Lets a stream go and reports it; its sockets close here.
     fn dismiss(&mut self, now: Time, id: StreamId) {
+        if let Some(open) = self.streams.of(id) {
+            open.at_end = Some(open.ways);
+        }
         self.each_front_of(id, |front, open| front.closing(now, open));
         if let Some(open) = self.streams.of(id) {
             self.io.forget(open.slot);

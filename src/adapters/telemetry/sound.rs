@@ -19,6 +19,11 @@ pub struct Direction {
     /// Of `received` what the kernel carried without us.
     #[serde(skip_serializing_if = "is_zero")]
     kernel: u64,
+    /// How its packets travelled last; and in one word why by no shorter way, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_why: Option<&'static str>,
     /// Of RTP: the first packet accepted, the last, and the last sent on.
     first: Option<String>,
     last: Option<String>,
@@ -113,6 +118,8 @@ impl Direction {
             received_bytes: from.received_bytes,
             sent: to.sent,
             kernel: from.absorbed,
+            path: from.path.map(|(way, _)| way.to_string()),
+            path_why: from.path.and_then(|(_, why)| why).map(|why| why.code()),
             first: at(from.first),
             last: at(from.last_rtp),
             last_sent: at(to.last_sent),

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::LatchPolicy;
+use super::{LatchPolicy, Way};
+use crate::media::shortcut::WhyNot;
 use crate::time::Time;
 
 /// Everything counted on one stream, both sides.
@@ -20,6 +21,8 @@ pub struct SideReport {
     pub sent: u64,
     /// Of `received` those the kernel carried without us.
     pub absorbed: u64,
+    /// How its packets travelled last, and why by no shorter way where one was asked for. `None`: no stream was open.
+    pub path: Option<(Way, Option<WhyNot>)>,
     pub rtcp_received: u64,
     pub rtcp_sent: u64,
     /// Of `rtcp_sent` those we made ourselves.

@@ -129,11 +129,11 @@ impl Sharing {
             let why = match wanted {
                 Ok(flow) if held == Some(flow) => None,
                 Ok(flow) => {
-                    self.forget(open.slot, index);
+                    self.forget(open, index);
                     self.enter(open.slot, index, place, flow).err()
                 }
                 Err(why) => {
-                    self.forget(open.slot, index);
+                    self.forget(open, index);
                     Some(why)
                 }
             };
@@ -173,9 +173,10 @@ impl Sharing {
         Ok(())
     }
 
-    fn forget(&mut self, slot: usize, index: usize) {
-        let Some(flow) = self.flows.get_mut(&slot).and_then(|flows| flows.get_mut(index)).and_then(Option::take) else { return };
-        self.program.lock().unwrap_or_else(PoisonError::into_inner).remove(flow);
+    fn forget(&mut self, open: &mut Open, index: usize) {
+        let Some(flow) = self.flows.get_mut(&open.slot).and_then(|flows| flows.get_mut(index)).and_then(Option::take) else { return };
+        let is_gone = self.program.lock().unwrap_or_else(PoisonError::into_inner).remove(flow);
+        open.undeleted += u64::from(!is_gone);
         self.ports.set(flow.ours, None);
     }
 
@@ -259,7 +260,7 @@ impl Front for Sharing {
 
     fn closing(&mut self, _now: Time, open: &mut Open) {
         for index in 0..SIDES.len() {
-            self.forget(open.slot, index);
+            self.forget(open, index);
         }
         self.flows.remove(&open.slot);
     }

@@ -13,11 +13,13 @@ use aya::EbpfLoader;
 use aya::maps::{HashMap, MapData, SockMap};
 use aya::programs::SkLookup;
 use rustix::io::Errno;
-use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+use rustix::thread::CapabilitySet;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::media::shortcut::WhyNot;
 
+use super::super::maps::{delete, io_error};
+use super::super::privilege;
 use super::{Frames, Settings, Sockets, calls};
 
 /// Built by ebpf/build and kept beside its source, so that building Portcullis needs no compiler for it.
@@ -61,6 +63,8 @@ fn octets(address: IpAddr) -> [u8; 16] {
 /// The running program.
 pub struct Program {
     flows: HashMap<MapData, [u8; FLOW], u32>,
+    /// Those that could not be deleted.
+    stuck: Vec<[u8; FLOW]>,
     /// Hold the program, its link and the sockets' map.
     _held: (aya::Ebpf, SockMap<MapData>),
 }
@@ -68,31 +72,29 @@ pub struct Program {
 impl Program {
     /// `number`: which of the shared sockets gets them.
     pub fn insert(&mut self, flow: Flow, number: u32) -> Result<(), WhyNot> {
+        self.stuck.retain(|key| *key != flow.key());
         self.flows.insert(flow.key(), number, 0).map_err(|error| match io_error(&error) {
             Some(Errno::TOOBIG | Errno::NOMEM) => WhyNot::Full,
             _ => WhyNot::Refused,
         })
     }
 
-    pub fn remove(&mut self, flow: Flow) {
-        let _ = self.flows.remove(&flow.key());
-    }
-}
-
-fn io_error(error: &(dyn Error + 'static)) -> Option<Errno> {
-    let mut cause = Some(error);
-    while let Some(at) = cause {
-        if let Some(error) = at.downcast_ref::<io::Error>() {
-            return Errno::from_io_error(error);
+    /// False: the kernel would not delete it. What comes by it then finds no stream, or the stream that has the port next judges it; it is deleted with the next change.
+    pub fn remove(&mut self, flow: Flow) -> bool {
+        let stuck = std::mem::take(&mut self.stuck);
+        self.stuck.extend(stuck.into_iter().filter(|key| !delete(|| self.flows.remove(key))));
+        let key = flow.key();
+        let gone = delete(|| self.flows.remove(&key));
+        if !gone {
+            self.stuck.push(key);
         }
-        cause = at.source();
+        gone
     }
-    None
 }
 
 /// Sockets for `workers`, and the program that fills them. The error is for the operator: what failed, and what can be done.
 pub fn start(settings: &Settings, workers: usize) -> Result<Frames, String> {
-    raise();
+    privilege::raise(CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW | CapabilitySet::BPF);
     let families: Vec<bool> = [false, true].into_iter().filter(|family| settings.addresses.iter().any(|address| address.is_ipv6() == *family)).collect();
     if families.is_empty() {
         return Err("there is no media address to receive on".to_owned());
@@ -121,7 +123,7 @@ pub fn start(settings: &Settings, workers: usize) -> Result<Frames, String> {
     }
     let flows = HashMap::try_from(object.take_map("flows").ok_or("the object holds no map of flows")?)
         .map_err(|error| refused("the map of flows is of another kind", &error))?;
-    Ok(Frames { program: Arc::new(Mutex::new(Program { flows, _held: (object, shared) })), sockets: all })
+    Ok(Frames { program: Arc::new(Mutex::new(Program { flows, stuck: Vec::new(), _held: (object, shared) })), sockets: all })
 }
 
 /// One worker's for one family. The receiving socket is bound on the loopback interface, at a port of the kernel's choice: nothing reaches it from
@@ -147,13 +149,6 @@ fn sockets(settings: &Settings, is_ipv6: bool, number: u32) -> Result<Sockets, (
     };
     let exits = settings.addresses.iter().map(exit).collect::<io::Result<_>>().map_err(|error| ("no raw socket to send with", error))?;
     Ok(Sockets { receive, exits, number, is_ipv6 })
-}
-
-/// What this needs, where it is permitted but not in effect (a capability of the program's file). Where it is not, the kernel says so.
-fn raise() {
-    let Ok(mut sets) = capabilities(None) else { return };
-    sets.effective |= sets.permitted & (CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW | CapabilitySet::BPF);
-    let _ = set_capabilities(None, sets);
 }
 
 /// An error with its first cause, in one line, and what can be done.

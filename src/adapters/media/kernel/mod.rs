@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+use rustix::thread::CapabilitySet;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::media::control::{Side, StreamId};
@@ -24,6 +24,7 @@ use self::entry::{Count, ENTRY};
 use self::links::Link;
 use self::program::{Lease, Program};
 use super::path::{Front, KernelKind, Probe, Way};
+use super::privilege;
 use super::streams::Open;
 
 pub use self::program::Attach;
@@ -51,6 +52,12 @@ pub struct Settings {
 
 /// A source that another one seems to displace is kept while it was heard of this lately: packets under a forged SSRC shall not move entries about.
 const STICK: Duration = Duration::from_millis(200);
+
+/// Counts in the kernel that were read so lately need not be read again for a packet that comes to the socket: of a voice no second one has passed since.
+const FRESH: Duration = Duration::from_millis(1);
+
+/// An entry that the kernel would not take is tried again after this.
+const RETRY: Duration = Duration::from_secs(1);
 
 const WAY: Way = Way::Kernel(KernelKind::Xdp);
 
@@ -94,7 +101,7 @@ impl Kernel {
 }
 
 fn load(settings: &Settings) -> Result<(Program, String), String> {
-    raise();
+    privilege::raise(CapabilitySet::NET_ADMIN | CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN);
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
     // Before that an interface keeps a program whose process has died.
@@ -133,13 +140,6 @@ fn choose<'l>(links: &'l [Link], settings: &Settings) -> Result<Vec<&'l Link>, S
     }
 }
 
-/// What loading needs, where it is permitted but not in effect (a capability of the program's file). Where it is not, the kernel says so.
-fn raise() {
-    let Ok(mut sets) = capabilities(None) else { return };
-    sets.effective |= sets.permitted & (CapabilitySet::NET_ADMIN | CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN);
-    let _ = set_capabilities(None, sets);
-}
-
 /// One direction that the kernel carries.
 #[derive(Debug)]
 struct Carriage {
@@ -152,11 +152,31 @@ struct Carriage {
     told: Count,
 }
 
+/// What one stream has in the kernel.
+#[derive(Debug, Default)]
+struct Held {
+    carriages: [Option<Carriage>; 2],
+    read: Paced,
+    /// Entries the kernel would not take.
+    refused: [Paced; 2],
+}
+
+/// Something that strangers could otherwise have us do with each datagram they send.
+#[derive(Clone, Copy, Debug, Default)]
+struct Paced(Option<Time>);
+
+impl Paced {
+    /// Whether it was last done longer ago than `pause`.
+    fn is_due(&self, now: Time, pause: Duration) -> bool {
+        self.0.is_none_or(|last| now.since(last) >= pause)
+    }
+}
+
 /// One worker's streams in the kernel.
 pub(super) struct Forwarding {
     kernel: Kernel,
     dscp: u8,
-    streams: HashMap<StreamId, [Option<Carriage>; 2]>,
+    streams: HashMap<StreamId, Held>,
 }
 
 const SIDES: [Side; 2] = [Side::A, Side::B];
@@ -164,8 +184,8 @@ const SIDES: [Side; 2] = [Side::A, Side::B];
 impl Forwarding {
     /// Takes both directions out of the kernel, with what they counted.
     fn withdraw(&mut self, open: &mut Open) {
-        let Some(carriages) = self.streams.get_mut(&open.id) else { return };
-        for (side, cell) in SIDES.into_iter().zip(carriages) {
+        let Some(held) = self.streams.get_mut(&open.id) else { return };
+        for (side, cell) in SIDES.into_iter().zip(&mut held.carriages) {
             if let Some(carriage) = cell.take() {
                 withdraw(&self.kernel, open, side, carriage);
             }
@@ -177,8 +197,8 @@ impl Forwarding {
 
     /// Has the kernel carry what it may, and nothing else.
     fn settle(&mut self, now: Time, open: &mut Open) {
-        let carriages = self.streams.entry(open.id).or_default();
-        for ((side, cell), index) in SIDES.into_iter().zip(carriages).zip(0..) {
+        let held = self.streams.entry(open.id).or_default();
+        for (((side, cell), refused), index) in SIDES.into_iter().zip(&mut held.carriages).zip(&mut held.refused).zip(0..) {
             let wanted = open.stream.shortcut(side);
             if let Some(carriage) = cell.as_mut() {
                 let same = wanted.as_ref().is_ok_and(|wanted| {
@@ -193,7 +213,11 @@ impl Forwarding {
             if let Some(carriage) = cell.take() {
                 withdraw(&self.kernel, open, side, carriage);
             }
-            let why = match wanted.and_then(|wanted| put(&self.kernel, open, side, wanted, self.dscp)) {
+            if wanted.is_ok() && !refused.is_due(now, RETRY) {
+                continue;
+            }
+            let put = |wanted| put(&self.kernel, open, side, wanted, self.dscp).inspect_err(|_| refused.0 = Some(now));
+            let why = match wanted.and_then(put) {
                 Ok(carriage) => {
                     *cell = Some(carriage);
                     None
@@ -201,6 +225,18 @@ impl Forwarding {
                 Err(why) => Some(why),
             };
             show(open, index, why);
+        }
+    }
+
+    /// What the kernel has counted comes to the stream.
+    fn read(&mut self, open: &mut Open) {
+        let Some(held) = self.streams.get_mut(&open.id) else { return };
+        for (side, cell) in SIDES.into_iter().zip(&mut held.carriages) {
+            let Some(carriage) = cell else { continue };
+            let count = self.kernel.program().read(carriage.lease.slot);
+            if let Some(count) = count {
+                tell(open, side, carriage, count);
+            }
         }
     }
 }
@@ -243,7 +279,8 @@ fn hear(kernel: &Kernel, open: &Open, side: Side, carriage: &mut Carriage) {
 }
 
 fn withdraw(kernel: &Kernel, open: &mut Open, side: Side, mut carriage: Carriage) {
-    let count = kernel.program().remove(carriage.lease);
+    let (count, is_gone) = kernel.program().remove(carriage.lease);
+    open.undeleted += u64::from(!is_gone);
     if let Some(count) = count {
         tell(open, side, &mut carriage, count);
     }
@@ -278,17 +315,36 @@ impl Front for Forwarding {
     }
 
     fn reading(&mut self, open: &mut Open) {
-        let Some(carriages) = self.streams.get_mut(&open.id) else { return };
-        for (side, cell) in SIDES.into_iter().zip(carriages) {
-            let Some(carriage) = cell else { continue };
-            let count = self.kernel.program().read(carriage.lease.slot);
-            if let Some(count) = count {
-                tell(open, side, carriage, count);
-            }
-        }
+        self.read(open);
+    }
+
+    fn arriving(&mut self, now: Time, open: &mut Open) {
+        let Some(held) = self.streams.get_mut(&open.id).filter(|held| held.read.is_due(now, FRESH)) else { return };
+        held.read.0 = Some(now);
+        self.read(open);
     }
 
     fn served(&mut self, now: Time, open: &mut Open) {
         self.settle(now, open);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With io_uring each datagram is a turn of its own: without this a flood of junk at a media port would be a flood of system calls under a lock.
+    #[test]
+    fn a_flood_at_the_socket_reads_the_kernels_counts_no_more_than_once_a_millisecond() {
+        let mut read = Paced::default();
+        let mut readings = 0;
+        for datagram in 0..100_000u64 {
+            let now = Time::from_nanos(datagram * 1_000);
+            if read.is_due(now, FRESH) {
+                read.0 = Some(now);
+                readings += 1;
+            }
+        }
+        assert_eq!(readings, 100);
     }
 }

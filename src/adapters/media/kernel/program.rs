@@ -11,6 +11,7 @@ use aya::maps::{Array, HashMap, MapData};
 use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 
+use super::super::maps::delete;
 use super::entry::{COUNT, Count, ENTRY, KEY, Key};
 use super::links::Link;
 
@@ -38,6 +39,8 @@ pub struct Program {
     /// Places in `counts` that nobody has. The one free the longest is taken first, so that a packet still under way where an entry was cannot count
     /// for the next one.
     free: VecDeque<u32>,
+    /// Entries that could not be deleted, with their places.
+    stuck: Vec<Lease>,
     /// Holds the program and its links.
     _object: Ebpf,
 }
@@ -70,7 +73,7 @@ impl Program {
         }
         let entries = HashMap::try_from(taken(&mut object, "entries")?).map_err(|error| refused("the map of entries is of another kind", &error))?;
         let counts = Array::try_from(taken(&mut object, "counts")?).map_err(|error| refused("the map of counts is of another kind", &error))?;
-        Ok((Program { entries, counts, free: (0..ROOM).collect(), _object: object }, where_to.join(", ")))
+        Ok((Program { entries, counts, free: (0..ROOM).collect(), stuck: Vec::new(), _object: object }, where_to.join(", ")))
     }
 
     /// Room for another direction. `None`: full.
@@ -80,7 +83,12 @@ impl Program {
 
     /// `start` stands before the first packet can count. Errors: the kernel has no room for it; the place is free again.
     pub fn insert(&mut self, lease: Lease, entry: &[u8; ENTRY], start: &Count) -> Result<(), String> {
+        self.sweep();
         let put = self.counts.set(lease.slot, start.write(), 0).and_then(|()| self.entries.insert(lease.key, entry, 0));
+        if let (Ok(()), Some(at)) = (&put, self.stuck.iter().position(|old| old.key == lease.key)) {
+            // What stood there is written over.
+            self.free.push_back(self.stuck.swap_remove(at).slot);
+        }
         put.map_err(|error| {
             self.free.push_back(lease.slot);
             refused("an entry is refused", &error)
@@ -96,12 +104,31 @@ impl Program {
         self.counts.get(&slot, 0).ok().map(|count| Count::read(&count))
     }
 
-    /// No packet goes by the entry any more; what it counted in all.
-    pub fn remove(&mut self, lease: Lease) -> Option<Count> {
-        let _ = self.entries.remove(&lease.key);
+    /// No packet goes by the entry any more; what it counted in all, and whether the kernel has deleted it. One that it would not delete fits no packet
+    /// from now on, if it takes that, and is deleted with a later change.
+    pub fn remove(&mut self, lease: Lease) -> (Option<Count>, bool) {
+        self.sweep();
+        let gone = delete(|| self.entries.remove(&lease.key));
+        if !gone {
+            // No payload type may pass.
+            self.update(lease, &[0; ENTRY]);
+            self.stuck.push(lease);
+        }
         let count = self.read(lease.slot);
-        self.free.push_back(lease.slot);
-        count
+        if gone {
+            self.free.push_back(lease.slot);
+        }
+        (count, gone)
+    }
+
+    /// Deletes what could not be deleted before.
+    fn sweep(&mut self) {
+        for lease in std::mem::take(&mut self.stuck) {
+            match delete(|| self.entries.remove(&lease.key)) {
+                true => self.free.push_back(lease.slot),
+                false => self.stuck.push(lease),
+            }
+        }
     }
 }
 
