@@ -17,6 +17,7 @@ use portcullis::policy::settings::SecurityMode;
 use portcullis::policy::verdict::{Decision, Reason};
 use portcullis::sdp::crypto::Suite;
 use portcullis::signaling::fact::{CallId, CallRecord, Fact, FirewallEvent, Hop, LegRecord, NameError, NameOddity, NameState, ReleasedBy, What};
+use portcullis::signaling::session::offer_answer::{Apart, SrtpKeys};
 use portcullis::sip::Transport;
 use portcullis::time::Time;
 
@@ -141,6 +142,7 @@ fn record() -> CallRecord {
         status: Some(200),
         reason: Reason::NormalClearing,
         fax: Default::default(),
+        srtp_keys: Some(SrtpKeys::Apart(Apart::PayloadTypes)),
         media: Some(Report { a: side(399, 1, 400, "127.0.0.1:20000".parse().unwrap()), b: side(400, 0, 399, "127.0.0.3:30000".parse().unwrap()) }),
     }
 }

@@ -67,6 +67,9 @@ pub enum Protection {
     Srtp(SrtpParameters),
     /// By keys a DTLS handshake on the RTP port will bring; nothing passes before. The same for both directions of a side, or for neither.
     Dtls(Arc<DtlsParameters>),
+    /// Of `transmit` alone: packets go on as they came, since both sides' peers have this key, by which the other side's protects them. Packets of that side
+    /// are only authenticated. Nothing of ours is ever put under a peer's key: what would have to be changed is not sent.
+    Shared(SrtpParameters),
 }
 
 /// The outcome of one RFC 4568 negotiation for one direction. More than one key only where MKIs tell them apart.

@@ -139,6 +139,21 @@ impl Path {
         matches!((&self.inbound, &self.outbound), (Inbound::Plain, Outbound::Plain))
     }
 
+    /// `ssrc` has come to `highest` (cycles and sequence number) by packets that went past us: its ROC is to follow.
+    pub(super) fn went_past(&mut self, ssrc: u32, highest: u32) {
+        if let (Inbound::Srtp(receiver), Some(known)) = (&mut self.inbound, self.reception.pace_of(ssrc)) {
+            let by = highest.wrapping_sub(known.highest);
+            if by as i32 > 0 {
+                receiver.went_past(ssrc, by);
+            }
+        }
+    }
+
+    /// Packets go on as they came, under a key that both peers have.
+    pub(super) fn is_opaque(&self) -> bool {
+        self.transformation.is_opaque
+    }
+
     pub(super) fn is_open(&self) -> bool {
         !self.is_held && !matches!((&self.inbound, &self.outbound), (Inbound::Unset, _) | (_, Outbound::Unset))
     }
@@ -312,7 +327,10 @@ impl Stream {
         let view = View::parse(channel, packet)?;
         let len = (path.transformation.unprotect)(&mut path.inbound, now, &view, buffer, len)?;
         let packet = buffer.get_mut(..len).ok_or(DropReason::Malformed)?;
-        view.check_clear(packet)?;
+        let is_opaque = path.is_opaque();
+        if !is_opaque {
+            view.check_clear(packet)?;
+        }
         if admitted == Admitted::Moved && !path.is_same_sender(now, &view, near.counts.absorbed > 0) {
             return Err(DropReason::Source);
         }
@@ -320,8 +338,9 @@ impl Stream {
             near.counts.relatched += 1;
         }
         self.heard = now;
-        accept(now, near, far, &mut path.reception, &view, packet);
+        accept(now, near, far, &mut path.reception, &view, packet, is_opaque);
         if let View::Rtp(header) = &view
+            && !is_opaque
             && packet.len() <= header.length + fax::LONGEST_EVENT
         {
             self.fax.listen(side, header, packet);
@@ -331,6 +350,9 @@ impl Stream {
                 return Err(DropReason::OnHold);
             }
             let payload_type = path.payloads.outgoing(header.payload_type).ok_or(DropReason::Payload(header.payload_type))?;
+            if is_opaque && payload_type != header.payload_type {
+                return Err(DropReason::Payload(header.payload_type));
+            }
             header.renumber(packet, payload_type);
         }
         let exit = far.exit(channel);
@@ -419,7 +441,7 @@ impl Stream {
             Side::A => (&self.a, &self.from_b),
             Side::B => (&self.b, &self.from_a),
         };
-        let can = self.fax.t38.is_none() && near.latch.is_ready() && !matches!(path_out.outbound, Outbound::Unset);
+        let can = self.fax.t38.is_none() && near.latch.is_ready() && !matches!(path_out.outbound, Outbound::Unset | Outbound::Shared { .. });
         near.upkeep.as_ref().filter(|_| can).map(|upkeep| upkeep.due())
     }
 
@@ -466,9 +488,9 @@ fn belongs(channel: Channel, packet: &[u8]) -> Result<(), DropReason> {
     }
 }
 
-/// Counts an accepted packet and takes from RTCP what the other side shall not learn.
+/// Counts an accepted packet and takes from RTCP what the other side shall not learn; of opaque RTCP there is nothing to read or to take.
 #[inline]
-fn accept(now: Time, near: &mut End, far: &End, reception: &mut Reception, view: &View, packet: &mut [u8]) {
+fn accept(now: Time, near: &mut End, far: &End, reception: &mut Reception, view: &View, packet: &mut [u8], is_opaque: bool) {
     let counts = &mut near.counts;
     counts.first.get_or_insert(now);
     counts.last = Some(now);
@@ -480,6 +502,9 @@ fn accept(now: Time, near: &mut End, far: &End, reception: &mut Reception, view:
         }
         View::Rtcp(_) => {
             counts.rtcp_received += 1;
+            if is_opaque {
+                return;
+            }
             near.reported = LastReport::read(now, packet).or(near.reported);
             if let Some(reported) = far.reported {
                 hear_of(now, counts, &reported, packet);
@@ -511,6 +536,7 @@ fn side_report(end: &End, path: &Path, fax_lost: u64) -> SideReport {
         signalled,
         latch,
         latched: end.latch.latched(),
+        opaque: path.is_opaque(),
         takes_none: signalled == Signalled::Held || !end.direction.receives(),
         sends_none: !end.direction.sends(),
         // A packet taken since ends the run, though nothing was noted then.

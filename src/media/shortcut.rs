@@ -2,7 +2,8 @@
 //!
 //! Whoever carries packets in our place (the kernel) judges them by less than we do: the exact five-tuple of the source the latch has settled on, one
 //! synchronisation source (RFC 3550 §5.1), payload types that hold nothing we listen for. All else still comes to us. So a shortcut exists only where
-//! `Stream::packet` would have forwarded the same bytes to the same place.
+//! `Stream::packet` would have forwarded the same bytes to the same place: of plain RTP, and of SRTP under a key that both peers have, which the one who
+//! gets it authenticates.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -89,7 +90,7 @@ impl fmt::Display for WhyNot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             WhyNot::NotReady => "a side is not set up yet, or on hold",
-            WhyNot::Transformed => "the packets are changed on their way, as with SRTP on a side",
+            WhyNot::Transformed => "the packets are changed on their way, as with SRTP on a side under keys of our own",
             WhyNot::NoSource => "no packet has come from that side yet, so where from is not settled",
             WhyNot::Fax => "a fax (T.38) is carried, whose datagrams are checked one by one",
             WhyNot::Full => "as many streams as fit are carried that way already",
@@ -111,7 +112,7 @@ impl Stream {
     /// How RTP from `from`'s peer may be carried without us, as things stand; to be asked again after each packet and each command.
     pub fn shortcut(&self, from: Side) -> Result<Shortcut, WhyNot> {
         let (near, far, path) = self.way(from);
-        if !path.is_plain() {
+        if !path.is_plain() && !path.is_opaque() {
             return Err(if path.is_open() { WhyNot::Transformed } else { WhyNot::NotReady });
         }
         if path.is_held {
@@ -126,7 +127,9 @@ impl Stream {
         }
         let source = near.latch.latched().ok_or(WhyNot::NoSource)?;
         let ssrc = path.reception.current().ok_or(WhyNot::NoSource)?;
-        let payload_types = path.payloads.unchanged() & !(self.fax.events() | LIKE_RTCP);
+        // Where they are encrypted for another there is nothing to listen to.
+        let listened = if path.is_opaque() { 0 } else { self.fax.events() };
+        let payload_types = path.payloads.unchanged() & !(listened | LIKE_RTCP);
         if payload_types == 0 {
             return Err(WhyNot::Transformed);
         }
@@ -155,6 +158,7 @@ impl Stream {
         far.counts.sent += carried.packets;
         far.counts.first_sent.get_or_insert(carried.last);
         far.counts.last_sent = far.counts.last_sent.max(Some(carried.last));
+        path.went_past(ssrc, carried.pace.highest);
         path.reception.absorb(ssrc, carried);
         self.heard = self.heard.max(carried.last);
     }

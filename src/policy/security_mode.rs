@@ -33,6 +33,7 @@ pub struct MediaPlan {
     fax: Fax,
     rtcp_keepalive: Option<Duration>,
     sound: Sound,
+    shares_keys: bool,
 }
 
 impl MediaPlan {
@@ -47,6 +48,7 @@ impl MediaPlan {
             fax: Fax::T38,
             rtcp_keepalive: None,
             sound: Sound::default(),
+            shares_keys: false,
         }
     }
 
@@ -96,6 +98,11 @@ impl MediaPlan {
     }
 
     #[cfg(test)]
+    pub(crate) fn sharing(self) -> MediaPlan {
+        MediaPlan { shares_keys: true, ..self }
+    }
+
+    #[cfg(test)]
     pub(crate) fn with_for_test(self, fax: Fax, rtcp_keepalive: Option<Duration>) -> MediaPlan {
         MediaPlan { fax, rtcp_keepalive, ..self }
     }
@@ -103,6 +110,11 @@ impl MediaPlan {
     #[cfg(test)]
     pub(crate) fn sounding(self, sound: Sound) -> MediaPlan {
         MediaPlan { sound, ..self }
+    }
+
+    /// The leg's peer may be given the other leg's peer's SRTP key instead of one of ours, if that one may as well: SRTP of one crosses to the other as it came.
+    pub fn shares_keys(&self) -> bool {
+        self.shares_keys
     }
 
     /// What the leg's peer wants of sound.
@@ -199,7 +211,9 @@ pub fn leg_plan(mode: SecurityMode, peer: &Peer) -> MediaPlan {
     let mode = mode.max(peer.mode);
     let of = |suites: &[Suite]| if mode == SecurityMode::Secured { suites.to_vec() } else { Vec::new() };
     let (suites, suites_taken) = (of(&peer.suites), of(&peer.suites_taken));
-    MediaPlan { mode, suites, suites_taken, keying: peer.keying, fax: peer.fax, rtcp_keepalive: peer.rtcp_keepalive, sound: peer.sound.clone() }
+    // By DTLS nobody but the two ends of a handshake has its keys.
+    let shares_keys = peer.srtp_passthrough && mode == SecurityMode::Secured && peer.keying == Keying::Sdes;
+    MediaPlan { mode, suites, suites_taken, keying: peer.keying, fax: peer.fax, rtcp_keepalive: peer.rtcp_keepalive, sound: peer.sound.clone(), shares_keys }
 }
 
 /// The modes of (the trunk's leg, the UM leg) of a call between a trunk of mode `peer` and a plan of mode `plan`; `interwork`: the plan names the

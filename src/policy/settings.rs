@@ -211,6 +211,8 @@ pub struct Peer {
     /// Those taken where the peer offers them, best first.
     pub suites_taken: Vec<Suite>,
     pub keying: Keying,
+    /// It may be given the SRTP key of the peer on the other leg, and that one its key, where that one may as well: never of itself.
+    pub srtp_passthrough: bool,
     /// Diversion, CC-Diversion and History-Info are believed from this peer.
     pub diversion_trusted: bool,
     /// P-Asserted-Identity is believed from, and sent to, this peer (RFC 3325 trust domain).
@@ -266,6 +268,7 @@ impl Peer {
             suites: OFFERED.to_vec(),
             suites_taken: TAKEN.to_vec(),
             keying: Keying::default(),
+            srtp_passthrough: false,
             diversion_trusted: false,
             diversion_sent: false,
             identity_trusted: false,

@@ -20,6 +20,7 @@ use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::crypto::Suite;
 pub use crate::signaling::branch::MissedCall;
 pub use crate::signaling::peer_name::{NameError, NameOddity, NameState};
+use crate::signaling::session::offer_answer::SrtpKeys;
 use crate::sip::Transport;
 use crate::time::Time;
 
@@ -384,6 +385,8 @@ pub struct CallRecord {
     pub status: Option<u16>,
     pub reason: Reason,
     pub fax: FaxRecord,
+    /// Where both peers are for sharing SRTP keys (`srtp_passthrough`): whether the legs shared them, or why not.
+    pub srtp_keys: Option<SrtpKeys>,
     pub media: Option<Report>,
 }
 

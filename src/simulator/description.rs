@@ -47,7 +47,7 @@ impl Theirs {
     /// Master key and salt they send with; `None` for plain RTP.
     pub fn key(&self) -> Option<&[u8]> {
         match &self.protection {
-            Protection::Plain | Protection::Dtls(_) => None,
+            Protection::Plain | Protection::Dtls(_) | Protection::Shared(_) => None,
             Protection::Srtp(parameters) => parameters.keys.first().map(|key| &*key.key_and_salt),
         }
     }

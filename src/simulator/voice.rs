@@ -141,12 +141,12 @@ impl Ports {
         let broken = |error: &dyn std::fmt::Debug| io::Error::other(format!("{error:?}"));
         let sender = match &speech.transmit {
             Protection::Plain => None,
-            Protection::Dtls(_) => return Err(io::Error::other("the simulator shakes no hands")),
+            Protection::Dtls(_) | Protection::Shared(_) => return Err(io::Error::other("the simulator shakes no hands")),
             Protection::Srtp(parameters) => Some(Sender::new(parameters).map_err(|error| broken(&error))?),
         };
         let receiver = match &speech.receive {
             Protection::Plain => None,
-            Protection::Dtls(_) => return Err(io::Error::other("the simulator shakes no hands")),
+            Protection::Dtls(_) | Protection::Shared(_) => return Err(io::Error::other("the simulator shakes no hands")),
             Protection::Srtp(parameters) => Some(Receiver::new(parameters).map_err(|error| broken(&error))?),
         };
         let (heard_in, heard) = watch::channel(Heard::default());

@@ -65,7 +65,7 @@ fn protections(lab: &Lab, of: Side) -> (Protection, Protection) {
 fn mki(protection: &Protection) -> Option<Vec<u8>> {
     match protection {
         Protection::Srtp(parameters) => parameters.keys[0].mki.clone(),
-        Protection::Plain | Protection::Dtls(_) => None,
+        Protection::Plain | Protection::Dtls(_) | Protection::Shared(_) => None,
     }
 }
 

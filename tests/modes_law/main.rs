@@ -24,6 +24,7 @@
 //! | `digits` | legs*, direction, side, type and body of INFO |
 //! | `faxes` | legs*, direction, first offer, re-INVITE or UPDATE, side, form of the T.38 offer, answer |
 //! | `dtls` | pairs with a leg keyed by DTLS, direction: first offer; lawful offer, answer, moment; re-INVITE or UPDATE, side, offer, answer |
+//! | `sharing` | pairs with a leg that may share its SRTP keys, direction: first offer; lawful offer, answer, moment; re-INVITE or UPDATE, side, offer, answer |
 //! | `transfers` | legs*, direction, side, REFER inside or outside the call, target |
 //!
 //! "Legs" are the pairs of what a leg may be: Unsecured over UDP, TCP or TLS, SIP secured, Secured. What a call does once it is admitted depends on its
@@ -55,6 +56,7 @@ mod redirects;
 mod reload;
 mod reports;
 mod setup;
+mod sharing;
 mod stage;
 mod strangers;
 mod talk;

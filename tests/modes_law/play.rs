@@ -142,9 +142,12 @@ impl Up {
 
 /// Once a call is up each side takes and sends what its leg's mode says, in both directions.
 pub fn is_protected(stage: &Stage, a: Kind, b: Kind) -> bool {
+    let shares = a.shares && b.shares;
     let fits = |side: &SideSeen, leg: Kind| {
         [&side.receive, &side.transmit].into_iter().all(|guard| match leg.mode {
             Secured if leg.is_dtls() => matches!(guard, Guard::Dtls(fingerprints) if !fingerprints.is_empty()),
+            // What is shared goes out as it came, and what comes in is held against its key in any case.
+            Secured if shares && *guard == side.transmit => matches!(guard, Guard::Srtp(_) | Guard::Shared(_)),
             Secured => matches!(guard, Guard::Srtp(_)),
             _ => *guard == Guard::Plain,
         })

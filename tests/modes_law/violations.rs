@@ -16,7 +16,7 @@ use portcullis::time::Time;
 use crate::observer::{Observer, Rule};
 use crate::profiles::{Avp, AvpWithKey, Savp, SavpWithoutKey, key};
 use crate::world::{
-    Foreign, Kind, Party, Proof, Router, Secured, SecurityMode, SipSecured, Stranger, Tcp, Tls, Transport, Trunk, Udp, Unsecured, World, flow, kind,
+    Foreign, Kind, Party, Proof, Router, SHARING, Secured, SecurityMode, SipSecured, Stranger, Tcp, Tls, Transport, Trunk, Udp, Unsecured, World, flow, kind,
     listener_of,
 };
 
@@ -252,6 +252,34 @@ fn a_key_that_crosses() {
     assert_eq!(trace.configure(Side::A, under(&theirs()), under(&key(Stranger, 17))).broken(), []);
 }
 
+/// Both peers must be for it: the key of one then goes to the other, and to nobody else.
+#[test]
+fn a_key_that_is_shared() {
+    let carried = |trunk: Kind, router: Kind| {
+        let mut trace = Trace::new(trunk, router).lawful();
+        trace.send(to(Router, Tls), &in_dialog("b", "UPDATE", &Savp.text(Trunk, 1))).broken()
+    };
+    assert_eq!(carried(SHARING, SHARING), []);
+    assert_eq!(carried(SHARING, SECURED), [Rule::KeyCrossed]);
+    assert_eq!(carried(SECURED, SHARING), [Rule::KeyCrossed]);
+    let shared = |key: &str| match under(key) {
+        Protection::Srtp(parameters) => Protection::Shared(parameters),
+        other => other,
+    };
+    for (router, broken) in [(SHARING, vec![]), (SECURED, vec![Rule::KeyCrossed])] {
+        let mut trace = Trace::new(SHARING, router).lawful();
+        let answered = flow(2, Tls, Router.address(), proof(Router));
+        trace.hear(&answered, &response("b", 200, &Savp.text(Router, 1))).open();
+        assert_eq!(trace.configure(Side::B, under(&key(Router, 9)), shared(&theirs())).broken(), broken);
+    }
+    // Back to its owner, one of ours, or for what comes in.
+    let mut trace = Trace::new(SHARING, SHARING).lawful();
+    trace.open();
+    assert_eq!(trace.configure(Side::A, under(&theirs()), shared(&theirs())).broken(), [Rule::KeyCrossed]);
+    assert_eq!(trace.configure(Side::A, under(&theirs()), shared(&ours())).broken(), [Rule::KeyCrossed]);
+    assert_eq!(trace.configure(Side::A, shared(&theirs()), shared(&theirs())).broken(), [Rule::KeyCrossed]);
+}
+
 #[test]
 fn a_key_twice() {
     // Ours of the B leg on the A leg.
@@ -379,6 +407,7 @@ fn a_record_of_something_else() {
             status: Some(200),
             reason: Reason::NormalClearing,
             fax: Default::default(),
+            srtp_keys: None,
             media: None,
         };
         trace.act(fact(What::CallEnded(Box::new(record)))).broken()

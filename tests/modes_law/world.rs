@@ -95,14 +95,19 @@ pub struct Kind {
     pub mutual: bool,
     /// What keys its SRTP where SRTP is demanded.
     pub keying: Keying,
+    /// It may share its SRTP keys with a peer that may as well.
+    pub shares: bool,
 }
 
 pub const fn kind(mode: SecurityMode, transport: Transport) -> Kind {
-    Kind { mode, transport, mutual: true, keying: Keying::Sdes }
+    Kind { mode, transport, mutual: true, keying: Keying::Sdes, shares: false }
 }
 
 /// A Secured leg keyed by DTLS.
 pub const DTLS: Kind = Kind { keying: Keying::Dtls, ..kind(Secured, Tls) };
+
+/// A Secured leg that may share its keys.
+pub const SHARING: Kind = Kind { shares: true, ..kind(Secured, Tls) };
 
 impl Kind {
     pub fn is_dtls(self) -> bool {
@@ -262,6 +267,7 @@ impl World {
             tls_names: vec![party.host().into()],
             mutual: kind.mutual,
             keying: kind.keying,
+            srtp_passthrough: kind.shares,
             status: if self.disabled.contains(&party) { PeerStatus::Disabled } else { PeerStatus::Enabled },
             diversion_trusted: true,
             identity_trusted: true,

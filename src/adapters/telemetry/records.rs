@@ -46,6 +46,7 @@ pub fn line(record: &CallRecord, anchor: &Anchor) -> String {
         transfers: record.transfers.iter().map(Transfer::of).collect(),
         a: Leg::of(&record.a),
         b: record.b.as_ref().map(Leg::of),
+        keys: record.srtp_keys.map(|keys| keys.to_string()),
         fax: (record.fax != FaxRecord::default()).then_some(Fax { tone_from: record.fax.tone, t38: record.fax.t38 }),
         media: record.media.as_ref().map(|report| Media::of(report, sound::codec_at_end(record), anchor)),
         audio: sound::of_record(record, anchor).map(|[a_to_b, b_to_a]| Audio { a_to_b, b_to_a }),
@@ -76,6 +77,9 @@ struct Line<'a> {
     transfers: Vec<Transfer<'a>>,
     a: Leg<'a>,
     b: Option<Leg<'a>>,
+    /// Where both peers are for sharing SRTP keys: `shared`, or `apart` and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<String>,
     /// Only of a call that showed itself a fax.
     #[serde(skip_serializing_if = "Option::is_none")]
     fax: Option<Fax>,

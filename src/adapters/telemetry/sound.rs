@@ -24,6 +24,9 @@ pub struct Direction {
     path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_why: Option<&'static str>,
+    /// `shared`: the packets went on as they came, under a key that both peers have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<&'static str>,
     /// Of RTP: the first packet accepted, the last, and the last sent on.
     first: Option<String>,
     last: Option<String>,
@@ -120,6 +123,7 @@ impl Direction {
             kernel: from.absorbed,
             path: from.path.map(|(way, _)| way.to_string()),
             path_why: from.path.and_then(|(_, why)| why).map(|why| why.code()),
+            keys: from.opaque.then_some("shared"),
             first: at(from.first),
             last: at(from.last_rtp),
             last_sent: at(to.last_sent),

@@ -65,6 +65,9 @@ pub(super) fn one(answer: &Value) -> String {
         line("direction", format!("{} -> {}", text(from), text(to)));
         let why = carried["why_not_shorter"].as_str().map_or(String::new(), |why| format!("; by no shorter way because {why}"));
         line("carried by", text(&carried["way"]) + &why);
+        if counted["keys"] == "shared" {
+            line("keys", String::from("shared: SRTP crosses as it came, and both peers can read and forge it"));
+        }
         line("signalled", text(&counted["signalled"]));
         line("heard from", format!("{} (latch: {})", text(&counted["from"]), text(&counted["latch"])));
         line("packets", format!("{} in, {} out", text(&counted["received"]), text(&counted["sent"])));

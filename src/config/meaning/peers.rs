@@ -59,6 +59,7 @@ pub fn peers(written: &[written::Peer], pools: &[written::UmPool], listeners: &[
             suites: suites(entry, &OFFERED),
             suites_taken: suites(entry, &TAKEN),
             keying: keying(entry, findings),
+            srtp_passthrough: srtp_passthrough(entry, written, findings),
             diversion_trusted: entry.diversion.unwrap_or(false),
             diversion_sent: entry.send_diversion.unwrap_or(false),
             mutual: mutual(entry, findings),
@@ -187,6 +188,32 @@ fn keying(entry: &written::Peer, findings: &Findings) -> Keying {
         findings.warning(keying.at, "keying = \"dtls\" on UM or a Mediation Server: Exchange and Lync speak SDES only", "remove it if it is one of these");
     }
     keying.value
+}
+
+/// Sharing keys gives up what a border is for in media, so nobody has it by accident: two peers must be written down for it, and it is told each time.
+fn srtp_passthrough(entry: &written::Peer, all: &[written::Peer], findings: &Findings) -> bool {
+    let Some(passthrough) = entry.srtp_passthrough.as_ref().filter(|passthrough| passthrough.value) else { return false };
+    let is_secured = entry.mode.as_ref().is_none_or(|mode| mode.value == SecurityMode::Secured);
+    let others = all.iter().filter(|other| other.srtp_passthrough.as_ref().is_some_and(|other| other.value)).count() > 1;
+    if !is_secured {
+        findings.problem(passthrough.at, "srtp_passthrough on a peer that is not secured: it has no SRTP keys", "remove it, or write mode = \"secured\"");
+    } else if entry.keying.as_ref().is_some_and(|keying| keying.value == Keying::Dtls) {
+        findings.problem(passthrough.at, "srtp_passthrough on a peer keyed by DTLS: its keys are made with us alone", "remove it, or write keying = \"sdes\"");
+    } else if !others {
+        findings.warning(
+            passthrough.at,
+            "srtp_passthrough does nothing: no other peer has it, and both peers of a call must",
+            "remove it, or write it at the other peer too",
+        );
+    } else {
+        findings.warning(
+            passthrough.at,
+            "srtp_passthrough: peers that have it are given each other's SRTP keys. Each can then read and forge the other's media, their RTCP with the names in it \
+             crosses unread, and no RTCP of ours is sent",
+            "remove it unless these peers trust each other as they trust us",
+        );
+    }
+    true
 }
 
 fn prefer(entry: &written::Peer, findings: &Findings) -> bool {

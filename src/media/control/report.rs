@@ -23,6 +23,8 @@ pub struct SideReport {
     pub absorbed: u64,
     /// How its packets travelled last, and why by no shorter way where one was asked for. `None`: no stream was open.
     pub path: Option<(Way, Option<WhyNot>)>,
+    /// Its packets go on as they came, encrypted, under a key that the other side's peer has as well.
+    pub opaque: bool,
     pub rtcp_received: u64,
     pub rtcp_sent: u64,
     /// Of `rtcp_sent` those we made ourselves.

@@ -28,6 +28,8 @@ pub enum KeyError {
     Length,
     /// Several keys and one without an MKI, MKIs of different lengths, the same MKI twice, or one not of 1 to 128 bytes.
     Mki,
+    /// A key that a peer protects by, as one of ours; or one to go on under as it came, for packets that come in.
+    Shared,
 }
 
 impl fmt::Display for KeyError {
@@ -36,6 +38,7 @@ impl fmt::Display for KeyError {
             KeyError::Count => "no SRTP master key, or more than 16",
             KeyError::Length => "SRTP master key and salt do not have the suite's length",
             KeyError::Mki => "SRTP master key identifiers that do not tell the keys apart",
+            KeyError::Shared => "an SRTP master key of a peer where one of ours belongs",
         })
     }
 }

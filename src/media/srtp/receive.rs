@@ -25,6 +25,18 @@ const OVERLAP: Duration = Duration::from_secs(1);
 struct Source {
     rtp: ReplayList,
     rtcp: ReplayList,
+    /// How far it seems to have come by packets that went past us, which nobody has authenticated: a second guess at its ROC, until the next packet shows
+    /// where it is. Zero: none went.
+    ahead: u64,
+}
+
+impl Source {
+    /// Where a packet of this sequence number may stand. `[0]` is where it nearly always does.
+    fn indices(&self, sequence: u16) -> [Option<u64>; 2] {
+        let near = index::estimate(self.rtp.highest(), sequence);
+        let far = if self.ahead == 0 { None } else { index::estimate(self.ahead, sequence) };
+        [far.or(near), far.and(near).filter(|near| Some(*near) != far)]
+    }
 }
 
 /// The cryptographic context of one receiving direction, for all its sources.
@@ -65,6 +77,7 @@ impl Receiver {
         if !shared {
             for source in next.sources.iter_mut() {
                 source.rtp.forget();
+                source.ahead = 0;
                 source.rtcp = ReplayList::default();
             }
         }
@@ -90,6 +103,7 @@ impl Receiver {
             let place = self.present.sources.place(ssrc);
             let ours = self.present.sources.enter(place, ssrc, last).0;
             ours.rtp.merge(&theirs.rtp);
+            ours.ahead = ours.ahead.max(theirs.ahead);
             ours.rtcp.merge(&theirs.rtcp);
         }
         true
@@ -102,6 +116,28 @@ impl Receiver {
             return self.present.unprotect_rtp(now, packet, header, false);
         }
         self.with_either(now, packet, |context, packet| context.unprotect_rtp(now, packet, header, true))
+    }
+
+    /// Whether the SRTP packet is authentic and new; it stays as it is.
+    pub fn authenticate_rtp(&mut self, now: Time, packet: &mut [u8], header: &Header) -> Result<(), Refusal> {
+        if self.former.is_none() {
+            return self.present.authenticate_rtp(now, packet, header);
+        }
+        self.with_either(now, packet, |context, packet| context.authenticate_rtp(now, packet, header).map(|()| 0)).map(drop)
+    }
+
+    /// The same of an SRTCP packet. One that is not encrypted is not authentic here: nothing in the clear is to go on.
+    pub fn authenticate_rtcp(&mut self, now: Time, packet: &mut [u8]) -> Result<(), Refusal> {
+        self.with_either(now, packet, |context, packet| context.authenticate_rtcp(now, packet).map(|()| 0)).map(drop)
+    }
+
+    /// `ssrc` has gone on by so many sequence numbers without us.
+    pub fn went_past(&mut self, ssrc: u32, by: u32) {
+        let sources = &mut self.present.sources;
+        if let Some(place) = sources.place(ssrc) {
+            let source = sources.at_mut(place);
+            source.ahead = source.ahead.max(source.rtp.highest()).saturating_add(u64::from(by)).clamp(0, index::END - 1);
+        }
     }
 
     /// Turns the SRTCP packet that fills `packet` into RTCP; its new length. A packet without the E flag is authenticated only.
@@ -136,26 +172,73 @@ impl Context {
         let end = packet.len().checked_sub(suite.rtp_tag() + self.keys.mki).filter(|end| *end >= header.length).ok_or(Refusal::Short)?;
         let (message, trailer) = packet.split_at_mut(end);
         let place = self.sources.place(header.ssrc);
-        let known = place.map(|place| self.sources.at(place).rtp);
+        let known = place.map(|place| *self.sources.at(place));
         let (key, tag) = self.keys.of_trailer(trailer).ok_or(Refusal::Authentication)?;
         if key.rtp_left == 0 {
             return Err(Refusal::KeySpent);
         }
         let facts = |index| Facts { ssrc: header.ssrc, index, header: header.length };
         let index = match known {
-            Some(list) if !list.is_empty() => {
+            Some(source) if source.ahead != 0 => guess(&source, header.sequence, |index| key.rtp.is_authentic(facts(index), message, tag))?,
+            Some(Source { rtp: list, .. }) if !list.is_empty() => {
                 let index = index::estimate(list.highest(), header.sequence).ok_or(Refusal::Replay)?;
                 if !list.is_fresh(index) {
                     return Err(Refusal::Replay);
                 }
                 Some(index).filter(|index| !careful || key.rtp.is_authentic(facts(*index), message, tag))
             }
-            known => first_indices(known, header.sequence).into_iter().flatten().find(|index| key.rtp.is_authentic(facts(*index), message, tag)),
+            known => first_indices(known.map(|known| known.rtp), header.sequence)
+                .into_iter()
+                .flatten()
+                .find(|index| key.rtp.is_authentic(facts(*index), message, tag)),
         };
         let index = index.filter(|index| key.rtp.open(facts(*index), message, tag)).ok_or(Refusal::Authentication)?;
         key.rtp_left -= 1;
-        self.sources.enter(place, header.ssrc, now).0.rtp.commit(index);
+        self.sources.enter(place, header.ssrc, now).0.heard(index);
         Ok(end)
+    }
+
+    /// As [`Context::unprotect_rtp`], but the packet stays as it is.
+    fn authenticate_rtp(&mut self, now: Time, packet: &[u8], header: &Header) -> Result<(), Refusal> {
+        let suite = self.keys.parameters.suite;
+        let end = packet.len().checked_sub(suite.rtp_tag() + self.keys.mki).filter(|end| *end >= header.length).ok_or(Refusal::Short)?;
+        let (message, trailer) = packet.split_at(end);
+        let place = self.sources.place(header.ssrc);
+        let known = place.map(|place| *self.sources.at(place));
+        let (key, tag) = self.keys.of_trailer(trailer).ok_or(Refusal::Authentication)?;
+        if key.rtp_left == 0 {
+            return Err(Refusal::KeySpent);
+        }
+        let is_authentic = |index| key.rtp.is_authentic(Facts { ssrc: header.ssrc, index, header: header.length }, message, tag);
+        let index = match known {
+            Some(source) if !source.rtp.is_empty() || source.ahead != 0 => guess(&source, header.sequence, is_authentic)?,
+            known => first_indices(known.map(|known| known.rtp), header.sequence).into_iter().flatten().find(|index| is_authentic(*index)),
+        };
+        let index = index.ok_or(Refusal::Authentication)?;
+        key.rtp_left -= 1;
+        self.sources.enter(place, header.ssrc, now).0.heard(index);
+        Ok(())
+    }
+
+    fn authenticate_rtcp(&mut self, now: Time, packet: &[u8]) -> Result<(), Refusal> {
+        let layout = RtcpLayout::of(packet.len(), self.keys.parameters.suite, self.keys.mki).ok_or(Refusal::Short)?;
+        let ssrc = u32_at(packet, 4);
+        let index = u64::from(u32_at(packet, layout.word) & 0x7fff_ffff);
+        let mki = packet.get(layout.mki..layout.mki + self.keys.mki).ok_or(Refusal::Short)?;
+        let key = self.keys.named(mki).ok_or(Refusal::Authentication)?;
+        if key.rtcp_left == 0 {
+            return Err(Refusal::KeySpent);
+        }
+        let place = self.sources.place(ssrc);
+        if place.is_some_and(|place| !self.sources.at(place).rtcp.is_fresh(index)) {
+            return Err(Refusal::Replay);
+        }
+        if !key.rtcp.is_authentic(packet, layout) {
+            return Err(Refusal::Authentication);
+        }
+        key.rtcp_left -= 1;
+        self.sources.enter(place, ssrc, now).0.rtcp.commit(index);
+        Ok(())
     }
 
     fn unprotect_rtcp(&mut self, now: Time, packet: &mut [u8]) -> Result<usize, Refusal> {
@@ -178,6 +261,24 @@ impl Context {
         self.sources.enter(place, ssrc, now).0.rtcp.commit(index);
         Ok(layout.end)
     }
+}
+
+impl Source {
+    /// An authentic packet of this index: now it is known where the source is.
+    #[inline]
+    fn heard(&mut self, index: u64) {
+        self.rtp.commit(index);
+        self.ahead = 0;
+    }
+}
+
+/// Of the places a packet of a known source may have, the new one that proves right.
+///
+/// Errors: `Replay` if it is new in none of them.
+fn guess(source: &Source, sequence: u16, is_authentic: impl Fn(u64) -> bool) -> Result<Option<u64>, Refusal> {
+    let mut fresh = source.indices(sequence).into_iter().flatten().filter(|index| source.rtp.is_fresh(*index)).peekable();
+    fresh.peek().ok_or(Refusal::Replay)?;
+    Ok(fresh.find(|index| is_authentic(*index)))
 }
 
 /// Where a source may be that has sent nothing under the present key: at the beginning; just past a wrap whose first packets were lost (a sender

@@ -197,6 +197,24 @@ impl RtcpSession {
         Ok(())
     }
 
+    /// Whether the SRTCP packet is of this key, and encrypted. Changes nothing.
+    pub fn is_authentic(&self, packet: &[u8], layout: RtcpLayout) -> bool {
+        let word = u32_at(packet, layout.word);
+        if word & ENCRYPTED == 0 {
+            return false;
+        }
+        match self {
+            RtcpSession::Counter(keys) => match (packet.get(..layout.mki), packet.get(layout.tag..)) {
+                (Some(signed), Some(tag)) => same(&keys.authenticator.code(signed, None), tag),
+                _ => false,
+            },
+            RtcpSession::Aead(aead) => {
+                let (Some(text), Some(tag)) = (packet.get(RTCP_CLEAR..layout.end), packet.get(layout.tag..layout.word)) else { return false };
+                aead.check(u32_at(packet, 4), u64::from(word & !ENCRYPTED), &associated(packet, word.to_be_bytes()), text, tag)
+            }
+        }
+    }
+
     /// Opens the SRTCP packet in place if it is authentic; without its E flag there is nothing to decrypt. It is left as it was if it is not.
     pub fn open(&self, packet: &mut [u8], layout: RtcpLayout) -> bool {
         let (ssrc, word) = (u32_at(packet, 4), u32_at(packet, layout.word));

@@ -35,6 +35,10 @@ impl<S: Copy + Default> Sources<S> {
         &self.slots[place.0].state
     }
 
+    pub fn at_mut(&mut self, place: Place) -> &mut S {
+        &mut self.slots[place.0].state
+    }
+
     /// The state of a source whose packet has proven authentic, `place` being where it stands; a new one takes the place of the one longest idle when
     /// all are taken. Second: the SSRC that had to go.
     #[inline]

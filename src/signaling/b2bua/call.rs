@@ -503,6 +503,7 @@ impl Call {
 
     /// Writes what the session has agreed into the record.
     pub fn note_media(&mut self) {
+        self.record.srtp_keys = self.media.srtp_keys().or(self.record.srtp_keys);
         for side in [Side::A, Side::B] {
             // While the one transferred is in the session with the target, the other side of it is the target's.
             let is_target = matches!(&self.stage, Stage::Transferring(transfer) if transfer.by == side && matches!(transfer.session, Session::Behind(_)));

@@ -10,6 +10,7 @@ use crate::policy::settings::Peer;
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::ServerRequest;
 use crate::signaling::fact::{CallId, CallRecord, FaxRecord, Hop, LegRecord, ReleasedBy, TransferRecord, What};
+use crate::signaling::session::offer_answer::SrtpKeys;
 use crate::sip::Transport;
 use crate::time::Time;
 
@@ -30,6 +31,8 @@ pub struct Draft {
     /// Who ended the call and why, once it ended.
     pub end: Option<(Time, ReleasedBy, Reason)>,
     pub fax: FaxRecord,
+    /// How the SRTP keys of the legs stood, where both peers are for sharing them.
+    pub srtp_keys: Option<SrtpKeys>,
     /// A fax over T.38 is under way.
     pub is_fax: bool,
     report: Option<Report>,
@@ -89,6 +92,7 @@ impl Draft {
             b: None,
             redirects: Vec::new(),
             fax,
+            srtp_keys: None,
             is_fax: false,
             transfers: Vec::new(),
             status: None,
@@ -156,6 +160,7 @@ impl Draft {
             status: self.status,
             reason,
             fax: self.fax,
+            srtp_keys: self.srtp_keys,
             media: self.report,
         }
     }

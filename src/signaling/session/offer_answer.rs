@@ -9,6 +9,7 @@ mod dtls;
 mod handover;
 mod keys;
 mod leg;
+mod shared;
 mod stream;
 
 use std::net::IpAddr;
@@ -22,8 +23,11 @@ use crate::sdp::crypto::{MasterKey, Suite};
 use crate::sdp::fingerprint::Fingerprint;
 use crate::sip::Transport;
 
+use keys::Ours;
 use leg::{Heard, Leg};
 use stream::{Kind, Stream};
+
+pub use shared::{Apart, SrtpKeys};
 
 /// What holds on one leg.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -101,6 +105,8 @@ pub struct SessionMedia {
     /// Who gave the answer in force.
     answerer: Option<Side>,
     told: Told,
+    /// Why the legs have keys of ours although both peers are for sharing theirs.
+    apart: Option<Apart>,
     /// Of the A and the B leg: where its peer was before, if it came from another stream and has brought no key yet.
     elders: [Option<(StreamId, Side)>; 2],
 }
@@ -124,6 +130,7 @@ impl SessionMedia {
             exchange: None,
             answerer: None,
             told: Told::default(),
+            apart: None,
             elders: [None; 2],
         }
     }
@@ -144,11 +151,12 @@ impl SessionMedia {
             return self.reoffer(to, supply);
         }
         self.check_idle(from)?;
-        let heard = self.leg(from).read_offer(sdp)?;
+        let mut heard = self.leg(from).read_offer(sdp)?;
         self.leg(to).may_offer(heard.stream.kind)?;
         self.find_ports(from, &heard, supply)?;
         let before = self.answerer.map(|_| Box::new([self.a.clone(), self.b.clone()]));
-        let description = self.leg_mut(to).write_offer(&heard.stream, supply)?;
+        let lent = self.lend(from, sdp, &mut heard);
+        let description = self.leg_mut(to).write_offer(&heard.stream, lent.as_ref(), supply)?;
         let commands = if before.is_none() { self.begin(from, &heard, supply) } else { Vec::new() };
         self.exchange = Some(Exchange { from, offer: heard, stage: Stage::Offered, before });
         Ok(Outcome { sdp: description.write(), commands })
@@ -167,7 +175,8 @@ impl SessionMedia {
         *self.leg_mut(to) = self.leg(to).afresh();
         let mut commands = Vec::new();
         self.move_family(to, supply, &mut commands);
-        let description = self.leg_mut(to).write_offer(&offer.stream, supply)?;
+        let lent = self.lend_again(to.other(), &offer);
+        let description = self.leg_mut(to).write_offer(&offer.stream, lent.as_ref(), supply)?;
         if let Some(stream) = self.stream {
             if commands.is_empty() {
                 let set = Configuration { remote: Some(None), ..self.configuration(to) };
@@ -200,7 +209,11 @@ impl SessionMedia {
         }
         let offer = exchange.offer.clone();
         let (heard, ours) = self.leg(from).read_answer(sdp)?;
-        let description = self.leg_mut(from.other()).write_answer(&offer, &heard.stream, supply)?;
+        let lent = match &ours {
+            Some(Ours::Lent(_)) => Some(self.give_back(from, &heard, &offer)?),
+            Some(Ours::Own(_)) | None => None,
+        };
+        let description = self.leg_mut(from.other()).write_answer(&offer, &heard.stream, lent.as_ref(), supply)?;
         self.leg_mut(from).agree(&heard, ours);
         self.leg_mut(from).narrow();
         self.answerer = Some(from);
@@ -247,8 +260,10 @@ impl SessionMedia {
         if heard.stream.kind != other.kind {
             return Err(MediaRefusal(Reason::MediaUnacceptable));
         }
+        self.check_key(side, &heard)?;
         let leg = self.leg_mut(side);
-        let description = leg.write_answer(&heard, &other, supply)?;
+        let lent = leg.ours.as_ref().and_then(Ours::lent).cloned();
+        let description = leg.write_answer(&heard, &other, lent.as_ref(), supply)?;
         let commands = self.stream.map(|stream| self.configure(side, stream)).into_iter().collect();
         Ok(Outcome { sdp: description.write(), commands })
     }
@@ -257,6 +272,7 @@ impl SessionMedia {
     pub fn refreshed(&mut self, side: Side, sdp: &Description) -> Result<Vec<Command>, MediaRefusal> {
         self.check_idle(side)?;
         let (heard, ours) = self.leg(side).read_answer(sdp)?;
+        self.check_key(side, &heard)?;
         self.leg_mut(side).agree(&heard, ours);
         self.leg_mut(side).narrow();
         Ok(self.stream.map(|stream| self.configure(side, stream)).into_iter().collect())
@@ -297,7 +313,7 @@ impl SessionMedia {
         if self.leg(side).terms.plan.is_dtls() {
             return self.leg(side).handshake.suite;
         }
-        self.leg(side).ours.as_ref().and_then(|line| line.usable().ok())
+        self.leg(side).ours.as_ref().and_then(|ours| ours.line().usable().ok())
     }
 
     /// The first voice codec of the answer in force, as `PCMU/8000`; the same on both sides, since nothing is transcoded.
@@ -380,7 +396,10 @@ impl SessionMedia {
 
     fn is_first_offer_again(&self, from: Side, sdp: &Description) -> bool {
         let first = |exchange: &&Exchange| exchange.from == from && exchange.before.is_none() && exchange.stage != Stage::Settled;
-        self.exchange.as_ref().filter(first).is_some_and(|exchange| self.leg(from).read_offer(sdp).is_ok_and(|heard| heard.is_same(&exchange.offer)))
+        self.exchange.as_ref().filter(first).is_some_and(|exchange| {
+            let heard = self.leg(from).read_offer_after(sdp, exchange.offer.theirs.as_ref());
+            heard.is_ok_and(|heard| heard.is_same(&exchange.offer))
+        })
     }
 
     /// Opens the stream for a first offer.

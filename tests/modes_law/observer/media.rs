@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use base64::Engine as _;
-use portcullis::media::control::{Command, Configuration, Content, Protection, Side};
+use portcullis::media::control::{Command, Configuration, Content, Protection, Side, SrtpParameters};
 
 use super::{Observer, Rule};
 use crate::world::Secured;
@@ -15,6 +15,8 @@ pub enum Guard {
     Plain,
     /// The keys, as they stand in descriptions.
     Srtp(Vec<String>),
+    /// As it came from the other side, whose peer protects it under these keys.
+    Shared(Vec<String>),
     /// Nothing until a handshake with one who has a certificate of these fingerprints; none yet: nothing at all.
     Dtls(Vec<String>),
 }
@@ -46,10 +48,13 @@ fn guard(protection: &Protection) -> Guard {
             let digest = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":");
             Guard::Dtls(parameters.fingerprints.iter().map(|fingerprint| digest(&fingerprint.digest)).collect())
         }
-        Protection::Srtp(parameters) => {
-            Guard::Srtp(parameters.keys.iter().map(|key| base64::engine::general_purpose::STANDARD.encode(&key.key_and_salt)).collect())
-        }
+        Protection::Srtp(parameters) => Guard::Srtp(written(parameters)),
+        Protection::Shared(parameters) => Guard::Shared(written(parameters)),
     }
+}
+
+fn written(parameters: &SrtpParameters) -> Vec<String> {
+    parameters.keys.iter().map(|key| base64::engine::general_purpose::STANDARD.encode(&key.key_and_salt)).collect()
 }
 
 impl Observer {
@@ -106,11 +111,13 @@ impl Observer {
         if low == Secured && (told.contains(&Guard::Plain) || (now.is_open && either.contains(&&Guard::Plain))) {
             self.breaks(Rule::MediaUnprotected, format!("side {side}, with {party:?}: {now:?}"));
         }
-        let is_srtp = |guard: &Guard| matches!(guard, Guard::Srtp(_) | Guard::Dtls(_));
+        let is_srtp = |guard: &Guard| matches!(guard, Guard::Srtp(_) | Guard::Shared(_) | Guard::Dtls(_));
         if high < Secured && (told.iter().any(is_srtp) || (now.is_open && either.into_iter().any(is_srtp))) {
             self.breaks(Rule::SrtpToPlain, format!("media of side {side}, with {party:?}: {now:?}"));
         }
-        if let (true, true, Some(leg)) = (now.is_open, either.into_iter().all(|guard| matches!(guard, Guard::Srtp(_))), self.leg(&call_id, party, None)) {
+        if let (true, true, Some(leg)) =
+            (now.is_open, either.into_iter().all(|guard| matches!(guard, Guard::Srtp(_) | Guard::Shared(_))), self.leg(&call_id, party, None))
+        {
             leg.ran_srtp = true;
         }
         if told.is_empty() {
@@ -121,6 +128,17 @@ impl Observer {
             && (now.receive != now.transmit || !fingerprints.iter().all(|fingerprint| heard.contains(fingerprint)))
         {
             self.breaks(Rule::KeyCrossed, format!("side {side} is to shake hands with one {party:?} never announced"));
+        }
+        if matches!(now.receive, Guard::Shared(_)) {
+            self.breaks(Rule::KeyCrossed, format!("side {side}: what comes from {party:?} is held against nothing"));
+        }
+        if let Guard::Shared(keys) = &now.transmit
+            && now.is_open
+        {
+            // Its own peer was told it, and it is the other's, who consents.
+            if !keys.iter().all(|key| self.keys.get(key).is_some_and(|seen| !seen.ours && self.consent(&call_id, party, seen))) {
+                self.breaks(Rule::KeyCrossed, format!("side {side} is to go on under a key that {party:?} does not share"));
+            }
         }
         if let Guard::Srtp(keys) = &now.receive
             && now.is_open

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use portcullis::media::control::{Command, StreamId};
 use portcullis::policy::flow::{Flow, FlowId};
-use portcullis::policy::settings::{Refer, SecurityMode};
+use portcullis::policy::settings::{Keying, Refer, SecurityMode};
 use portcullis::signaling::event::{Action, Connect, Route};
 use portcullis::signaling::fact::{Fact, What};
 use portcullis::sip::Transport;
@@ -455,6 +455,7 @@ impl Observer {
                 }
                 Some((true, true)) => {}
                 Some((true, false)) => self.breaks(Rule::KeyReused, format!("one of another leg, to {party:?}: {first}")),
+                Some((false, false)) if self.keys.get(*key).is_some_and(|seen| self.consent(message.call_id, party, seen)) => {}
                 Some((false, _)) => self.breaks(Rule::KeyCrossed, format!("a peer's own, to {party:?}: {first}")),
             }
         }
@@ -462,6 +463,15 @@ impl Observer {
         if ours.is_empty() && self.keys.iter().any(foreign) {
             self.breaks(Rule::KeyCrossed, format!("in another place than a=crypto, to {party:?}: {first}"));
         }
+    }
+
+    /// Whether a peer's key may be told to `party` on the leg `call_id`: it is of the other leg of the same call, and both peers may share theirs.
+    fn consent(&self, call_id: &str, party: Party, seen: &KeySeen) -> bool {
+        let call = |call_id: &str| self.dialogs.get(call_id).map(|dialog| dialog.call);
+        let Some(of) = call(call_id).filter(|of| call(&seen.call_id) == Some(*of) && seen.call_id != call_id) else { return false };
+        let world = &self.calls[of].world;
+        let may = |party: Party| world.kind(party).shares && world.kind(party).keying == Keying::Sdes && world.demanded(party) == SecurityMode::Secured;
+        may(party) && may(seen.party)
     }
 
     fn told(&mut self, fact: &Fact) {

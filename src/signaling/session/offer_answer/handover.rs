@@ -28,7 +28,7 @@ impl SessionMedia {
 
     fn between(stayer: Leg, partner: Leg, silence: Option<std::time::Duration>) -> SessionMedia {
         let (a, b) = if stayer.side == Side::A { (stayer, partner) } else { (partner, stayer) };
-        SessionMedia { a, b, silence, stream: None, exchange: None, answerer: None, told: Told::default(), elders: [None; 2] }
+        SessionMedia { a, b, silence, stream: None, exchange: None, answerer: None, told: Told::default(), apart: None, elders: [None; 2] }
     }
 
     /// The peer of `side` was on side `its_side` of `other`.
@@ -64,7 +64,7 @@ impl SessionMedia {
         self.leg(to).may_offer(stream.kind)?;
         let mut commands = Vec::new();
         self.reach(to, supply, &mut commands)?;
-        let description = self.leg_mut(to).write_offer(&stream, supply)?;
+        let description = self.leg_mut(to).write_offer(&stream, None, supply)?;
         match self.stream {
             None => self.open(supply, &mut commands),
             Some(_) => commands.extend(self.quiet(to)),
@@ -98,7 +98,7 @@ impl SessionMedia {
     /// What the partner answered, as an offer for the one who stays.
     pub fn offer_stayer(&mut self, stays: Side, supply: &mut dyn Supply) -> Result<Vec<u8>, MediaRefusal> {
         let stream = self.leg(stays.other()).peer.clone().ok_or(Reason::MediaUnacceptable)?;
-        Ok(self.leg_mut(stays).write_offer(&stream, supply)?.write())
+        Ok(self.leg_mut(stays).write_offer(&stream, None, supply)?.write())
     }
 
     /// The answer of the one who stays: the two are joined.

@@ -2,12 +2,13 @@
 
 use super::codecs::Numbered;
 use super::dtls::{Handshake, Theirs};
+use super::keys::Ours;
 use super::stream::{Kind, Stream};
 use super::{Supply, Terms, keys};
 use crate::media::control::{Addresses, Command, Configuration, Side, StreamId};
 use crate::policy::security_mode::{self, MediaPlan};
 use crate::policy::verdict::Reason;
-use crate::sdp::crypto::Crypto;
+use crate::sdp::crypto::{Crypto, Suite};
 use crate::sdp::{Attribute, Connection, Description, Direction, Line, Media, Origin, Proto, Text};
 
 /// The m-lines of a leg in their places, which never change (RFC 3264 §8); all but the relayed one are off.
@@ -78,9 +79,9 @@ pub(super) struct Leg {
     pub peer: Option<Stream>,
     /// The lines in force: how the peer protects, how we do.
     theirs: Option<Crypto>,
-    pub ours: Option<Crypto>,
+    pub ours: Option<Ours>,
     /// Our lines in what we sent last.
-    offered: Vec<Crypto>,
+    offered: Vec<Ours>,
     pub handshake: Handshake,
 }
 
@@ -158,7 +159,28 @@ impl Leg {
         }
     }
 
+    /// The peer's line for one of `suites` in an offer, as [`keys::choose`] has it.
+    pub fn line_of(&self, sdp: &Description, heard: &Heard, suites: &[Suite]) -> Result<Crypto, Reason> {
+        let media = sdp.media.get(heard.layout.relayed).ok_or(Reason::MediaMalformed)?;
+        keys::choose(media, suites, self.theirs.as_ref())
+    }
+
+    /// The stream as it would be offered here. `None`: nothing of it can be.
+    pub fn would_offer(&self, stream: &Stream) -> Option<Stream> {
+        stream.clone().permitted(self.terms.plan.sound(), &[]).ok().map(|stream| stream.offering(&self.known()))
+    }
+
+    /// Whether an answer has only numbers that we offered, or that everybody knows.
+    pub fn has_said(&self, answered: &Stream) -> bool {
+        answered.numbered().iter().all(|(number, _)| self.said.iter().any(|(said, _)| said == number))
+    }
+
     pub fn read_offer(&self, sdp: &Description) -> Result<Heard, Reason> {
+        self.read_offer_after(sdp, self.theirs.as_ref())
+    }
+
+    /// `in_force`: the line that counts if it is offered again.
+    pub fn read_offer_after(&self, sdp: &Description, in_force: Option<&Crypto>) -> Result<Heard, Reason> {
         let index = match security_mode::relayed(&self.terms.plan, self.terms.transport, sdp) {
             Ok(index) => index,
             Err(Reason::MediaUnacceptable) if self.switches_off(sdp) => self.relayed(),
@@ -168,7 +190,7 @@ impl Leg {
         let media = sdp.media.get(index).ok_or(Reason::MediaMalformed)?;
         let plan = &self.terms.plan;
         let needs_key = plan.is_srtp() && !plan.is_dtls() && !stream.is_off;
-        let theirs = if needs_key { Some(keys::choose(media, plan.suites_taken(), self.theirs.as_ref())?) } else { None };
+        let theirs = if needs_key { Some(keys::choose(media, plan.suites_taken(), in_force)?) } else { None };
         self.check_family(&stream)?;
         let dtls = if plan.is_dtls() && !stream.is_off { Some(Theirs::read(sdp, media)?) } else { None };
         Ok(Heard { stream, origin: sdp.origin.clone(), theirs, dtls, layout: Layout { lines: skeleton(sdp), relayed: index } })
@@ -185,7 +207,7 @@ impl Leg {
     }
 
     /// An answer to what we sent last: (what was understood, our line it chose).
-    pub fn read_answer(&self, sdp: &Description) -> Result<(Heard, Option<Crypto>), Reason> {
+    pub fn read_answer(&self, sdp: &Description) -> Result<(Heard, Option<Ours>), Reason> {
         let terms = &self.terms;
         if !terms.transport.is_encrypted() && security_mode::carries_keys(sdp) {
             return Err(Reason::KeysInClear);
@@ -228,7 +250,7 @@ impl Leg {
     }
 
     /// What the peer said now holds. A stream that is off keeps its keys: they hold again when it is switched on.
-    pub fn agree(&mut self, heard: &Heard, ours: Option<Crypto>) {
+    pub fn agree(&mut self, heard: &Heard, ours: Option<Ours>) {
         self.peer = Some(heard.stream.clone());
         self.origin = heard.origin.clone();
         self.layout = Some(heard.layout.clone());
@@ -247,7 +269,7 @@ impl Leg {
     pub fn narrow(&mut self) {
         let (Some(ours), Some(sent), Some(layout)) = (&self.ours, &mut self.sent, &self.layout) else { return };
         let Some(media) = sent.media.get_mut(layout.relayed) else { return };
-        let value = ours.value();
+        let value = ours.line().value();
         let Some(first) = media.attributes.iter().position(|attribute| attribute.is("crypto")) else { return };
         if media.named("crypto").map(Attribute::text).eq([Some(value.as_str())]) {
             return;
@@ -271,13 +293,17 @@ impl Leg {
         }
     }
 
-    /// The other leg's stream, offered here. On an established leg with our key in force, or with one fresh key per suite of the plan.
-    pub fn write_offer(&mut self, stream: &Stream, supply: &mut dyn Supply) -> Result<Description, Reason> {
+    /// The other leg's stream, offered here. On an established leg with our key in force, or with one fresh key per suite of the plan; or with the one of the
+    /// other leg's peer that is `lent`.
+    pub fn write_offer(&mut self, stream: &Stream, lent: Option<&Crypto>, supply: &mut dyn Supply) -> Result<Description, Reason> {
         self.may_offer(stream.kind)?;
         let lines = match &self.ours {
             _ if !self.terms.plan.is_srtp() || self.terms.plan.is_dtls() => Vec::new(),
-            Some(ours) => vec![ours.clone()],
-            None => keys::fresh(self.terms.plan.suites(), supply),
+            in_force if let Some(lent) = lent => vec![Ours::lend(lent, 1, in_force.as_ref())?],
+            Some(ours @ Ours::Own(_)) => vec![ours.clone()],
+            // Switched off: what is in force is so when it is switched on again.
+            Some(ours @ Ours::Lent(_)) if stream.is_off => vec![ours.clone()],
+            Some(Ours::Lent(_)) | None => keys::fresh(self.terms.plan.suites(), supply),
         };
         if self.terms.plan.is_dtls() {
             self.handshake.offer(supply)?;
@@ -291,13 +317,16 @@ impl Leg {
         self.write(&layout, proto, &stream, stream.direction, lines, supply)
     }
 
-    /// The answer to `offer` with the other leg's stream in it.
-    pub fn write_answer(&mut self, offer: &Heard, stream: &Stream, supply: &mut dyn Supply) -> Result<Description, Reason> {
+    /// The answer to `offer` with the other leg's stream in it, under a key of ours or the one of the other leg's peer that is `lent`.
+    pub fn write_answer(&mut self, offer: &Heard, stream: &Stream, lent: Option<&Crypto>, supply: &mut dyn Supply) -> Result<Description, Reason> {
         let mut stream = stream.clone().answering(&offer.stream);
         stream.is_off |= offer.stream.is_off;
         let lines = match &offer.theirs {
             // A stream that is declined has no key: one the peer is never told must not count as in force.
-            Some(theirs) if !stream.is_off => vec![keys::answering(theirs, self.ours.as_ref(), supply)?],
+            Some(theirs) if !stream.is_off => vec![match lent {
+                Some(lent) => Ours::lend(lent, theirs.tag, None)?,
+                None => Ours::Own(keys::answering(theirs, self.ours.as_ref().and_then(Ours::own), supply)?),
+            }],
             _ => Vec::new(),
         };
         if let Some(theirs) = offer.dtls.as_ref().filter(|_| !stream.is_off) {
@@ -316,7 +345,7 @@ impl Leg {
         proto: Proto,
         stream: &Stream,
         direction: Direction,
-        lines: Vec<Crypto>,
+        lines: Vec<Ours>,
         supply: &mut dyn Supply,
     ) -> Result<Description, Reason> {
         let local = self.local.ok_or(Reason::MediaPorts)?;
@@ -330,7 +359,7 @@ impl Leg {
                 let rtcp = if self.terms.plan.is_dtls() && self.handshake.mux() { local.rtp } else { local.rtcp };
                 relayed.attributes.push(Attribute::new("rtcp", rtcp.port().to_string()));
             }
-            relayed.attributes.extend(lines.iter().map(|line| Attribute::new("crypto", line.value())));
+            relayed.attributes.extend(lines.iter().map(|ours| Attribute::new("crypto", ours.line().value())));
             if self.terms.plan.is_dtls() {
                 relayed.attributes.extend(self.handshake.attributes(local));
             }
@@ -383,7 +412,7 @@ impl Leg {
     pub fn configuration(&self) -> Configuration {
         let (receive, transmit) = match self.terms.plan.is_srtp() {
             true if self.terms.plan.is_dtls() => (self.handshake.protection(&self.terms.plan), self.handshake.protection(&self.terms.plan)),
-            true => (self.theirs.as_ref().map(|line| keys::protection(Some(line))), self.ours.as_ref().map(|line| keys::protection(Some(line)))),
+            true => (self.theirs.as_ref().map(|line| keys::protection(Some(line))), self.ours.as_ref().map(Ours::protection)),
             false => (Some(keys::protection(None)), Some(keys::protection(None))),
         };
         let remote = self.peer.as_ref().map(|peer| peer.remote);

@@ -7,6 +7,7 @@ mod fax;
 mod keying;
 mod modify;
 mod privacy;
+mod shared;
 
 use super::*;
 use crate::media::control::{Protection, SrtpParameters};
