@@ -60,8 +60,8 @@ pub(super) trait Front: Send {
     /// The stream is about to be asked what it has counted: what was counted here is told to it first.
     fn reading(&mut self, _open: &mut Open) {}
 
-    /// One of its sockets is about to have its turn: what was counted here is told to the stream first, unless that was done a moment ago. Anybody can
-    /// send to a socket, so this must cost next to nothing when it comes again and again.
+    /// One of its sockets is about to have its turn: what was counted here is told to the stream first. Anybody can send to a socket, and a wake may bring
+    /// many turns, so again in the same wake this must cost next to nothing.
     fn arriving(&mut self, _now: Time, _open: &mut Open) {}
 
     /// One of its sockets has had its turn: the stream may have learnt where its peers are.

@@ -53,9 +53,6 @@ pub struct Settings {
 /// A source that another one seems to displace is kept while it was heard of this lately: packets under a forged SSRC shall not move entries about.
 const STICK: Duration = Duration::from_millis(200);
 
-/// Counts in the kernel that were read so lately need not be read again for a packet that comes to the socket: of a voice no second one has passed since.
-const FRESH: Duration = Duration::from_millis(1);
-
 /// An entry that the kernel would not take is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -156,19 +153,16 @@ struct Carriage {
 #[derive(Debug, Default)]
 struct Held {
     carriages: [Option<Carriage>; 2],
-    read: Paced,
-    /// Entries the kernel would not take.
-    refused: [Paced; 2],
+    /// When its counts were last read for what comes to its sockets.
+    read: Option<Time>,
+    /// When the kernel last would not take an entry.
+    refused: [Option<Time>; 2],
 }
 
-/// Something that strangers could otherwise have us do with each datagram they send.
-#[derive(Clone, Copy, Debug, Default)]
-struct Paced(Option<Time>);
-
-impl Paced {
-    /// Whether it was last done longer ago than `pause`.
-    fn is_due(&self, now: Time, pause: Duration) -> bool {
-        self.0.is_none_or(|last| now.since(last) >= pause)
+impl Held {
+    /// Whether the counts are to be read now: once in a wake, however many datagrams it brings, since anybody can send them.
+    fn is_to_be_read(&mut self, now: Time) -> bool {
+        self.read.replace(now) != Some(now)
     }
 }
 
@@ -213,10 +207,10 @@ impl Forwarding {
             if let Some(carriage) = cell.take() {
                 withdraw(&self.kernel, open, side, carriage);
             }
-            if wanted.is_ok() && !refused.is_due(now, RETRY) {
+            if wanted.is_ok() && refused.is_some_and(|last| now.since(last) < RETRY) {
                 continue;
             }
-            let put = |wanted| put(&self.kernel, open, side, wanted, self.dscp).inspect_err(|_| refused.0 = Some(now));
+            let put = |wanted| put(&self.kernel, open, side, wanted, self.dscp).inspect_err(|_| *refused = Some(now));
             let why = match wanted.and_then(put) {
                 Ok(carriage) => {
                     *cell = Some(carriage);
@@ -319,9 +313,9 @@ impl Front for Forwarding {
     }
 
     fn arriving(&mut self, now: Time, open: &mut Open) {
-        let Some(held) = self.streams.get_mut(&open.id).filter(|held| held.read.is_due(now, FRESH)) else { return };
-        held.read.0 = Some(now);
-        self.read(open);
+        if self.streams.get_mut(&open.id).is_some_and(|held| held.is_to_be_read(now)) {
+            self.read(open);
+        }
     }
 
     fn served(&mut self, now: Time, open: &mut Open) {
@@ -335,16 +329,10 @@ mod tests {
 
     /// With io_uring each datagram is a turn of its own: without this a flood of junk at a media port would be a flood of system calls under a lock.
     #[test]
-    fn a_flood_at_the_socket_reads_the_kernels_counts_no_more_than_once_a_millisecond() {
-        let mut read = Paced::default();
-        let mut readings = 0;
-        for datagram in 0..100_000u64 {
-            let now = Time::from_nanos(datagram * 1_000);
-            if read.is_due(now, FRESH) {
-                read.0 = Some(now);
-                readings += 1;
-            }
-        }
+    fn a_flood_at_the_socket_reads_the_kernels_counts_once_a_wake() {
+        let mut held = Held::default();
+        let wakes = (0..100u64).map(|wake| Time::from_nanos(wake * 200_000));
+        let readings = wakes.map(|now| (0..1_000).filter(|_| held.is_to_be_read(now)).count()).sum::<usize>();
         assert_eq!(readings, 100);
     }
 }
