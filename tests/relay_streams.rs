@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portcullis::adapters::media::{IoChoice, Settings};
 use portcullis::media::control::{Command, Configuration, Content, Event, LatchPolicy, Side};
-use portcullis::sdp::crypto::Suite::{AesCm128HmacSha1_32 as Short, AesCm128HmacSha1_80 as Long};
+use portcullis::sdp::crypto::Suite::{AeadAes128Gcm as Gcm, AesCm128HmacSha1_32 as Short, AesCm128HmacSha1_80 as Long};
 use relay_rig::{Call, Leg, PATIENCE, Plane, QUIET, exchange, own_address, until};
 
 /// Another test binary has the same tests by the other way, and says so in its own.
@@ -41,6 +41,32 @@ fn srtp_to_srtp_with_other_keys_and_other_suite() {
     let plane = Plane::start(settings());
     Call::open(&plane, &Leg::Srtp(Long), &Leg::Srtp(Long)).talk();
     Call::open(&plane, &Leg::Srtp(Long), &Leg::Srtp(Short)).talk();
+}
+
+#[test]
+fn srtp_under_keys_that_both_peers_have_crosses_as_it_came() {
+    let mut plane = Plane::start(settings());
+    for suite in [Long, Gcm] {
+        let mut call = Call::sharing(&plane, suite);
+        call.talk();
+        for _ in 0..40 {
+            exchange(&mut call.a, &mut call.b);
+        }
+        let (wire, _) = call.a.next_rtp();
+        for packet in [&wire, &wire] {
+            call.a.rtp.send_to(packet, call.a.relay.rtp).unwrap();
+        }
+        let mut buffer = [0; 2048];
+        let length = call.b.rtp.recv(&mut buffer).expect("arrives");
+        assert_eq!(buffer[..length], wire, "not a byte is changed");
+        let mut forged = call.a.next_rtp().0;
+        forged[40] ^= 1;
+        call.a.rtp.send_to(&forged, call.a.relay.rtp).unwrap();
+        assert!(call.b.take_rtp(QUIET).is_none(), "neither the same again nor a forgery");
+        let report = plane.close(call.stream);
+        assert_eq!((report.a.refused_replay, report.a.refused_authentication, report.a.received), (1, 1, 44), "{suite:?}");
+        assert!(report.a.opaque && report.b.opaque);
+    }
 }
 
 #[test]

@@ -234,3 +234,23 @@ pub const fn mode_name(mode: SecurityMode) -> &'static str {
         SecurityMode::Secured => "secured",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::settings::PeerKind;
+
+    /// By the peer's word alone, and never on a leg that has no SRTP keys or none but its own.
+    #[test]
+    fn keys_are_shared_on_secured_legs_keyed_by_sdes_alone() {
+        let peer = |srtp_passthrough, keying, mode| {
+            let peer = Peer { srtp_passthrough, keying, ..Peer::new("carrier", PeerKind::Trunk, Transport::Tls, mode) };
+            leg_plan(mode, &peer).shares_keys()
+        };
+        assert!(peer(true, Keying::Sdes, SecurityMode::Secured));
+        assert!(!peer(false, Keying::Sdes, SecurityMode::Secured));
+        assert!(!peer(true, Keying::Dtls, SecurityMode::Secured));
+        assert!(!peer(true, Keying::Sdes, SecurityMode::SipSecured));
+        assert!(!peer(true, Keying::Sdes, SecurityMode::Unsecured));
+    }
+}

@@ -286,6 +286,21 @@ impl Call {
         call
     }
 
+    /// Each peer has the other's key, and what they send is to cross as it came.
+    pub fn sharing(plane: &Plane, suite: Suite) -> Call {
+        let mut call = Call::silent(plane, &Leg::Srtp(suite), &Leg::Srtp(suite), own_address(), None);
+        let protections = [call.a.receive.clone(), call.b.receive.clone()];
+        for (peer, other, seed) in [(&mut call.a, &protections[1], 2), (&mut call.b, &protections[0], 1)] {
+            if let Protection::Srtp(parameters) = other {
+                peer.transmit = Protection::Shared(parameters.clone());
+            }
+            peer.unprotect = Some(context(suite, &key(suite, seed)));
+        }
+        plane.plane.command(call.a.configure(call.stream, LatchPolicy::SignalledAddress));
+        plane.plane.command(call.b.configure(call.stream, LatchPolicy::SignalledAddress));
+        call
+    }
+
     /// Open, but neither side configured.
     pub fn silent(plane: &Plane, a: &Leg, b: &Leg, host: IpAddr, silence: Option<Duration>) -> Call {
         let stream = next_stream();
