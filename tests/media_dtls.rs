@@ -1,5 +1,6 @@
 //! DTLS-SRTP on real sockets against OpenSSL (`openssl s_client` and `s_server`, DTLS 1.2): the keys it exports are the keys the media plane protects by,
-//! both parts, over a line that loses each message once; and a peer with another certificate than announced gets nothing.
+//! both parts, over a line that loses each message once or any datagram by chance, and with messages in pieces; a peer with another certificate than
+//! announced gets nothing, and strangers do not come between.
 
 mod relay_rig;
 
@@ -17,7 +18,7 @@ use portcullis::adapters::media::Settings;
 use portcullis::media::control::{
     Addresses, Command, Configuration, DtlsParameters, DtlsRole, Event, KeyingFailure, LatchPolicy, Protection, Side, SrtpParameters, StreamId,
 };
-use portcullis::media::relay::Stream;
+use portcullis::media::relay::{Claimant, Stream};
 use portcullis::media::shortcut::WhyNot;
 use portcullis::sdp::crypto::{MasterKey, Suite};
 use portcullis::sdp::fingerprint::{Fingerprint, HashFunction};
@@ -33,12 +34,50 @@ const SHAKE: Duration = Duration::from_secs(31);
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Line {
     Sound,
-    /// Every handshake message is lost the first time it is sent, in both directions, and arrives from then on. OpenSSL is told an MTU by which each of its
-    /// messages fits into a datagram: the DTLS library does not join fragments that overlap, and OpenSSL's do where it repeats what it had to split.
+    /// Every handshake message is lost the first time it is sent, in both directions, and arrives from then on.
     Loses,
+    /// Each datagram is lost by chance, one in five. OpenSSL splits its messages to fit this MTU, and elsewhere when it repeats them.
+    Chance {
+        mtu: u16,
+        seed: u64,
+    },
 }
 
-const MTU: &str = "1400";
+impl Line {
+    fn mtu(self) -> Option<u16> {
+        match self {
+            Line::Sound => None,
+            Line::Loses => Some(1400),
+            Line::Chance { mtu, .. } => Some(mtu),
+        }
+    }
+}
+
+/// What became of the datagrams of one direction.
+struct Direction {
+    seen: HashSet<[u8; 4]>,
+    luck: u64,
+}
+
+impl Direction {
+    fn new(quality: Line, which: u64) -> Direction {
+        let seed = if let Line::Chance { seed, .. } = quality { seed } else { 1 };
+        Direction { seen: HashSet::new(), luck: (seed * 2 + which).wrapping_mul(0x9e37_79b9_7f4a_7c15) }
+    }
+
+    fn arrives(&mut self, quality: Line, datagram: &[u8]) -> bool {
+        match quality {
+            Line::Sound => true,
+            Line::Loses => messages(datagram).into_iter().filter(|message| self.seen.insert(*message)).count() == 0,
+            Line::Chance { .. } => {
+                self.luck ^= self.luck << 13;
+                self.luck ^= self.luck >> 7;
+                self.luck ^= self.luck << 17;
+                !(self.luck >> 32).is_multiple_of(5)
+            }
+        }
+    }
+}
 
 /// A certificate of the peer's, in files.
 struct Certificate {
@@ -63,8 +102,8 @@ impl Certificate {
         command.args([program, "-dtls1_2", where_to, &address.to_string(), "-use_srtp", "SRTP_AES128_CM_SHA1_80"]);
         command.args(["-keymatexport", "EXTRACTOR-dtls_srtp", "-keymatexportlen", "60"]);
         command.arg("-cert").arg(self.folder.path().join("cert.pem")).arg("-key").arg(self.folder.path().join("key.pem"));
-        if line == Line::Loses {
-            command.args(["-mtu", MTU]);
+        if let Some(mtu) = line.mtu() {
+            command.args(["-mtu", &mtu.to_string()]);
         }
         if program == "s_server" {
             command.args(["-verify", "1", "-verify_quiet"]);
@@ -142,20 +181,14 @@ fn messages(mut datagram: &[u8]) -> Vec<[u8; 4]> {
     found
 }
 
-/// Whether a datagram arrives; `seen`: what was sent in its direction before.
-fn arrives(quality: Line, seen: &mut HashSet<[u8; 4]>, datagram: &[u8]) -> bool {
-    let fresh = messages(datagram).into_iter().filter(|message| seen.insert(*message)).count() > 0;
-    quality == Line::Sound || !fresh
-}
-
 fn carry(near: &UdpSocket, mut far: Option<SocketAddr>, rtp: &UdpSocket, relay: SocketAddr, quality: Line, stop: &AtomicBool) {
     let mut bytes = [0; 2048];
-    let (mut out, mut back) = (HashSet::new(), HashSet::new());
+    let (mut out, mut back) = (Direction::new(quality, 0), Direction::new(quality, 1));
     let began = Instant::now();
     while !stop.load(Ordering::Relaxed) && began.elapsed() < Duration::from_secs(60) {
         if let Ok((len, from)) = near.recv_from(&mut bytes) {
             far = Some(from);
-            if arrives(quality, &mut out, &bytes[..len]) {
+            if out.arrives(quality, &bytes[..len]) {
                 rtp.send_to(&bytes[..len], relay).unwrap();
             }
         }
@@ -164,7 +197,7 @@ fn carry(near: &UdpSocket, mut far: Option<SocketAddr>, rtp: &UdpSocket, relay: 
             && (20..64).contains(&bytes[0])
             && let Ok((len, _)) = rtp.recv_from(&mut bytes)
             && let Some(far) = far
-            && arrives(quality, &mut back, &bytes[..len])
+            && back.arrives(quality, &bytes[..len])
         {
             let _ = near.send_to(&bytes[..len], far);
         }
@@ -208,9 +241,13 @@ impl Call {
     }
 
     fn expect(&self, role: DtlsRole, fingerprint: &Fingerprint) {
+        self.expect_by(role, fingerprint, LatchPolicy::Strict);
+    }
+
+    fn expect_by(&self, role: DtlsRole, fingerprint: &Fingerprint, latch: LatchPolicy) {
         let dtls = Protection::Dtls(Arc::new(parameters(role, fingerprint)));
         let at = self.b.local_addr().unwrap();
-        let set = Configuration::new(Some(Some(Addresses { rtp: at, rtcp: at })), LatchPolicy::Strict, Some(dtls.clone()), Some(dtls));
+        let set = Configuration::new(Some(Some(Addresses { rtp: at, rtcp: at })), latch, Some(dtls.clone()), Some(dtls));
         self.plane.plane.command(Command::Configure { stream: self.stream, side: Side::B, set });
     }
 
@@ -302,6 +339,61 @@ fn openssl_over_a_line_that_loses_each_message_once() {
     shakes_hands(DtlsRole::Active, Line::Loses);
 }
 
+/// OpenSSL's pieces overlap where it repeats what it had to split, and some are lost each time: the library alone never joined them.
+#[test]
+fn openssl_in_pieces_over_a_line_that_loses_by_chance() {
+    thread::scope(|scope| {
+        for (i, mtu) in [256, 300, 420, 600].into_iter().enumerate() {
+            let role = if i % 2 == 0 { DtlsRole::Passive } else { DtlsRole::Active };
+            let other = if i % 2 == 0 { DtlsRole::Active } else { DtlsRole::Passive };
+            scope.spawn(move || shakes_hands(role, Line::Chance { mtu, seed: 3 + i as u64 }));
+            scope.spawn(move || shakes_hands(other, Line::Chance { mtu, seed: 9 + i as u64 }));
+        }
+    });
+}
+
+/// Under `nat` anybody may be the peer. Strangers send what spoils a handshake, before it, in the middle and from many ports; the peer gets its keys.
+#[test]
+fn strangers_do_not_come_between_under_nat() {
+    for role in [DtlsRole::Passive, DtlsRole::Active] {
+        let certificate = Certificate::new();
+        let mut call = Call::open();
+        let stop = Arc::new(AtomicBool::new(false));
+        let flood = {
+            let (stop, host, relay) = (Arc::clone(&stop), call.host, call.relay_b);
+            let sockets: Vec<UdpSocket> = (0..16).map(|_| UdpSocket::bind((host, 0)).unwrap()).collect();
+            thread::spawn(move || {
+                let hello = |kind: u8| [&[22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 40, kind, 0, 0, 28, 0, 0, 0, 0, 0, 0, 0, 28][..], &[7; 28]].concat();
+                let began = Instant::now();
+                while !stop.load(Ordering::Relaxed) && began.elapsed() < SHAKE {
+                    for socket in &sockets {
+                        for datagram in [vec![21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 40], hello(2), hello(1), hello(3), hello(11)] {
+                            let _ = socket.send_to(&datagram, relay);
+                        }
+                    }
+                    thread::sleep(Duration::from_millis(20));
+                }
+            })
+        };
+        call.expect_by(role, &certificate.fingerprint, LatchPolicy::Nat);
+        thread::sleep(Duration::from_millis(200));
+        let openssl = Openssl::start(role, &certificate, call.host, &call.b, call.relay_b, Line::Sound);
+        match call.event() {
+            Event::Keyed { stream, side, suite } => assert_eq!((stream, side, suite), (call.stream, Side::B, SUITE)),
+            other => panic!("{other:?}"),
+        }
+        stop.store(true, Ordering::Relaxed);
+        flood.join().unwrap();
+        let (client, server) = split(&openssl.keys());
+        let ours = if role == DtlsRole::Active { client } else { server };
+        call.a.send_to(&rtp(7, 2, 9), call.relay_a).unwrap();
+        let got = take(&call.b, SHAKE).expect("what A says reaches B");
+        assert_eq!(context(SUITE, &ours).decrypt_rtp(&got).expect("under the keys OpenSSL has").to_vec(), rtp(7, 2, 9));
+        drop(openssl);
+        assert!(call.plane.close(call.stream).b.refused_source > 0, "the operator hears of strangers");
+    }
+}
+
 #[test]
 fn a_peer_that_is_not_who_was_announced_gets_nothing() {
     for role in [DtlsRole::Passive, DtlsRole::Active] {
@@ -334,7 +426,7 @@ fn nothing_carries_a_side_keyed_by_dtls_in_our_place() {
     for side in [Side::A, Side::B] {
         assert_eq!(stream.shortcut(side), Err(WhyNot::NotReady), "there are no keys");
     }
-    stream.keyed(Time::ZERO, Side::B, 1, keys_of(keys.0), keys_of(keys.1)).unwrap();
+    stream.keyed(Time::ZERO, Side::B, (1, Claimant::At(at)), keys_of(keys.0), keys_of(keys.1)).unwrap();
     for side in [Side::A, Side::B] {
         assert_eq!(stream.shortcut(side), Err(WhyNot::Transformed));
     }

@@ -18,7 +18,7 @@ mod clocks;
 mod report;
 mod way;
 
-pub use crate::media::keying::{DtlsParameters, DtlsRole, IDENTITIES, IceParameters, KeyingFailure};
+pub use crate::media::keying::{DtlsParameters, DtlsRole, IDENTITIES, IceParameters, KeyingFailure, SOUGHT};
 pub use clocks::Clocks;
 pub use report::{Foreign, Icmp, Rekeyed, Report, Run, SideReport, Signalled, Told, Unreachable, WrongType};
 pub use way::{Io, KernelKind, Way};
@@ -111,7 +111,7 @@ pub enum LatchPolicy {
 /// What one side of a stream is from now on. `None` leaves that part as it is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Configuration {
-    /// Where the peer takes media. A hold by address (0.0.0.0) is `Some(None)`.
+    /// Where the peer takes media. A hold by address (0.0.0.0) is `Some(None)`, a peer that is to be found by its checks (ICE) is at [`SOUGHT`].
     pub remote: Option<Option<Addresses>>,
     pub latch: LatchPolicy,
     /// How packets *from* this side's peer are protected.

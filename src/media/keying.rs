@@ -1,13 +1,19 @@
 //! What signalling and the media plane have to say to one another of DTLS-SRTP (RFC 5763, 5764) and ICE-lite (RFC 8445 §2.5); part of `control`.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::media::control::Addresses;
 use crate::sdp::crypto::Suite;
 use crate::sdp::fingerprint::Fingerprint;
 use crate::sdp::ice::Credentials;
 
 /// Certificates of the border's that DTLS can show.
 pub const IDENTITIES: usize = 2;
+
+/// Where a peer is that names no address: only the checks of its ICE tell (RFC 8840 §4.1.1). Port 9 is the discard service's, so nothing was ever meant to go there.
+pub const SOUGHT: Addresses = Addresses { rtp: NOWHERE, rtcp: NOWHERE };
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9);
 
 /// Which part we play in the handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -30,6 +30,8 @@ pub enum Admitted {
     Expected,
     /// From elsewhere, which the rule allows: that it is the same sender.
     Moved,
+    /// From another of the addresses where ICE has found the peer: nothing more, but nothing is sent there (RFC 8445 §12.2).
+    Checked,
 }
 
 /// One side's latch, for both its channels.
@@ -94,6 +96,11 @@ impl Latch {
     /// Where packets to this side go: the latched address, before that the signalled one.
     pub fn destination(&self, channel: Channel) -> Result<SocketAddr, Refused> {
         self.view(channel).map(|(signalled, learnt, _)| learnt.unwrap_or(signalled))
+    }
+
+    /// Where the peer is has yet to be found.
+    pub fn seek(&mut self) {
+        *self = Latch { policy: self.policy, ..Latch::default() };
     }
 
     /// Where the peer says it is.

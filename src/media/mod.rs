@@ -4,6 +4,7 @@ pub mod control;
 pub mod demux;
 pub mod e_model;
 pub mod fax;
+pub mod flights;
 pub mod ice;
 pub mod icmp;
 pub mod keying;

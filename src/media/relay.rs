@@ -25,6 +25,7 @@ use refusals::refuse;
 
 pub use crate::media::packet::Channel;
 pub use crate::media::srtp::KeyError;
+pub use aside::Claimant;
 pub use refusals::DropReason;
 
 /// Bytes a packet may grow by on its way through (an MKI of 128, the SRTCP index, a tag of 16): room the caller leaves behind it in the buffer.
@@ -323,7 +324,7 @@ impl Stream {
         let packet = buffer.get(..len).ok_or(DropReason::Malformed)?;
         let channel = near.content(arrived, packet);
         belongs(channel, packet)?;
-        let admitted = near.latch.admits(arrived, from)?;
+        let admitted = near.latch.admits(arrived, from).or_else(|refused| near.checked(from).ok_or(refused))?;
         let view = View::parse(channel, packet)?;
         let len = (path.transformation.unprotect)(&mut path.inbound, now, &view, buffer, len)?;
         let packet = buffer.get_mut(..len).ok_or(DropReason::Malformed)?;
@@ -334,7 +335,7 @@ impl Stream {
         if admitted == Admitted::Moved && !path.is_same_sender(now, &view, near.counts.absorbed > 0) {
             return Err(DropReason::Source);
         }
-        if near.latch.settle(arrived, from) {
+        if admitted != Admitted::Checked && near.latch.settle(arrived, from) {
             near.counts.relatched += 1;
         }
         self.heard = now;

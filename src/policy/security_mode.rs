@@ -82,6 +82,14 @@ impl MediaPlan {
         }
     }
 
+    /// Whether an m-line of sound of the peer's is what is demanded. Older peers keyed by DTLS write RTP/SAVP (RFC 8829 §5.1.2 has it taken): it is meant
+    /// so if there is a fingerprint and no key.
+    pub fn takes(&self, description: &Description, media: &Media) -> bool {
+        let says = |attributes: &[Attribute]| attributes.iter().any(|attribute| attribute.is("fingerprint"));
+        let is_older = self.is_dtls() && matches!(media.proto, Proto::Savp | Proto::Savpf);
+        self.fits(&media.proto) || (is_older && !carries_keys(description) && (says(&media.attributes) || says(&description.attributes)))
+    }
+
     /// Suites to offer, best first; empty where the leg is plain RTP.
     pub fn suites(&self) -> &[Suite] {
         &self.suites
@@ -176,7 +184,7 @@ pub fn relayed(plan: &MediaPlan, transport: Transport, description: &Description
     let on = || description.media.iter().enumerate().filter(|(_, media)| media.port != 0);
     for (index, media) in on().filter(|(_, media)| media.is_audio()) {
         match media.proto {
-            _ if plan.fits(&media.proto) => return Ok(index),
+            _ if plan.takes(description, media) => return Ok(index),
             Proto::Savp | Proto::Savpf | Proto::Avp | Proto::Avpf | Proto::TlsSavp | Proto::TlsSavpf => wrong_profile = true,
             Proto::Udptl | Proto::Other(_) => {}
         }

@@ -4,8 +4,9 @@
 //! come out only behind that comparison. DTLS 1.2 by `dimpl`, which draws its own randomness, does ECDSA certificates only, and refuses sessions without the
 //! extended master secret (RFC 7627).
 //!
-//! Until there are keys anybody at the peer's address may spoil a handshake, so a spoilt one is begun anew a few times. Afterwards nothing ends the
-//! association but signalling: it only repeats its last flight for a peer that lost it.
+//! Until there are keys anybody who can forge the peer's address may spoil a handshake, so a spoilt one is begun anew a few times. Afterwards nothing ends
+//! the association but signalling: it only repeats its last flight for a peer that lost it. Of several sources each has its own association (`claims`).
+//! The library wants the messages of a handshake whole or in pieces that join exactly; `media::flights` puts them together before.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,9 +19,14 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA25
 use zeroize::Zeroizing;
 
 use crate::media::control::{DtlsParameters, DtlsRole, KeyingFailure, SrtpParameters};
+use crate::media::flights::Flights;
 use crate::sdp::crypto::{MasterKey, Suite};
 use crate::sdp::fingerprint::{Fingerprint, HashFunction};
 use crate::time::Time;
+
+pub use claims::{Claims, Taken};
+
+mod claims;
 
 /// From the end of the offer/answer exchange to keys. A caller who hears nothing for longer has hung up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -124,6 +130,10 @@ pub struct Association {
     role: DtlsRole,
     identity: Arc<Identity>,
     config: Arc<Config>,
+    /// The peer is where signalling or ICE says it is: if it shows another certificate, that may yet have been forged.
+    is_awaited: bool,
+    /// What of its flights is not whole yet.
+    flights: Flights,
     /// Where the process's line of time begins.
     anchor: Instant,
     phase: Phase,
@@ -148,6 +158,8 @@ impl Association {
             role,
             identity,
             config,
+            is_awaited: false,
+            flights: Flights::default(),
             anchor,
             phase: Phase::Waiting,
             is_proven: false,
@@ -158,8 +170,9 @@ impl Association {
         })
     }
 
-    pub fn terms(&self) -> &Arc<DtlsParameters> {
-        &self.terms
+    /// The peer has shown the certificate that signalling announced, in the handshake under way or the last one.
+    pub fn is_proven(&self) -> bool {
+        self.is_proven
     }
 
     /// The peer can be reached: who is active sends its first flight; otherwise, and the second time, nothing.
@@ -209,7 +222,7 @@ impl Association {
     fn start(&mut self, now: Time) {
         let mut dtls = Dtls::new_12(Arc::clone(&self.config), self.identity.certificate.clone(), self.instant(now));
         dtls.set_active(self.role == DtlsRole::Active);
-        (self.phase, self.is_proven) = (Phase::Shaking(Box::new(dtls)), false);
+        (self.phase, self.is_proven, self.flights) = (Phase::Shaking(Box::new(dtls)), false, Flights::default());
     }
 
     fn fail(&mut self, failure: KeyingFailure) -> Option<Told> {
@@ -230,14 +243,21 @@ impl Association {
                 None
             }
             Err(Spoilt::ForGood(failure)) => self.fail(failure),
+            Err(Spoilt::ThisTime(KeyingFailure::Fingerprint)) if !self.is_awaited => self.fail(KeyingFailure::Fingerprint),
             Err(Spoilt::ThisTime(failure)) => match self.attempts.checked_sub(1) {
-                None => self.fail(failure),
+                // What is still under way of the last handshake spoils the next one in its own way; the wrong certificate is why.
+                None => {
+                    let wrong = self.spoilt.take().filter(|before| *before == KeyingFailure::Fingerprint);
+                    self.fail(wrong.unwrap_or(failure))
+                }
                 Some(left) => {
                     (self.attempts, self.due, self.phase) = (left, None, Phase::Waiting);
                     if failure == KeyingFailure::Fingerprint {
                         self.deadline = self.deadline.min(now + DOUBT);
                     }
-                    self.spoilt = Some(failure);
+                    if self.spoilt != Some(KeyingFailure::Fingerprint) {
+                        self.spoilt = Some(failure);
+                    }
                     // A client that is told no at once would be told so again: the next attempt waits for the first repetition's time.
                     if self.role == DtlsRole::Active {
                         self.start(now);
@@ -258,7 +278,7 @@ impl Association {
         let spoilt = |error: dimpl::Error| Spoilt::ThisTime(KeyingFailure::Handshake(error.to_string()));
         dtls.handle_timeout(at).map_err(spoilt)?;
         if let Some(datagram) = datagram {
-            dtls.handle_packet(datagram).map_err(spoilt)?;
+            self.flights.datagram(datagram, |datagram| dtls.handle_packet(datagram)).map_err(spoilt)?;
         }
         let (mut keys, mut is_connected) = (None, false);
         for _ in 0..OUTPUTS {

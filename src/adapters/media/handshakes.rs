@@ -2,14 +2,15 @@
 //!
 //! What they send leaves by the stream's own RTP socket, whichever way its media takes: handshakes are few.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::media::control::{DtlsParameters, Event, KeyingFailure, Side, StreamId};
-use crate::media::relay::Channel;
+use crate::media::relay::{Channel, Claimant};
 use crate::time::Time;
 
-use super::association::{Association, Identity, SCRATCH, Told};
+use super::association::{Claims, Identity, SCRATCH, Taken, Told};
 use super::sockets::Place;
 use super::streams::{Open, Streams};
 
@@ -28,11 +29,11 @@ impl Handshakes {
         Handshakes { identities, anchor, scratch: Vec::new(), renewed: Vec::new() }
     }
 
-    fn associate(&self, terms: &Arc<DtlsParameters>, now: Time) -> Result<Option<Box<Association>>, KeyingFailure> {
+    fn associate(&self, terms: &Arc<DtlsParameters>, now: Time) -> Result<Option<Box<Claims>>, KeyingFailure> {
         let Some(role) = terms.role else { return Ok(None) };
         let unknown = || KeyingFailure::Handshake("the certificate announced is not there".to_owned());
         let identity = self.identities.get(terms.identity).ok_or_else(unknown)?;
-        Association::new(Arc::clone(terms), role, Arc::clone(identity), self.anchor, now).map(|association| Some(Box::new(association)))
+        Ok(Some(Box::new(Claims::new(Arc::clone(terms), role, Arc::clone(identity), self.anchor, now))))
     }
 }
 
@@ -40,7 +41,7 @@ impl Handshakes {
 pub(super) enum Input<'a> {
     /// Its peer may have become reachable.
     Begin,
-    Datagram(&'a [u8]),
+    Datagram(SocketAddr, &'a [u8]),
     Time,
 }
 
@@ -54,7 +55,7 @@ const fn index(side: Side) -> usize {
 impl Open {
     /// When an association wants to be asked.
     pub(super) fn handshake_due(&self) -> Option<Time> {
-        self.associations.iter().flatten().filter_map(|association| association.due()).min()
+        self.claims.iter().flatten().filter_map(|claims| claims.due()).min()
     }
 }
 
@@ -65,19 +66,19 @@ impl Streams {
             let Some(slot) = self.slot_of(id) else { return };
             let (Some(open), handshakes) = self.with_handshakes(slot) else { return };
             let wanted = open.stream.dtls(side).filter(|terms| terms.role.is_some()).cloned();
-            let Some(present) = open.associations.get_mut(index(side)) else { return };
+            let Some(present) = open.claims.get_mut(index(side)) else { return };
             let made = match (&wanted, &present) {
                 (None, None) => continue,
                 (None, Some(_)) => {
                     *present = None;
                     continue;
                 }
-                (Some(terms), Some(association)) if association.terms().is_same_association(terms) => Ok(None),
+                (Some(terms), Some(claims)) if claims.terms().is_same_association(terms) => Ok(None),
                 (Some(terms), _) => handshakes.associate(terms, now),
             };
             match made {
                 Ok(None) => {}
-                Ok(association) => *present = association,
+                Ok(claims) => *present = claims,
                 Err(failure) => {
                     self.tell(Event::KeyingFailed { stream: id, side, failure });
                     continue;
@@ -90,32 +91,50 @@ impl Streams {
     /// One input for the association of a side, and all that follows from it.
     pub(super) fn shake(&mut self, now: Time, slot: usize, side: Side, input: Input<'_>) {
         let (Some(open), handshakes) = self.with_handshakes(slot) else { return };
-        let to = open.stream.handshake_to(side);
-        let Some(association) = open.associations.get_mut(index(side)).and_then(Option::as_deref_mut) else { return };
+        let awaited = open.stream.awaited(side);
+        let selected = open.stream.handshake_to(side);
+        let Some(claims) = open.claims.get_mut(index(side)).and_then(Option::as_deref_mut) else { return };
         if handshakes.scratch.is_empty() {
             handshakes.scratch = vec![0; SCRATCH];
         }
         let socket = open.sockets.at(Place::of(side, Channel::Rtp));
-        let mut send = |bytes: &[u8]| {
+        let mut send = |claimant: Claimant, bytes: &[u8]| {
+            let to = match claimant {
+                Claimant::Checked => selected,
+                Claimant::At(source) => Some(source),
+            };
             if let Some(to) = to {
                 // A datagram that does not leave is as one that is lost: it is repeated.
                 let _ = rustix::net::sendto(socket, bytes, rustix::net::SendFlags::DONTWAIT, &to);
             }
         };
         let scratch = handshakes.scratch.as_mut_slice();
+        let mut is_strange = None;
         let told = match input {
-            Input::Begin if to.is_none() => None,
-            Input::Begin => association.begin(now, scratch, &mut send),
-            Input::Datagram(datagram) => association.datagram(now, datagram, scratch, &mut send),
-            Input::Time => association.timeout(now, scratch, &mut send),
+            Input::Begin => awaited.and_then(|claimant| claims.begin(now, claimant, scratch, &mut send)),
+            Input::Datagram(from, datagram) => {
+                let claimant = open.stream.claimant(side, from);
+                match claims.datagram(now, (claimant, awaited == Some(claimant)), datagram, scratch, &mut send) {
+                    Taken::Told(claimant, told) => Some((claimant, told)),
+                    Taken::Yes => None,
+                    Taken::No => {
+                        is_strange = Some(from);
+                        None
+                    }
+                }
+            }
+            Input::Time => claims.timeout(now, scratch, &mut send),
         };
-        let number = association.terms().association;
+        let number = claims.terms().association;
+        if let Some(from) = is_strange {
+            open.stream.turned_away(now, side, from);
+        }
         let id = open.id;
-        let event = told.map(|told| match told {
+        let event = told.map(|(by, told)| match told {
             Told::Failed(failure) => Event::KeyingFailed { stream: id, side, failure },
             Told::Keyed(keys) => {
                 let suite = keys.receive.suite;
-                match open.stream.keyed(now, side, number, keys.receive, keys.transmit) {
+                match open.stream.keyed(now, side, (number, by), keys.receive, keys.transmit) {
                     Ok(()) => {
                         handshakes.renewed.push(id);
                         Event::Keyed { stream: id, side, suite }
@@ -133,7 +152,7 @@ impl Streams {
     /// The associations of a stream whose look is due.
     pub(super) fn handshakes_due(&mut self, now: Time, slot: usize) {
         for side in [Side::A, Side::B] {
-            let due = self.at(slot).and_then(|open| open.associations.get(index(side))?.as_ref()?.due());
+            let due = self.at(slot).and_then(|open| open.claims.get(index(side))?.as_ref()?.due());
             if due.is_some_and(|due| due <= now) {
                 self.shake(now, slot, side, Input::Time);
             }

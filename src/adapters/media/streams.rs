@@ -12,7 +12,7 @@ use crate::media::shortcut::WhyNot;
 use crate::time::Time;
 
 use super::Counters;
-use super::association::Association;
+use super::association::Claims;
 use super::handshakes::{Handshakes, Input};
 use super::path::{StreamView, Way};
 use super::silence::Looks;
@@ -33,8 +33,8 @@ pub(super) struct Open {
     pub(super) stream: Stream,
     pub(super) sockets: Sockets,
     pub(super) silence: Option<Duration>,
-    /// Of the A and the B side, where DTLS keys it.
-    pub(super) associations: [Option<Box<Association>>; 2],
+    /// Who shakes hands on the A and the B side, where DTLS keys it.
+    pub(super) claims: [Option<Box<Claims>>; 2],
     /// How packets from A and from B travel now; kept by the fronts.
     pub(super) ways: [(Way, Option<WhyNot>); 2],
     /// The same before the fronts let go of it at its end.
@@ -209,7 +209,7 @@ impl Streams {
             stream: Stream::new(id, silence, now),
             sockets,
             silence,
-            associations: [None, None],
+            claims: [None, None],
             ways: [(way, None); 2],
             at_end: None,
             bound: way,
@@ -253,7 +253,7 @@ impl Streams {
                 Some(Departure { from: place, to: from, len })
             }
             Verdict::Handshake => {
-                self.shake(now, slot, place.side(), Input::Datagram(buffer.get(..len).unwrap_or_default()));
+                self.shake(now, slot, place.side(), Input::Datagram(from, buffer.get(..len).unwrap_or_default()));
                 None
             }
             Verdict::Drop(_) => {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Channel, DropReason, End, Inbound, KeyError, Outbound, Stream, Verdict, refuse};
-use crate::media::control::{Addresses, Configuration, DtlsParameters, LatchPolicy, Protection, Side, SrtpParameters};
+use crate::media::control::{Addresses, Configuration, DtlsParameters, LatchPolicy, Protection, SOUGHT, Side, SrtpParameters};
 use crate::media::demux::{self, Kind};
 use crate::media::ice::{self, Lite};
 use crate::media::latch::{Admitted, Latch};
@@ -16,15 +16,22 @@ use crate::time::Time;
 pub(super) struct Aside {
     dtls: Arc<DtlsParameters>,
     ice: Option<Lite>,
-    /// Where the peer's last acceptable handshake datagram came from.
-    heard_from: Option<SocketAddr>,
     is_held: bool,
+}
+
+/// Who shakes hands on a side, and may be its peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Claimant {
+    /// The peer by ICE, wherever its checks come from: it knows our password, so it is one and the same at all its addresses (RFC 8842 §5.1).
+    Checked,
+    /// Whoever is at this address.
+    At(SocketAddr),
 }
 
 impl Aside {
     pub(super) fn new(dtls: &Arc<DtlsParameters>) -> Aside {
         let ice = dtls.ice.as_ref().map(|ice| Lite::new(ice.local.clone(), ice.peer.clone()));
-        Aside { dtls: Arc::clone(dtls), ice, heard_from: None, is_held: false }
+        Aside { dtls: Arc::clone(dtls), ice, is_held: false }
     }
 
     /// What signalling says now. True: another association, so that no key of the last one holds.
@@ -37,18 +44,20 @@ impl Aside {
         if !goes_on {
             self.ice = dtls.ice.as_ref().map(|ice| Lite::new(ice.local.clone(), ice.peer.clone()));
         }
-        if is_other {
-            self.heard_from = None;
-        }
         self.dtls = Arc::clone(dtls);
         is_other
     }
 
     /// Where the peer is: what it nominated counts for more than what its description says.
     pub(super) fn configure(&mut self, latch: &mut Latch, set: &Configuration) {
-        self.is_held = set.remote.map_or(self.is_held, |remote| remote.is_none_or(|at| at.rtp.ip().is_unspecified()));
+        let is_sought = self.is_checked() && set.remote == Some(Some(SOUGHT));
+        let was_held = self.is_held;
+        self.is_held = set.remote.map_or(self.is_held, |remote| remote.is_none_or(|at| at.rtp.ip().is_unspecified()) && !is_sought);
         match self.nominated() {
             Some(at) if !self.is_held => place(latch, at),
+            // ICE begins anew: until it has found the peer again, it is where it was (RFC 8445 §9).
+            _ if is_sought && !was_held && latch.is_ready() => {}
+            _ if is_sought => latch.seek(),
             _ => latch.configure(set.remote, set.latch),
         }
     }
@@ -63,6 +72,15 @@ impl Aside {
 
     pub(super) fn heap_bytes(&self) -> usize {
         size_of::<Aside>()
+    }
+}
+
+impl End {
+    /// Whether ICE has found the peer at an address the latch does not take: it may send from any of them, the nominated one or not.
+    #[cold]
+    pub(super) fn checked(&self, from: SocketAddr) -> Option<Admitted> {
+        let agent = self.aside.as_deref().filter(|aside| !aside.is_held)?.ice.as_ref()?;
+        agent.is_valid(from).then_some(Admitted::Checked)
     }
 }
 
@@ -121,17 +139,51 @@ impl Stream {
         let aside = end.aside.as_deref().filter(|aside| !aside.is_held)?;
         match aside.is_checked() {
             true => aside.nominated(),
-            false => aside.heard_from.or(end.latch.destination(Channel::Rtp).ok()),
+            false => end.latch.destination(Channel::Rtp).ok(),
         }
     }
 
-    /// The keys `side`'s handshake has brought, for `association` (see `DtlsParameters`); those of another one than the present come too late and change nothing.
-    pub fn keyed(&mut self, now: Time, side: Side, association: u32, receive: SrtpParameters, transmit: SrtpParameters) -> Result<(), KeyError> {
+    /// Who `side`'s peer is to be for a handshake that we begin. `None`: not known yet, or on hold.
+    pub fn awaited(&self, side: Side) -> Option<Claimant> {
+        let to = self.handshake_to(side)?;
+        Some(self.claimant(side, to))
+    }
+
+    /// Whose handshake a datagram from `from` is.
+    pub fn claimant(&self, side: Side, from: SocketAddr) -> Claimant {
+        match self.end(side).aside.as_deref().and_then(|aside| aside.ice.as_ref()) {
+            Some(agent) if agent.is_valid(from) => Claimant::Checked,
+            _ => Claimant::At(from),
+        }
+    }
+
+    /// A handshake from `from` was not taken up: it is of a stranger, which is counted.
+    #[cold]
+    pub fn turned_away(&mut self, now: Time, side: Side, from: SocketAddr) {
+        let near = match side {
+            Side::A => &mut self.a,
+            Side::B => &mut self.b,
+        };
+        refuse(now, &mut near.counts, DropReason::Source, from, Kind::Dtls);
+    }
+
+    /// The keys that the handshake of `by` has brought for `association` (see `DtlsParameters`); those of another one than the present come too late and
+    /// change nothing.
+    pub fn keyed(
+        &mut self,
+        now: Time,
+        side: Side,
+        (association, by): (u32, Claimant),
+        receive: SrtpParameters,
+        transmit: SrtpParameters,
+    ) -> Result<(), KeyError> {
         let (near, path_in, path_out) = match side {
             Side::A => (&mut self.a, &mut self.from_a, &mut self.from_b),
             Side::B => (&mut self.b, &mut self.from_b, &mut self.from_a),
         };
-        let Some(aside) = near.aside.as_deref().filter(|aside| aside.dtls.association == association) else { return Ok(()) };
+        if near.aside.as_deref().is_none_or(|aside| aside.dtls.association != association) {
+            return Ok(());
+        }
         let (mut inbound, mut outbound) = (Inbound::Unset, Outbound::Unset);
         inbound.configure(now, &Protection::Srtp(receive), false)?;
         outbound.configure(&Protection::Srtp(transmit))?;
@@ -139,7 +191,9 @@ impl Stream {
         path_in.choose();
         path_out.choose();
         // Whoever has proven itself in the handshake is the one whose packets are meant.
-        if let Some(from) = aside.heard_from.filter(|from| near.latch.admits(Channel::Rtp, *from) == Ok(Admitted::Expected)) {
+        if let Claimant::At(from) = by
+            && near.latch.admits(Channel::Rtp, from) == Ok(Admitted::Expected)
+        {
             near.latch.settle(Channel::Rtp, from);
         }
         self.heard = now;
@@ -168,7 +222,7 @@ impl Aside {
         }
     }
 
-    fn handshake(&mut self, latch: &Latch, from: SocketAddr) -> Result<Verdict, DropReason> {
+    fn handshake(&self, latch: &Latch, from: SocketAddr) -> Result<Verdict, DropReason> {
         if self.dtls.role.is_none() {
             return Err(DropReason::NotReady);
         }
@@ -179,7 +233,6 @@ impl Aside {
                 return Err(DropReason::Source);
             }
         }
-        self.heard_from = Some(from);
         Ok(Verdict::Handshake)
     }
 }

@@ -30,7 +30,8 @@ fn terms(role: DtlsRole, fingerprints: Vec<Fingerprint>) -> Arc<DtlsParameters> 
 }
 
 fn end(role: DtlsRole, own: &Arc<Identity>, announced: Vec<Fingerprint>) -> End {
-    let association = Association::new(terms(role, announced), role, Arc::clone(own), Instant::now(), Time::ZERO).unwrap();
+    let mut association = Association::new(terms(role, announced), role, Arc::clone(own), Instant::now(), Time::ZERO).unwrap();
+    association.is_awaited = true;
     End { association, told: None, sent: 0 }
 }
 
@@ -169,6 +170,26 @@ fn a_spoilt_handshake_is_begun_anew() {
     }
     run(&mut ends, &mut Luck(5), 0, 0);
     assert_agreed(&ends);
+}
+
+/// baresip as server goes on repeating the flight of the handshake that was broken off; the log then spoke of a signature.
+#[test]
+fn a_wrong_certificate_is_told_whatever_spoils_the_next_attempts() {
+    let alert = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 40];
+    let (client, server, announced) = (identity(), identity(), identity());
+    let mut ends = [end(DtlsRole::Active, &client, vec![announced.fingerprint().clone()]), end(DtlsRole::Passive, &server, vec![client.fingerprint().clone()])];
+    let mut scratch = vec![0; SCRATCH];
+    let mut to: [Vec<Vec<u8>>; 2] = [Vec::new(), Vec::new()];
+    ends[0].association.begin(Time::ZERO, &mut scratch, &mut |bytes| to[1].push(bytes.to_vec()));
+    while ends[0].association.spoilt.is_none() {
+        for i in [1, 0] {
+            for bytes in std::mem::take(&mut to[i]) {
+                assert_eq!(ends[i].association.datagram(Time::ZERO, &bytes, &mut scratch, &mut |out| to[1 - i].push(out.to_vec())), None);
+            }
+        }
+    }
+    let told = (0..10).find_map(|_| ends[0].association.datagram(Time::from_millis(300), &alert, &mut scratch, &mut |_| {}));
+    assert_eq!(told, Some(Told::Failed(KeyingFailure::Fingerprint)));
 }
 
 #[test]

@@ -41,10 +41,16 @@ impl Theirs {
             fingerprints,
             setup,
             tls_id: fingerprint::tls_id(description, media).map(str::to_owned),
-            ice: Credentials::of(description, media),
+            // RFC 8839 §5.3: it has seen that our addresses were changed on the way, and checks nothing.
+            ice: Credentials::of(description, media).filter(|_| !has("ice-mismatch")),
             is_lite: ice::is_lite(description),
             mux: has("rtcp-mux") || has("rtcp-mux-only"),
         })
+    }
+
+    /// It checks, and so shows where it is.
+    pub fn checks(&self) -> bool {
+        self.ice.is_some() && !self.is_lite
     }
 
     /// As an answer to `actpass` it says who begins; `passive` where it says nothing (RFC 4145 §4).

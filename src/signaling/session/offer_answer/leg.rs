@@ -33,7 +33,9 @@ impl Layout {
                 }
             }
         }
-        self.lines.get(self.relayed).map(|line| line.proto.clone()).filter(|proto| fits(kind, proto, plan)).unwrap_or(usual(kind, plan))
+        // What a peer keyed by DTLS has written for it goes on.
+        let is_older = |proto: &Proto| kind == Kind::Audio && plan.is_dtls() && matches!(proto, Proto::Savp | Proto::Savpf);
+        self.lines.get(self.relayed).map(|line| line.proto.clone()).filter(|proto| fits(kind, proto, plan) || is_older(proto)).unwrap_or(usual(kind, plan))
     }
 
     fn kind(&self) -> Option<Kind> {
@@ -186,13 +188,16 @@ impl Leg {
             Err(Reason::MediaUnacceptable) if self.switches_off(sdp) => self.relayed(),
             Err(reason) => return Err(reason),
         };
-        let stream = Stream::read(sdp, index)?.permitted(self.terms.plan.sound(), &[])?;
+        let mut stream = Stream::read(sdp, index)?.permitted(self.terms.plan.sound(), &[])?;
         let media = sdp.media.get(index).ok_or(Reason::MediaMalformed)?;
         let plan = &self.terms.plan;
         let needs_key = plan.is_srtp() && !plan.is_dtls() && !stream.is_off;
         let theirs = if needs_key { Some(keys::choose(media, plan.suites_taken(), in_force)?) } else { None };
         self.check_family(&stream)?;
         let dtls = if plan.is_dtls() && !stream.is_off { Some(Theirs::read(sdp, media)?) } else { None };
+        if dtls.as_ref().is_some_and(Theirs::checks) {
+            stream.found_by_checks(sdp, media);
+        }
         Ok(Heard { stream, origin: sdp.origin.clone(), theirs, dtls, layout: Layout { lines: skeleton(sdp), relayed: index } })
     }
 
@@ -213,7 +218,7 @@ impl Leg {
             return Err(Reason::KeysInClear);
         }
         let relayed = self.relayed();
-        let stream = Stream::read(sdp, relayed)?.permitted(terms.plan.sound(), &self.said)?;
+        let mut stream = Stream::read(sdp, relayed)?.permitted(terms.plan.sound(), &self.said)?;
         let media = sdp.media.get(relayed).ok_or(Reason::MediaMalformed)?;
         let layout = self.layout.clone().ok_or(Reason::MediaUnacceptable)?;
         // RFC 3264 §6: the answer's line is of the kind of the offer's. A fax offer answered with sound, or the reverse, is no agreement.
@@ -224,7 +229,7 @@ impl Leg {
         if stream.is_off {
             return Ok((Heard { stream, origin, theirs: None, dtls: None, layout }, None));
         }
-        if !fits(stream.kind, &media.proto, &terms.plan) {
+        if !fits(stream.kind, &media.proto, &terms.plan) && !(stream.kind == Kind::Audio && terms.plan.takes(sdp, media)) {
             return Err(Reason::ModeMedia);
         }
         if stream.kind == Kind::Fax {
@@ -234,6 +239,9 @@ impl Leg {
         if terms.plan.is_dtls() {
             let dtls = Theirs::read(sdp, media)?;
             dtls.check_answer()?;
+            if dtls.checks() {
+                stream.found_by_checks(sdp, media);
+            }
             return Ok((Heard { stream, origin, theirs: None, dtls: Some(dtls), layout }, None));
         }
         let (theirs, ours) =
@@ -415,7 +423,7 @@ impl Leg {
             true => (self.theirs.as_ref().map(|line| keys::protection(Some(line))), self.ours.as_ref().map(Ours::protection)),
             false => (Some(keys::protection(None)), Some(keys::protection(None))),
         };
-        let remote = self.peer.as_ref().map(|peer| peer.remote);
+        let remote = self.peer.as_ref().map(Stream::destination);
         let direction = self.peer.as_ref().map(|peer| peer.direction);
         let clocks = self.peer.as_ref().map(Stream::clocks);
         Configuration { remote, latch: self.terms.latch, receive, transmit, direction, clocks, payloads: None, mux: Some(self.handshake.mux()) }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::media::control::{Addresses, Clocks};
+use crate::media::control::{Addresses, Clocks, SOUGHT};
 use crate::policy::verdict::Reason;
 use crate::sdp::rtpmap::{self, RtpMap};
 use crate::sdp::t38::T38;
@@ -49,6 +49,8 @@ pub(super) struct Stream {
     pub written: Option<IpAddr>,
     /// Port 0: refused or switched off.
     pub is_off: bool,
+    /// The author names no address because ICE is to find it (RFC 8840 §4.1.1); that is no hold.
+    pub is_sought: bool,
 }
 
 impl Stream {
@@ -73,7 +75,20 @@ impl Stream {
         let remote = if is_off { None } else { remote(description, media)? };
         let direction = description.direction_of(media);
         let direction = if remote.is_none() { Direction::of(direction.sends(), false) } else { direction };
-        Ok(Stream { kind, formats, attributes, direction, remote, written, is_off })
+        Ok(Stream { kind, formats, attributes, direction, remote, written, is_off, is_sought: false })
+    }
+
+    /// Its author is an agent of ICE that will check: an address left open is no hold then.
+    pub fn found_by_checks(&mut self, description: &Description, media: &Media) {
+        let is_open = !self.is_off && self.remote.is_none() && media.port == 9 && self.written.is_none_or(|ip| ip.is_unspecified());
+        if is_open {
+            (self.is_sought, self.direction) = (true, description.direction_of(media));
+        }
+    }
+
+    /// Where its author takes media, for the media plane. `None`: it is on hold by address.
+    pub fn destination(&self) -> Option<Addresses> {
+        if self.is_sought { Some(SOUGHT) } else { self.remote }
     }
 
     /// The first format a person hears, as `PCMU/8000`; none of a stream that is off.

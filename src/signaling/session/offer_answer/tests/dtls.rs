@@ -203,3 +203,67 @@ fn in_another_stream_the_other_certificate_is_shown() {
     let offer = Description::parse(&with.offer_stayer(Side::A, &mut call.supply).unwrap()).unwrap();
     assert_eq!(Fingerprint::of(&offer, &offer.media[0]), vec![Counted::certificate(1)]);
 }
+
+/// A trickling peer names no address (RFC 8840): its checks will. That was taken for a hold, and the call had no sound.
+#[test]
+fn an_address_left_to_ice_is_no_hold() {
+    let trickle = |setup: &str, ice: &str| {
+        let text = sdp("0.0.0.0", 1, "UDP/TLS/RTP/SAVP", &(announced(7, setup, ice) + MUX + "a=ice-options:trickle\r\n"));
+        let port = text.split("m=audio ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        text.replace(&format!("m=audio {port} "), "m=audio 9 ")
+    };
+    let credentials = "a=ice-ufrag:them\r\na=ice-pwd:theirtheirtheirtheirtheir\r\n";
+    let mut call = Call::between(dtls(), plain());
+    let offer = call.offer(Side::A, &trickle("actpass", credentials));
+    assert!(offer.text.contains("a=sendrecv"), "{}", offer.text);
+    let answer = call.answer(Side::B, &sdp("198.51.100.7", 1, "RTP/AVP", ""));
+    assert!(answer.text.contains("a=sendrecv") && answer.text.contains("a=candidate"), "{}", answer.text);
+    assert_eq!(configured(&answer.commands, Side::A).remote, Some(Some(crate::media::control::SOUGHT)));
+    let mut call = Call::between(plain(), dtls());
+    call.offer(Side::A, &sdp("198.51.100.7", 1, "RTP/AVP", ""));
+    let answer = call.answer(Side::B, &trickle("active", credentials));
+    assert!(answer.text.contains("a=sendrecv"), "{}", answer.text);
+    assert_eq!(configured(&answer.commands, Side::B).remote, Some(Some(crate::media::control::SOUGHT)));
+    // Without checks to come it is what it always was.
+    for without in ["", "a=ice-mismatch\r\na=ice-ufrag:them\r\na=ice-pwd:theirtheirtheirtheirtheir\r\n"] {
+        let mut call = Call::between(dtls(), plain());
+        let offer = call.offer(Side::A, &trickle("actpass", without));
+        assert!(!offer.text.contains("a=sendrecv"), "{}", offer.text);
+    }
+}
+
+#[test]
+fn what_stands_above_the_m_lines_holds_for_them() {
+    let text = sdp("192.0.2.9", 1, "UDP/TLS/RTP/SAVPF", "");
+    let head = announced(7, "passive", "a=ice-ufrag:them\r\na=ice-pwd:theirtheirtheirtheirtheir\r\na=group:BUNDLE 0\r\n");
+    let mut call = Call::between(dtls(), plain());
+    call.offer(Side::A, &text.replace("m=audio", &format!("{head}m=audio")));
+    let answer = call.answer(Side::B, &sdp("198.51.100.7", 1, "RTP/AVP", ""));
+    assert!(answer.text.contains("UDP/TLS/RTP/SAVPF") && !answer.text.contains("BUNDLE"), "{}", answer.text);
+    let told = told(&answer.commands, Side::A);
+    assert_eq!((told.role, told.fingerprints.as_slice()), (Some(DtlsRole::Active), &[fingerprint(7)][..]));
+    assert!(told.ice.as_ref().is_some_and(|ice| ice.peer.as_deref() == Some("them")));
+}
+
+/// RFC 8829 section 5.1.2 has the older profiles taken where there is a fingerprint; with a key beside it nobody can say what is meant.
+#[test]
+fn the_older_profile_with_a_fingerprint_is_keyed_by_dtls() {
+    let older = |version: u32, extra: &str| theirs(version, extra).replace("UDP/TLS/RTP/SAVP", "RTP/SAVPF");
+    let mut call = Call::between(dtls(), plain());
+    call.offer(Side::A, &older(1, &announced(7, "actpass", "")));
+    let answer = call.answer(Side::B, &sdp("198.51.100.7", 1, "RTP/AVP", ""));
+    assert!(answer.text.contains(" RTP/SAVPF ") && answer.text.contains("a=fingerprint:sha-256"), "{}", answer.text);
+    assert_eq!(told(&answer.commands, Side::A).role, Some(DtlsRole::Active));
+    call.media.settled();
+    call.offer(Side::B, &sdp("198.51.100.7", 2, "RTP/AVP", "a=sendonly\r\n"));
+    let again = call.answer(Side::A, &older(2, &announced(7, "passive", "a=recvonly\r\n")));
+    assert!(again.text.contains("RTP/AVP"), "{}", again.text);
+    let mut call = Call::between(plain(), dtls());
+    call.offer(Side::A, &sdp("198.51.100.7", 1, "RTP/AVP", ""));
+    assert_eq!(told(&call.answer(Side::B, &older(1, &announced(7, "active", ""))).commands, Side::B).role, Some(DtlsRole::Passive));
+    for (terms, extra) in [(dtls(), announced(7, "actpass", &line(1, 1, ""))), (secured(), announced(7, "actpass", "")), (plain(), announced(7, "actpass", ""))]
+    {
+        let mut call = Call::between(terms, plain());
+        assert!(call.try_offer(Side::A, &older(1, &extra)).is_err(), "{extra}");
+    }
+}
