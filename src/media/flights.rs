@@ -213,7 +213,11 @@ mod tests {
 
     fn feed(flights: &mut Flights, datagram: &[u8]) -> Vec<Vec<u8>> {
         let mut given = Vec::new();
-        flights.datagram(datagram, |bytes| Ok::<(), ()>(given.push(bytes.to_vec()))).unwrap();
+        let give = |bytes: &[u8]| -> Result<(), ()> {
+            given.push(bytes.to_vec());
+            Ok(())
+        };
+        flights.datagram(datagram, give).unwrap();
         given
     }
 

@@ -23,6 +23,9 @@ pub enum Offer {
     Dtls,
     /// As a peer keyed by DTLS properly offers. Not in `OFFERS`: the product `dtls` has it.
     DtlsSound,
+    /// The same under the older profile, without a key and with one. Not in `OFFERS` either.
+    DtlsOlder,
+    DtlsOlderWithKey,
     /// `a=key-mgmt` (MIKEY) beside RTP.
     AvpWithMikey,
     NoAudio,
@@ -54,14 +57,14 @@ pub const OFFERS: [Offer; 15] = [
 impl Offer {
     /// What the definitions say of it as the first offer of a call, on a leg of this kind.
     pub fn is_lawful(self, leg: Kind) -> bool {
-        let has_keys = !matches!(self, Avp | SavpWithoutKey | Dtls | DtlsSound | NoAudio | Off | Delayed);
+        let has_keys = !matches!(self, Avp | SavpWithoutKey | Dtls | DtlsSound | DtlsOlder | NoAudio | Off | Delayed);
         if has_keys && leg.transport != Tls {
             return false;
         }
         match self {
             Avp | AvpWithKey | AvpWithSessionKey | AvpWithMikey => leg.mode != Secured,
-            Savp | SavpManyLines => leg.mode == Secured && !leg.is_dtls(),
-            DtlsSound => leg.is_dtls(),
+            Savp | SavpManyLines | DtlsOlderWithKey => leg.mode == Secured && !leg.is_dtls(),
+            DtlsSound | DtlsOlder => leg.is_dtls(),
             // One stream is relayed, whichever the leg wants; the other is declined.
             AvpThenSavp | SavpThenAvp => !leg.is_dtls(),
             Delayed => true,
@@ -85,6 +88,7 @@ impl Offer {
         let good = || crypto(1, SUITE_80, 1, "");
         let audio = |profile: &str, lines: &str| format!("m=audio 4000 {profile} 8 0 101\r\n{CODECS}{lines}");
         let session = |lines: &str| format!("{lines}a=session-line:{number}\r\n");
+        let sound = || format!("a=fingerprint:sha-256 {}\r\na=setup:actpass\r\n", fingerprint(party, number));
         let body = match self {
             Avp => audio("RTP/AVP", ""),
             Savp => audio("RTP/SAVP", &good()),
@@ -100,7 +104,9 @@ impl Offer {
             AvpThenSavp => audio("RTP/AVP", "") + &audio("RTP/SAVP", &good()),
             SavpThenAvp => audio("RTP/SAVP", &good()) + &audio("RTP/AVP", ""),
             Dtls => audio("UDP/TLS/RTP/SAVP", "a=fingerprint:sha-256 00:11:22\r\na=setup:actpass\r\n"),
-            DtlsSound => audio("UDP/TLS/RTP/SAVP", &format!("a=fingerprint:sha-256 {}\r\na=setup:actpass\r\n", fingerprint(party, number))),
+            DtlsSound => audio("UDP/TLS/RTP/SAVP", &sound()),
+            DtlsOlder => audio("RTP/SAVP", &sound()),
+            DtlsOlderWithKey => audio("RTP/SAVP", &(sound() + &good())),
             AvpWithMikey => audio("RTP/AVP", &format!("a=key-mgmt:mikey {}\r\n", key(1))),
             NoAudio => "m=video 4000 RTP/AVP 96\r\n".to_owned(),
             Off => "m=audio 0 RTP/AVP 8\r\nm=audio 0 RTP/SAVP 8\r\n".to_owned(),

@@ -56,7 +56,7 @@ impl Active<'_> {
 
     /// SRTP whose keys a handshake brings that is held to a fingerprint, and that has no other keys.
     pub fn is_dtls(&self) -> bool {
-        matches!(self.profile, "UDP/TLS/RTP/SAVP" | "UDP/TLS/RTP/SAVPF") && !self.fingerprints.is_empty() && self.keys.is_empty()
+        matches!(self.profile, "UDP/TLS/RTP/SAVP" | "UDP/TLS/RTP/SAVPF" | "RTP/SAVP" | "RTP/SAVPF") && !self.fingerprints.is_empty() && self.keys.is_empty()
     }
 
     /// RTP, or a fax in its place: neither has protection.

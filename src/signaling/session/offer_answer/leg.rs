@@ -229,7 +229,8 @@ impl Leg {
         if stream.is_off {
             return Ok((Heard { stream, origin, theirs: None, dtls: None, layout }, None));
         }
-        if !fits(stream.kind, &media.proto, &terms.plan) && !(stream.kind == Kind::Audio && terms.plan.takes(sdp, media)) {
+        let is_older = stream.kind == Kind::Audio && terms.plan.takes(sdp, media);
+        if !is_older && !fits(stream.kind, &media.proto, &terms.plan) {
             return Err(Reason::ModeMedia);
         }
         if stream.kind == Kind::Fax {
