@@ -1,4 +1,4 @@
-//! Bounding forms under optimisation. Run with `cargo test --release --test clamp_forms`: at opt-level 0 these tests prove nothing.
+//! Bounding forms under optimisation. Run with `cargo test --release -p portcullis-optimised`: at opt-level 0 these tests prove nothing.
 //!
 //! Several compilers, 1.95 among them, drop the upper bound of a branch that mixes a constant comparison with `.max()` or `.min()`
 //! (`if x < A { x.max(B) } else { A }` and its kin), and then every bounds check derived from it. The house rule is therefore `.clamp(lo, hi)` or

@@ -24,7 +24,7 @@ use portcullis::sdp::crypto::{MasterKey, Suite};
 use portcullis::sdp::fingerprint::{Fingerprint, HashFunction};
 use portcullis::time::Time;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
-use relay_rig::{Plane, context, free_ports, next_stream, own_address, rtp, until};
+use relay_rig::{Plane, Srtp, free_ports, next_stream, own_address, rtp, until};
 
 const SUITE: Suite = Suite::AesCm128HmacSha1_80;
 /// A handshake with all of its flights repeated.
@@ -301,16 +301,16 @@ fn shakes_hands(role: DtlsRole, line: Line) {
     }
     let (client, server) = split(&openssl.keys());
     let (theirs, ours) = if role == DtlsRole::Active { (server, client) } else { (client, server) };
-    let (mut protect, mut unprotect) = (context(SUITE, &theirs), context(SUITE, &ours));
+    let (mut protect, mut unprotect) = (Srtp::sender(SUITE, &theirs), Srtp::receiver(SUITE, &ours));
     let mut heard = 0;
     for sequence in 2..12 {
         let packet = rtp(7, sequence, 9);
         call.a.send_to(&packet, call.relay_a).unwrap();
         let got = take(&call.b, SHAKE).expect("what A says reaches B");
         assert_ne!(got, packet, "protected");
-        assert_eq!(unprotect.decrypt_rtp(&got).expect("under the keys OpenSSL has").to_vec(), packet);
+        assert_eq!(unprotect.open_rtp(&got).expect("under the keys OpenSSL has"), packet);
         let said = rtp(8, sequence, 5);
-        call.b.send_to(&protect.encrypt_rtp(&said).unwrap(), call.relay_b).unwrap();
+        call.b.send_to(&protect.seal_rtp(&said), call.relay_b).unwrap();
         assert_eq!(take(&call.a, SHAKE).expect("what B says reaches A"), said);
         call.b.send_to(&rtp(8, sequence + 100, 5), call.relay_b).unwrap();
         heard += 1;

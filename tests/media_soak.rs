@@ -156,11 +156,16 @@ fn many_calls(settings: Settings, way: Way) {
 /// Every call has keys, SSRCs and a first sequence number of its own.
 fn call(plane: &Plane, host: std::net::IpAddr, n: u8) -> Call {
     let cm80 = Leg::Srtp(Suite::AesCm128HmacSha1_80);
-    let (a, b) = match n % 4 {
+    let gcm = Leg::Srtp(Suite::AeadAes128Gcm);
+    let (a, b) = match n % 8 {
         0 => (Leg::Plain, Leg::Plain),
         1 => (cm80, Leg::Plain),
         2 => (Leg::Plain, cm80),
-        _ => (cm80, Leg::Srtp(Suite::AesCm128HmacSha1_32)),
+        3 => (cm80, Leg::Srtp(Suite::AesCm128HmacSha1_32)),
+        4 => (gcm, Leg::Plain),
+        5 => (Leg::Plain, Leg::Srtp(Suite::AeadAes256Gcm)),
+        6 => (gcm, Leg::Srtp(Suite::AeadAes256Gcm)),
+        _ => (cm80, gcm),
     };
     let mut call = Call::silent(plane, &Leg::Plain, &Leg::Plain, host, None);
     call.a = Peer::new(Side::A, host, call.a.relay, &a, 2 * n);

@@ -1,6 +1,9 @@
-//! What the relay's tests share: a running media plane on loopback, and peers that speak RTP, RTCP, SRTP and SRTCP through an independent
-//! SRTP implementation.
+//! What the relay's tests share: a running media plane on loopback, and peers that speak RTP, RTCP, SRTP and SRTCP through libsrtp2, which is
+//! independent of ours. No crate but the border and tokio: `tests/optimised` builds this too.
 #![allow(dead_code)]
+
+#[path = "../libsrtp/mod.rs"]
+mod libsrtp;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -10,8 +13,6 @@ use portcullis::adapters::media::path::Way;
 use portcullis::adapters::media::{MediaPlane, Settings, frames};
 use portcullis::media::control::{Addresses, Command, Configuration, Event, LatchPolicy, Protection, Report, Side, SrtpParameters, StreamId};
 use portcullis::sdp::crypto::{MasterKey, Suite};
-use rtc_srtp::context::Context;
-use rtc_srtp::protection_profile::ProtectionProfile;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// Long enough for a loaded machine; reached only when a test fails.
@@ -122,19 +123,48 @@ pub fn key(suite: Suite, seed: u8) -> MasterKey {
     MasterKey { key_and_salt: (0..length).map(|i| i.wrapping_mul(7).wrapping_add(seed)).collect(), lifetime: None, mki: None }
 }
 
-pub fn context(suite: Suite, key: &MasterKey) -> Context {
-    let profile = match suite {
-        Suite::AesCm128HmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
-        Suite::AesCm128HmacSha1_32 => ProtectionProfile::Aes128CmHmacSha1_32,
-        Suite::Aes256CmHmacSha1_80 => ProtectionProfile::Aes256CmHmacSha1_80,
-        Suite::Aes256CmHmacSha1_32 => ProtectionProfile::Aes256CmHmacSha1_32,
-        Suite::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
-        Suite::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
-        Suite::Aes192CmHmacSha1_80 | Suite::Aes192CmHmacSha1_32 => panic!("rtc-srtp knows no keys of 192 bits"),
-    };
-    let (key, salt) = key.key_and_salt.split_at(suite.key_length());
-    let provider = rtc_srtp::crypto::default_provider().expect("a crypto provider");
-    Context::new(key, salt, profile, None, None, provider.crypto()).expect("a context")
+/// One direction of SRTP and SRTCP as its far end has it.
+pub struct Srtp(libsrtp::Context);
+
+impl Srtp {
+    pub fn sender(suite: Suite, key: &MasterKey) -> Srtp {
+        Srtp(libsrtp::Context::sender(suite, &key.key_and_salt))
+    }
+
+    pub fn receiver(suite: Suite, key: &MasterKey) -> Srtp {
+        Srtp(libsrtp::Context::receiver(suite, &key.key_and_salt))
+    }
+
+    pub fn seal_rtp(&mut self, clear: &[u8]) -> Vec<u8> {
+        self.seal(clear, libsrtp::Context::protect)
+    }
+
+    pub fn seal_rtcp(&mut self, clear: &[u8]) -> Vec<u8> {
+        self.seal(clear, libsrtp::Context::protect_rtcp)
+    }
+
+    pub fn open_rtp(&mut self, wire: &[u8]) -> Result<Vec<u8>, String> {
+        self.open(wire, libsrtp::Context::unprotect)
+    }
+
+    pub fn open_rtcp(&mut self, wire: &[u8]) -> Result<Vec<u8>, String> {
+        self.open(wire, libsrtp::Context::unprotect_rtcp)
+    }
+
+    fn seal(&mut self, clear: &[u8], by: impl Fn(&mut libsrtp::Context, &mut [u8], usize) -> Result<usize, i32>) -> Vec<u8> {
+        let mut wire = clear.to_vec();
+        wire.resize(clear.len() + libsrtp::ROOM, 0);
+        let length = by(&mut self.0, &mut wire, clear.len()).expect("protects");
+        wire.truncate(length);
+        wire
+    }
+
+    fn open(&mut self, wire: &[u8], by: impl Fn(&mut libsrtp::Context, &mut [u8]) -> Result<usize, i32>) -> Result<Vec<u8>, String> {
+        let mut clear = wire.to_vec();
+        let length = by(&mut self.0, &mut clear).map_err(|status| format!("libsrtp2 refuses it with status {status}"))?;
+        clear.truncate(length);
+        Ok(clear)
+    }
 }
 
 pub fn srtp(suite: Suite, key: MasterKey) -> Protection {
@@ -148,8 +178,8 @@ pub struct Peer {
     /// Where the relay listens for this peer.
     pub relay: Addresses,
     pub side: Side,
-    protect: Option<Context>,
-    unprotect: Option<Context>,
+    protect: Option<Srtp>,
+    unprotect: Option<Srtp>,
     /// What the relay is told of this leg.
     pub receive: Protection,
     pub transmit: Protection,
@@ -165,7 +195,7 @@ impl Peer {
             Leg::Plain => (None, None, Protection::Plain, Protection::Plain),
             Leg::Srtp(suite) => {
                 let (ours, theirs) = (key(*suite, seed), key(*suite, seed.wrapping_add(100)));
-                (Some(context(*suite, &ours)), Some(context(*suite, &theirs)), srtp(*suite, ours), srtp(*suite, theirs))
+                (Some(Srtp::sender(*suite, &ours)), Some(Srtp::receiver(*suite, &theirs)), srtp(*suite, ours), srtp(*suite, theirs))
             }
         };
         Peer { rtp, rtcp, relay, side, protect, unprotect, receive, transmit, ssrc: 0x1000_0000 + u32::from(seed), sequence: 0xfff0 }
@@ -186,8 +216,8 @@ impl Peer {
     /// New keys in both directions, as a re-INVITE brings them; what the relay must be told.
     pub fn rekey(&mut self, suite: Suite, seed: u8) {
         let (ours, theirs) = (key(suite, seed), key(suite, seed.wrapping_add(100)));
-        self.protect = Some(context(suite, &ours));
-        self.unprotect = Some(context(suite, &theirs));
+        self.protect = Some(Srtp::sender(suite, &ours));
+        self.unprotect = Some(Srtp::receiver(suite, &theirs));
         (self.receive, self.transmit) = (srtp(suite, ours), srtp(suite, theirs));
     }
 
@@ -196,7 +226,7 @@ impl Peer {
         let clear = rtp(self.ssrc, self.sequence, self.sequence as u8);
         self.sequence = self.sequence.wrapping_add(1);
         let wire = match &mut self.protect {
-            Some(context) => context.encrypt_rtp(&clear).expect("protects").to_vec(),
+            Some(srtp) => srtp.seal_rtp(&clear),
             None => clear.clone(),
         };
         (wire, clear)
@@ -211,7 +241,7 @@ impl Peer {
     pub fn send_rtcp(&mut self) -> Vec<u8> {
         let clear = sender_report(self.ssrc);
         let wire = match &mut self.protect {
-            Some(context) => context.encrypt_rtcp(&clear).expect("protects").to_vec(),
+            Some(srtp) => srtp.seal_rtcp(&clear),
             None => clear.clone(),
         };
         self.rtcp.send_to(&wire, self.relay.rtcp).expect("sends");
@@ -222,7 +252,7 @@ impl Peer {
     pub fn take_rtp(&mut self, within: Duration) -> Option<Result<Vec<u8>, String>> {
         let wire = take(&self.rtp, self.relay.rtp, within)?;
         Some(match &mut self.unprotect {
-            Some(context) => context.decrypt_rtp(&wire).map(|clear| clear.to_vec()).map_err(|error| error.to_string()),
+            Some(srtp) => srtp.open_rtp(&wire),
             None => Ok(wire),
         })
     }
@@ -230,7 +260,7 @@ impl Peer {
     pub fn take_rtcp(&mut self, within: Duration) -> Option<Result<Vec<u8>, String>> {
         let wire = take(&self.rtcp, self.relay.rtcp, within)?;
         Some(match &mut self.unprotect {
-            Some(context) => context.decrypt_rtcp(&wire).map(|clear| clear.to_vec()).map_err(|error| error.to_string()),
+            Some(srtp) => srtp.open_rtcp(&wire),
             None => Ok(wire),
         })
     }

@@ -1,0 +1,1 @@
+//! Nothing of its own: the tests named in `Cargo.toml`, built without development dependencies.
