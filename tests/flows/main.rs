@@ -37,5 +37,7 @@ mod security;
 mod session_timer;
 mod status;
 mod transfer;
+mod transfer_asked;
 mod transfer_attended;
+mod transfer_failed;
 mod transfer_relayed;
