@@ -451,7 +451,7 @@ fn the_source_keeps_the_laws() {
 
 #[test]
 fn every_file_beside_the_source_says_what_it_is() {
-    for folder in ["src", "tests", "benches", "fuzz/fuzz_targets"] {
+    for folder in ["src", "tests", "benches", "fuzz/fuzz_targets", "fuzz/targets"] {
         for path in rust_files(&root().join(folder)) {
             assert!(fs::read_to_string(&path).expect("UTF-8").starts_with("//!"), "{} does not open with //!", path.display());
         }

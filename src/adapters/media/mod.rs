@@ -4,7 +4,7 @@
 //! counters. Nothing is shared between workers, so the packet path takes no lock. Commands reach a worker through its inbox and an eventfd;
 //! events go back through one channel. A stream lives on the worker its [`StreamId`] points to, for all its life.
 
-mod association;
+pub mod association;
 mod counters;
 pub mod frames;
 mod handshakes;
