@@ -1,16 +1,19 @@
-//! `Stream::packet` allocates nothing, in none of the four cells, for good packets and bad, whatever the source.
+//! `Stream::packet` allocates nothing, in none of the four cells, for good packets and bad, whatever the source; nor where payload types change, keys come by
+//! DTLS, or RTCP shares the port of RTP.
 
 mod packets;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use packets::*;
-use portcullis::media::control::{Content, LatchPolicy, Side};
+use portcullis::media::control::{Configuration, Content, DtlsParameters, DtlsRole, LatchPolicy, Payloads, Protection, Side, StreamId};
 use portcullis::media::packet::Channel;
-use portcullis::media::relay::{TAIL_ROOM, Verdict};
+use portcullis::media::relay::{Stream, TAIL_ROOM, Verdict};
 use portcullis::media::upkeep::LONGEST;
+use portcullis::sdp::crypto::Suite;
 
 /// Counts what this thread asks for. Every call goes to the system's allocator unchanged.
 struct Counting;
@@ -108,6 +111,60 @@ fn neither_a_fax_nor_rtcp_of_our_own_costs_an_allocation() {
         forwarded += u32::from(matches!(verdict, Verdict::Forward { .. }));
     }
     assert_eq!((ASKED.get() - before, forwarded), (0, 334), "those that add up");
+}
+
+/// A is keyed by DTLS with RTCP on the port of RTP, B is as trunks are, and their numbers differ.
+fn between_a_dtls_peer_and_a_trunk(suite: Suite) -> Stream {
+    let mut stream = Stream::new(StreamId(1), None, T0);
+    let role = Some(DtlsRole::Passive);
+    let dtls = DtlsParameters { association: 1, identity: 0, role, fingerprints: Vec::new(), suites: vec![suite], ice: None };
+    let dtls = Some(Protection::Dtls(Arc::new(dtls)));
+    let policy = LatchPolicy::SignalledAddress;
+    let a = Configuration::new(Some(Some(remote(A))), policy, dtls.clone(), dtls);
+    let a = Configuration { payloads: Some(Payloads::of([(0, 8), (101, 96)])), mux: Some(true), ..a };
+    let b = Configuration::new(Some(Some(remote(B))), policy, Some(Protection::Plain), Some(Protection::Plain));
+    let b = Configuration { payloads: Some(Payloads::of([(8, 0), (96, 101)])), ..b };
+    stream.configure(T0, Side::A, a).unwrap();
+    stream.configure(T0, Side::B, b).unwrap();
+    stream.keyed(T0, Side::A, 1, parameters(suite, 1), parameters(suite, 2)).unwrap();
+    stream
+}
+
+#[test]
+fn neither_other_numbers_nor_keys_by_dtls_nor_one_port_for_both_cost_an_allocation() {
+    for suite in [Suite::AesCm128HmacSha1_80, Suite::AeadAes128Gcm] {
+        let mut stream = between_a_dtls_peer_and_a_trunk(suite);
+        let mut peer = portcullis::media::srtp::Sender::new(&parameters(suite, 1)).unwrap();
+        let with_room = |packet: &[u8]| [packet, &[0; TAIL_ROOM]].concat();
+        let mut packets: Vec<(Side, Channel, Vec<u8>, u8)> = Vec::new();
+        for n in 0..500u16 {
+            packets.push((Side::A, Channel::Rtp, with_room(&protect(&mut peer, &voice(7, n, u32::from(n))).unwrap()), 8));
+            let mut answer = voice(8, n, u32::from(n));
+            answer[1] = 8;
+            packets.push((Side::B, Channel::Rtp, with_room(&answer), 0));
+            if n % 50 == 0 {
+                packets.push((Side::A, Channel::Rtp, with_room(&protect(&mut peer, &report(7)).unwrap()), 200 & 0x7f));
+                packets.push((Side::B, Channel::Rtcp, with_room(&report(8)), 200 & 0x7f));
+            }
+        }
+        let (a, b, b_rtcp) = (at(A), at(B), remote(B).rtcp);
+        let (mut forwarded, mut shared) = (0, 0);
+        let before = ASKED.get();
+        for (side, channel, buffer, number) in &mut packets {
+            let from = match (*side, *channel) {
+                (Side::A, _) => a,
+                (Side::B, Channel::Rtp) => b,
+                (Side::B, Channel::Rtcp) => b_rtcp,
+            };
+            let len = buffer.len() - TAIL_ROOM;
+            if let Verdict::Forward { channel: exit, .. } = stream.packet(T0, *side, *channel, from, buffer, len) {
+                forwarded += usize::from(buffer[1] & 0x7f == *number);
+                shared += usize::from(exit != *channel);
+            }
+        }
+        assert_eq!(ASKED.get() - before, 0, "{suite:?}");
+        assert_eq!((forwarded, shared), (packets.len(), 20), "{suite:?}");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! From the socket a packet came by to the one it leaves by, the worker's thread asks for no memory and copies no payload, by both ways of serving
-//! the sockets, in the clear and under SRTP; and what a stream occupies is told.
+//! the sockets and where streams share one, in the clear and under SRTP; and what a stream occupies is told.
 //!
 //! The allocator and `memcpy`/`memmove` of this binary count what threads other than the tests' own do. A copy of a payload is of at least as many bytes.
 
@@ -107,25 +107,57 @@ fn a_packet_costs_the_worker_no_allocation_and_no_copy() {
             let leg = || if secured { Leg::Srtp(AesCm128HmacSha1_80) } else { Leg::Plain };
             let plane = Plane::start(Settings { io, ..Settings::default() });
             let mut call = Call::open(&plane, &leg(), &leg());
-            call.talk();
-            let before = (ASKED.load(Relaxed), COPIED.load(Relaxed));
-            let received = plane.plane.counters().received;
-            for _ in 0..100 {
-                // Several at once, and one alone.
-                let sent: Vec<_> = (0..5).map(|_| call.a.send_rtp()).collect();
-                for clear in sent {
-                    assert_eq!(call.b.take_rtp(PATIENCE).expect("arrives").expect("authenticates"), clear);
-                }
-                let clear = call.b.send_rtp();
-                assert_eq!(call.a.take_rtp(PATIENCE).expect("arrives").expect("authenticates"), clear);
-            }
-            let after = (ASKED.load(Relaxed), COPIED.load(Relaxed));
-            relay_rig::until(|| plane.plane.counters().received - received >= 600);
-            assert_eq!(after, before, "{io:?}, SRTP {secured}: allocations and copies of 600 packets");
+            costs_nothing(&plane, &mut call, &format!("{io:?}, SRTP {secured}"));
             let bytes = plane.plane.inspect(call.stream).expect("open").bytes;
             println!("{io:?}, SRTP {secured}: {bytes} bytes a stream");
             assert!(bytes < 16 * 1024, "{bytes} bytes a stream");
         }
+    }
+}
+
+/// 600 packets of a call, once its first ones have passed.
+fn costs_nothing(plane: &Plane, call: &mut Call, way: &str) {
+    call.talk();
+    let before = (ASKED.load(Relaxed), COPIED.load(Relaxed));
+    let received = plane.plane.counters().received;
+    for _ in 0..100 {
+        // Several at once, and one alone.
+        let sent: Vec<_> = (0..5).map(|_| call.a.send_rtp()).collect();
+        for clear in sent {
+            assert_eq!(call.b.take_rtp(PATIENCE).expect("arrives").expect("authenticates"), clear);
+        }
+        let clear = call.b.send_rtp();
+        assert_eq!(call.a.take_rtp(PATIENCE).expect("arrives").expect("authenticates"), clear);
+    }
+    let after = (ASKED.load(Relaxed), COPIED.load(Relaxed));
+    relay_rig::until(|| plane.plane.counters().received - received >= 600);
+    assert_eq!(after, before, "{way}: allocations and copies of 600 packets");
+}
+
+/// The program that shares sockets serves a whole network namespace, so the test runs itself again in one of its own.
+#[test]
+fn nor_where_streams_share_a_socket() {
+    const INSIDE: &str = "PORTCULLIS_TEST_NO_COPY";
+    OURS.set(true);
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    if std::env::var_os(INSIDE).is_none() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED nor_where_streams_share_a_socket: needs root, unshare and ip to make a network of its own");
+            return;
+        }
+        let mut again = std::process::Command::new("unshare");
+        again.args(["--net", "sh", "-c", "ip link set lo up && exec timeout 60 \"$@\"", "sh"]).arg(std::env::current_exe().expect("its program"));
+        let again = again.args(["nor_where_streams_share_a_socket", "--exact", "--nocapture"]).env(INSIDE, "1").output().expect("unshare of util-linux");
+        let text = String::from_utf8_lossy(&again.stdout).into_owned() + &String::from_utf8_lossy(&again.stderr);
+        assert!(again.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    for secured in [false, true] {
+        let leg = || if secured { Leg::Srtp(AesCm128HmacSha1_80) } else { Leg::Plain };
+        let plane = Plane::sharing(Settings::default());
+        let mut call = Call::open(&plane, &leg(), &leg());
+        costs_nothing(&plane, &mut call, &format!("shared, SRTP {secured}"));
+        assert!(plane.plane.counters().in_frames >= 600, "by the shared socket");
     }
 }
 
