@@ -7,6 +7,7 @@ mod control;
 mod hosted;
 mod liveness;
 mod mixed;
+mod no_audio;
 mod numbers;
 mod process;
 mod quickstart;
