@@ -91,4 +91,17 @@ sleep 0.5
 at bob nft delete table inet hush
 check "a callee whose sound is lost: the record ends with it" records "$SET/records.jsonl" 1 "r.audio.b_to_a.cause == 'source.nothing'" "r.audio.a_to_b.cause == 'latch.none'"
 stop "$BORDER"
+
+# A rule of this machine's own against what it sends: the sentence must not blame the network.
+rm -f "$SET/records.jsonl"
+border sbc "$SET" 5061
+at sbc nft "table inet own { chain output { type filter hook output priority 0; ip daddr 10.96.0.12 udp sport 20000-20999 drop; }; }"
+check "a border forbidden to send: the call is answered" phone alice dial "sip:5001@10.96.0.1:5060" + await 10 CALL_ESTABLISHED
+sleep 3
+check "a border forbidden to send: show media says so" shows '^alice-plain -> bob-plain: not sent, this machine refused to send [0-9]+ packets to bob-plain'
+check "a border forbidden to send: the caller hangs up" phone alice hangup
+sleep 0.5
+at sbc nft delete table inet own
+check "a border forbidden to send: the record ends with it" records "$SET/records.jsonl" 1 "r.audio.a_to_b.cause == 'network.not_sent'" "r.audio.b_to_a.cause == 'audio.heard'"
+stop "$BORDER"
 verdict
