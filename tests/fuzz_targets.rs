@@ -1,5 +1,5 @@
 //! The fuzz targets without a fuzzer: each is run with its seeds, with all beginnings of them, and with a few thousand changes made of them, the same each time.
-//! A fuzzer goes on from there (`fuzz/README.md`); what it finds becomes a seed here.
+//! `FUZZ_TIMES=100` makes a hundred times as many, other ones. A fuzzer goes on from there (`fuzz/README.md`); what it finds becomes a seed here.
 
 #[path = "../fuzz/targets/mod.rs"]
 mod targets;
@@ -53,7 +53,8 @@ impl Draw {
 fn hold(target: &str, run: impl Fn(&[u8]), changes: u32) {
     let seeds = seeds(target);
     assert!(!seeds.is_empty(), "{target} has no seeds");
-    let mut draw = Draw(0x9e37_79b9_7f4a_7c15);
+    let times = std::env::var("FUZZ_TIMES").map_or(1u32, |times| times.parse().expect("FUZZ_TIMES is a number"));
+    let mut draw = Draw(0x9e37_79b9_7f4a_7c15 ^ u64::from(times - 1));
     for (name, seed) in &seeds {
         let told = |what: &str, bytes: &[u8]| eprintln!("{name}, {what}: {bytes:02x?}");
         let attempt = |what: &str, bytes: &[u8]| {
@@ -66,7 +67,7 @@ fn hold(target: &str, run: impl Fn(&[u8]), changes: u32) {
         for length in (0..seed.len()).step_by(1 + seed.len() * 2 / changes as usize) {
             attempt("cut short", &seed[..length]);
         }
-        for _ in 0..changes {
+        for _ in 0..changes * times {
             let other = &seeds[draw.below(seeds.len())].1;
             attempt("changed", &draw.change(seed, other));
         }
