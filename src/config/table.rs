@@ -253,7 +253,7 @@ impl<'t, 'd> Table<'t, 'd> {
     /// A time such as `"500ms"`, `"30s"`, `"2m"`, `"1h"`, or a whole number of seconds.
     pub fn duration(&self, key: &'static str, least: Duration, most: Duration) -> Option<Written<Duration>> {
         let value = self.value(key)?;
-        let example = format!("\"{}\"", spell(least.max(Duration::from_secs(1))));
+        let example = format!("\"{}\"", spell(least.max(Duration::from_secs(1)).min(most)));
         let span = match value.get_ref() {
             DeValue::Integer(integer) => integer.as_str().parse().ok().map(Duration::from_secs),
             DeValue::String(text) => duration(text),
@@ -363,6 +363,7 @@ pub fn duration(text: &str) -> Option<Duration> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let number: u64 = text.get(..digits)?.parse().ok()?;
     match text.get(digits..)?.trim() {
+        "us" => Some(Duration::from_micros(number)),
         "ms" => Some(Duration::from_millis(number)),
         "" | "s" => Some(Duration::from_secs(number)),
         "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
@@ -375,6 +376,9 @@ pub fn duration(text: &str) -> Option<Duration> {
 /// As an operator would write it.
 pub fn spell(span: Duration) -> String {
     let seconds = span.as_secs();
+    if !span.subsec_micros().is_multiple_of(1000) {
+        return format!("{}us", span.as_micros());
+    }
     if span.subsec_millis() != 0 {
         return format!("{}ms", span.as_millis());
     }

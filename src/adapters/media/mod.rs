@@ -7,6 +7,7 @@
 pub mod association;
 mod counters;
 pub mod frames;
+mod gather;
 mod handshakes;
 mod io;
 pub mod kernel;
@@ -57,8 +58,8 @@ pub struct Settings {
     pub receive_buffer: usize,
     /// Differentiated services code point of everything sent; 46 is Expedited Forwarding (RFC 3246).
     pub dscp: u8,
-    /// A worker that is woken more often than this sleeps so long between wakes, so that several packets share one. It adds
-    /// about so much delay; it saves much on a core that other work wants too, and little on one that is the worker's alone. Zero: never.
+    /// The longest a worker puts off its wakes so that several packets share one: not at all while it has time to spare, and so long when it has none
+    /// left. It adds about so much delay then. Zero: never.
     pub gather: Duration,
     /// Whether streams share sockets.
     pub frames: frames::Settings,

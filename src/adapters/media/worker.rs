@@ -14,6 +14,7 @@ use crate::media::control::{Command, Event, StreamId};
 use crate::time::Time;
 
 use super::Settings;
+use super::gather::Gathering;
 use super::io::SocketIo;
 use super::orders::{Order, Shared, refuse};
 use super::path::{Front, Io, Way};
@@ -67,12 +68,13 @@ impl Worker {
     /// Carries packets until told to stop or until the plane is gone.
     pub(super) fn run(mut self) {
         let mut now = self.clock();
+        let mut gathering = Gathering::new(self.settings.gather);
         let (mut count, mut often) = (0, false);
         loop {
-            // Packets come faster than one per gathering: a wake costs as much as a packet, so let a few of them share the next one.
-            let Ok(ready) = self.io.wait(self.patience(now), count, often.then_some(self.settings.gather)) else { return };
+            let span = gathering.span(now).filter(|_| often);
+            let Ok(ready) = self.io.wait(self.patience(now), count, span) else { return };
             let last = std::mem::replace(&mut now, self.clock());
-            (count, often) = (ready, now.since(last) < self.settings.gather * 2);
+            (count, often) = (ready, gathering.is_often(now.since(last)));
             if (self.unread || self.shared.is_rung()) && !self.obey(now) {
                 return;
             }

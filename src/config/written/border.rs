@@ -121,6 +121,7 @@ fn read_media(root: &Table<'_, '_>, border: &mut Border) {
     if let Some(io) = table.choice("io", &IO) {
         border.media_plane.io = io.value;
     }
+    set_duration(&mut border.media_plane.gather, table.duration("gather", Duration::ZERO, Duration::from_millis(2)));
     if let Some(dscp) = table.integer("dscp", 0..=63) {
         border.media_plane.dscp = dscp.value as u8;
     }
