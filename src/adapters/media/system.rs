@@ -398,7 +398,12 @@ impl Batch {
 
 /// Whether the call that just failed may have done so for an ICMP error that an earlier datagram met, and not for its own: the kernel tells it once.
 fn is_of_another() -> bool {
-    matches!(io::Error::last_os_error().raw_os_error(), Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EACCES | libc::EPROTO))
+    io::Error::last_os_error().raw_os_error().is_some_and(may_be_of_another)
+}
+
+/// The same of an error's number.
+pub(super) fn may_be_of_another(error: i32) -> bool {
+    matches!(error, libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EACCES | libc::EPROTO)
 }
 
 /// Raises the number of descriptors this process may have to the most it may raise it to: a stream takes four, and the usual 1,024 would end at

@@ -4,7 +4,11 @@
 //!
 //! Sends carry MSG_DONTWAIT: the kernel carries such a request out, or fails it, while it takes it from the queue, and never keeps it for later. So
 //! when the call that submits returns with the queue empty, every cell that was being sent from is ours again, and a send that went well needs no
-//! completion.
+//! completion. One that failed for what became of an earlier datagram (an ICMP error, told by the next call on the socket) is made once more, from the
+//! same cell.
+//!
+//! A completion names what it is of in 64 bits ([`token`]): its stream's place and slot, the slot's generation, so that one that comes late is not taken
+//! for the next stream's, and a send's cell.
 //!
 //! `unsafe` here rests on three things: the cells, the provided ring and the receive's header are boxes of this value, which give their
 //! memory back only after the io_uring has been closed (they stand behind it in [`Ring`]); a cell's memory is written by the kernel only between
@@ -12,6 +16,7 @@
 //! request is of a socket that is open when the request is submitted, or the kernel answers EBADF.
 
 use std::alloc::{self, Layout};
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -27,7 +32,7 @@ use crate::time::Time;
 
 use super::sockets::{Place, Sockets};
 use super::streams::Streams;
-use super::system::{Address, RECEIVE, SLOT};
+use super::system::{Address, RECEIVE, SLOT, may_be_of_another};
 
 /// Cells of one worker, a power of two: what may be under way in one wake. More would leave the processor's cache between two uses of one.
 const CELLS: u16 = 256;
@@ -42,15 +47,28 @@ const CELL: usize = (HEAD + SLOT).next_multiple_of(64);
 /// The group of buffers, of which a ring has one.
 const GROUP: u16 = 0;
 
-/// Completions taken in one wake.
-const DONE: usize = 512;
+/// Completions the kernel keeps for us, all of which are taken in one wake: each that holds a packet has a cell, so they are few.
+const DONE: usize = 4096;
 
-/// Marks of what a completion is of, above any slot and place: a send, and a request to cancel a receive.
+/// Requests there is room for between two calls.
+const QUEUE: u32 = 1024;
+
+/// Bits of a token: two of place, then the slot, then the slot's generation, then a send's cell, then marks of what it is of.
+const SLOT_BITS: u32 = 30;
+const GENERATION_AT: u32 = 32;
+const CELL_AT: u32 = 48;
+
+/// A send; one that is made for the second time; a request to cancel a receive, or nothing any more. A send that failed and is being made again.
 const SEND: u64 = 1 << 62;
 const CANCEL: u64 = 1 << 61;
+const AGAIN: u64 = 1 << 60;
+const REPEATED: u64 = 1 << 59;
 
 /// Waits of one cancellation: each ends as soon as something completes, so this is reached only by a kernel that does not answer.
 const CANCEL_WAITS: usize = 1000;
+
+/// Attempts to make room in a full queue.
+const PUSHES: usize = 4;
 
 #[derive(Clone, Copy)]
 struct Done {
@@ -62,10 +80,21 @@ struct Done {
 /// What is under way for the stream of one slot.
 #[derive(Clone, Copy, Default)]
 struct Receives {
+    /// Of the streams that have had the slot.
+    generation: u16,
+    /// By [`Place`], while the stream is open.
+    sockets: [RawFd; 4],
     /// One bit for each [`Place`] with a receive under way.
     armed: u8,
     /// Receives that end are not begun again.
     closing: bool,
+}
+
+/// A request that is still to be made: there was no room for it in the queue, or no cell it could have received into.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owed {
+    Receive(usize, Place),
+    Watch(u64),
 }
 
 pub(super) struct Ring {
@@ -75,6 +104,8 @@ pub(super) struct Ring {
     cells: Box<[[u8; CELL]]>,
     /// Where each cell's datagram goes; the kernel copies it as it takes the send.
     to: Box<[Address]>,
+    /// Each cell's last send: from which socket, and how much of the datagram and of the address counts.
+    sent: Box<[(RawFd, u32, libc::socklen_t)]>,
     /// What multishot receives are told of the address's room; read while a receive is begun.
     header: Box<libc::msghdr>,
     /// Cells being sent from by requests the kernel has not been shown yet.
@@ -85,6 +116,7 @@ pub(super) struct Ring {
     /// By slot.
     receives: Vec<Receives>,
     watched: Vec<(u64, RawFd)>,
+    owed: VecDeque<Owed>,
     /// The kernel itself waits for several completions, but not long (6.12).
     gathers: bool,
 }
@@ -93,8 +125,8 @@ impl Ring {
     /// To be made on the thread that uses it: the kernel binds it to that one, and interrupts the waits of the one that made it when it is closed.
     pub(super) fn new() -> io::Result<Ring> {
         let mut builder = IoUring::builder();
-        builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all().setup_clamp().setup_cqsize(4096);
-        let uring = builder.build(1024)?;
+        builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all().setup_clamp().setup_cqsize(DONE as u32);
+        let uring = builder.build(QUEUE)?;
         let parameters = uring.params();
         if !parameters.is_feature_ext_arg() || !parameters.is_feature_nodrop() || !parameters.is_feature_skip_cqe_on_success() {
             return Err(io::Error::from_raw_os_error(libc::ENOSYS));
@@ -111,12 +143,14 @@ impl Ring {
             offers,
             cells: vec![[0; CELL]; usize::from(CELLS)].into_boxed_slice(),
             to: vec![Address::unset(); usize::from(CELLS)].into_boxed_slice(),
+            sent: vec![(-1, 0, 0); usize::from(CELLS)].into_boxed_slice(),
             header,
             lent: Vec::with_capacity(usize::from(CELLS)),
             done: Vec::with_capacity(DONE),
             served: 0,
             receives: Vec::new(),
             watched: Vec::new(),
+            owed: VecDeque::with_capacity(usize::from(CELLS)),
             gathers,
         };
         for cell in 0..CELLS {
@@ -132,9 +166,7 @@ impl Ring {
     }
 
     pub(super) fn again(&mut self, token: u64) {
-        if let Some((token, fd)) = self.watched.iter().find(|(watched, _)| *watched == token).copied() {
-            self.push(opcode::PollAdd::new(Fd(fd), libc::POLLIN as u32).build().user_data(token));
-        }
+        self.owed.push_front(Owed::Watch(token));
     }
 
     /// Begins to receive on the four sockets of the stream in `slot`.
@@ -142,58 +174,103 @@ impl Ring {
         if self.receives.len() <= slot {
             self.receives.resize(slot + 1, Receives::default());
         }
-        self.receives[slot] = Receives::default();
-        for place in Place::ALL {
-            self.arm(slot, place, sockets);
+        if let Some(receives) = self.receives.get_mut(slot) {
+            let sockets = Place::ALL.map(|place| sockets.at(place).as_raw_fd());
+            *receives = Receives { generation: receives.generation.wrapping_add(1), sockets, armed: 0, closing: false };
+        }
+        self.owed.extend(Place::ALL.map(|place| Owed::Receive(slot, place)));
+    }
+
+    /// Makes requests that are owed: as many receives as there are cells to receive into, since one that finds a datagram and no cell ends at once.
+    fn pay(&mut self) {
+        let mut room = usize::from(CELLS).saturating_sub(self.lent.len());
+        while let Some(owed) = self.owed.front().copied() {
+            let made = match owed {
+                Owed::Watch(token) => self.poll(token),
+                Owed::Receive(..) if room == 0 => return,
+                Owed::Receive(slot, place) => {
+                    room -= 1;
+                    self.arm(slot, place)
+                }
+            };
+            if !made {
+                return;
+            }
+            self.owed.pop_front();
         }
     }
 
-    fn arm(&mut self, slot: usize, place: Place, sockets: &Sockets) {
-        let receive = opcode::RecvMsgMulti::new(Fd(sockets.at(place).as_raw_fd()), &raw const *self.header, GROUP).flags(libc::MSG_TRUNC as u32);
-        self.push(receive.build().user_data((slot as u64) << 2 | place.bits()));
-        if let Some(receives) = self.receives.get_mut(slot) {
+    fn poll(&mut self, token: u64) -> bool {
+        let Some((token, fd)) = self.watched.iter().find(|(watched, _)| *watched == token).copied() else { return true };
+        self.push(opcode::PollAdd::new(Fd(fd), libc::POLLIN as u32).build().user_data(token))
+    }
+
+    /// Begins a receive. False: there is no room for it in the queue.
+    fn arm(&mut self, slot: usize, place: Place) -> bool {
+        let Some(Receives { generation, sockets, closing: false, .. }) = self.receives.get(slot).copied() else { return true };
+        let receive = opcode::RecvMsgMulti::new(Fd(sockets[place.index()]), &raw const *self.header, GROUP).flags(libc::MSG_TRUNC as u32);
+        let made = self.push(receive.build().user_data(token(slot, generation, place)));
+        if let Some(receives) = self.receives.get_mut(slot).filter(|_| made) {
             receives.armed |= 1 << place.index();
         }
+        made
     }
 
     /// Ends what is under way on the sockets in `slot`, which are then nobody's but ours and may be closed. Other completions that come meanwhile
-    /// stand behind those of the last wait and have their turn with them.
+    /// stand behind those of the last wait and have their turn with them. From a kernel that does not answer, completions may come later: by their
+    /// generation nobody takes them for another stream's.
     pub(super) fn forget(&mut self, slot: usize) {
+        self.owed.retain(|owed| !matches!(owed, Owed::Receive(of, _) if *of == slot));
         let Some(receives) = self.receives.get_mut(slot) else { return };
         receives.closing = true;
-        let armed = receives.armed;
-        for place in Place::ALL.into_iter().filter(|place| armed & 1 << place.index() != 0) {
-            let cancel = opcode::AsyncCancel2::new(CancelBuilder::user_data((slot as u64) << 2 | place.bits()));
-            self.push(cancel.build().user_data(CANCEL).flags(Flags::SKIP_SUCCESS));
-        }
+        let Receives { armed, generation, .. } = *receives;
+        let mut to_cancel: [bool; 4] = Place::ALL.map(|place| armed & 1 << place.index() != 0);
         for _ in 0..CANCEL_WAITS {
-            for i in self.served..self.done.len() {
-                let Some(done) = self.done.get_mut(i).filter(|done| done.token >> 2 == slot as u64) else { continue };
-                let Done { token, flags, .. } = std::mem::replace(done, Done { token: CANCEL, result: 0, flags: 0 });
-                if let Some(cell) = cqueue::buffer_select(flags) {
-                    self.offer(cell);
-                }
-                if !cqueue::more(flags) {
-                    self.disarmed(slot, Place::from_token(token));
-                }
+            for place in Place::ALL {
+                let cancel = opcode::AsyncCancel2::new(CancelBuilder::user_data(token(slot, generation, place)));
+                let waits = to_cancel[place.index()];
+                to_cancel[place.index()] = waits && !self.push(cancel.build().user_data(CANCEL).flags(Flags::SKIP_SUCCESS));
             }
-            if self.receives.get(slot).is_none_or(|receives| receives.armed == 0) || self.enter(1, None).is_err() {
+            // Once at least, whatever is armed: what was queued to be sent by its sockets leaves before they close.
+            let is_over = self.receives.get(slot).is_none_or(|receives| receives.armed == 0);
+            if self.enter(i32::from(!is_over), None).is_err() {
                 return;
             }
-            self.take(usize::MAX);
+            self.collect(slot, generation);
+            if self.receives.get(slot).is_none_or(|receives| receives.armed == 0) {
+                return;
+            }
+        }
+    }
+
+    /// Takes what the stream of a slot that is being left still gets out of what has completed and had no turn yet.
+    fn collect(&mut self, slot: usize, generation: u16) {
+        for i in self.served..self.done.len() {
+            let of_it = |done: &&mut Done| done.token & (SEND | CANCEL) == 0 && token(slot, generation, Place::from_token(done.token)) == done.token;
+            let Some(done) = self.done.get_mut(i).filter(of_it) else { continue };
+            let Done { token, flags, .. } = std::mem::replace(done, Done { token: CANCEL, result: 0, flags: 0 });
+            if let Some(cell) = cqueue::buffer_select(flags) {
+                self.offer(cell);
+            }
+            if !cqueue::more(flags) {
+                self.disarmed(token);
+            }
         }
     }
 
     /// Shows the kernel what is queued and waits for at most `timeout_ms` (-1: for ever) for something to complete; with `gather`, so long for more
     /// than one. Says how many completions there are.
     pub(super) fn wait(&mut self, timeout_ms: i32, gather: Option<(usize, Duration)>) -> io::Result<usize> {
-        self.enter(timeout_ms, gather)?;
         self.done.clear();
         self.served = 0;
-        self.take(DONE);
+        self.pay();
+        // What could not be begun for want of room or cells is begun next time, and that is now.
+        let timeout_ms = if self.owed.is_empty() { timeout_ms } else { 0 };
+        self.enter(timeout_ms, gather)?;
         Ok(self.done.len())
     }
 
+    /// One call; what has completed is then behind what had before.
     fn enter(&mut self, timeout_ms: i32, gather: Option<(usize, Duration)>) -> io::Result<()> {
         self.offers.publish();
         let patience = Timespec::from(Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)));
@@ -211,20 +288,56 @@ impl Ring {
             None => {}
         }
         match self.uring.submitter().submit_with_args(want, &arguments) {
-            Err(error) if !matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)) => return Err(error),
+            Err(error) if !is_passing(&error) => return Err(error),
             _ => {}
         }
+        let new = self.done.len();
+        self.take();
         if self.uring.submission().is_empty() {
-            while let Some(cell) = self.lent.pop() {
-                self.offer(cell);
-            }
+            self.settle(new);
         }
         Ok(())
     }
 
-    fn take(&mut self, most: usize) {
-        let completions = self.uring.completion().take(most);
+    fn take(&mut self) {
+        let completions = self.uring.completion();
         self.done.extend(completions.map(|entry| Done { token: entry.user_data(), result: entry.result(), flags: entry.flags() }));
+    }
+
+    /// The kernel has carried out all sends: their cells are ours again, but for those of sends that are made once more. `new`: the completions of this call.
+    fn settle(&mut self, new: usize) {
+        // With completions left behind in the kernel a failure may be told of only when its cell holds something else.
+        let all_told = !self.uring.submission().cq_overflow();
+        let mut kept = 0;
+        for i in new..self.done.len() {
+            let Some(Done { token, result, .. }) = self.done.get(i).copied() else { break };
+            if token & (SEND | CANCEL | AGAIN) != SEND || !may_be_of_another(-result) || !all_told {
+                continue;
+            }
+            let cell = (token >> CELL_AT) as u16 & (CELLS - 1);
+            // The cells of sends made again stand first.
+            let Some(at) = self.lent.iter().skip(kept).position(|lent| *lent == cell).map(|at| at + kept) else { continue };
+            if self.send(cell, token | AGAIN) {
+                self.lent.swap(kept, at);
+                kept += 1;
+                if let Some(done) = self.done.get_mut(i) {
+                    done.token |= REPEATED;
+                }
+            }
+        }
+        while self.lent.len() > kept {
+            let Some(cell) = self.lent.pop() else { break };
+            self.offer(cell);
+        }
+    }
+
+    /// Queues the send of what lies in `cell`. False: there is no room for it.
+    fn send(&mut self, cell: u16, token: u64) -> bool {
+        let at = usize::from(cell);
+        let Some(((bytes, to), (socket, len, length))) = self.cells.get(at).zip(self.to.get(at)).zip(self.sent.get(at).copied()) else { return false };
+        let send =
+            opcode::Send::new(Fd(socket), bytes[HEAD..].as_ptr(), len).flags(libc::MSG_DONTWAIT).dest_addr(std::ptr::from_ref(to).cast()).dest_addr_len(length);
+        self.push(send.build().user_data(token).flags(Flags::SKIP_SUCCESS))
     }
 
     /// What the `i`th completion of the last wait is of.
@@ -240,40 +353,37 @@ impl Ring {
         if token & CANCEL != 0 {
             return;
         }
+        let generation = (token >> GENERATION_AT) as u16;
+        let is_current = self.receives.get(slot).is_some_and(|receives| receives.generation == generation && !receives.closing);
         if token & SEND != 0 {
             // Only failures are told of.
-            streams.send_failed(slot, place, 1);
-            streams.failed(now, slot, place);
-            return;
+            let slot = if is_current { slot } else { usize::MAX };
+            if token & REPEATED == 0 {
+                streams.send_failed(slot, place, 1);
+            }
+            return streams.failed(now, slot, place);
         }
         if let Some(cell) = cqueue::buffer_select(flags) {
-            if result >= 0 && streams.at(slot).is_some() {
+            if result >= 0 && is_current && streams.at(slot).is_some() {
                 self.packet(now, (slot, place), cell, streams);
             } else {
                 self.offer(cell);
             }
-        } else if result < 0 && !matches!(-result, libc::ENOBUFS | libc::ECANCELED) {
+        } else if result < 0 && is_current && !matches!(-result, libc::ENOBUFS | libc::ECANCELED) {
             streams.failed(now, slot, place);
         }
-        if !cqueue::more(flags) {
-            self.ended(slot, place, streams);
+        // A receive has ended: by an error of the socket, or for want of cells. The next one takes its place.
+        if !cqueue::more(flags) && self.disarmed(token) {
+            self.owed.push_back(Owed::Receive(slot, place));
         }
     }
 
-    /// A receive has ended: by cancellation, an error of the socket, or for want of cells. The next one takes its place.
-    fn ended(&mut self, slot: usize, place: Place, streams: &mut Streams) {
-        if !self.disarmed(slot, place)
-            && let Some(open) = streams.at(slot)
-        {
-            self.arm(slot, place, &open.sockets);
-        }
-    }
-
-    /// Notes that a receive has ended. Whether its socket is about to be closed.
-    fn disarmed(&mut self, slot: usize, place: Place) -> bool {
-        let Some(receives) = self.receives.get_mut(slot) else { return true };
-        receives.armed &= !(1 << place.index());
-        receives.closing
+    /// Notes that a receive has ended. Whether its socket is to go on receiving.
+    fn disarmed(&mut self, token: u64) -> bool {
+        let generation = (token >> GENERATION_AT) as u16;
+        let Some(receives) = self.receives.get_mut(slot(token)).filter(|receives| receives.generation == generation) else { return false };
+        receives.armed &= !(1 << Place::from_token(token).index());
+        !receives.closing
     }
 
     /// The datagram in `cell`.
@@ -289,27 +399,35 @@ impl Ring {
             Some(from) => streams.packet(now, slot, place, from, buffer, len),
             None => None,
         };
-        let Some((departure, open)) = departure.and_then(|departure| Some((departure, streams.at(slot)?))) else { return self.offer(cell) };
-        let Some((bytes, to)) = buffer.get(..departure.len).zip(self.to.get_mut(usize::from(cell))) else { return self.offer(cell) };
-        let length = to.write(departure.to);
-        let send = opcode::Send::new(Fd(open.sockets.at(departure.from).as_raw_fd()), bytes.as_ptr(), bytes.len() as u32)
-            .flags(libc::MSG_DONTWAIT)
-            .dest_addr(std::ptr::from_ref(to).cast())
-            .dest_addr_len(length);
-        self.push(send.build().user_data(SEND | (slot as u64) << 2 | departure.from.bits()).flags(Flags::SKIP_SUCCESS));
-        self.lent.push(cell);
+        let Some(departure) = departure.filter(|departure| departure.len <= SLOT) else { return self.offer(cell) };
+        let Some(receives) = self.receives.get(slot) else { return self.offer(cell) };
+        let (socket, generation) = (receives.sockets[departure.from.index()], receives.generation);
+        let Some((sent, to)) = self.sent.get_mut(usize::from(cell)).zip(self.to.get_mut(usize::from(cell))) else { return self.offer(cell) };
+        *sent = (socket, departure.len as u32, to.write(departure.to));
         streams.counters.forwarded += 1;
+        if self.send(cell, SEND | u64::from(cell) << CELL_AT | token(slot, generation, departure.from)) {
+            self.lent.push(cell);
+        } else {
+            streams.send_failed(slot, departure.from, 1);
+            self.offer(cell);
+        }
     }
 
-    /// Queues a request; the kernel is shown it by the next wait, or now if the queue is full.
-    fn push(&mut self, entry: Entry) {
-        // SAFETY: what the request points to (the header, a cell, an address) is owned by `self` and stays as it is until the kernel has taken the
-        // request (`lent`) or, for a receive's cells, says that it is done with them.
-        while unsafe { self.uring.submission().push(&entry) }.is_err() {
-            if self.uring.submit().is_err() {
-                return;
+    /// Queues a request; the kernel is shown it by the next wait, or what is before it now if the queue is full. False: it stays full.
+    fn push(&mut self, entry: Entry) -> bool {
+        for _ in 0..PUSHES {
+            // SAFETY: what the request points to (the header, a cell, an address) is owned by `self` and stays as it is until the kernel has taken the
+            // request (`lent`) or, for a receive's cells, says that it is done with them.
+            if unsafe { self.uring.submission().push(&entry) }.is_ok() {
+                return true;
+            }
+            match self.uring.submit() {
+                Err(error) if !is_passing(&error) => return false,
+                // Full on the other end, maybe: what has completed stands behind what had before.
+                _ => self.take(),
             }
         }
+        false
     }
 
     /// Gives a cell to the kernel to receive into.
@@ -364,9 +482,19 @@ impl Drop for Offers {
     }
 }
 
-/// The slot of the stream a completion is of; one that does not exist for others.
+/// Of a receive on `place` of the stream in `slot`.
+fn token(slot: usize, generation: u16, place: Place) -> u64 {
+    u64::from(generation) << GENERATION_AT | (slot as u64 & ((1 << SLOT_BITS) - 1)) << 2 | place.bits()
+}
+
+/// The slot of the stream a completion is of.
 pub(super) fn slot(token: u64) -> usize {
-    ((token & !(SEND | CANCEL)) >> 2) as usize
+    (token >> 2 & ((1 << SLOT_BITS) - 1)) as usize
+}
+
+/// An error that says nothing but "not now".
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN))
 }
 
 /// A word of `io_uring_recvmsg_out`: 0 the address's length, 8 the datagram's own length.
@@ -424,3 +552,6 @@ pub(super) fn probe() -> Result<String, String> {
         Err(error) => Err(refused(error)),
     }
 }
+
+#[cfg(test)]
+mod tests;
