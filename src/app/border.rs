@@ -109,6 +109,9 @@ impl View for State {
         if self.standing.draining() {
             return Err("draining");
         }
+        if self.media.upgrade().is_some_and(|media| !media.is_whole()) {
+            return Err("a media thread has ended by a fault and is not back yet");
+        }
         if self.resolver.is_settled() { Ok(()) } else { Err("peers' names are not resolved yet") }
     }
 }

@@ -181,36 +181,25 @@ pub enum Command {
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The sockets could not be bound (a resource fault): the call cannot have audio.
-    OpenFailed {
-        stream: StreamId,
-        error: String,
-    },
+    OpenFailed { stream: StreamId, error: String },
     /// Nothing accepted from either side since `since`.
-    Silent {
-        stream: StreamId,
-        since: Time,
-    },
+    Silent { stream: StreamId, since: Time },
     /// `side`'s peer sent the tone of a calling fax (RFC 4733 event 36): told once per stream.
-    FaxTone {
-        stream: StreamId,
-        side: Side,
-    },
+    FaxTone { stream: StreamId, side: Side },
     /// `side`'s DTLS handshake is done: its media is protected by this suite from now on.
-    Keyed {
-        stream: StreamId,
-        side: Side,
-        suite: Suite,
-    },
+    Keyed { stream: StreamId, side: Side, suite: Suite },
     /// `side`'s DTLS handshake came to nothing, so the call cannot have audio. Told once per association.
-    KeyingFailed {
-        stream: StreamId,
-        side: Side,
-        failure: KeyingFailure,
-    },
+    KeyingFailed { stream: StreamId, side: Side, failure: KeyingFailure },
     /// The fingerprints of the certificates the media plane shakes hands with: what descriptions are to announce. Told once, at the start.
     Certificates(Vec<Fingerprint>),
-    Closed {
-        stream: StreamId,
-        report: Box<Report>,
+    /// Also unasked, where the worker that carried it has ended by a fault: the call's sound is gone.
+    Closed { stream: StreamId, report: Box<Report> },
+    /// A worker has ended by a fault, after `Closed` for each of its `streams`. It is started anew.
+    WorkerEnded {
+        /// From 0.
+        worker: usize,
+        /// In the words of the kernel, or of the panic.
+        fault: String,
+        streams: u64,
     },
 }

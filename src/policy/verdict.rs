@@ -98,6 +98,7 @@ reasons! {
     MediaKeying,           "media.keying",                  Peer,     488, "the DTLS handshake that keys the media came to nothing: see the fact told of it, and whether the peer is keying = \"dtls\"";
     MediaPorts,            "media.ports",                   Resource, 503, "no media ports are free, or they could not be bound";
     MediaSharedKeys,       "media.shared_keys",            Peer,     488, "SRTP keys are shared by both legs (`srtp_passthrough`), and what the peer answers or changes would have packets changed, or its key without the other peer knowing; take `srtp_passthrough` from one of the two peers";
+    MediaWorker,           "media.worker",                  Us,       503, "the thread that carried the call's media has ended by a fault, and was started anew: the log has the fault";
     MediaSilent,           "media.silent",                  Peer,     0,   "no media from either side for the configured time";
     TollDenied,            "toll.denied",                   Policy,   403, "a toll rule denies calls to this number";
     TollNoRule,            "toll.no_rule",                  Policy,   403, "no toll rule allows calls to this number, and it is no extension of the plan";

@@ -380,6 +380,7 @@ impl Core {
                     self.with_call(now, call, |border, call| keying::failed(border, now, call, stream, side, failure));
                 }
             }
+            control::Event::WorkerEnded { worker, fault, streams } => self.border.fact(now, None, What::MediaWorkerEnded { worker, fault, streams }),
             control::Event::Certificates(fingerprints) => self.border.fingerprints = fingerprints,
             control::Event::Closed { stream, report } => {
                 if let Some(call) = self.border.stream_closed(now, stream) {

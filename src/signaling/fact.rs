@@ -263,6 +263,12 @@ pub enum What {
     },
     /// A threshold before the end of something of ours was crossed; at a load, the one that applies.
     CertificateEnding(CertificateEnding),
+    /// A thread that carries media has ended by a fault of ours or the kernel's, and so have the calls whose streams it had. It is started anew.
+    MediaWorkerEnded {
+        worker: usize,
+        fault: String,
+        streams: u64,
+    },
     /// No new calls from now on. `release_at`: when those that are left are ended.
     Draining {
         calls: u32,

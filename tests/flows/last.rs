@@ -28,7 +28,7 @@ fn a_stream_that_is_lost_ends_its_call_once() {
         }
         assert!(!lab.media.iter().any(|command| matches!(command, MediaCommand::Close { .. })), "what is gone is not closed");
         let records = lab.records();
-        assert_eq!((records.len(), records[0].reason, records[0].released_by), (1, Reason::MediaPorts, ReleasedBy::Border));
+        assert_eq!((records.len(), records[0].reason, records[0].released_by), (1, Reason::MediaWorker, ReleasedBy::Border));
         lab.finish();
     }
 }

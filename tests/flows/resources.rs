@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis::media::control::{self, Command as MediaCommand, StreamId};
+use portcullis::media::control::{self, Command as MediaCommand, Report, StreamId};
 use portcullis::policy::settings::AdmissionLimits;
 use portcullis::policy::verdict::Reason;
 use portcullis::signaling::event::{Command, Event};
@@ -78,6 +78,25 @@ fn a_silent_call_is_released_but_not_one_on_hold() {
         lab.request_to(callee.party, Method::Bye);
         lab.finish();
         assert_eq!(lab.records()[0].reason, Reason::MediaSilent);
+    }
+}
+
+#[test]
+fn a_call_whose_media_thread_has_ended_is_released_and_says_so() {
+    for scene in Scene::everywhere() {
+        let mut lab = Lab::new(scene);
+        let (_, callee) = established(&mut lab);
+        let stream = stream(&lab);
+        let mut report = Report::default();
+        report.a.received = 50;
+        lab.handle(Event::Media(control::Event::Closed { stream, report: Box::new(report) }));
+        lab.handle(Event::Media(control::Event::WorkerEnded { worker: 0, fault: "panic: here".into(), streams: 1 }));
+        lab.request_to(Party::Trunk, Method::Bye);
+        lab.request_to(callee.party, Method::Bye);
+        lab.finish();
+        let record = &lab.records()[0];
+        assert_eq!((record.reason, record.media.as_ref().map(|media| media.a.received)), (Reason::MediaWorker, Some(50)));
+        assert!(lab.facts.iter().any(|fact| matches!(&fact.what, What::MediaWorkerEnded { streams: 1, .. })));
     }
 }
 

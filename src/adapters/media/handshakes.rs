@@ -29,6 +29,11 @@ impl Handshakes {
         Handshakes { identities, anchor, scratch: Vec::new(), renewed: Vec::new() }
     }
 
+    /// The same with nothing under way.
+    pub(super) fn begin_anew(&self) -> Handshakes {
+        Handshakes::new(Arc::clone(&self.identities), self.anchor)
+    }
+
     fn associate(&self, terms: &Arc<DtlsParameters>, now: Time) -> Result<Option<Box<Claims>>, KeyingFailure> {
         let Some(role) = terms.role else { return Ok(None) };
         let unknown = || KeyingFailure::Handshake("the certificate announced is not there".to_owned());

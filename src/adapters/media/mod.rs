@@ -11,6 +11,7 @@ mod gather;
 mod handshakes;
 mod io;
 pub mod kernel;
+mod life;
 mod maps;
 mod orders;
 pub mod path;
@@ -22,8 +23,10 @@ mod system;
 mod uring;
 mod worker;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -38,6 +41,7 @@ use self::frames::Frames;
 use self::handshakes::Handshakes;
 use self::kernel::Kernel;
 use self::orders::{Order, Shared};
+use self::path::Front;
 pub use self::path::{KernelKind, Probe, StreamView, Way};
 use self::streams::Streams;
 use self::worker::Worker;
@@ -85,6 +89,8 @@ impl Default for Settings {
 /// The running media plane. Dropping it closes every stream and waits for the workers to end.
 pub struct MediaPlane {
     workers: Vec<Desk>,
+    /// Streams that were opened while the worker they point to was between two runs: on which one they are, and its faults when they came there.
+    moved: Mutex<HashMap<StreamId, (usize, u64)>>,
     events: UnboundedSender<Event>,
     probes: Vec<Probe>,
     fingerprints: Vec<Fingerprint>,
@@ -106,15 +112,25 @@ impl MediaPlane {
     ///
     /// Errors: what the kernel said when a worker's epoll or io_uring, eventfd or thread could not be made, or why there is no certificate for DTLS.
     pub fn start(settings: Settings, anchor: Instant, events: UnboundedSender<Event>) -> std::io::Result<MediaPlane> {
+        MediaPlane::start_with(settings, anchor, events, |_| Vec::new())
+    }
+
+    /// The same with other fronts before those that the settings ask for: by worker, from 0.
+    fn start_with(
+        settings: Settings,
+        anchor: Instant,
+        events: UnboundedSender<Event>,
+        mut first: impl FnMut(usize) -> Vec<Box<dyn Front>>,
+    ) -> std::io::Result<MediaPlane> {
         system::raise_descriptor_limit();
         let (io, probes) = io::choose(settings.io);
         let identities = (0..IDENTITIES).map(|_| Identity::generate().map(Arc::new)).collect::<Result<Arc<[_]>, _>>().map_err(std::io::Error::other)?;
         let fingerprints = identities.iter().map(|identity| identity.fingerprint().clone()).collect();
-        let mut plane = MediaPlane { workers: Vec::new(), events: events.clone(), probes: probes.to_vec(), fingerprints };
+        let mut plane = MediaPlane { workers: Vec::new(), moved: Mutex::default(), events: events.clone(), probes: probes.to_vec(), fingerprints };
         let kernel = Kernel::start(&settings.kernel, anchor, &mut plane.probes);
         let mut frames = Frames::start(&settings, &mut plane.probes);
         for number in 0..settings.workers.max(1) {
-            let mut fronts = path::fronts(&settings, number, &mut plane.probes);
+            let mut fronts = first(number);
             if let Some(kernel) = &kernel {
                 fronts.push(Box::new(kernel.front(settings.dscp)));
             }
@@ -128,7 +144,7 @@ impl MediaPlane {
             let run = move || match Worker::new(settings, io, anchor, streams, (inbox, theirs), fronts) {
                 Ok(worker) => {
                     let _ = say.send(Ok(()));
-                    worker.run();
+                    worker.live();
                 }
                 Err(error) => drop(say.send(Err(error))),
             };
@@ -143,10 +159,16 @@ impl MediaPlane {
     /// `Close` is answered by one `Closed`, with an empty report if the stream was not open (say, after `OpenFailed`); a `Configure` for such a
     /// stream is ignored.
     pub fn command(&self, command: Command) {
-        if let Command::Succeed { stream, side, of } = command {
-            return self.hand_over(stream, side, of);
+        let stream = stream_of(&command);
+        match command {
+            Command::Succeed { stream, side, of } => return self.hand_over(stream, side, of),
+            Command::Open { .. } => self.place(stream),
+            _ => {}
         }
-        let Some(desk) = self.desk(stream_of(&command)) else { return orders::refuse(&self.events, command) };
+        let Some(desk) = self.desk(stream) else { return orders::refuse(&self.events, command) };
+        if matches!(command, Command::Close { .. }) {
+            self.moved().remove(&stream);
+        }
         match desk.orders.send(Order::Carry(command)) {
             Ok(()) => desk.shared.wake(),
             Err(mpsc::SendError(Order::Carry(command))) => orders::refuse(&self.events, command),
@@ -201,9 +223,38 @@ impl MediaPlane {
         }
     }
 
-    /// Whose stream it is.
+    /// Whose stream it is: the worker's it points to, unless that one was not there when it was opened.
     fn desk(&self, stream: StreamId) -> Option<&Desk> {
-        self.workers.get((stream.0 % self.workers.len().max(1) as u64) as usize)
+        let moved = self.moved().get(&stream).map(|(worker, _)| *worker);
+        self.workers.get(moved.unwrap_or_else(|| self.pointed(stream)))
+    }
+
+    fn pointed(&self, stream: StreamId) -> usize {
+        (stream.0 % self.workers.len().max(1) as u64) as usize
+    }
+
+    /// A stream is about to be opened: not on a worker that is between two runs, if there is another.
+    fn place(&self, stream: StreamId) {
+        let own = self.pointed(stream);
+        if self.workers.get(own).is_none_or(|desk| desk.shared.is_up()) {
+            return;
+        }
+        let faults = |desk: &Desk| desk.shared.faults.load(Ordering::Acquire);
+        let others = (own + 1..self.workers.len()).chain(0..own);
+        let Some((worker, desk)) = others.filter_map(|at| Some((at, self.workers.get(at)?))).find(|(_, desk)| desk.shared.is_up()) else { return };
+        let mut moved = self.moved();
+        // Streams that ended with their worker are closed by nobody.
+        moved.retain(|_, (worker, before)| self.workers.get(*worker).is_some_and(|desk| faults(desk) == *before));
+        moved.insert(stream, (worker, faults(desk)));
+    }
+
+    fn moved(&self) -> MutexGuard<'_, HashMap<StreamId, (usize, u64)>> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether every worker carries streams. One that has ended by a fault does not for a moment, or for as long as it cannot be started anew.
+    pub fn is_whole(&self) -> bool {
+        self.workers.iter().all(|desk| desk.shared.is_up())
     }
 
     /// What the workers counted up to their last wake.

@@ -1,6 +1,6 @@
 //! How a worker is told what to do: its inbox, the bell that ends its wait, and what is answered where no worker is left.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -37,11 +37,15 @@ pub(super) struct Shared {
     /// Set by who rings, cleared by the worker before it looks into its inbox: so a burst of commands rings once.
     pub(super) rung: AtomicBool,
     pub(super) tally: Tally,
+    /// The worker carries streams. Not while it is between two runs.
+    pub(super) up: AtomicBool,
+    /// How many runs have ended by a fault.
+    pub(super) faults: AtomicU64,
 }
 
 impl Shared {
     pub(super) fn new() -> std::io::Result<Shared> {
-        Ok(Shared { bell: Bell::new()?, rung: AtomicBool::new(false), tally: Tally::default() })
+        Ok(Shared { bell: Bell::new()?, rung: AtomicBool::new(false), tally: Tally::default(), up: AtomicBool::new(true), faults: AtomicU64::new(0) })
     }
 
     pub(super) fn wake(&self) {
@@ -52,6 +56,10 @@ impl Shared {
 
     pub(super) fn is_rung(&self) -> bool {
         self.rung.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Acquire)
     }
 
     pub(super) fn counters(&self) -> Counters {

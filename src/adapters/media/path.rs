@@ -12,7 +12,6 @@ pub use crate::media::control::{Io, KernelKind, Way};
 use crate::media::shortcut::WhyNot;
 use crate::time::Time;
 
-use super::Settings;
 use super::streams::{Open, Streams};
 
 /// What trying a way at the start has shown.
@@ -77,9 +76,4 @@ pub(super) trait Front: Send {
 
     /// Called once per wake of the worker: to be over at once if nothing is due.
     fn look(&mut self, _now: Time, _streams: &mut Streams) {}
-}
-
-/// What stands before worker `number`'s sockets, as the settings ask for and the machine allows. The first worker's say in `probes` how it went.
-pub(super) fn fronts(_settings: &Settings, _number: usize, _probes: &mut Vec<Probe>) -> Vec<Box<dyn Front>> {
-    Vec::new()
 }

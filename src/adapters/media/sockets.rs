@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -10,6 +11,9 @@ use crate::media::control::{Addresses, Side};
 use crate::media::relay::Channel;
 
 use super::{Settings, system};
+
+/// Between two attempts at an address in use.
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// Which of a stream's four sockets: the low two bits of its epoll token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,9 +62,17 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// Binds all four or none. The error names the address that could not be had.
-    pub(super) fn open(a: Addresses, b: Addresses, settings: &Settings) -> Result<Sockets, (SocketAddr, io::Error)> {
-        let bind = |address| bind(address, settings).map_err(|error| (address, error));
+    /// Binds all four or none. The error names the address that could not be had. Until `patience` an address in use is tried again: the kernel
+    /// lets go of what an io_uring held a little after its process, or the worker's run that made it, is gone.
+    pub(super) fn open(a: Addresses, b: Addresses, settings: &Settings, patience: Instant) -> Result<Sockets, (SocketAddr, io::Error)> {
+        let bind = |address| {
+            loop {
+                match bind(address, settings) {
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < patience => std::thread::sleep(AGAIN),
+                    outcome => return outcome.map_err(|error| (address, error)),
+                }
+            }
+        };
         Ok(Sockets { descriptors: [bind(a.rtp)?, bind(a.rtcp)?, bind(b.rtp)?, bind(b.rtcp)?], a, b })
     }
 
@@ -107,7 +119,7 @@ mod tests {
             let any: SocketAddr = SocketAddr::new(ip.parse().unwrap(), 0);
             Addresses { rtp: any, rtcp: any }
         };
-        let sockets = Sockets::open(addresses("127.0.0.1"), addresses("::1"), &Settings::default()).unwrap();
+        let sockets = Sockets::open(addresses("127.0.0.1"), addresses("::1"), &Settings::default(), Instant::now()).unwrap();
         for place in Place::ALL {
             let fd = sockets.at(place);
             let socket = SockRef::from(&fd);

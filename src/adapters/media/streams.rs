@@ -232,6 +232,19 @@ impl Streams {
         Some(open)
     }
 
+    /// Lets go of what is left, whatever it has come to: a table in which a fault has left nothing to rely on.
+    pub(super) fn begin_anew(&mut self) {
+        let Streams { events, worker, .. } = self;
+        let fresh = Streams::new(*worker, events.clone(), self.handshakes.begin_anew());
+        let counters = Counters { streams: 0, ..self.counters };
+        *self = Streams { counters, ..fresh };
+    }
+
+    /// All streams by their names.
+    pub(super) fn ids(&self) -> Vec<StreamId> {
+        self.slots.keys().copied().collect()
+    }
+
     /// Any stream, to be let go.
     pub(super) fn any(&mut self) -> Option<StreamId> {
         self.each().next().map(|open| open.id)
@@ -336,6 +349,11 @@ impl Streams {
         let bytes = size_of::<Open>() + open.stream.heap_bytes();
         let ours = [open.sockets.side(Side::A), open.sockets.side(Side::B)];
         Some(StreamView { stream: id, ours, report: open.report(), ways: open.ways, worker, bytes })
+    }
+
+    /// From 0.
+    pub(super) fn worker(&self) -> usize {
+        self.worker
     }
 
     pub(super) fn events(&self) -> &UnboundedSender<Event> {

@@ -32,18 +32,23 @@ const BELL: u64 = u64::MAX;
 const FRONTS: u64 = u64::MAX - 256;
 
 pub(super) struct Worker {
-    settings: Settings,
+    pub(super) settings: Settings,
     anchor: Instant,
-    inbox: Receiver<Order>,
-    shared: Arc<Shared>,
-    io: SocketIo,
+    pub(super) inbox: Receiver<Order>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) io: SocketIo,
     /// For datagrams of our own.
     own: Batch,
-    streams: Streams,
-    fronts: Vec<Box<dyn Front>>,
+    pub(super) streams: Streams,
+    pub(super) fronts: Vec<Box<dyn Front>>,
     /// The inbox may hold more than the last wake carried out.
     unread: bool,
+    /// Until then an address in use may be one that a run before this has left.
+    patience: Instant,
 }
+
+/// How long after a run's beginning its streams' addresses may still be held by what was before it.
+const SETTLING: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// To be made on the thread that runs it.
@@ -55,28 +60,38 @@ impl Worker {
         (inbox, shared): (Receiver<Order>, Arc<Shared>),
         fronts: Vec<Box<dyn Front>>,
     ) -> std::io::Result<Worker> {
-        let mut io = SocketIo::new(io, settings.batch)?;
-        io.watch(shared.bell.fd(), BELL)?;
-        for (token, front) in (FRONTS..).zip(&fronts) {
-            if let Some(descriptor) = front.descriptor() {
-                io.watch(descriptor, token)?;
-            }
-        }
-        Ok(Worker { settings, anchor, inbox, shared, io, own: Batch::new(1), streams, fronts, unread: false })
+        let io = SocketIo::new(io, settings.batch)?;
+        let patience = Instant::now() + SETTLING;
+        let mut worker = Worker { settings, anchor, inbox, shared, io, own: Batch::new(1), streams, fronts, unread: false, patience };
+        worker.begin_listening()?;
+        Ok(worker)
     }
 
-    /// Carries packets until told to stop or until the plane is gone.
-    pub(super) fn run(mut self) {
+    /// To the bell and to the fronts; what is in the inbox already is looked for as well.
+    pub(super) fn begin_listening(&mut self) -> std::io::Result<()> {
+        self.unread = true;
+        self.patience = Instant::now() + SETTLING;
+        self.io.watch(self.shared.bell.fd(), BELL)?;
+        for (token, front) in (FRONTS..).zip(&self.fronts) {
+            if let Some(descriptor) = front.descriptor() {
+                self.io.watch(descriptor, token)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries packets until told to stop or until the plane is gone. The error: how waiting for packets failed.
+    pub(super) fn run(&mut self) -> std::io::Result<()> {
         let mut now = self.clock();
         let mut gathering = Gathering::new(self.settings.gather);
         let (mut count, mut often) = (0, false);
         loop {
             let span = gathering.span(now).filter(|_| often);
-            let Ok(ready) = self.io.wait(self.patience(now), count, span) else { return };
+            let ready = self.io.wait(self.until_due(now), count, span)?;
             let last = std::mem::replace(&mut now, self.clock());
             (count, often) = (ready, gathering.is_often(now.since(last)));
             if (self.unread || self.shared.is_rung()) && !self.obey(now) {
-                return;
+                return Ok(());
             }
             let mut i = 0;
             while let Some(token) = self.io.token(i) {
@@ -96,12 +111,12 @@ impl Worker {
         }
     }
 
-    fn clock(&self) -> Time {
+    pub(super) fn clock(&self) -> Time {
         Time::from_nanos(self.anchor.elapsed().as_nanos() as u64)
     }
 
     /// How long to wait for packets. Unit: ms, -1 for ever.
-    fn patience(&self, now: Time) -> i32 {
+    fn until_due(&self, now: Time) -> i32 {
         // Asked again here: a ring that came between the look into the inbox and the bell's silencing would otherwise be slept through.
         if self.unread || self.shared.is_rung() {
             return 0;
@@ -188,7 +203,7 @@ impl Worker {
                 let opened = if self.streams.has(stream) {
                     Err(format!("stream {} is open already", stream.0))
                 } else {
-                    Sockets::open(a, b, &self.settings)
+                    Sockets::open(a, b, &self.settings, self.patience)
                         .map_err(|(address, error)| format!("cannot bind the media address {address}: {error}"))
                         .and_then(|sockets| self.admit(now, stream, sockets, silence))
                 };

@@ -179,6 +179,7 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         | What::CertificatesChanged { .. }
         | What::CertificatesRefused { .. }
         | What::CertificateEnding(_)
+        | What::MediaWorkerEnded { .. }
         | What::Draining { .. }
         | What::Resumed
         | What::MediaOpened { .. }

@@ -183,6 +183,7 @@ impl Log {
                 }
             }
             What::CertificateEnding(ending) => certificate_ending(ending),
+            What::MediaWorkerEnded { worker, fault, streams } => media_worker_ended(*worker, fault, *streams),
             What::Draining { .. } | What::Drained | What::Resumed => drain(&fact.what),
         }
     }
@@ -439,6 +440,16 @@ fn connection(what: &What) {
         }
         _ => {}
     }
+}
+
+fn media_worker_ended(worker: usize, fault: &str, streams: u64) {
+    error!(
+        worker,
+        fault = %clean(fault),
+        streams,
+        "a media thread has ended by a fault of this software or the kernel: the calls whose streams it carried are released (media.worker), and it is started \
+         anew; please report it with this line"
+    );
 }
 
 fn drain(what: &What) {

@@ -67,6 +67,7 @@ pub struct Metrics {
     policy_set: IntGauge,
     certificates: IntGauge,
     certificates_refused: IntCounter,
+    media_workers_ended: IntCounter,
     tls_refused: IntCounterVec,
     crls: IntCounterVec,
     firewall_in_force: IntGauge,
@@ -123,12 +124,7 @@ impl Metrics {
             hearing: hearing(r),
             peer_names: gauges(r, "portcullis_peer_name_addresses", "Addresses a peer's host name has; stale: of an answer past its time", &["name", "state"]),
             sharing: counters(r, "portcullis_peers_sharing_total", "Times that peers began to share a place, by what decides there", &["resolution"]),
-            name_oddities: counters(
-                r,
-                "portcullis_peer_name_oddities_total",
-                "Odd answers of DNS about peers' names, once for as long as they last",
-                &["kind"],
-            ),
+            name_oddities: counters(r, "portcullis_peer_name_oddities_total", "Odd answers of DNS about peers' names, once while they last", &["kind"]),
             watched: Arc::new(Mutex::new(Watched::new(
                 gauges(r, "portcullis_peer_up", "Addresses of a watched peer that take calls in their order; 0: none", &["peer"]),
                 gauges(r, "portcullis_peer_addresses", "Addresses of a watched peer, by their state", &["peer", "state"]),
@@ -139,6 +135,7 @@ impl Metrics {
             policy_set: gauge(r, "portcullis_policy_set_number", "Number of the policy set in force"),
             certificates: gauge(r, "portcullis_certificates_generation", "Number of the load of certificates in force, 1 at start"),
             certificates_refused: counter(r, "portcullis_certificates_refused_total", "Changed certificate files that were refused, once for each content"),
+            media_workers_ended: counter(r, "portcullis_media_workers_ended_total", "Threads that carry media and have ended by a fault"),
             tls_refused: counters(
                 r,
                 "portcullis_tls_refused_total",
@@ -230,6 +227,7 @@ impl Metrics {
             What::PoliciesChanged { number } => self.policy_set.set(i64::try_from(*number).unwrap_or(i64::MAX)),
             What::CertificatesChanged { generation } => self.certificates.set(i64::try_from(*generation).unwrap_or(i64::MAX)),
             What::CertificatesRefused { .. } => self.certificates_refused.inc(),
+            What::MediaWorkerEnded { .. } => self.media_workers_ended.inc(),
             What::Firewall(event) => self.firewall(event),
             What::Draining { .. } => self.draining.set(1),
             What::Resumed => self.draining.set(0),

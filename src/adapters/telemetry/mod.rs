@@ -126,6 +126,7 @@ fn is_vital(what: &What) -> bool {
         | What::CertificatesChanged { .. }
         | What::CertificatesRefused { .. }
         | What::CertificateEnding(_)
+        | What::MediaWorkerEnded { .. }
         | What::Draining { .. }
         | What::Drained
         | What::Resumed => true,

@@ -301,15 +301,18 @@ pub fn conclude(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy,
 pub fn reported(border: &mut Border, now: Time, call: &mut Call, stream: StreamId, report: Report) {
     call.record.media(report);
     let lost = call.media.stream() == Some(stream);
+    let lost_to_transfer = call.transfer().is_some_and(|transfer| transfer.stream() == Some(stream));
     match &mut call.stage {
         Stage::Over { reports_due } => reports_due.retain(|due| *due != stream),
         _ if lost => {
             // What is gone need not be closed.
             call.media.close();
-            let decision = Decision::refused("media", "the media plane gave the stream up", Reason::MediaPorts);
+            let decision = Decision::refused("media", "the media plane gave the stream up", Reason::MediaWorker);
             border.decided(now, call.id, decision);
-            by_border(border, now, call, Reason::MediaPorts);
+            by_border(border, now, call, Reason::MediaWorker);
         }
+        // The one the call was to have with a transfer's target.
+        _ if lost_to_transfer => transfer::failed(border, now, call, 503, Reason::MediaWorker),
         _ => {}
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::media::control::Side;
+use crate::media::control::{Side, StreamId};
 use crate::policy::screening::Admitted;
 use crate::policy::settings::Peer;
 use crate::policy::transfer::{self as policy, Kind, Question, Wanted};
@@ -43,6 +43,14 @@ pub struct Transfer {
     pub delays: u32,
     /// He is on his way back to UM.
     pub is_call_back: bool,
+}
+
+impl Transfer {
+    /// Of the other session.
+    pub fn stream(&self) -> Option<StreamId> {
+        let (Session::Ahead(other) | Session::Behind(other)) = &self.session;
+        other.stream()
+    }
 }
 
 /// Whether the one who refers is still in the call.

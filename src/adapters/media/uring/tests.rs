@@ -41,7 +41,7 @@ impl World {
 
     fn call(&mut self, id: u64) -> Call {
         let any = Addresses { rtp: ANY, rtcp: ANY };
-        let sockets = Sockets::open(any, any, &Settings::default()).unwrap();
+        let sockets = Sockets::open(any, any, &Settings::default(), Instant::now()).unwrap();
         let ours = [Place::A_RTP, Place::B_RTP].map(|place| UdpSocket::from(sockets.at(place).try_clone_to_owned().unwrap()).local_addr().unwrap());
         let peers = [(); 2].map(|()| UdpSocket::bind(ANY).unwrap());
         let open = self.streams.admit(Time::ZERO, StreamId(id), sockets, None, Way::Sockets(Io::IoUring)).unwrap();
