@@ -2,7 +2,8 @@
 //!
 //! Each worker is one thread that owns its streams whole: their four UDP sockets (RTP and RTCP on both sides), their SRTP state and their
 //! counters. Nothing is shared between workers, so the packet path takes no lock. Commands reach a worker through its inbox and an eventfd;
-//! events go back through one channel. A stream lives on the worker its [`StreamId`] points to, for all its life.
+//! events go back through one channel. A stream lives on one worker for all its life: the one its [`StreamId`] points to, unless that one was between two
+//! runs when it was opened. A worker that ends by a fault begins anew (`life`).
 
 pub mod association;
 mod counters;
