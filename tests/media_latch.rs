@@ -86,9 +86,7 @@ fn a_silent_peer_is_not_replaced_by_who_guesses() {
                 assert_eq!(deliver(&mut stream, late, from, &voice(7, number, 0)), Err(DropReason::Source), "{policy:?} {number}");
             }
         }
-        if policy != LatchPolicy::Nat {
-            assert_eq!(deliver(&mut stream, late, ATTACKER, &voice(7, 50, 0)), Err(DropReason::Source), "right in all but the address");
-        }
+        assert_eq!(deliver(&mut stream, late, ATTACKER, &voice(7, 50, 0)), Err(DropReason::Source), "{policy:?}: right in all but the address");
         assert_eq!(destination(&mut stream), at(A));
     }
 }
@@ -106,6 +104,30 @@ fn a_report_from_elsewhere_moves_nothing() {
     }
 }
 
+/// Whoever has overheard SSRC and numbers takes over nobody in the clear, for as long as he tries, and the peer he waited for is heard when it speaks again.
+#[test]
+fn under_nat_an_eavesdropper_on_another_host_never_takes_over_a_silent_peer() {
+    let mut stream = stream(false, false, LatchPolicy::Nat);
+    second_of_speech(&mut stream, A);
+    for n in 0..3_000u16 {
+        assert_eq!(deliver(&mut stream, ms(1_000 + u64::from(n) * 20), ATTACKER, &voice(7, 50 + n, u32::from(n) * 160)), Err(DropReason::Source));
+    }
+    assert_eq!(destination(&mut stream), at(A));
+    deliver(&mut stream, ms(70_000), A, &voice(7, 50, 0)).unwrap();
+    let report = stream.report();
+    assert_eq!((refused(&report), report.a.relatched), (3_000, 0));
+}
+
+/// Under `nat` the RTCP port is open to the first who sends there; that must not shut the peer's voice out, nor keep its reports out.
+#[test]
+fn under_nat_a_strangers_report_does_not_shut_the_peer_out() {
+    let mut stream = stream(false, false, LatchPolicy::Nat);
+    deliver(&mut stream, ms(0), ATTACKER, &report(66)).unwrap();
+    second_of_speech(&mut stream, A);
+    deliver(&mut stream, ms(1_000), "192.0.2.1:4001", &report(7)).unwrap();
+    assert_eq!(deliver(&mut stream, ms(1_001), ATTACKER, &report(66)), Err(DropReason::Source));
+}
+
 /// A NAT that gives the peer another port, or another address, in the middle of the call: the voice goes on, and the far side's follows.
 #[test]
 fn a_peer_whose_nat_has_changed_is_followed_once_the_old_address_is_silent() {
@@ -114,7 +136,7 @@ fn a_peer_whose_nat_has_changed_is_followed_once_the_old_address_is_silent() {
         (LatchPolicy::SignalledAddress, OTHER_PORT, true),
         (LatchPolicy::SignalledAddress, "203.0.113.9:7000", false),
         (LatchPolicy::Nat, OTHER_PORT, true),
-        (LatchPolicy::Nat, "203.0.113.9:7000", true),
+        (LatchPolicy::Nat, "203.0.113.9:7000", false),
     ] {
         let mut stream = stream(false, false, policy);
         second_of_speech(&mut stream, A);

@@ -221,6 +221,47 @@ fn a_hold_longer_than_a_wrap_loses_neither_roc() {
     through(&mut stream, Side::A, A, &sealed).unwrap();
 }
 
+/// A plain source that went on during a hold, or begins anew, is heard by the SRTP side at once, whose reports then speak of the source's own numbers.
+#[test]
+fn a_plain_source_beyond_reach_is_heard_under_srtp_and_told_its_own_numbers() {
+    let highest = |compound: &[u8]| u32::from_be_bytes(compound[36..40].try_into().unwrap());
+    for next in [40_100u16, 10] {
+        let mut stream = stream(false, true, LatchPolicy::SignalledAddress);
+        let (mut hears, mut reports) = (receiver(4), sender(3));
+        unprotect(&mut hears, &through(&mut stream, Side::A, A, &voice(7, 5_000, 0)).unwrap().1).unwrap();
+        let hold = |sends| Configuration {
+            latch: LatchPolicy::SignalledAddress,
+            direction: Some(portcullis::sdp::Direction::of(sends, true)),
+            ..Configuration::default()
+        };
+        stream.configure(T0, Side::A, hold(false)).unwrap();
+        assert_eq!(through(&mut stream, Side::A, A, &voice(7, 5_001, 0)).err(), Some(DropReason::OnHold));
+        stream.configure(T0, Side::A, hold(true)).unwrap();
+        assert_eq!(through(&mut stream, Side::A, A, &voice(7, next, 0)).err(), Some(DropReason::Replay), "one may be a stray");
+        for n in 1..50 {
+            let heard = unprotect(&mut hears, &through(&mut stream, Side::A, A, &voice(7, next + n, 0)).unwrap().1).unwrap();
+            assert_eq!((&heard[2..4], &heard[12..]), (&(5_001 + n).to_be_bytes()[..], &voice(7, next + n, 0)[12..]));
+        }
+        let mut compound = report(9);
+        compound[28..32].copy_from_slice(&7u32.to_be_bytes());
+        compound[36..40].copy_from_slice(&(0x0001_0000 + 5_050u32).to_be_bytes());
+        let told = through(&mut stream, Side::B, B, &protect(&mut reports, &compound).unwrap()).unwrap().1;
+        assert_eq!(highest(&told) as u16, next + 49);
+    }
+}
+
+/// SRTP given up and taken up again under the same key: what was sent before must not be sent under the same key stream.
+#[test]
+fn a_key_that_comes_back_after_none_goes_on_where_it_was() {
+    let mut stream = stream(false, true, LatchPolicy::SignalledAddress);
+    through(&mut stream, Side::A, A, &voice(7, 100, 0)).unwrap();
+    for transmit in [Protection::Plain, srtp(4)] {
+        stream.configure(T0, Side::B, Configuration::new(None, LatchPolicy::SignalledAddress, None, Some(transmit))).unwrap();
+    }
+    assert_eq!(through(&mut stream, Side::A, A, &rtp(7, 100, 0, b"other words")).err(), Some(DropReason::Replay));
+    through(&mut stream, Side::A, A, &voice(7, 101, 0)).unwrap();
+}
+
 #[test]
 fn a_hold_by_direction_stops_sound_and_leaves_rtcp() {
     use portcullis::sdp::Direction;

@@ -222,3 +222,26 @@ fn libsrtp_still_derives_keys_of_192_bits_in_its_own_way() {
         assert!(c_unprotect(&mut libsrtp::Context::receiver(suite, &master_of(suite, 9).key_and_salt), &sealed, false).is_err());
     }
 }
+
+/// A plain source that restarts its numbers under one SSRC, or went on during a hold: independent receivers hear it from its second packet on.
+#[test]
+fn a_source_that_begins_anew_is_heard_by_libsrtp_and_rtc_srtp() {
+    for suite in known_to_both() {
+        for (last, next) in [(40_000u16, 20_000u16), (300, 40_000), (50_000, 40_000)] {
+            let mut ours = Sender::new(&parameters(suite, 9)).unwrap();
+            let (mut rust, mut c) = (theirs(suite, 9).unwrap(), libsrtp::Context::receiver(suite, &master_of(suite, 9).key_and_salt));
+            let mut hear = |ours: &mut Sender, number: u16| {
+                let Ok(sealed) = protect(ours, &voice(5, number, 0)) else { return false };
+                let by_c = c_unprotect(&mut c, &sealed, false).unwrap_or_else(|error| panic!("libsrtp {suite:?} {last} {next} {number}: {error}"));
+                let by_rust = rust.decrypt_rtp(&sealed).unwrap_or_else(|error| panic!("rtc-srtp {suite:?} {last} {next} {number}: {error}"));
+                assert_eq!((&by_c[12..], &by_rust[12..]), (&voice(5, number, 0)[12..], &voice(5, number, 0)[12..]));
+                true
+            };
+            assert!(hear(&mut ours, last - 1) && hear(&mut ours, last));
+            assert!(!hear(&mut ours, next), "one may be a stray");
+            for n in (1..20).chain((20..70_000u32).step_by(97)) {
+                assert!(hear(&mut ours, next.wrapping_add(n as u16)), "{suite:?} {last} {next} {n}");
+            }
+        }
+    }
+}

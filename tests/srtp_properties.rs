@@ -177,6 +177,111 @@ fn the_same_key_under_a_new_name_goes_on_where_it_was() {
     protect(&mut sender, &voice(1, 100, 0)).expect("another key, another keystream");
 }
 
+/// A re-INVITE that changed our key early and then failed brings the key of before back.
+#[test]
+fn a_key_that_comes_back_goes_on_where_it_was() {
+    let index_of = |sealed: &[u8]| u32::from_be_bytes(sealed[sealed.len() - 14..sealed.len() - 10].try_into().unwrap()) & 0x7fff_ffff;
+    let key = |fill| parameters(Suite::AesCm128HmacSha1_80, fill);
+    for between in [&[2][..], &[2, 3], &[2, 3, 2, 4]] {
+        let mut sender = sender(1);
+        for sequence in 100..110 {
+            protect(&mut sender, &voice(1, sequence, 0)).unwrap();
+        }
+        assert_eq!(index_of(&protect(&mut sender, &report(1)).unwrap()), 0);
+        for (n, fill) in (0..).zip(between) {
+            sender.rekey(&key(*fill)).unwrap();
+            protect(&mut sender, &voice(1, 200 + n, 0)).unwrap();
+        }
+        sender.rekey(&key(1)).unwrap();
+        assert_eq!(protect(&mut sender, &rtp(1, 105, 0, b"other words")), Err(Refusal::Replay), "{between:?}");
+        protect(&mut sender, &voice(1, 110, 0)).unwrap();
+        assert_eq!(index_of(&protect(&mut sender, &report(1)).unwrap()), 1, "{between:?}: SRTCP has a key stream too");
+    }
+    // The same key under another suite has the same key stream.
+    let mut sender = sender(1);
+    protect(&mut sender, &voice(1, 7, 0)).unwrap();
+    sender.rekey(&key(2)).unwrap();
+    sender.rekey(&parameters(Suite::AesCm128HmacSha1_32, 1)).unwrap();
+    assert_eq!(protect(&mut sender, &rtp(1, 7, 0, b"other words")), Err(Refusal::Replay));
+}
+
+#[test]
+fn more_changes_of_key_than_are_remembered_are_refused() {
+    let mut sender = sender(0);
+    let key = |fill| parameters(Suite::AesCm128HmacSha1_80, fill);
+    let done = (1..100).take_while(|fill| sender.rekey(&key(*fill)).is_ok()).count();
+    assert_eq!(done, 16);
+    assert_eq!(sender.parameters(), &key(16), "as before");
+    protect(&mut sender, &voice(1, 7, 0)).unwrap();
+    sender.rekey(&key(3)).expect("one that is remembered may come back");
+}
+
+/// Whoever restarts its numbers under one SSRC, or goes on unseen during a hold, is heard again from the second packet on, without a gap in the indices.
+#[test]
+fn a_source_out_of_reach_goes_on_where_it_was() {
+    for (last, next) in [(40_000u16, 20_000u16), (40_000, 5), (300, 40_000), (300, 65_000), (50_000, 40_000), (65_535, 65_000)] {
+        let (mut sender, mut receiver) = (sender(1), receiver(1));
+        for sequence in [last.wrapping_sub(2), last.wrapping_sub(1), last] {
+            unprotect(&mut receiver, &protect(&mut sender, &voice(1, sequence, 0)).unwrap()).unwrap();
+        }
+        let is_in_reach = next.wrapping_sub(last) <= 30_000;
+        for n in (0..40).chain((40..70_000u32).step_by(61)) {
+            let packet = voice(1, next.wrapping_add(n as u16), 0);
+            match protect(&mut sender, &packet) {
+                Err(refusal) => assert_eq!((n, refusal, is_in_reach), (0, Refusal::Replay, false), "{last} {next}"),
+                Ok(sealed) => {
+                    let mut heard = unprotect(&mut receiver, &sealed).unwrap_or_else(|refusal| panic!("{last} {next} {n} {refusal:?}"));
+                    let number = if is_in_reach { next } else { last.wrapping_add(1) };
+                    assert_eq!(heard[2..4], number.wrapping_add(n as u16).to_be_bytes());
+                    heard[2..4].copy_from_slice(&packet[2..4]);
+                    assert_eq!(heard, packet, "all else is as it was");
+                }
+            }
+        }
+    }
+}
+
+/// Strays and copies are no restart, however many there are.
+#[test]
+fn strays_and_copies_do_not_renumber_a_source() {
+    let mut sender = sender(1);
+    for n in 0..1_000u16 {
+        let number = 30_000 + n;
+        let sealed = protect(&mut sender, &voice(1, number, 0)).unwrap();
+        assert_eq!(sealed[2..4], number.to_be_bytes());
+        // Each packet comes twice, and behind every second one comes one of those long gone.
+        assert_eq!(protect(&mut sender, &voice(1, number, 0)), Err(Refusal::Replay));
+        if n % 2 == 1 {
+            assert_eq!(protect(&mut sender, &voice(1, 10_000 + n / 2, 0)), Err(Refusal::Replay));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Zeros encrypted are the key stream: no two packets ever have the same, whatever numbers come and however the keys change.
+    #[test]
+    fn no_key_stream_is_ever_used_twice(steps in prop::collection::vec((0u8..12, any::<u16>(), 1u32..3), 1..600)) {
+        let mut sender = sender(1);
+        let mut number = [0u16; 3];
+        let mut seen = std::collections::HashSet::new();
+        for (what, value, ssrc) in steps {
+            let at = &mut number[ssrc as usize];
+            match what {
+                0 => sender.rekey(&parameters(Suite::AesCm128HmacSha1_80, 1 + (value % 4) as u8)).unwrap(),
+                1 => *at = value,
+                2 => *at = at.wrapping_sub(value % 300),
+                3 => *at = at.wrapping_add(value),
+                _ => *at = at.wrapping_add(1),
+            }
+            if let Ok(sealed) = protect(&mut sender, &rtp(ssrc, *at, 0, &[0; 16])) {
+                prop_assert!(seen.insert(sealed[12..28].to_vec()), "{what} {value} {ssrc}");
+            }
+        }
+    }
+}
+
 /// A peer that changes its key in the middle of a call: what it sent before is on its way still, and comes in disorder with the first of the new.
 #[test]
 fn a_new_key_of_the_same_peer_loses_no_packet() {
@@ -238,6 +343,30 @@ fn the_key_of_another_peer_shuts_the_former_one_out_at_once() {
     let sealed = protect(&mut before, &voice(1, 1, 0)).unwrap();
     receiver.rekey(T0, &parameters(Suite::AesCm128HmacSha1_80, 2), false).unwrap();
     assert_eq!(unprotect(&mut receiver, &sealed), Err(Refusal::Authentication));
+}
+
+/// What was heard under a key is not heard again because another key was in force meanwhile.
+#[test]
+fn a_key_that_comes_back_brings_its_replay_list() {
+    let (mut sender, mut receiver) = (sender(1), receiver(1));
+    let sealed = protect(&mut sender, &voice(1, 7, 0)).unwrap();
+    unprotect(&mut receiver, &sealed).unwrap();
+    for fill in [2, 1] {
+        receiver.rekey(T0, &parameters(Suite::AesCm128HmacSha1_80, fill), true).unwrap();
+    }
+    assert_eq!(unprotect(&mut receiver, &sealed), Err(Refusal::Replay));
+    unprotect(&mut receiver, &protect(&mut sender, &voice(1, 8, 0)).unwrap()).unwrap();
+}
+
+/// Before the first wrap a number that seems to lie before the beginning is far ahead: the sender was on hold meanwhile.
+#[test]
+fn a_jump_ahead_before_the_first_wrap_is_followed() {
+    let (mut peer, mut receiver) = (sender(1), receiver(1));
+    unprotect(&mut receiver, &protect(&mut peer, &voice(1, 100, 0)).unwrap()).unwrap();
+    // A sender that chooses its numbers itself has missed none of them.
+    let mut elsewhere = sender(1);
+    let sealed = protect(&mut elsewhere, &voice(1, 40_000, 0)).unwrap();
+    unprotect(&mut receiver, &sealed).unwrap();
 }
 
 /// A peer that is transferred keeps its key, and with it its ROC, which is not in the packets.

@@ -28,10 +28,20 @@ pub enum Refused {
 pub enum Admitted {
     /// From where this side is known to be or, before that, may be by the rule: nothing but to be well formed and authentic.
     Expected,
-    /// From elsewhere, which the rule allows: that it is the same sender.
+    /// From another port of the same host: that it is the same sender.
     Moved,
+    /// From another host, which the rule allows: that it is the same sender, by a tag. What is in the clear proves nothing there, since whoever has overheard
+    /// the call knows it all.
+    Elsewhere,
     /// From another of the addresses where ICE has found the peer: nothing more, but nothing is sent there (RFC 8445 §12.2).
     Checked,
+}
+
+impl Admitted {
+    /// It may be somebody else's.
+    pub const fn is_to_be_proven(self) -> bool {
+        matches!(self, Admitted::Moved | Admitted::Elsewhere)
+    }
 }
 
 /// One side's latch, for both its channels.
@@ -68,11 +78,11 @@ impl Latch {
             (LatchPolicy::Strict, Some(_)) => None,
             // A NAT or a host may have given its port up for another, in the middle of the call.
             (LatchPolicy::SignalledAddress, Some(_)) => (from.ip() == signalled.ip()).then_some(Admitted::Moved),
-            (LatchPolicy::Nat, Some(_)) => Some(Admitted::Moved),
+            (LatchPolicy::Nat, Some(learnt)) => Some(if from.ip() == learnt.ip() { Admitted::Moved } else { Admitted::Elsewhere }),
             (LatchPolicy::Strict, None) => (from == signalled).then_some(Admitted::Expected),
             (LatchPolicy::SignalledAddress, None) => (from.ip() == signalled.ip()).then_some(Admitted::Expected),
-            // "Any address once": RTP and RTCP of one peer share it.
-            (LatchPolicy::Nat, None) => neighbour.is_none_or(|other| other.ip() == from.ip()).then_some(Admitted::Expected),
+            // "Any address once", and it is RTP that says which: a report from a stranger must not keep the peer's voice out.
+            (LatchPolicy::Nat, None) => neighbour.is_none_or(|other| channel == Channel::Rtp || other.ip() == from.ip()).then_some(Admitted::Expected),
         };
         admitted.ok_or(Refused::Source)
     }
@@ -86,8 +96,8 @@ impl Latch {
         };
         let moved = learnt.is_some_and(|learnt| learnt != from);
         *learnt = Some(from);
-        if moved && channel == Channel::Rtp && self.rtcp.is_some_and(|rtcp| rtcp.ip() != from.ip()) {
-            // RTCP went the old way as well.
+        if channel == Channel::Rtp && self.policy == LatchPolicy::Nat && self.rtcp.is_some_and(|rtcp| rtcp.ip() != from.ip()) {
+            // RTCP went the old way as well, or was a stranger's.
             self.rtcp = None;
         }
         moved
@@ -182,13 +192,26 @@ mod tests {
         let mut latch = latch(LatchPolicy::Nat);
         latch.admits(Channel::Rtp, at("203.0.113.5:9000")).unwrap();
         latch.settle(Channel::Rtp, at("203.0.113.5:9000"));
-        assert_eq!(latch.admits(Channel::Rtp, at("203.0.113.6:9000")), Ok(Admitted::Moved), "to be proven");
+        assert_eq!(latch.admits(Channel::Rtp, at("203.0.113.5:9002")), Ok(Admitted::Moved), "to be proven");
+        assert_eq!(latch.admits(Channel::Rtp, at("203.0.113.6:9000")), Ok(Admitted::Elsewhere), "to be proven by a tag");
         assert_eq!(latch.admits(Channel::Rtcp, at("203.0.113.6:9001")), Err(Refused::Source));
         assert_eq!(latch.admits(Channel::Rtcp, at("203.0.113.5:1234")), Ok(Admitted::Expected));
         latch.settle(Channel::Rtcp, at("203.0.113.5:1234"));
         assert!(latch.settle(Channel::Rtp, at("203.0.113.6:9000")));
         assert_eq!(latch.admits(Channel::Rtcp, at("203.0.113.6:9001")), Ok(Admitted::Expected), "RTCP follows RTP");
         assert_eq!(latch.admits(Channel::Rtcp, at("203.0.113.5:1234")), Err(Refused::Source));
+    }
+
+    /// Under `nat` the RTCP port is open to anybody until RTP has come.
+    #[test]
+    fn a_report_that_came_first_does_not_keep_the_voice_out() {
+        let mut latch = latch(LatchPolicy::Nat);
+        latch.admits(Channel::Rtcp, at("198.51.100.9:66")).unwrap();
+        latch.settle(Channel::Rtcp, at("198.51.100.9:66"));
+        assert_eq!(latch.admits(Channel::Rtp, at("203.0.113.5:9000")), Ok(Admitted::Expected));
+        latch.settle(Channel::Rtp, at("203.0.113.5:9000"));
+        assert_eq!(latch.admits(Channel::Rtcp, at("198.51.100.9:66")), Err(Refused::Source));
+        assert_eq!(latch.admits(Channel::Rtcp, at("203.0.113.5:9001")), Ok(Admitted::Expected));
     }
 
     #[test]

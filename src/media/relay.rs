@@ -6,7 +6,7 @@ mod refusals;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::media::control::{Clocks, Configuration, Content, Rekeyed, Report, Side, SideReport, Signalled, StreamId, Told};
+use crate::media::control::{Clocks, Configuration, Content, Protection, Rekeyed, Report, Side, SideReport, Signalled, StreamId, Told};
 use crate::media::demux::Kind;
 use crate::media::fax::{self, Fax};
 use crate::media::latch::{Admitted, Latch};
@@ -14,7 +14,7 @@ use crate::media::packet::View;
 use crate::media::payloads::Payloads;
 use crate::media::protection::{self, Inbound, Outbound, Transformation};
 use crate::media::quality::Reception;
-use crate::media::srtp::Receiver;
+use crate::media::srtp::{Receiver, Sender};
 use crate::media::upkeep::{LastReport, Upkeep};
 use crate::media::{demux, rtcp, udptl};
 use crate::sdp::direction::Direction;
@@ -95,6 +95,8 @@ pub(super) struct Path {
     pub(super) reception: Reception,
     /// What another stream knew of this peer's packets, until there are keys here.
     legacy: Option<Box<Receiver>>,
+    /// What was sent under SRTP, while nothing is.
+    spent: Option<Box<Sender>>,
 }
 
 impl Default for Path {
@@ -108,6 +110,7 @@ impl Default for Path {
             payloads: Payloads::default(),
             reception: Reception::default(),
             legacy: None,
+            spent: None,
         }
     }
 }
@@ -118,14 +121,50 @@ impl Path {
     }
 
     /// Whether a packet from another address than its sender had until now shows that it is of the same one: by its tag, if it is not an old one that
-    /// somebody sends on; without SRTP by its SSRC and by going on where the sender was, once that has fallen silent. RTCP in the clear shows nothing.
+    /// somebody sends on; without SRTP, on the same host only, by its SSRC and by going on where the sender was, once that has fallen silent. RTCP in the
+    /// clear shows nothing.
     #[cold]
-    fn is_same_sender(&self, now: Time, view: &View, in_kernel: bool) -> bool {
-        match (&self.inbound, view) {
-            (Inbound::Srtp(_), View::Rtp(header)) => !self.reception.is_behind(header),
-            (Inbound::Srtp(_), View::Rtcp(_)) => true,
-            (_, View::Rtp(header)) => self.reception.goes_on(now, header, in_kernel),
-            (_, View::Rtcp(_)) => false,
+    fn is_same_sender(&self, now: Time, admitted: Admitted, view: &View, in_kernel: bool) -> bool {
+        match (&self.inbound, admitted, view) {
+            (_, Admitted::Expected | Admitted::Checked, _) => true,
+            (Inbound::Srtp(_), _, View::Rtp(header)) => !self.reception.is_behind(header),
+            (Inbound::Srtp(_), _, View::Rtcp(_)) => true,
+            (_, Admitted::Moved, View::Rtp(header)) => self.reception.goes_on(now, header, in_kernel),
+            (_, Admitted::Moved, View::Rtcp(_)) | (_, Admitted::Elsewhere, _) => false,
+        }
+    }
+
+    /// How what goes out is protected from now on. A sender that had to go is kept: should its key come back, it must go on where it was.
+    fn send_by(&mut self, protection: &Protection) -> Result<(), KeyError> {
+        match (&self.outbound, protection) {
+            (Outbound::Srtp(_) | Outbound::Shared { .. }, Protection::Plain) => self.unset_outbound(),
+            (Outbound::Unset | Outbound::Plain, Protection::Shared(_)) => self.outbound = self.spent.take().map_or(Outbound::Unset, Outbound::Srtp),
+            (Outbound::Unset | Outbound::Plain, Protection::Srtp(parameters)) => {
+                if let Some(sender) = &mut self.spent {
+                    sender.rekey(parameters)?;
+                    self.outbound = self.spent.take().map_or(Outbound::Unset, Outbound::Srtp);
+                }
+            }
+            _ => {}
+        }
+        self.outbound.configure(protection)
+    }
+
+    fn may_send_by(&self, protection: Option<&Protection>) -> Result<(), KeyError> {
+        let sender = match &self.outbound {
+            Outbound::Srtp(sender) => Some(sender),
+            Outbound::Shared { before, .. } => before.as_ref(),
+            Outbound::Unset | Outbound::Plain => self.spent.as_ref(),
+        };
+        match (sender, protection) {
+            (Some(sender), Some(Protection::Srtp(parameters))) => sender.may_rekey(parameters),
+            _ => Ok(()),
+        }
+    }
+
+    fn unset_outbound(&mut self) {
+        if let Outbound::Srtp(sender) | Outbound::Shared { before: Some(sender), .. } = std::mem::take(&mut self.outbound) {
+            self.spent = Some(sender);
         }
     }
 
@@ -203,8 +242,11 @@ impl Stream {
             Side::A => (&mut self.a, &self.b, &mut self.from_a, &mut self.from_b),
             Side::B => (&mut self.b, &self.a, &mut self.from_b, &mut self.from_a),
         };
+        path_out.may_send_by(set.transmit.as_ref())?;
         if near.keyed_aside(&set) {
-            (path_in.inbound, path_out.outbound) = (Inbound::Unset, Outbound::Unset);
+            path_in.inbound = Inbound::Unset;
+            path_out.unset_outbound();
+            path_out.outbound = Outbound::Unset;
         }
         let before = near.latch.remote();
         match &mut near.aside {
@@ -220,7 +262,7 @@ impl Stream {
         }
         path_in.settle_legacy();
         if let Some(protection) = &set.transmit {
-            path_out.outbound.configure(protection)?;
+            path_out.send_by(protection)?;
         }
         path_in.choose();
         path_out.choose();
@@ -317,9 +359,9 @@ impl Stream {
     /// The way of a packet. What comes before `accept` changes nothing but, under SRTP, the receiving context of an authentic packet.
     #[inline]
     fn steps(&mut self, now: Time, side: Side, arrived: Channel, from: SocketAddr, buffer: &mut [u8], len: usize) -> Result<Passed, DropReason> {
-        let (near, far, path) = match side {
-            Side::A => (&mut self.a, &self.b, &mut self.from_a),
-            Side::B => (&mut self.b, &self.a, &mut self.from_b),
+        let (near, far, path, back) = match side {
+            Side::A => (&mut self.a, &self.b, &mut self.from_a, &self.from_b),
+            Side::B => (&mut self.b, &self.a, &mut self.from_b, &self.from_a),
         };
         let packet = buffer.get(..len).ok_or(DropReason::Malformed)?;
         let channel = near.content(arrived, packet);
@@ -332,7 +374,7 @@ impl Stream {
         if !is_opaque {
             view.check_clear(packet)?;
         }
-        if admitted == Admitted::Moved && !path.is_same_sender(now, &view, near.counts.absorbed > 0) {
+        if admitted.is_to_be_proven() && !path.is_same_sender(now, admitted, &view, near.counts.absorbed > 0) {
             return Err(DropReason::Source);
         }
         if admitted != Admitted::Checked && near.latch.settle(arrived, from) {
@@ -340,6 +382,9 @@ impl Stream {
         }
         self.heard = now;
         accept(now, near, far, &mut path.reception, &view, packet, is_opaque);
+        if let (View::Rtcp(_), Outbound::Srtp(sender), false) = (&view, &back.outbound, is_opaque) {
+            rtcp::lower_numbers(packet, |ssrc| sender.shift(ssrc));
+        }
         if let View::Rtp(header) = &view
             && !is_opaque
             && packet.len() <= header.length + fax::LONGEST_EVENT
@@ -380,7 +425,7 @@ impl Stream {
             }
             let datagram = buffer.get(..len).ok_or(DropReason::Malformed)?;
             // UDPTL names no sender: nothing could show that who moved is the same.
-            if near.latch.admits(channel, from)? == Admitted::Moved {
+            if near.latch.admits(channel, from)?.is_to_be_proven() {
                 return Err(DropReason::Source);
             }
             if !path.is_plain() {

@@ -135,6 +135,25 @@ pub fn blocks(compound: &[u8]) -> impl Iterator<Item = Block> {
     })
 }
 
+/// Lowers the highest number received in each report block by `shift` of its source, for a source whose numbers were raised by so much on their way to who
+/// reports. How often they have wrapped is the reporter's count.
+pub fn lower_numbers(compound: &mut [u8], shift: impl Fn(u32) -> u16) {
+    let mut at = 0;
+    while let Some(rest) = compound.get_mut(at..) {
+        let Ok(Packet { kind, count, body, size }) = first(rest) else { return };
+        let (from, end) = match kind {
+            SENDER_REPORT => (4 + 24, 4 + body.len()),
+            RECEIVER_REPORT => (4 + 4, 4 + body.len()),
+            _ => (0, 0),
+        };
+        for block in rest.get_mut(from..end).unwrap_or_default().chunks_exact_mut(24).take(usize::from(count)) {
+            let highest = u32_at(block, 8).wrapping_sub(u32::from(shift(u32_at(block, 0))));
+            block.get_mut(8..12).unwrap_or_default().copy_from_slice(&highest.to_be_bytes());
+        }
+        at += size;
+    }
+}
+
 /// Overwrites what would tell one side about the other's network and people: the texts of source descriptions (CNAME is user@host, TOOL a product
 /// name) and the reason of a BYE. Lengths stay; a CNAME stays constant and its own per source, since each text becomes its SSRC in hexadecimal.
 /// For a compound that passed `check`; of any other the part before the fault is treated.

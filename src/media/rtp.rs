@@ -72,6 +72,14 @@ impl Header {
     }
 }
 
+/// Writes another sequence number into a packet.
+#[inline]
+pub fn set_sequence(packet: &mut [u8], sequence: u16) {
+    if let Some(place) = packet.get_mut(2..4) {
+        place.copy_from_slice(&sequence.to_be_bytes());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -229,7 +229,7 @@ impl Aside {
         let is_checked = !self.is_held && self.ice.as_ref().is_some_and(|agent| agent.is_valid(from));
         if !is_checked {
             // Whoever only might be the peer after a move has nothing here by which to prove it.
-            if latch.admits(Channel::Rtp, from)? == Admitted::Moved {
+            if latch.admits(Channel::Rtp, from)?.is_to_be_proven() {
                 return Err(DropReason::Source);
             }
         }

@@ -26,6 +26,8 @@ pub enum KeyError {
     Count,
     /// Key and salt together are not as long as the suite wants.
     Length,
+    /// The keys of what is sent have changed more often than is remembered, so that one coming back would not be known.
+    Changes,
     /// Several keys and one without an MKI, MKIs of different lengths, the same MKI twice, or one not of 1 to 128 bytes.
     Mki,
     /// A key that a peer protects by, as one of ours; or one to go on under as it came, for packets that come in.
@@ -36,6 +38,7 @@ impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             KeyError::Count => "no SRTP master key, or more than 16",
+            KeyError::Changes => "more changes of the SRTP key of one stream than are remembered",
             KeyError::Length => "SRTP master key and salt do not have the suite's length",
             KeyError::Mki => "SRTP master key identifiers that do not tell the keys apart",
             KeyError::Shared => "an SRTP master key of a peer where one of ours belongs",
@@ -159,6 +162,12 @@ impl KeySet {
         let at = self.keys.iter().position(may)?;
         let mki = self.parameters.keys.get(at).and_then(|key| key.mki.as_deref()).unwrap_or_default();
         self.keys.get_mut(at).map(|key| (key, mki))
+    }
+
+    /// Whether each of these keys is one of `others`.
+    pub fn are_among(&self, others: &SrtpParameters) -> bool {
+        let is_known = |key: &MasterKey| others.keys.iter().any(|other| other.key_and_salt == key.key_and_salt);
+        self.parameters.keys.iter().all(is_known)
     }
 
     /// Takes over what `former` has used up of the keys both have. True if there is one: then indices must go on, or a keystream would be used twice.

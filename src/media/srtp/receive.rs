@@ -80,6 +80,10 @@ impl Receiver {
                 source.ahead = 0;
                 source.rtcp = ReplayList::default();
             }
+            // Back to a key of before: what was heard under it must not be heard again.
+            if let Some(former) = self.former.as_deref().filter(|former| former.context.keys.are_among(parameters)) {
+                next.go_on_from(&former.context);
+            }
         }
         let former = std::mem::replace(&mut self.present, next);
         self.former = (the_same_peer && !shared).then(|| Box::new(Former { context: former, until: now + FORMER }));
@@ -96,17 +100,7 @@ impl Receiver {
     /// Goes on where `elder` was, if they have a key in common: a peer that keeps its key in another stream keeps its ROC with it, and what was heard there
     /// must not be heard again. True: they have one.
     pub fn succeed(&mut self, elder: &Receiver) -> bool {
-        if !self.present.keys.inherit(&elder.present.keys) {
-            return false;
-        }
-        for (ssrc, last, theirs) in elder.present.sources.iter() {
-            let place = self.present.sources.place(ssrc);
-            let ours = self.present.sources.enter(place, ssrc, last).0;
-            ours.rtp.merge(&theirs.rtp);
-            ours.ahead = ours.ahead.max(theirs.ahead);
-            ours.rtcp.merge(&theirs.rtcp);
-        }
-        true
+        self.present.go_on_from(&elder.present)
     }
 
     /// Turns the SRTP packet that fills `packet` into RTP; its new length. `header` is of this packet.
@@ -165,6 +159,21 @@ impl Receiver {
 }
 
 impl Context {
+    /// Takes over what was heard under keys both have. True: there is one.
+    fn go_on_from(&mut self, elder: &Context) -> bool {
+        if !self.keys.inherit(&elder.keys) {
+            return false;
+        }
+        for (ssrc, last, theirs) in elder.sources.iter() {
+            let place = self.sources.place(ssrc);
+            let ours = self.sources.enter(place, ssrc, last).0;
+            ours.rtp.merge(&theirs.rtp);
+            ours.ahead = ours.ahead.max(theirs.ahead);
+            ours.rtcp.merge(&theirs.rtcp);
+        }
+        true
+    }
+
     /// `careful`: a packet that is refused is left as it was, also with AEAD, so that other keys can be tried on it.
     #[inline]
     fn unprotect_rtp(&mut self, now: Time, packet: &mut [u8], header: &Header, careful: bool) -> Result<usize, Refusal> {
@@ -181,7 +190,9 @@ impl Context {
         let index = match known {
             Some(source) if source.ahead != 0 => guess(&source, header.sequence, |index| key.rtp.is_authentic(facts(index), message, tag))?,
             Some(Source { rtp: list, .. }) if !list.is_empty() => {
-                let index = index::estimate(list.highest(), header.sequence).ok_or(Refusal::Replay)?;
+                // Nothing lies before ROC 0, so what seems to is far ahead.
+                let ahead = || (index::roc(list.highest()) == 0).then_some(u64::from(header.sequence));
+                let index = index::estimate(list.highest(), header.sequence).or_else(ahead).ok_or(Refusal::Replay)?;
                 if !list.is_fresh(index) {
                     return Err(Refusal::Replay);
                 }

@@ -35,6 +35,7 @@ impl<S: Copy + Default> Sources<S> {
         &self.slots[place.0].state
     }
 
+    #[inline]
     pub fn at_mut(&mut self, place: Place) -> &mut S {
         &mut self.slots[place.0].state
     }
