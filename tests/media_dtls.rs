@@ -36,7 +36,7 @@ enum Line {
     Sound,
     /// Every handshake message is lost the first time it is sent, in both directions, and arrives from then on.
     Loses,
-    /// Each datagram is lost by chance, one in five. OpenSSL splits its messages to fit this MTU, and elsewhere when it repeats them.
+    /// For its first `LOSSY` each datagram is lost by chance, one in five. OpenSSL splits its messages to fit this MTU, and elsewhere when it repeats them.
     Chance {
         mtu: u16,
         seed: u64,
@@ -53,16 +53,20 @@ impl Line {
     }
 }
 
+/// Long enough for the first repetitions of both ends, and so short that OpenSSL, which waits twice as long each time, repeats its flight once more in time.
+const LOSSY: Duration = Duration::from_secs(5);
+
 /// What became of the datagrams of one direction.
 struct Direction {
     seen: HashSet<[u8; 4]>,
     luck: u64,
+    began: Instant,
 }
 
 impl Direction {
     fn new(quality: Line, which: u64) -> Direction {
         let seed = if let Line::Chance { seed, .. } = quality { seed } else { 1 };
-        Direction { seen: HashSet::new(), luck: (seed * 2 + which).wrapping_mul(0x9e37_79b9_7f4a_7c15) }
+        Direction { seen: HashSet::new(), luck: (seed * 2 + which).wrapping_mul(0x9e37_79b9_7f4a_7c15), began: Instant::now() }
     }
 
     fn arrives(&mut self, quality: Line, datagram: &[u8]) -> bool {
@@ -73,7 +77,7 @@ impl Direction {
                 self.luck ^= self.luck << 13;
                 self.luck ^= self.luck >> 7;
                 self.luck ^= self.luck << 17;
-                !(self.luck >> 32).is_multiple_of(5)
+                self.began.elapsed() > LOSSY || !(self.luck >> 32).is_multiple_of(5)
             }
         }
     }
