@@ -11,7 +11,7 @@ use std::time::Duration;
 use packets::*;
 use portcullis::media::control::{Configuration, Content, DtlsParameters, DtlsRole, LatchPolicy, Payloads, Protection, Side, StreamId};
 use portcullis::media::packet::Channel;
-use portcullis::media::relay::{Stream, TAIL_ROOM, Verdict};
+use portcullis::media::relay::{Claimant, Stream, TAIL_ROOM, Verdict};
 use portcullis::media::upkeep::LONGEST;
 use portcullis::sdp::crypto::Suite;
 
@@ -126,7 +126,7 @@ fn between_a_dtls_peer_and_a_trunk(suite: Suite) -> Stream {
     let b = Configuration { payloads: Some(Payloads::of([(8, 0), (96, 101)])), ..b };
     stream.configure(T0, Side::A, a).unwrap();
     stream.configure(T0, Side::B, b).unwrap();
-    stream.keyed(T0, Side::A, 1, parameters(suite, 1), parameters(suite, 2)).unwrap();
+    stream.keyed(T0, Side::A, (1, Claimant::At(at(A))), parameters(suite, 1), parameters(suite, 2)).unwrap();
     stream
 }
 

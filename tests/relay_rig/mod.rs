@@ -324,7 +324,7 @@ impl Call {
             if let Protection::Srtp(parameters) = other {
                 peer.transmit = Protection::Shared(parameters.clone());
             }
-            peer.unprotect = Some(context(suite, &key(suite, seed)));
+            peer.unprotect = Some(Srtp::receiver(suite, &key(suite, seed)));
         }
         plane.plane.command(call.a.configure(call.stream, LatchPolicy::SignalledAddress));
         plane.plane.command(call.b.configure(call.stream, LatchPolicy::SignalledAddress));
