@@ -77,6 +77,47 @@ fn ipv6_is_carried_like_ipv4() {
 }
 
 #[test]
+fn a_leg_of_ipv4_and_one_of_ipv6_are_joined() {
+    let plane = Plane::start(settings());
+    let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    for (a, b) in [(Leg::Plain, Leg::Plain), (Leg::Srtp(Long), Leg::Plain), (Leg::Srtp(Long), Leg::Srtp(Long))] {
+        Call::between(&plane, (&a, own_address()), (&b, v6)).talk();
+        Call::between(&plane, (&a, v6), (&b, own_address())).talk();
+    }
+}
+
+/// One address inside, another outside: each peer hears from the address and port it was told, and from no other of ours, and neither is heard at the
+/// other's.
+#[test]
+fn each_leg_has_its_own_address_of_ours() {
+    let mut plane = Plane::start(settings());
+    let mut call = Call::between(&plane, (&Leg::Plain, own_address()), (&Leg::Srtp(Long), own_address()));
+    call.talk();
+    assert_ne!(call.a.relay.rtp.ip(), call.b.relay.rtp.ip());
+    let (wire, _) = call.a.next_rtp();
+    call.a.rtp.send_to(&wire, call.b.relay.rtp).unwrap();
+    assert!(call.b.take_rtp(QUIET).is_none() && call.a.take_rtp(QUIET).is_none());
+    let report = plane.close(call.stream);
+    assert_eq!((report.b.refused_source, report.a.refused_source), (1, 0));
+}
+
+/// RFC 5761, as agreed with one leg of the two.
+#[test]
+fn rtcp_comes_and_goes_by_the_port_of_rtp_where_that_was_agreed() {
+    for leg in [Leg::Plain, Leg::Srtp(Long)] {
+        let mut plane = Plane::start(settings());
+        let mut call = Call::open(&plane, &Leg::Plain, &leg);
+        let Command::Configure { stream, side, set } = call.b.configure(call.stream, LatchPolicy::SignalledAddress) else { unreachable!() };
+        plane.plane.command(Command::Configure { stream, side, set: Configuration { mux: Some(true), ..set } });
+        call.b.rtcp = call.b.rtp.try_clone().unwrap();
+        call.b.relay.rtcp = call.b.relay.rtp;
+        call.talk();
+        let report = plane.close(call.stream);
+        assert_eq!((report.a.rtcp_received, report.a.rtcp_sent, report.b.rtcp_received, report.b.rtcp_sent), (3, 3, 3, 3));
+    }
+}
+
+#[test]
 fn the_sequence_number_may_wrap_under_srtp() {
     let plane = Plane::start(settings());
     let mut call = Call::open(&plane, &Leg::Srtp(Long), &Leg::Srtp(Long));
@@ -358,4 +399,34 @@ fn a_fax_is_relayed_and_its_tone_is_told_of() {
     call.talk();
     let report = plane.close(call.stream);
     assert_eq!((report.a.fax_received, report.b.fax_received, report.b.fax_sent, report.a.refused_malformed), (20, 20, 20, 1));
+}
+
+/// A gateway's fax may have a port of its own: from the re-INVITE on datagrams go there and come from there only, and afterwards sound has its own again.
+#[test]
+fn a_fax_has_the_port_its_description_names() {
+    let mut plane = Plane::start(settings());
+    let mut call = Call::open(&plane, &Leg::Plain, &Leg::Plain);
+    call.talk();
+    let fax = UdpSocket::bind((call.b.addresses().rtp.ip(), 0)).unwrap();
+    let sound = std::mem::replace(&mut call.b.rtp, fax);
+    plane.plane.command(call.b.configure(call.stream, LatchPolicy::Strict));
+    plane.plane.command(Command::Carry { stream: call.stream, content: Content::Udptl });
+    std::thread::sleep(QUIET);
+    let datagram = |n: u8| [0, n, 1, 6, 0, 1, 1, 4];
+    for n in 0..5 {
+        call.a.rtp.send_to(&datagram(n), call.a.relay.rtp).unwrap();
+        assert_eq!(call.b.take_rtp(PATIENCE).unwrap().unwrap(), datagram(n));
+        call.b.rtp.send_to(&datagram(n), call.b.relay.rtp).unwrap();
+        assert_eq!(call.a.take_rtp(PATIENCE).unwrap().unwrap(), datagram(n));
+    }
+    sound.send_to(&datagram(5), call.b.relay.rtp).unwrap();
+    call.b.rtcp.send_to(&datagram(6), call.b.relay.rtcp).unwrap();
+    assert!(call.a.take_rtp(QUIET).is_none() && call.a.take_rtcp(QUIET).is_none());
+    call.b.rtp = sound;
+    plane.plane.command(call.b.configure(call.stream, LatchPolicy::SignalledAddress));
+    plane.plane.command(Command::Carry { stream: call.stream, content: Content::default() });
+    std::thread::sleep(QUIET);
+    call.talk();
+    let report = plane.close(call.stream);
+    assert_eq!((report.a.fax_received, report.b.fax_received, report.b.refused_source), (5, 5, 1));
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use portcullis::media::control::{self, Command as MediaCommand, Report, StreamId};
+use portcullis::media::ports::QUARANTINE;
 use portcullis::policy::settings::AdmissionLimits;
 use portcullis::policy::verdict::Reason;
 use portcullis::signaling::event::{Command, Event};
@@ -50,6 +51,31 @@ fn no_media_ports_left_and_none_lost() {
     let bye = lab.request_to(two.party, Method::Bye);
     lab.answer(two.party, &bye, 200, "", "", "");
     hang_up(&mut lab, &mut first, &one);
+}
+
+/// Late packets of one call must not reach the next that has its ports.
+#[test]
+fn ports_rest_before_another_call_has_them() {
+    let mut lab = Lab::new(Scene { ports: (20_000, 20_001), ..Scene::default() });
+    let (mut caller, callee) = established(&mut lab);
+    caller.next(&mut lab, "BYE", "", "");
+    lab.response_to(Party::Trunk, 200);
+    let bye = lab.request_to(callee.party, Method::Bye);
+    lab.answer(callee.party, &bye, 200, "", "", "");
+    assert_eq!(lab.core.holdings().ports, 0, "given back");
+    let attempt = |lab: &mut Lab| {
+        let mut caller = Caller::new(lab, Party::Trunk, "1000");
+        let offer = lab.sdp(Party::Trunk, 4000);
+        caller.invite(lab, "", &offer);
+        lab.response_to(Party::Trunk, 100);
+    };
+    lab.pass(QUARANTINE - Duration::from_millis(1));
+    attempt(&mut lab);
+    lab.response_to(Party::Trunk, 503);
+    lab.nothing_sent();
+    lab.pass(Duration::from_millis(1));
+    attempt(&mut lab);
+    lab.request_to(Party::Router, Method::Invite);
 }
 
 #[test]

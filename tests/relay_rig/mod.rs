@@ -331,6 +331,23 @@ impl Call {
         call
     }
 
+    /// Each leg on an address of its own of ours, and configured.
+    pub fn between(plane: &Plane, (a, host_a): (&Leg, IpAddr), (b, host_b): (&Leg, IpAddr)) -> Call {
+        let stream = next_stream();
+        let ours = |host| {
+            let first = free_ports(host);
+            Addresses { rtp: SocketAddr::new(host, first), rtcp: SocketAddr::new(host, first + 1) }
+        };
+        let (ours_a, ours_b) = (ours(host_a), ours(host_b));
+        let before = plane.plane.counters().streams;
+        plane.plane.command(Command::Open { stream, a: ours_a, b: ours_b, silence: None });
+        until(|| plane.plane.counters().streams > before);
+        let call = Call { stream, a: Peer::new(Side::A, host_a, ours_a, a, 1), b: Peer::new(Side::B, host_b, ours_b, b, 2) };
+        plane.plane.command(call.a.configure(stream, LatchPolicy::SignalledAddress));
+        plane.plane.command(call.b.configure(stream, LatchPolicy::SignalledAddress));
+        call
+    }
+
     /// Open, but neither side configured.
     pub fn silent(plane: &Plane, a: &Leg, b: &Leg, host: IpAddr, silence: Option<Duration>) -> Call {
         let stream = next_stream();
