@@ -221,6 +221,39 @@ fn a_hold_longer_than_a_wrap_loses_neither_roc() {
     through(&mut stream, Side::A, A, &sealed).unwrap();
 }
 
+/// RFC 5761: RTCP on the port of RTP where that was agreed, under SRTP or not, and on two ports towards the other leg.
+#[test]
+fn rtcp_shares_the_port_of_rtp_where_it_was_agreed_and_only_there() {
+    for secured in [false, true] {
+        let mut stream = stream(secured, false, LatchPolicy::SignalledAddress);
+        let (mut says, mut hears) = (sender(1), receiver(2));
+        let arrive = |stream: &mut Stream, side, from: &str, channel, packet: &[u8]| {
+            let mut buffer = packet.to_vec();
+            buffer.resize(packet.len() + portcullis::media::relay::TAIL_ROOM, 0);
+            match stream.packet(T0, side, channel, at(from), &mut buffer, packet.len()) {
+                Verdict::Forward { to, len, channel } => Ok((to, channel, buffer[..len].to_vec())),
+                other => Err(other),
+            }
+        };
+        let compound = from_a(secured, &mut says, &report(7));
+        assert_eq!(arrive(&mut stream, Side::A, A, Channel::Rtp, &compound), Err(Verdict::Drop(DropReason::WrongChannel)), "not agreed yet");
+        let set = Configuration { latch: LatchPolicy::SignalledAddress, mux: Some(true), ..Configuration::default() };
+        stream.configure(T0, Side::A, set).unwrap();
+        let (to, channel, _) = arrive(&mut stream, Side::A, A, Channel::Rtp, &compound).unwrap();
+        assert_eq!((to, channel), (at("198.51.100.1:6001"), Channel::Rtcp));
+        let (to, channel, _) = arrive(&mut stream, Side::A, A, Channel::Rtp, &from_a(secured, &mut says, &voice(7, 1, 0))).unwrap();
+        assert_eq!((to, channel), (at(B), Channel::Rtp));
+        let (to, channel, out) = arrive(&mut stream, Side::B, "198.51.100.1:6001", Channel::Rtcp, &report(8)).unwrap();
+        assert_eq!((to, channel, at_b(secured, &mut hears, &out)[4..8].to_vec()), (at(A), Channel::Rtp, 8u32.to_be_bytes().to_vec()));
+        assert_eq!(arrive(&mut stream, Side::B, B, Channel::Rtp, &report(8)), Err(Verdict::Drop(DropReason::WrongChannel)), "each leg for itself");
+        let report = stream.report();
+        assert_eq!((report.a.rtcp_received, report.a.received, report.a.rtcp_sent, report.b.rtcp_sent), (1, 1, 1, 1));
+        let set = Configuration { latch: LatchPolicy::SignalledAddress, mux: Some(false), ..Configuration::default() };
+        stream.configure(T0, Side::A, set).unwrap();
+        assert!(arrive(&mut stream, Side::A, A, Channel::Rtp, &from_a(secured, &mut says, &packets::report(7))).is_err(), "and no more");
+    }
+}
+
 /// A plain source that went on during a hold, or begins anew, is heard by the SRTP side at once, whose reports then speak of the source's own numbers.
 #[test]
 fn a_plain_source_beyond_reach_is_heard_under_srtp_and_told_its_own_numbers() {

@@ -32,6 +32,7 @@ pub struct MediaPlan {
     keying: Keying,
     fax: Fax,
     rtcp_keepalive: Option<Duration>,
+    rtcp_mux: bool,
     sound: Sound,
     shares_keys: bool,
 }
@@ -47,6 +48,7 @@ impl MediaPlan {
             keying: Keying::Sdes,
             fax: Fax::T38,
             rtcp_keepalive: None,
+            rtcp_mux: false,
             sound: Sound::default(),
             shares_keys: false,
         }
@@ -116,6 +118,11 @@ impl MediaPlan {
     }
 
     #[cfg(test)]
+    pub(crate) fn muxing_for_test(self) -> MediaPlan {
+        MediaPlan { rtcp_mux: true, ..self }
+    }
+
+    #[cfg(test)]
     pub(crate) fn sounding(self, sound: Sound) -> MediaPlan {
         MediaPlan { sound, ..self }
     }
@@ -143,6 +150,11 @@ impl MediaPlan {
     /// The leg's peer is to hear RTCP at least so often.
     pub fn rtcp_keepalive(&self) -> Option<Duration> {
         self.rtcp_keepalive
+    }
+
+    /// Whether RTCP may share the port of RTP on this leg (RFC 5761). By DTLS it may in any case.
+    pub fn rtcp_mux(&self) -> bool {
+        self.rtcp_mux
     }
 
     /// Whether this leg's signalling may travel by `transport`.
@@ -221,7 +233,10 @@ pub fn leg_plan(mode: SecurityMode, peer: &Peer) -> MediaPlan {
     let (suites, suites_taken) = (of(&peer.suites), of(&peer.suites_taken));
     // By DTLS nobody but the two ends of a handshake has its keys.
     let shares_keys = peer.srtp_passthrough && mode == SecurityMode::Secured && peer.keying == Keying::Sdes;
-    MediaPlan { mode, suites, suites_taken, keying: peer.keying, fax: peer.fax, rtcp_keepalive: peer.rtcp_keepalive, sound: peer.sound.clone(), shares_keys }
+    // UM refuses what it does not know of in a description.
+    let rtcp_mux = peer.rtcp_mux && !peer.kind.is_um();
+    let (keying, fax, rtcp_keepalive) = (peer.keying, peer.fax, peer.rtcp_keepalive);
+    MediaPlan { mode, suites, suites_taken, keying, fax, rtcp_keepalive, rtcp_mux, sound: peer.sound.clone(), shares_keys }
 }
 
 /// The modes of (the trunk's leg, the UM leg) of a call between a trunk of mode `peer` and a plan of mode `plan`; `interwork`: the plan names the

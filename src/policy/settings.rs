@@ -213,6 +213,8 @@ pub struct Peer {
     pub keying: Keying,
     /// It may be given the SRTP key of the peer on the other leg, and that one its key, where that one may as well: never of itself.
     pub srtp_passthrough: bool,
+    /// RTCP on the port of RTP (RFC 5761) is offered to it and accepted from it. Never set for UM; a peer keyed by DTLS has it in any case.
+    pub rtcp_mux: bool,
     /// Diversion, CC-Diversion and History-Info are believed from this peer.
     pub diversion_trusted: bool,
     /// P-Asserted-Identity is believed from, and sent to, this peer (RFC 3325 trust domain).
@@ -269,6 +271,7 @@ impl Peer {
             suites_taken: TAKEN.to_vec(),
             keying: Keying::default(),
             srtp_passthrough: false,
+            rtcp_mux: false,
             diversion_trusted: false,
             diversion_sent: false,
             identity_trusted: false,

@@ -96,6 +96,7 @@ reasons! {
     MediaMalformed,        "media.malformed",               Peer,     488, "the session description cannot be read";
     MediaFingerprint,      "media.fingerprint",             Peer,     488, "the session description is to be keyed by DTLS and announces no certificate that proves anything (a=fingerprint of SHA-256 or better), or no handshake (a=setup)";
     MediaKeying,           "media.keying",                  Peer,     488, "the DTLS handshake that keys the media came to nothing: see the fact told of it, and whether the peer is keying = \"dtls\"";
+    MediaMux,              "media.rtcp_mux",                Peer,     488, "RTCP was to share the port of RTP (a=rtcp-mux) with payload types of 64 to 95 listed, which look like RTCP there (RFC 5761 section 4)";
     MediaPorts,            "media.ports",                   Resource, 503, "no media ports are free, or they could not be bound";
     MediaSharedKeys,       "media.shared_keys",            Peer,     488, "SRTP keys are shared by both legs (`srtp_passthrough`), and what the peer answers or changes would have packets changed, or its key without the other peer knowing; take `srtp_passthrough` from one of the two peers";
     MediaWorker,           "media.worker",                  Us,       503, "the thread that carried the call's media has ended by a fault, and was started anew: the log has the fault";

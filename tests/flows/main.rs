@@ -20,6 +20,7 @@ mod message_waiting;
 mod missed_call;
 mod mixed;
 mod modify;
+mod mux;
 mod numbers;
 mod outcalls;
 mod pools;

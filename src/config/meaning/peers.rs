@@ -60,6 +60,7 @@ pub fn peers(written: &[written::Peer], pools: &[written::UmPool], listeners: &[
             suites_taken: suites(entry, &TAKEN),
             keying: keying(entry, findings),
             srtp_passthrough: srtp_passthrough(entry, written, findings),
+            rtcp_mux: rtcp_mux(entry, findings),
             diversion_trusted: entry.diversion.unwrap_or(false),
             diversion_sent: entry.send_diversion.unwrap_or(false),
             mutual: mutual(entry, findings),
@@ -214,6 +215,17 @@ fn srtp_passthrough(entry: &written::Peer, all: &[written::Peer], findings: &Fin
         );
     }
     true
+}
+
+fn rtcp_mux(entry: &written::Peer, findings: &Findings) -> bool {
+    let Some(mux) = &entry.rtcp_mux else { return false };
+    let is_dtls = entry.keying.as_ref().is_some_and(|keying| keying.value == Keying::Dtls);
+    if mux.value && entry.kind.as_ref().is_some_and(|kind| kind.value.is_um()) {
+        findings.problem(mux.at, "rtcp_mux on a UM peer: Exchange UM has RTCP on a port of its own", "remove it, or write rtcp_mux = false");
+    } else if !mux.value && is_dtls {
+        findings.warning(mux.at, "rtcp_mux = false on a peer keyed by DTLS, where RTCP shares the port of RTP in any case", "remove it");
+    }
+    mux.value
 }
 
 fn prefer(entry: &written::Peer, findings: &Findings) -> bool {

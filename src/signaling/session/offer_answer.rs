@@ -9,6 +9,7 @@ mod dtls;
 mod handover;
 mod keys;
 mod leg;
+mod mux;
 mod shared;
 mod stream;
 

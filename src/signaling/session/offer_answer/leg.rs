@@ -4,7 +4,7 @@ use super::codecs::Numbered;
 use super::dtls::{Handshake, Theirs};
 use super::keys::Ours;
 use super::stream::{Kind, Stream};
-use super::{Supply, Terms, keys};
+use super::{Supply, Terms, keys, mux};
 use crate::media::control::{Addresses, Command, Configuration, Side, StreamId};
 use crate::policy::security_mode::{self, MediaPlan};
 use crate::policy::verdict::Reason;
@@ -52,6 +52,8 @@ pub(super) struct Heard {
     pub theirs: Option<Crypto>,
     /// What it announced of its DTLS; `None` where nothing is keyed by it, or with the stream off.
     dtls: Option<Theirs>,
+    /// RTCP is to share the port of RTP; a leg keyed by DTLS has that in `dtls`.
+    mux: bool,
     layout: Layout,
 }
 
@@ -60,7 +62,7 @@ impl Heard {
         self.origin.is_some()
             && self.origin == other.origin
             && self.stream == other.stream
-            && (self.stream.is_off || (&self.theirs, &self.dtls) == (&other.theirs, &other.dtls))
+            && (self.stream.is_off || (&self.theirs, &self.dtls, self.mux) == (&other.theirs, &other.dtls, other.mux))
             && (self.layout.relayed, self.layout.lines.len()) == (other.layout.relayed, other.layout.lines.len())
     }
 }
@@ -85,6 +87,9 @@ pub(super) struct Leg {
     /// Our lines in what we sent last.
     offered: Vec<Ours>,
     pub handshake: Handshake,
+    /// RTCP shares the port of RTP, as agreed last, and what we said of it last.
+    mux: bool,
+    said_mux: mux::Said,
 }
 
 impl Leg {
@@ -104,6 +109,8 @@ impl Leg {
             ours: None,
             offered: Vec::new(),
             handshake: Handshake::default(),
+            mux: false,
+            said_mux: mux::Said::default(),
         }
     }
 
@@ -119,13 +126,15 @@ impl Leg {
             origin: self.origin.clone(),
             theirs: self.theirs.clone(),
             dtls: self.handshake.theirs.clone(),
+            mux: self.mux,
             layout: self.layout.clone()?,
         })
     }
 
     /// For the same peer in another stream, on `side` of it: what he said, our o= line and the m-lines' places go on; ports and keys are to be new.
     pub fn in_another_stream(&self, side: Side) -> Leg {
-        Leg { side, local: None, theirs: None, ours: None, offered: Vec::new(), handshake: self.handshake.elsewhere(), ..self.clone() }
+        let handshake = self.handshake.elsewhere();
+        Leg { side, local: None, theirs: None, ours: None, offered: Vec::new(), handshake, mux: false, said_mux: mux::Said::default(), ..self.clone() }
     }
 
     /// The peer's packets are protected, and by which key is known.
@@ -198,7 +207,8 @@ impl Leg {
         if dtls.as_ref().is_some_and(Theirs::checks) {
             stream.found_by_checks(sdp, media);
         }
-        Ok(Heard { stream, origin: sdp.origin.clone(), theirs, dtls, layout: Layout { lines: skeleton(sdp), relayed: index } })
+        let mux = mux::accepted(plan, media, &stream)?;
+        Ok(Heard { stream, origin: sdp.origin.clone(), theirs, dtls, mux, layout: Layout { lines: skeleton(sdp), relayed: index } })
     }
 
     /// An established stream set to port 0, and nothing else asked for.
@@ -227,7 +237,7 @@ impl Leg {
         }
         let origin = sdp.origin.clone();
         if stream.is_off {
-            return Ok((Heard { stream, origin, theirs: None, dtls: None, layout }, None));
+            return Ok((Heard { stream, origin, theirs: None, dtls: None, mux: false, layout }, None));
         }
         let is_older = stream.kind == Kind::Audio && terms.plan.takes(sdp, media);
         if !is_older && !fits(stream.kind, &media.proto, &terms.plan) {
@@ -243,11 +253,12 @@ impl Leg {
             if dtls.checks() {
                 stream.found_by_checks(sdp, media);
             }
-            return Ok((Heard { stream, origin, theirs: None, dtls: Some(dtls), layout }, None));
+            return Ok((Heard { stream, origin, theirs: None, dtls: Some(dtls), mux: false, layout }, None));
         }
         let (theirs, ours) =
             if terms.plan.is_srtp() { keys::matching(media, &self.offered).map(|(theirs, ours)| (Some(theirs), Some(ours)))? } else { (None, None) };
-        Ok((Heard { stream, origin, theirs, dtls: None, layout }, ours))
+        let mux = mux::agreed(self.said_mux, media, &stream)?;
+        Ok((Heard { stream, origin, theirs, dtls: None, mux, layout }, ours))
     }
 
     /// A socket of ours reaches only addresses of its own family.
@@ -263,6 +274,7 @@ impl Leg {
         self.peer = Some(heard.stream.clone());
         self.origin = heard.origin.clone();
         self.layout = Some(heard.layout.clone());
+        self.mux = heard.mux;
         if heard.theirs.is_some() {
             self.theirs = heard.theirs.clone();
         }
@@ -323,6 +335,7 @@ impl Leg {
         let proto = layout.make_room(stream.kind, plan);
         let layout = layout.clone();
         let stream = stream.clone().permitted(self.terms.plan.sound(), &[])?.offering(&self.known());
+        self.said_mux = mux::offering(&self.terms.plan, &stream);
         self.write(&layout, proto, &stream, stream.direction, lines, supply)
     }
 
@@ -345,6 +358,7 @@ impl Leg {
         // RFC 3264 §6.1: whatever the other side wished, an answer may not go beyond its offer.
         let direction = offer.stream.direction.limits(stream.direction);
         self.agree(offer, lines.first().cloned());
+        self.said_mux = if offer.mux && !stream.is_off { mux::Said::Accepted } else { mux::Said::Nothing };
         self.write(&offer.layout, proto, &stream, direction, lines, supply)
     }
 
@@ -365,8 +379,12 @@ impl Leg {
         if !stream.is_off {
             relayed.port = local.rtp.port();
             if stream.kind == Kind::Audio {
-                let rtcp = if self.terms.plan.is_dtls() && self.handshake.mux() { local.rtp } else { local.rtcp };
+                let is_shared = self.said_mux == mux::Said::Accepted || self.terms.plan.is_dtls() && self.handshake.mux();
+                let rtcp = if is_shared { local.rtp } else { local.rtcp };
                 relayed.attributes.push(Attribute::new("rtcp", rtcp.port().to_string()));
+                if self.said_mux != mux::Said::Nothing {
+                    relayed.attributes.push(Attribute::property("rtcp-mux"));
+                }
             }
             relayed.attributes.extend(lines.iter().map(|ours| Attribute::new("crypto", ours.line().value())));
             if self.terms.plan.is_dtls() {
@@ -427,7 +445,7 @@ impl Leg {
         let remote = self.peer.as_ref().map(Stream::destination);
         let direction = self.peer.as_ref().map(|peer| peer.direction);
         let clocks = self.peer.as_ref().map(Stream::clocks);
-        Configuration { remote, latch: self.terms.latch, receive, transmit, direction, clocks, payloads: None, mux: Some(self.handshake.mux()) }
+        Configuration { remote, latch: self.terms.latch, receive, transmit, direction, clocks, payloads: None, mux: Some(self.handshake.mux() || self.mux) }
     }
 
     /// As [`Leg::configure`], with an offer that has no answer yet: its address and keys are already good for what comes.

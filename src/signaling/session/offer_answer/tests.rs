@@ -6,6 +6,7 @@ mod exchange;
 mod fax;
 mod keying;
 mod modify;
+mod mux;
 mod privacy;
 mod shared;
 
