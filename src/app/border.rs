@@ -13,18 +13,19 @@ use crate::adapters::api::{Api, Audit};
 use crate::adapters::clock::Clock;
 use crate::adapters::dns::{Locator, PeerResolver};
 use crate::adapters::driver::{self, Input};
+use crate::adapters::history::History;
 use crate::adapters::media::MediaPlane;
 use crate::adapters::net::{NetEvent, Network, Parting};
 use crate::adapters::nft::Firewall;
-use crate::adapters::telemetry::{Anchor, Metrics, Sink, Telemetry};
+use crate::adapters::telemetry::{Anchor, Archive, Metrics, Sink, Telemetry};
 use crate::adapters::tls::{self, CredentialStore};
-use crate::app::api::{self, Desk, Order, Shown, Standing, Watched, calls::Calls};
+use crate::app::api::{self, Changes, Desk, Order, Shown, Standing, Watched, calls::Calls};
 use crate::app::firewall;
 use crate::app::handshakes::Handshakes;
 use crate::app::hosted;
 use crate::app::missed_calls::MissedCalls;
 use crate::app::rotation::{self, Rotation};
-use crate::app::vitals;
+use crate::app::vitals::{self, Archived};
 use crate::config;
 use crate::policy::flow::ListenerId;
 use crate::policy::mailboxes::MailboxTable;
@@ -93,6 +94,7 @@ struct State {
     firewall: Firewall,
     credentials: Arc<CredentialStore>,
     missed_calls: Option<MissedCalls>,
+    history: Option<History>,
 }
 
 impl View for State {
@@ -103,6 +105,7 @@ impl View for State {
             + &firewall::exposition(&self.firewall.status())
             + &vitals::exposition(counts.as_ref(), counters.as_ref(), &self.credentials.current().lifetimes())
             + &self.missed_calls.as_ref().map(MissedCalls::exposition).unwrap_or_default()
+            + &self.history.as_ref().map(|history| vitals::records(&history.status())).unwrap_or_default()
     }
 
     fn ready(&self) -> Result<(), &'static str> {
@@ -126,6 +129,7 @@ struct Rim {
     watched: Watched,
     calls: Calls,
     standing: Arc<Standing>,
+    changes: Changes,
     missed_calls: Option<MissedCalls>,
     commands: mpsc::UnboundedSender<Input>,
     drained: watch::Sender<bool>,
@@ -145,6 +149,7 @@ impl driver::Rim for Rim {
                 self.watched.note(&fact);
                 self.calls.note(&fact);
                 self.standing.note(&fact);
+                self.changes.note(&fact);
                 if let Some(missed_calls) = &self.missed_calls {
                     missed_calls.note(&fact);
                 }
@@ -198,7 +203,9 @@ impl Border {
         let tls = settings.api.listen.as_ref().and_then(|listen| listen.tls.clone());
         let shown = Arc::new(Shown::load(tls).map_err(|error| StartError(vec![error]))?);
         let anchor = Anchor { time: crate::time::Time::ZERO, wall: clock.began() };
-        let (sink, telemetry) = Telemetry::start(settings.telemetry.clone(), anchor).map_err(|error| failed("call records", &error))?;
+        let history = settings.history.as_ref().map(History::open).transpose().map_err(|error| StartError(vec![error.to_string()]))?;
+        let archive = history.clone().map(|history| Arc::new(Archived(history)) as Arc<dyn Archive>);
+        let (sink, telemetry) = Telemetry::start(settings.telemetry.clone(), archive, anchor).map_err(|error| failed("call records", &error))?;
         let (commands, commands_in) = mpsc::unbounded_channel();
         let listeners = settings.signaling.listeners.clone();
         let rotation = Rotation::start(clock, certificates, listeners, settings.certificates.clone(), commands.clone());
@@ -229,7 +236,7 @@ impl Border {
         getrandom::fill(&mut seed).map_err(|error| StartError(vec![format!("the system gives no randomness: {error}")]))?;
         let core = Core::new(Arc::new(signaling), settings.policy.clone(), table.load_full(), seed);
         let (drained_in, drained) = watch::channel(false);
-        let (watched, calls, standing) = (Watched::default(), Calls::default(), Arc::<Standing>::default());
+        let (watched, calls, standing, changes) = (Watched::default(), Calls::default(), Arc::<Standing>::default(), Changes::default());
         let missed_calls = settings.missed_calls.as_ref().map(|missed| MissedCalls::start(missed, &settings.name, anchor, &commands)).transpose();
         let missed_calls = missed_calls.map_err(|error| failed("[missed_calls] store", &error))?;
         let rim = Rim {
@@ -241,6 +248,7 @@ impl Border {
             watched: watched.clone(),
             calls: calls.clone(),
             standing: standing.clone(),
+            changes: changes.clone(),
             missed_calls: missed_calls.clone(),
             commands: commands.clone(),
             drained: drained_in,
@@ -262,6 +270,7 @@ impl Border {
             firewall: firewall.clone(),
             credentials: rotation.store().clone(),
             missed_calls: missed_calls.clone(),
+            history: history.clone(),
         };
         let state = Arc::new(state);
         let admin = Admin::start(settings.admin.clone(), state.clone()).await.map_err(|error| failed("admin listener", &error))?;
@@ -282,7 +291,9 @@ impl Border {
             telemetry: telemetry.clone(),
             commands: commands.clone(),
             standing,
+            changes,
             shown: shown.clone(),
+            history: history.clone(),
             audit: audit.clone(),
             orders: send_orders,
         };
@@ -453,6 +464,9 @@ impl Border {
             let _ = tokio::time::timeout(LAST_NOTICES, missed_calls.close()).await;
         }
         self.telemetry.flush(Duration::from_secs(2));
+        if let Some(history) = &self.state.history {
+            history.flush(Duration::from_secs(2));
+        }
     }
 }
 
@@ -506,6 +520,7 @@ fn as_running(mut settings: config::Settings, running: &config::Settings) -> con
     settings.net = running.net.clone();
     settings.media = running.media.clone();
     settings.telemetry = running.telemetry.clone();
+    settings.history = running.history.clone();
     settings.admin = running.admin.clone();
     settings.dns = running.dns.clone();
     settings.firewall.as_running(&running.firewall);
@@ -556,7 +571,7 @@ fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'stati
     if old.media != new.media {
         parts.push("media threads");
     }
-    if old.telemetry != new.telemetry {
+    if old.telemetry != new.telemetry || old.history != new.history {
         parts.push("log, records and ladder");
     }
     if old.admin != new.admin {

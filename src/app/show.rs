@@ -2,6 +2,7 @@
 
 mod calls;
 mod media;
+mod records;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -16,6 +17,8 @@ pub enum Show {
     Status(Socket),
     /// Calls that are up or being set up.
     Calls(Calls),
+    /// Calls that have ended, newest first, or one of them whole.
+    Records(Box<Records>),
     /// Who changed what since the start, and what was refused.
     Audit(Socket),
     /// Who may talk: names and what DNS says of them, addresses, how they prove themselves, whether they answer.
@@ -54,6 +57,37 @@ pub struct Calls {
 }
 
 #[derive(clap::Args, Clone, Debug)]
+pub struct Records {
+    /// One, by its number in the store: the whole record, and its ladder where that was kept.
+    pub number: Option<i64>,
+    /// The caller or the called: whole, or with * at its end or beginning.
+    #[arg(long)]
+    pub of: Option<String>,
+    /// The peer of a leg.
+    #[arg(long)]
+    pub peer: Option<String>,
+    /// A reason code, such as media.silent.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// none, peer, policy, resource or us.
+    #[arg(long)]
+    pub fault: Option<String>,
+    /// Begun at this time or later, such as 2026-11-22T13:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Begun before this time.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Only those in which a direction was not heard, or not well.
+    #[arg(long)]
+    pub silent: bool,
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: u16,
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+#[derive(clap::Args, Clone, Debug)]
 pub struct Media {
     /// Of this call alone, by the number that log lines and records carry.
     pub call: Option<u64>,
@@ -68,6 +102,13 @@ pub fn show(show: &Show, out: &mut dyn Write) -> io::Result<u8> {
             let chosen = [("peer", peer), ("number", number)].into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?)));
             let query: Vec<String> = chosen.map(|(key, value)| format!("{key}={}", encoded(value))).collect();
             ask(socket, "GET", &format!("/v1/calls?{}", query.join("&")), None, out, calls::calls)
+        }
+        Show::Records(records) => {
+            let Records { socket, number, .. } = &**records;
+            match number {
+                Some(number) => ask(socket, "GET", &format!("/v1/records/{number}"), None, out, records::one),
+                None => ask(socket, "GET", &records::path(records), None, out, records::all),
+            }
         }
         Show::Audit(socket) => ask(socket, "GET", "/v1/audit", None, out, calls::audit),
         Show::Peers(Peers { socket, simulators }) => ask(socket, "GET", "/v1/peers", None, out, |answer| peers(answer, *simulators)),

@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::adapters::history::{self, Fields, History, Kept};
 use crate::adapters::media::Counters;
 use crate::adapters::net::Counts;
+use crate::adapters::telemetry::{Archive, Filed};
 use crate::adapters::tls::Lifetime;
 use crate::signaling::fact::CertificateKind;
 
 /// In Prometheus' text exposition, to follow that of the facts.
 pub fn exposition(network: Option<&Counts>, media: Option<&Counters>, lifetimes: &[Lifetime]) -> String {
     let mut text = String::new();
-    let head = |name: &str, kind: &str, help: &str| format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
     if let Some(counts) = network {
         text += &head("portcullis_network_total", "counter", "What listeners and connections have counted");
         for (event, count) in counts.each() {
@@ -47,6 +48,34 @@ pub fn exposition(network: Option<&Counts>, media: Option<&Counters>, lifetimes:
             let _ = writeln!(text, "portcullis_certificate_not_after_seconds{{file=\"{file}\",kind=\"{kind}\"}} {not_after}");
         }
     }
+    text
+}
+
+fn head(name: &str, kind: &str, help: &str) -> String {
+    format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")
+}
+
+/// The telemetry's way into the store of records.
+pub struct Archived(pub History);
+
+impl Archive for Archived {
+    fn keep(&self, filed: Filed) {
+        let Filed { began, call, caller, called, a_peer, b_peer, reason, fault, status, answered, total_ms, talk_ms, audio_fault, line, ladder } = filed;
+        let fields = Fields { began, call, caller, called, a_peer, b_peer, reason, fault, status, answered, total_ms, talk_ms, audio_fault };
+        self.0.keep(Kept { fields, record: line, ladder });
+    }
+}
+
+/// How it stands with the store of records.
+pub fn records(status: &history::Status) -> String {
+    let mut text = head("portcullis_records_stored_total", "counter", "Call records for the store, by what became of them");
+    // Writing into a String does not fail.
+    let _ = writeln!(text, "portcullis_records_stored_total{{result=\"written\"}} {}", status.written);
+    let _ = writeln!(text, "portcullis_records_stored_total{{result=\"lost\"}} {}", status.lost);
+    text += &head("portcullis_records_held", "gauge", "Call records in the store");
+    let _ = writeln!(text, "portcullis_records_held {}", status.held);
+    text += &head("portcullis_records_bytes", "gauge", "Size of the store of call records");
+    let _ = writeln!(text, "portcullis_records_bytes {}", status.size);
     text
 }
 

@@ -17,7 +17,7 @@ mod written;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::adapters::{admin, api, dns, media, net, nft, store, telemetry, tls, webhook};
+use crate::adapters::{admin, api, dns, history, media, net, nft, store, telemetry, tls, webhook};
 use crate::policy::settings::PolicySet;
 use crate::signaling;
 use crate::signaling::b2bua::missed_call::By;
@@ -44,6 +44,8 @@ pub struct Settings {
     pub dns: dns::Settings,
     pub firewall: nft::Settings,
     pub telemetry: telemetry::Settings,
+    /// The store of call records; `None`: there is none.
+    pub history: Option<history::Settings>,
     pub admin: admin::Settings,
     pub api: api::Settings,
     pub media: media::Settings,

@@ -14,6 +14,18 @@ pub enum Fault {
     Us,
 }
 
+impl Fault {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Fault::None => "none",
+            Fault::Peer => "peer",
+            Fault::Policy => "policy",
+            Fault::Resource => "resource",
+            Fault::Us => "us",
+        }
+    }
+}
+
 /// Declares the reasons once: variant, stable code, fault, SIP status towards the peer (0: none is sent), what it means.
 macro_rules! reasons {
     ($($variant:ident, $code:literal, $fault:ident, $status:literal, $meaning:literal;)*) => {

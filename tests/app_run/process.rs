@@ -84,13 +84,19 @@ impl Set {
     /// Starts the border and waits until it is ready.
     pub fn run(self) -> Border {
         let log = self.folder.path().join("log");
-        let output = || Stdio::from(fs::File::options().create(true).append(true).open(&log).expect("a log"));
-        let child = portcullis().arg("run").arg(self.folder.path()).stdin(Stdio::null()).stdout(output()).stderr(output()).spawn().expect("portcullis");
-        let mut border = Border { child, set: self, log };
-        let ready = |border: &mut Border| border.door("/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"));
+        let mut border = Border { child: spawn(self.folder.path(), &log), set: self, log };
         border.until("ready", ready);
         border
     }
+}
+
+fn spawn(folder: &Path, log: &Path) -> Child {
+    let output = || Stdio::from(fs::File::options().create(true).append(true).open(log).expect("a log"));
+    portcullis().arg("run").arg(folder).stdin(Stdio::null()).stdout(output()).stderr(output()).spawn().expect("portcullis")
+}
+
+fn ready(border: &mut Border) -> bool {
+    border.door("/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
 /// A running border, ended when dropped.
@@ -125,6 +131,13 @@ impl Border {
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("kill");
         assert!(sent.success());
+    }
+
+    /// Killed without a word, and started again on the same folder.
+    pub fn kill_and_run_again(&mut self) {
+        self.child.kill().and_then(|()| self.child.wait()).expect("a child");
+        self.child = spawn(self.set.folder.path(), &self.log);
+        self.until("ready", ready);
     }
 
     pub fn ended(&mut self) -> ExitStatus {

@@ -40,7 +40,7 @@ fn anchor() -> Anchor {
 #[test]
 fn records_metrics_and_ladders_name_the_mode_of_each_leg() {
     let mut tally = Tally::new("reports");
-    let (sink, telemetry) = Telemetry::start(Settings::default(), anchor()).unwrap();
+    let (sink, telemetry) = Telemetry::start(Settings::default(), None, anchor()).unwrap();
     let mut counted: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     each_call(most_legs(), |way, a, b, snapshot| {
         for course in COURSES {

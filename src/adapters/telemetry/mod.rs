@@ -4,6 +4,7 @@
 //! for the life of calls, so that a flood of messages or strangers cannot cost a call record. One thread takes the facts out; a slow disk
 //! slows that thread and nothing else.
 
+mod filing;
 mod flood;
 mod hearing;
 pub mod ladder;
@@ -25,10 +26,12 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 use tokio::sync::mpsc;
 
+pub use filing::{Archive, Filed, LaddersKept};
 pub use metrics::Metrics;
 pub use redact::{clean, redact};
 pub use wall::Anchor;
 
+use self::filing::Filing;
 use self::ladder::Ladders;
 use self::log::Log;
 use self::records::RecordFile;
@@ -40,6 +43,8 @@ pub struct Settings {
     pub log: log::Settings,
     /// Call records are appended here, one JSON line each; `None`: none are written.
     pub records: Option<PathBuf>,
+    /// Which ladders go into the store of records, where there is one.
+    pub ladders_kept: LaddersKept,
     pub ladder: ladder::Settings,
     /// Facts that may wait, 256 or more.
     pub queue: usize,
@@ -47,7 +52,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { log: log::Settings::default(), records: None, ladder: ladder::Settings::default(), queue: 16_384 }
+        Settings { log: log::Settings::default(), records: None, ladders_kept: LaddersKept::default(), ladder: ladder::Settings::default(), queue: 16_384 }
     }
 }
 
@@ -144,7 +149,7 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// Starts the thread. Fails where the records' file cannot be opened. Does not install the log: see [`log::install`].
-    pub fn start(settings: Settings, anchor: Anchor) -> io::Result<(Sink, Telemetry)> {
+    pub fn start(settings: Settings, archive: Option<Arc<dyn Archive>>, anchor: Anchor) -> io::Result<(Sink, Telemetry)> {
         let records = match &settings.records {
             Some(path) => {
                 let named = |error: io::Error| io::Error::new(error.kind(), format!("call records cannot be written to {}: {error}", path.display()));
@@ -160,7 +165,7 @@ impl Telemetry {
         let rendering = Rendering {
             log: Log::new(&settings.log),
             metrics: metrics.clone(),
-            records,
+            filing: Filing { file: records, archive, ladders: settings.ladders_kept },
             ladders: (settings.ladder.calls > 0).then(|| Arc::clone(&ladders)),
             anchor,
             reopen: Arc::clone(&reopen),
@@ -222,7 +227,7 @@ const GATHER: Duration = Duration::from_millis(5);
 struct Rendering {
     log: Log,
     metrics: Metrics,
-    records: Option<RecordFile>,
+    filing: Filing,
     ladders: Option<Arc<Mutex<Ladders>>>,
     anchor: Anchor,
     reopen: Arc<AtomicBool>,
@@ -251,24 +256,18 @@ impl Rendering {
         };
         self.metrics.count(&fact, summary.as_ref());
         self.log.tell(&fact, summary.as_ref());
-        if let What::CallEnded(record) = &fact.what {
-            self.log.heard(record, &self.anchor);
-            self.record(record);
+        let ended = if let What::CallEnded(record) = &fact.what { Some(record.clone()) } else { None };
+        let mut ladders = self.ladders.as_ref().map(|ladders| ladders.lock().unwrap_or_else(PoisonError::into_inner));
+        if let (Some(ladders), Some(_)) = (&mut ladders, fact.call) {
+            ladders.keep(fact);
         }
-        if let (Some(ladders), Some(_)) = (&self.ladders, fact.call) {
-            ladders.lock().unwrap_or_else(PoisonError::into_inner).keep(fact);
-        }
-    }
-
-    fn record(&mut self, record: &crate::signaling::fact::CallRecord) {
-        let Some(file) = &mut self.records else { return };
-        if self.reopen.swap(false, Ordering::Relaxed) {
-            file.reopen();
-        }
-        let written = file.append(&records::line(record, &self.anchor));
-        self.metrics.record_written(written.is_ok());
-        if let Err(error) = written {
-            tracing::error!(call = record.call.0, %error, "call record not written; check the disk and the path of the records");
+        // Last, so that a ladder that is filed ends as the call did.
+        if let Some(record) = ended {
+            self.log.heard(&record, &self.anchor);
+            if let Some(file) = self.filing.file.as_mut().filter(|_| self.reopen.swap(false, Ordering::Relaxed)) {
+                file.reopen();
+            }
+            self.filing.file(&record, ladders.as_deref(), &self.metrics, &self.anchor);
         }
     }
 }

@@ -1,17 +1,20 @@
 //! What operators can see of the running border and ask of it over HTTP (`adapters/api` is the door): one file per noun, each with its routes, its answers and
 //! how they are made. The OpenAPI document is made of the same declarations and served at `/v1/openapi.json`.
 
+mod account;
 pub mod calls;
 mod certificates;
 mod drain;
+mod events;
 mod firewall;
 mod identities;
 mod media;
 mod missed_calls;
+mod page;
 mod peers;
 mod policy;
 mod reasons;
-mod record;
+mod records;
 mod status;
 
 use std::sync::{Arc, Weak};
@@ -29,6 +32,7 @@ use crate::adapters::api::{Audit, Operator, Problem, Role};
 use crate::adapters::clock::Clock;
 use crate::adapters::dns::PeerResolver;
 use crate::adapters::driver::Input;
+use crate::adapters::history::History;
 use crate::adapters::media::MediaPlane;
 use crate::adapters::nft::Firewall;
 use crate::adapters::telemetry::{Anchor, Telemetry};
@@ -71,11 +75,15 @@ pub struct Desk {
     pub missed_calls: Option<MissedCalls>,
     pub commands: mpsc::UnboundedSender<Input>,
     pub standing: Arc<status::Standing>,
+    pub changes: Changes,
     pub shown: Arc<Shown>,
+    /// `None`: the policy set has no store of records.
+    pub history: Option<History>,
     pub audit: Audit,
     pub orders: mpsc::Sender<Order>,
 }
 
+pub use events::Changes;
 pub use status::Standing;
 
 /// The border, in a handler.
@@ -135,7 +143,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         let document = Arc::clone(&document);
         async move { Json(OpenApi::clone(&document)) }
     });
-    router.with_state(desk).route("/v1/openapi.json", served).fallback(nothing_here).method_not_allowed_fallback(other_method)
+    router.merge(page::routes()).with_state(desk).route("/v1/openapi.json", served).fallback(nothing_here).method_not_allowed_fallback(other_method)
 }
 
 /// The document alone, as `/v1/openapi.json` gives it.
@@ -147,6 +155,7 @@ fn described() -> (Router<Arc<Desk>>, OpenApi) {
     let parts = [
         status::routes(),
         drain::routes(),
+        events::routes(),
         calls::routes(),
         media::routes(),
         missed_calls::routes(),
@@ -155,7 +164,8 @@ fn described() -> (Router<Arc<Desk>>, OpenApi) {
         certificates::routes(),
         policy::routes(),
         reasons::routes(),
-        record::routes(),
+        account::routes(),
+        records::routes(),
     ];
     let whole = parts.into_iter().fold(OpenApiRouter::with_openapi(Document::openapi()), OpenApiRouter::merge);
     let (router, mut document) = whole.split_for_parts();

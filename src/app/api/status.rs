@@ -24,12 +24,36 @@ pub struct Standing {
     draining: Mutex<Option<Option<Time>>>,
     stopping: AtomicBool,
     policies: Mutex<u64>,
+    begun: Mutex<Minute>,
+}
+
+/// Calls begun in each of the last sixty seconds, by the second modulo sixty.
+struct Minute([(u64, u32); 60]);
+
+impl Default for Minute {
+    fn default() -> Minute {
+        Minute([(0, 0); 60])
+    }
+}
+
+impl Minute {
+    fn add(&mut self, now: Time) {
+        let second = now.as_millis() / 1000;
+        let place = &mut self.0[(second % 60) as usize];
+        *place = if place.0 == second { (second, place.1 + 1) } else { (second, 1) };
+    }
+
+    fn sum(&self, now: Time) -> u32 {
+        let second = now.as_millis() / 1000;
+        self.0.iter().filter(|(then, _)| second - (*then).min(second) < 60).map(|(_, count)| count).sum()
+    }
 }
 
 impl Standing {
     pub fn note(&self, fact: &Fact) {
         match &fact.what {
             What::Draining { release_at, .. } => *self.held() = Some(*release_at),
+            What::CallBegan { .. } => self.begun.lock().unwrap_or_else(PoisonError::into_inner).add(fact.at),
             What::Resumed => *self.held() = None,
             What::PoliciesChanged { number } => *self.policies.lock().unwrap_or_else(PoisonError::into_inner) = *number,
             _ => {}
@@ -65,6 +89,8 @@ struct Status {
     uptime_seconds: u64,
     /// Calls up or being set up.
     calls: usize,
+    /// Calls begun in the last minute, refused ones too.
+    calls_per_minute: u32,
     /// Null: new calls are taken.
     drain: Option<Drain>,
     /// Numbers that count up with each change since the start.
@@ -95,10 +121,29 @@ async fn status(State(desk): Behind) -> Json<Status> {
         started: desk.anchor.rfc3339(Time::ZERO),
         uptime_seconds: now.since(Time::ZERO).as_secs(),
         calls: desk.calls.up(),
+        calls_per_minute: desk.standing.begun.lock().unwrap_or_else(PoisonError::into_inner).sum(now),
         drain,
         policy_set: (*desk.standing.policies.lock().unwrap_or_else(PoisonError::into_inner)).max(1),
         peer_table: desk.resolver.tables().borrow().number,
         certificates: desk.rotation.store().generation(),
         names_settled: desk.resolver.is_settled(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_forgets_what_is_older() {
+        let mut minute = Minute::default();
+        for second in [1, 1, 30, 59] {
+            minute.add(Time::from_millis(second * 1000 + 5));
+        }
+        assert_eq!(minute.sum(Time::from_millis(60_000)), 4);
+        assert_eq!(minute.sum(Time::from_millis(61_500)), 2);
+        minute.add(Time::from_millis(61_500));
+        assert_eq!(minute.sum(Time::from_millis(62_000)), 3);
+        assert_eq!(minute.sum(Time::from_millis(600_000)), 0);
+    }
 }

@@ -21,8 +21,13 @@ use super::finding::{At, Findings, Written};
 use super::near_miss::nearest;
 use super::source::Source;
 use super::written::Set;
+use crate::adapters::history;
 use crate::policy::number_pattern::NumberPattern;
 use crate::policy::settings::{PolicySet, number_of};
+
+/// Long enough for a bill to be disputed, and a size most disks have.
+const DEFAULT_RECORDS_DAYS: u32 = 90;
+const DEFAULT_RECORDS_MEGABYTES: u64 = 4096;
 
 /// `None` where too little is there to make settings of; a problem then says what.
 pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Settings> {
@@ -59,6 +64,11 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
     let dns = dns::dns(&set.border, source, findings);
     let mut telemetry = set.border.telemetry.clone();
     telemetry.records = set.border.records.as_ref().map(|file| super::written::path(source, file));
+    let history = set.border.records_store.as_ref().map(|file| history::Settings {
+        path: super::written::path(source, file),
+        days: set.border.records_days.unwrap_or(DEFAULT_RECORDS_DAYS),
+        size: set.border.records_megabytes.unwrap_or(DEFAULT_RECORDS_MEGABYTES) << 20,
+    });
     let api = api::api(&set.border.api, source, findings);
     let media_plane = border::media_plane(&set.border, media.as_ref());
     Some(Settings {
@@ -71,6 +81,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
         certificates: set.border.certificates.clone(),
         dns,
         telemetry,
+        history,
         admin,
         api,
         firewall: firewall::firewall(&set.border, findings),

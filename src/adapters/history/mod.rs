@@ -1,0 +1,236 @@
+//! Call records in SQLite: what `[records] store` names, searchable by number, peer, time and reason.
+//!
+//! One thread owns the file for writing: what has gathered is committed at once, at the latest a second after it came (write-ahead log, so that a killed
+//! process loses no more than that and leaves nothing half-written). Writing waits for nobody and nobody waits for it: what finds the queue full, or a disk that
+//! refuses, is lost and counted. Readers have a connection of their own and a limit of time.
+
+mod file;
+mod search;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+pub use file::{Fields, Kept};
+pub use search::{Page, Query, Sought};
+
+use self::file::File;
+
+/// Records that may wait for the disk: some seconds of many calls.
+const WAITING: usize = 8192;
+/// What has gathered is committed so soon after the first of it came.
+const GATHER: Duration = Duration::from_millis(250);
+/// So many at once.
+const BATCH: usize = 1024;
+/// How often what is too old or too much is taken out.
+const SWEEP: Duration = Duration::from_secs(60);
+/// A disk that refuses is told of so often.
+const TELL: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub path: PathBuf,
+    /// Records older than this are taken out; zero: none are for their age.
+    pub days: u32,
+    /// The oldest are taken out when the file is larger, bytes; zero: it may grow.
+    pub size: u64,
+}
+
+/// How it stands with the file.
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize, utoipa::ToSchema)]
+pub struct Status {
+    /// Records held.
+    pub held: u64,
+    /// Bytes of the file and its log.
+    pub size: u64,
+    /// Of this process: written, and lost because the disk was too slow or refused.
+    pub written: u64,
+    pub lost: u64,
+    /// What the disk last said, while it refuses.
+    pub error: Option<String>,
+}
+
+#[derive(Default)]
+struct Counted {
+    written: AtomicU64,
+    lost: AtomicU64,
+    held: AtomicU64,
+    size: AtomicU64,
+    error: Mutex<Option<String>>,
+}
+
+/// Cheap to clone. The thread commits what it has and ends when all are gone.
+#[derive(Clone)]
+pub struct History {
+    queue: SyncSender<Order>,
+    counted: Arc<Counted>,
+    settings: Arc<Settings>,
+    reader: Arc<Mutex<Option<search::Reader>>>,
+}
+
+enum Order {
+    Keep(Box<Kept>),
+    /// Everything before it is on disk.
+    Flush(SyncSender<()>),
+}
+
+impl History {
+    /// Opens the file, or makes it. Errors say what to do.
+    pub fn open(settings: &Settings) -> io::Result<History> {
+        let file = File::open(settings)?;
+        let (queue, orders) = sync_channel(WAITING);
+        let counted = Arc::<Counted>::default();
+        let keeper = Keeper { file, settings: settings.clone(), counted: Arc::clone(&counted), told: None, swept: None };
+        std::thread::Builder::new().name("history".into()).spawn(move || keeper.run(&orders))?;
+        Ok(History { queue, counted, settings: Arc::new(settings.clone()), reader: Arc::default() })
+    }
+
+    /// Never waits.
+    pub fn keep(&self, record: Kept) {
+        if self.queue.try_send(Order::Keep(Box::new(record))).is_err() {
+            self.counted.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until everything kept before is on disk, or the disk refused it, at most `limit`. Blocks the thread.
+    pub fn flush(&self, limit: Duration) -> bool {
+        let (done, flushed) = sync_channel(1);
+        self.queue.send(Order::Flush(done)).is_ok() && flushed.recv_timeout(limit).is_ok()
+    }
+
+    pub fn status(&self) -> Status {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Status {
+            held: count(&self.counted.held),
+            size: count(&self.counted.size),
+            written: count(&self.counted.written),
+            lost: count(&self.counted.lost),
+            error: self.counted.error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// Newest first. Blocks the thread; a question that takes too long is given up.
+    pub fn search(&self, query: &Query) -> io::Result<Page> {
+        self.reading(|reader| reader.search(query))
+    }
+
+    /// One record, by its number in the store. Blocks the thread.
+    pub fn one(&self, number: i64) -> io::Result<Option<Sought>> {
+        self.reading(|reader| reader.one(number))
+    }
+
+    fn reading<T>(&self, ask: impl FnOnce(&mut search::Reader) -> io::Result<T>) -> io::Result<T> {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if reader.is_none() {
+            *reader = Some(search::Reader::open(&self.settings.path)?);
+        }
+        let answer = reader.as_mut().map(ask).unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()));
+        if answer.is_err() {
+            // The file may have been replaced.
+            *reader = None;
+        }
+        answer
+    }
+}
+
+/// The thread's own.
+struct Keeper {
+    file: File,
+    settings: Settings,
+    counted: Arc<Counted>,
+    told: Option<Instant>,
+    swept: Option<Instant>,
+}
+
+impl Keeper {
+    fn run(mut self, orders: &Receiver<Order>) {
+        self.sweep();
+        let mut batch = Vec::new();
+        let mut waiting = Vec::new();
+        loop {
+            match orders.recv_timeout(SWEEP) {
+                Ok(order) => take(order, &mut batch, &mut waiting),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.commit(&mut batch),
+            }
+            let due = Instant::now() + GATHER;
+            while waiting.is_empty() && batch.len() < BATCH {
+                match orders.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                    Ok(order) => take(order, &mut batch, &mut waiting),
+                    Err(_) => break,
+                }
+            }
+            self.commit(&mut batch);
+            for done in waiting.drain(..) {
+                // Whoever waited may have left.
+                let _ = done.try_send(());
+            }
+            if self.swept.is_none_or(|swept| swept.elapsed() >= SWEEP) {
+                self.sweep();
+            }
+        }
+    }
+
+    fn commit(&mut self, batch: &mut Vec<Kept>) {
+        if batch.is_empty() {
+            return;
+        }
+        let count = batch.len() as u64;
+        let outcome = self.file.append(batch);
+        batch.clear();
+        match outcome {
+            Ok(()) => {
+                self.counted.written.fetch_add(count, Ordering::Relaxed);
+                self.counted.held.fetch_add(count, Ordering::Relaxed);
+                self.well();
+            }
+            Err(error) => {
+                self.counted.lost.fetch_add(count, Ordering::Relaxed);
+                self.ill(&error, count);
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.swept = Some(Instant::now());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
+        match self.file.sweep(&self.settings, now) {
+            Ok((held, size)) => {
+                self.counted.held.store(held, Ordering::Relaxed);
+                self.counted.size.store(size, Ordering::Relaxed);
+            }
+            Err(error) => self.ill(&error, 0),
+        }
+    }
+
+    fn well(&mut self) {
+        let was_ill = self.counted.error.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
+        if was_ill {
+            self.told = None;
+            tracing::info!(store = %self.settings.path.display(), "call records are stored again");
+        }
+    }
+
+    fn ill(&mut self, error: &io::Error, lost: u64) {
+        *self.counted.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        if self.told.is_none_or(|told| told.elapsed() >= TELL) {
+            self.told = Some(Instant::now());
+            let all = self.counted.lost.load(Ordering::Relaxed);
+            let store = self.settings.path.display();
+            tracing::error!(%store, %error, lost, lost_since_start = all, "call records cannot be stored and are lost, calls go on; make room on the disk, or look at the file's rights");
+        }
+    }
+}
+
+fn take(order: Order, batch: &mut Vec<Kept>, waiting: &mut Vec<SyncSender<()>>) {
+    match order {
+        Order::Keep(record) => batch.push(*record),
+        Order::Flush(done) => waiting.push(done),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! Where the record of a call goes when the call is over: a file of lines, a store that can be searched, or both.
+
+use std::io;
+use std::sync::Arc;
+
+use super::ladder::{self, Ladders};
+use super::metrics::Metrics;
+use super::records::{self, RecordFile};
+use super::sound;
+use super::wall::Anchor;
+use crate::policy::verdict::Fault;
+use crate::signaling::fact::CallRecord;
+
+/// A store of records. Must not wait.
+pub trait Archive: Send + Sync {
+    fn keep(&self, filed: Filed);
+}
+
+/// A record as a store wants it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Filed {
+    /// Milliseconds since 1970.
+    pub began: i64,
+    pub call: u64,
+    /// What stands before the host in their URIs.
+    pub caller: String,
+    pub called: String,
+    pub a_peer: String,
+    pub b_peer: Option<String>,
+    /// A reason code and who is at fault.
+    pub reason: &'static str,
+    pub fault: &'static str,
+    pub status: Option<u16>,
+    pub answered: bool,
+    pub total_ms: u64,
+    pub talk_ms: Option<u64>,
+    /// A direction was not heard, or not well.
+    pub audio_fault: bool,
+    /// As the file has it.
+    pub line: String,
+    pub ladder: Option<String>,
+}
+
+/// Of which calls the ladder is kept with the record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LaddersKept {
+    None,
+    /// Of those that failed, or in which something was not heard.
+    #[default]
+    Failed,
+    All,
+}
+
+/// The telemetry thread's own.
+pub(super) struct Filing {
+    pub file: Option<RecordFile>,
+    pub archive: Option<Arc<dyn Archive>>,
+    pub ladders: LaddersKept,
+}
+
+impl Filing {
+    pub fn file(&mut self, record: &CallRecord, held: Option<&Ladders>, metrics: &Metrics, anchor: &Anchor) {
+        if self.file.is_none() && self.archive.is_none() {
+            return;
+        }
+        let line = records::line(record, anchor);
+        if let Some(file) = &mut self.file {
+            let written: io::Result<()> = file.append(&line);
+            metrics.record_written(written.is_ok());
+            if let Err(error) = written {
+                tracing::error!(call = record.call.0, %error, "call record not written; check the disk and the path of the records");
+            }
+        }
+        if let Some(archive) = &self.archive {
+            archive.keep(filed(record, line, self.ladders, held, anchor));
+        }
+    }
+}
+
+fn filed(record: &CallRecord, line: String, kept: LaddersKept, held: Option<&Ladders>, anchor: &Anchor) -> Filed {
+    let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let audio_fault = sound::of_record(record, anchor).is_some_and(|told| told.iter().any(|direction| direction.fault));
+    let wanted = match kept {
+        LaddersKept::None => false,
+        LaddersKept::Failed => audio_fault || record.reason.fault() != Fault::None,
+        LaddersKept::All => true,
+    };
+    let ladder = held.filter(|_| wanted).and_then(|held| held.facts(record.call)).map(|facts| ladder::render_at(&facts, anchor));
+    let began = anchor.wall(record.began).duration_since(std::time::UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+    Filed {
+        began,
+        call: record.call.0,
+        caller: user_part(&record.from),
+        called: user_part(&record.to),
+        a_peer: String::from(&*record.a.peer),
+        b_peer: record.b.as_ref().map(|leg| String::from(&*leg.peer)),
+        reason: record.reason.code(),
+        fault: record.reason.fault().word(),
+        status: record.status,
+        answered: record.answered.is_some(),
+        total_ms: millis(record.ended.since(record.began)),
+        talk_ms: record.answered.map(|answered| millis(record.ended.since(answered))),
+        audio_fault,
+        line,
+        ladder,
+    }
+}
+
+/// Of `sip:+49301234;phone-context=x@gw` what an operator searches by: `+49301234`. Without a user part, the host.
+fn user_part(uri: &str) -> String {
+    let rest = uri.split_once(':').map_or(uri, |(_, rest)| rest);
+    let user = rest.split('@').next().unwrap_or(rest);
+    super::clean(user.split([';', '?', ':']).next().unwrap_or(user))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_searches_by_the_number_alone() {
+        for (uri, number) in [
+            ("sip:+49301234@carrier.example;user=phone", "+49301234"),
+            ("sip:+49301234;phone-context=x@gw", "+49301234"),
+            ("tel:+49301234;ext=7", "+49301234"),
+            ("sip:alice:secret@example", "alice"),
+            ("sip:um.example:5060", "um.example"),
+        ] {
+            assert_eq!(user_part(uri), number);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! `show records`: calls that have ended, a line each; or one of them with everything that is known of it.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::{Columns, Records, encoded, list, span, text};
+
+/// The question, as the API takes it.
+pub(super) fn path(records: &Records) -> String {
+    let silent = records.silent.then(|| String::from("true"));
+    let limit = Some(records.limit.to_string());
+    let asked = [
+        ("number", &records.of),
+        ("peer", &records.peer),
+        ("reason", &records.reason),
+        ("fault", &records.fault),
+        ("from", &records.from),
+        ("until", &records.until),
+        ("audio_fault", &silent),
+        ("limit", &limit),
+    ];
+    let asked: Vec<String> = asked.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", encoded(value.as_deref()?)))).collect();
+    format!("/v1/records?{}", asked.join("&"))
+}
+
+pub(super) fn all(answer: &Value) -> String {
+    let mut table = Columns::new(&["NUMBER", "BEGAN", "FROM", "TO", "A", "B", "STATUS", "REASON", "TALK", "AUDIO"]);
+    for found in list(answer, "records") {
+        let record = &found["record"];
+        let talk = record["talk_ms"].as_u64().map_or_else(|| String::from("-"), |millis| span(millis / 1000));
+        table.row([
+            text(&found["number"]),
+            text(&record["began"]),
+            text(&record["from"]),
+            text(&record["to"]),
+            text(&record["a"]["peer"]),
+            text(&record["b"]["peer"]),
+            text(&record["status"]),
+            text(&record["reason"]),
+            talk,
+            audio(&record["audio"]),
+        ]);
+    }
+    if list(answer, "records").is_empty() {
+        return String::from("no such call\n");
+    }
+    let more = if answer["next"].is_null() { "" } else { "there are more; ask for a time, or with --limit\n" };
+    format!("{table}{more}")
+}
+
+fn audio(audio: &Value) -> String {
+    let faults = ["a_to_b", "b_to_a"].into_iter().filter(|direction| audio[*direction]["fault"] == true);
+    let causes: Vec<String> = faults.map(|direction| text(&audio[direction]["cause"])).collect();
+    if causes.is_empty() { String::from("-") } else { causes.join(", ") }
+}
+
+pub(super) fn one(answer: &Value) -> String {
+    let record = &answer["record"];
+    let mut page = format!("{record:#}\n");
+    if let Some(ladder) = answer["ladder"].as_str() {
+        let _ = write!(page, "\n{ladder}");
+    }
+    for direction in ["a_to_b", "b_to_a"] {
+        if let Some(says) = record["audio"][direction]["says"].as_str() {
+            // Writing into a String does not fail.
+            let _ = write!(page, "\n{says}");
+        }
+    }
+    page.push('\n');
+    page
+}
