@@ -115,6 +115,10 @@ async fn over_the_network_a_token_says_who_may_do_what() {
     assert!(status == 200 && body.contains("operator alice"), "{body}");
     let (status, body) = over_network(port, "POST", "/v1/bans", Some(&operate), "{\"source\":1}");
     assert!(status == 400 && body.contains("\"detail\""), "{body}");
+    for (path, said) in [("/v1/calls/nine", "Cannot parse"), ("/v1/calls?limit=0", "from 1 to 10000"), ("/v1/calls?colour=red", "unknown field")] {
+        let (status, body) = over_network(port, "GET", path, Some(&operate), "");
+        assert!(status == 400 && body.contains("\"detail\"") && body.contains(said), "{path}: {body}");
+    }
     assert_eq!(over_network(port, "PATCH", "/v1/bans", Some(&operate), "").0, 405);
     assert_eq!(over_network(port, "GET", "/v1/nonsense", Some(&operate), "").0, 404);
     let entries = json(&border, &["show", "audit"]);
@@ -123,6 +127,26 @@ async fn over_the_network_a_token_says_who_may_do_what() {
     assert_eq!(who, [("alice", 405), ("alice", 400), ("alice", 200), ("grafana", 403)]);
     let log = border.log();
     assert!(!log.contains(&look) && !log.contains(&operate) && !log.contains("guess"), "no token in the log");
+}
+
+/// What is required is there, and nothing is there that is not described.
+fn fits(document: &Value, schema: &Value, value: &Value, place: &str) {
+    let schema = match schema["$ref"].as_str() {
+        Some(name) => document.pointer(&name[1..]).unwrap_or_else(|| panic!("{name} is not described")),
+        None => schema,
+    };
+    if let (Some(known), Some(object)) = (schema["properties"].as_object(), value.as_object()) {
+        for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            assert!(object.contains_key(required), "{place} has no {required}: {value}");
+        }
+        for (key, inner) in object {
+            let described = known.get(key).unwrap_or_else(|| panic!("{place}: {key} is not described"));
+            fits(document, described, inner, &format!("{place}.{key}"));
+        }
+    }
+    for inner in value.as_array().into_iter().flatten() {
+        fits(document, &schema["items"], inner, place);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -145,6 +169,10 @@ async fn the_api_describes_itself_and_keeps_to_it() {
         let known = status == 200 || (status == 404 && ["/v1/missed-calls", "/v1/records", "/v1/records-store"].contains(&path.as_str()));
         assert!(known, "{path}: {status} {body}");
         assert!(item["get"]["responses"]["default"].is_object(), "{path} says how it refuses");
+        if status == 200 {
+            let schema = &item["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+            fits(&document, schema, &serde_json::from_str(&body).expect("JSON"), path);
+        }
     }
 }
 

@@ -186,7 +186,7 @@ async fn watch(State(guard): State<Arc<Guard>>, mut request: Request, next: Next
     };
     request = Request::from_parts(head, Body::from(body.clone()));
     request.extensions_mut().insert(operator.clone());
-    let response = next.run(request).await;
+    let response = in_form(next.run(request).await).await;
     if changes {
         let short = if body.len() > LONGEST_ACCOUNT { Bytes::new() } else { body };
         guard.audit.note(Entry::new(&operator, &method, &path, &short, &response));
@@ -209,6 +209,19 @@ async fn gathered(body: Body) -> Result<Bytes, Problem> {
         Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body broke off")),
         Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {} s", BODY_TIME.as_secs()))),
     }
+}
+
+/// A refusal that was made before a route was asked has words, and gets the form all refusals have.
+async fn in_form(response: Response) -> Response {
+    let is_text = response.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !(response.status().is_client_error() && is_text) {
+        return response;
+    }
+    let status = response.status();
+    let said = Limited::new(response.into_body(), LONGEST_ACCOUNT).collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let words = if said.is_empty() { String::from(status.canonical_reason().unwrap_or("refused")) } else { said };
+    Problem::new(status, words).into_response()
 }
 
 /// What no browser and no proxy is to keep or to guess about.

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use file::{Fields, Kept};
-pub use search::{Page, Query, Sought};
+pub use search::{MOST, Page, Query, Sought};
 
 use self::file::File;
 
@@ -41,6 +41,7 @@ pub struct Settings {
 
 /// How it stands with the file.
 #[derive(Clone, PartialEq, Debug, Default, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = StoreStatus)]
 pub struct Status {
     /// Records held.
     pub held: u64,

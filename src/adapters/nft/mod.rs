@@ -106,6 +106,7 @@ pub struct Ours {
 
 /// How it stands with the firewall.
 #[derive(Clone, PartialEq, Debug, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = FirewallStatus)]
 pub struct Status {
     /// Number of the peer table it goes by.
     pub peer_table: u64,
@@ -116,6 +117,7 @@ pub struct Status {
 
 /// How it stands with the kernel's part. Numbers are at most some seconds old.
 #[derive(Clone, PartialEq, Debug, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = FirewallKernel)]
 pub struct Kernel {
     #[schema(value_type = String)]
     pub mode: Mode,

@@ -60,6 +60,7 @@ pub enum Outcome {
 
 /// What operators see.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = NoticesStatus)]
 pub struct Status {
     pub queued: u64,
     pub parked: u64,
@@ -75,6 +76,7 @@ pub struct Status {
 
 /// One that is held, for operators.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = HeldNotice)]
 pub struct Held {
     pub number: Number,
     pub id: String,

@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Answered, Behind, Desk, drain};
+use super::{Answered, Behind, Desk, drain, limit};
 use crate::adapters::api::Problem;
 use crate::adapters::telemetry::{Anchor, clean};
 use crate::media::control::{Side, StreamId};
@@ -119,6 +119,7 @@ impl Up {
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = ShownCall)]
 struct Shown {
     /// The number that log lines, records and ladders carry.
     call: u64,
@@ -146,6 +147,7 @@ struct ShownLeg {
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = CallsList)]
 struct List {
     /// In all.
     up: usize,
@@ -169,13 +171,14 @@ const MOST: usize = 10_000;
 
 /// Calls that are up or being set up, by number.
 #[utoipa::path(get, path = "/v1/calls", tag = "calls", params(Which), responses((status = 200, body = List)))]
-async fn calls(State(desk): Behind, Query(which): Query<Which>) -> Json<List> {
+async fn calls(State(desk): Behind, Query(which): Query<Which>) -> Answered<List> {
+    let limit = limit(which.limit, LIMIT, MOST)?;
     let of_peer = |up: &Up, peer: &str| *up.a.peer == *peer || up.b.as_ref().is_some_and(|leg| *leg.peer == *peer);
     let of_number = |up: &Up, number: &str| up.from.contains(number) || up.to.contains(number);
     let wanted = |_, up: &Up| which.peer.as_deref().is_none_or(|peer| of_peer(up, peer)) && which.number.as_deref().is_none_or(|number| of_number(up, number));
-    let (chosen, up) = desk.calls.of(wanted, which.limit.unwrap_or(LIMIT).clamp(1, MOST));
+    let (chosen, up) = desk.calls.of(wanted, limit);
     let now = desk.clock.now();
-    Json(List { up, calls: chosen.iter().map(|(id, up)| show(*id, up, now, &desk.anchor)).collect() })
+    Ok(Json(List { up, calls: chosen.iter().map(|(id, up)| show(*id, up, now, &desk.anchor)).collect() }))
 }
 
 /// One call that is up.

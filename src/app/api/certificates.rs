@@ -29,6 +29,7 @@ struct Certificates {
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = HeldCertificate)]
 struct Held {
     #[schema(value_type = String)]
     kind: CertificateKind,

@@ -24,6 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = DrainOrder)]
 struct Order {
     /// After so long, calls that are still up are ended by BYE; null: they end by themselves.
     #[schema(minimum = 1, maximum = 86_400)]

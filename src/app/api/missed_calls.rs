@@ -30,6 +30,7 @@ async fn missed_calls(State(desk): Behind) -> Answered<Described> {
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = QueuedAgain)]
 struct Queued {
     queued: u64,
 }

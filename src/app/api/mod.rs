@@ -107,6 +107,15 @@ impl Desk {
     }
 }
 
+/// How many may be asked for.
+fn limit(asked: Option<usize>, otherwise: usize, most: usize) -> Result<usize, Problem> {
+    match asked {
+        None => Ok(otherwise),
+        Some(limit) if (1..=most).contains(&limit) => Ok(limit),
+        Some(limit) => Err(Problem::new(StatusCode::BAD_REQUEST, format!("limit={limit}: write a number from 1 to {most}"))),
+    }
+}
+
 fn stopping() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the border is stopping")
 }

@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Answered, Behind, Desk};
+use super::{Answered, Behind, Desk, limit};
 use crate::adapters::api::Problem;
 use crate::adapters::history::{self, History, Sought, Status};
 
@@ -51,6 +51,7 @@ struct Which {
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = RecordsPage)]
 struct Page {
     records: Vec<Found>,
     /// For `after`; null where there is no more.
@@ -58,6 +59,7 @@ struct Page {
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = FoundRecord)]
 struct Found {
     /// In the store; calls are numbered anew with each start of the border.
     number: i64,
@@ -140,6 +142,6 @@ fn query(which: Which) -> Result<history::Query, Problem> {
         answered: which.answered,
         audio_fault: which.audio_fault,
         after: which.after.map(after).transpose()?,
-        limit: which.limit.unwrap_or(LIMIT),
+        limit: limit(which.limit, LIMIT, history::MOST)?,
     })
 }

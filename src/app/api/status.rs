@@ -79,6 +79,7 @@ impl Standing {
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = BorderStatus)]
 struct Status {
     /// The border's name in its policy set.
     #[schema(value_type = String)]

@@ -32,6 +32,7 @@ pub struct MissedCalls(Arc<Held>);
 
 /// What operators see.
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = MissedCalls)]
 pub struct Described {
     /// Who is told.
     target: String,
