@@ -70,6 +70,8 @@ pub enum WhyNot {
     Full,
     /// No interface that takes part holds one of our addresses, or the kernel would not take the entry.
     Refused,
+    /// One side speaks IPv4 and the other IPv6, and the way does not translate.
+    OtherFamily,
 }
 
 impl WhyNot {
@@ -82,6 +84,7 @@ impl WhyNot {
             WhyNot::Fax => "fax",
             WhyNot::Full => "full",
             WhyNot::Refused => "refused",
+            WhyNot::OtherFamily => "other-family",
         }
     }
 }
@@ -94,7 +97,8 @@ impl fmt::Display for WhyNot {
             WhyNot::NoSource => "no packet has come from that side yet, so where from is not settled",
             WhyNot::Fax => "a fax (T.38) is carried, whose datagrams are checked one by one",
             WhyNot::Full => "as many streams as fit are carried that way already",
-            WhyNot::Refused => "the kernel would not take the entry",
+            WhyNot::Refused => "the kernel would not take the entry, or has no route by an interface that takes part",
+            WhyNot::OtherFamily => "one side speaks IPv4 and the other IPv6, between which nftables does not translate",
         })
     }
 }

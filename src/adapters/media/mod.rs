@@ -128,7 +128,7 @@ impl MediaPlane {
         let identities = (0..IDENTITIES).map(|_| Identity::generate().map(Arc::new)).collect::<Result<Arc<[_]>, _>>().map_err(std::io::Error::other)?;
         let fingerprints = identities.iter().map(|identity| identity.fingerprint().clone()).collect();
         let mut plane = MediaPlane { workers: Vec::new(), moved: Mutex::default(), events: events.clone(), probes: probes.to_vec(), fingerprints };
-        let kernel = Kernel::start(&settings.kernel, anchor, &mut plane.probes);
+        let kernel = Kernel::start(&settings.kernel, settings.dscp, anchor, &mut plane.probes);
         let mut frames = Frames::start(&settings, &mut plane.probes);
         for number in 0..settings.workers.max(1) {
             let mut fronts = first(number);

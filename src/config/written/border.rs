@@ -20,7 +20,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub const TRANSPORTS: [(&str, Transport); 3] = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
 
 const REMOVED_PEERS: [(&str, RemovedPeers); 2] = [("keep-calls", RemovedPeers::KeepCalls), ("release-calls", RemovedPeers::ReleaseCalls)];
-const KERNEL: [(&str, media::kernel::Mode); 3] = [("off", media::kernel::Mode::Off), ("auto", media::kernel::Mode::Auto), ("xdp", media::kernel::Mode::Xdp)];
+const KERNEL: [(&str, media::kernel::Mode); 4] =
+    [("off", media::kernel::Mode::Off), ("auto", media::kernel::Mode::Auto), ("xdp", media::kernel::Mode::Xdp), ("nft", media::kernel::Mode::Nft)];
 const FRAMES: [(&str, media::frames::Mode); 2] = [("off", media::frames::Mode::Off), ("auto", media::frames::Mode::Auto)];
 const LADDERS: [(&str, LaddersKept); 3] = [("none", LaddersKept::None), ("failed", LaddersKept::Failed), ("all", LaddersKept::All)];
 const DNSSEC: [(&str, Dnssec); 3] = [("off", Dnssec::Off), ("validate", Dnssec::Validate), ("require", Dnssec::Require)];

@@ -18,6 +18,8 @@ const NLMSG_DONE: u16 = 3;
 /// REQUEST and DUMP.
 const DUMP: u16 = 0x301;
 const LOOPBACK: u32 = 0x8;
+/// ARPHRD_ETHER.
+const ETHERNET: u16 = 1;
 
 const HEADER: usize = 16;
 
@@ -29,6 +31,9 @@ pub struct Link {
     /// Of a virtual one: "veth", "vlan", "bond" and the like; empty for hardware.
     pub kind: String,
     pub is_loopback: bool,
+    pub is_ethernet: bool,
+    /// The longest IP packet it takes. Unit: bytes.
+    pub mtu: u32,
     pub addresses: Vec<IpAddr>,
 }
 
@@ -98,7 +103,9 @@ fn link(message: &[u8]) -> Option<Link> {
     let all = message.get(16..)?;
     let name = text(attribute(all, 3)?);
     let kind = attribute(all, 18).and_then(|nested| attribute(nested, 1)).map(text).unwrap_or_default();
-    Some(Link { index, name, kind, is_loopback: flags & LOOPBACK != 0, addresses: Vec::new() })
+    let is_ethernet = half(message, 2)? == ETHERNET;
+    let mtu = attribute(all, 4).and_then(|value| word(value, 0)).unwrap_or_default();
+    Some(Link { index, name, kind, is_loopback: flags & LOOPBACK != 0, is_ethernet, mtu, addresses: Vec::new() })
 }
 
 /// The address itself, not the other end's of a point-to-point link.
@@ -111,7 +118,7 @@ fn held(message: &[u8]) -> Option<(u32, IpAddr)> {
 }
 
 /// The first attribute of a number (rtnetlink(3)).
-fn attribute(mut rest: &[u8], number: u16) -> Option<&[u8]> {
+pub fn attribute(mut rest: &[u8], number: u16) -> Option<&[u8]> {
     loop {
         let length = usize::from(half(rest, 0)?);
         let value = rest.get(4..length)?;
@@ -127,11 +134,11 @@ fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()
 }
 
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
+pub fn half(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|field| u16::from_ne_bytes(*field))
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
+pub fn word(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|field| u32::from_ne_bytes(*field))
 }
 

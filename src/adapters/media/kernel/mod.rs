@@ -1,10 +1,11 @@
-//! Streams forwarded by the kernel (XDP): the [`Front`] that puts entries there while `Stream::shortcut` allows, and brings back what they count.
+//! Streams forwarded by the kernel, by XDP or by nftables: the [`Front`] that puts entries there while `Stream::shortcut` allows, and brings back what they count.
 //!
 //! An entry exists only for a source the latch has settled on. It is gone before anything signalling says of the stream takes effect, and is made
 //! anew afterwards if the stream still allows. Packets that fit no entry come to the stream's sockets as ever.
 
 mod entry;
 mod links;
+mod nft;
 mod program;
 
 use std::collections::HashMap;
@@ -17,15 +18,16 @@ use rustix::thread::CapabilitySet;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::media::control::{Side, StreamId};
-use crate::media::shortcut::{Carried, Shortcut, WhyNot};
+use crate::media::shortcut::{Carried, Pace, Shortcut, WhyNot};
 use crate::time::Time;
 
 use self::entry::{Count, ENTRY};
 use self::links::Link;
+use self::nft::Table;
 use self::program::{Lease, Program};
 use super::path::{Front, KernelKind, Probe, Way};
 use super::privilege;
-use super::streams::Open;
+use super::streams::{Open, Streams};
 
 pub use self::program::Attach;
 
@@ -34,9 +36,10 @@ pub use self::program::Attach;
 pub enum Mode {
     #[default]
     Off,
-    /// By XDP if that can be had, else not.
+    /// By XDP if that can be had, else by nftables if that can, else not.
     Auto,
     Xdp,
+    Nft,
 }
 
 /// What the operator asks for.
@@ -56,48 +59,91 @@ const STICK: Duration = Duration::from_millis(200);
 /// An entry that the kernel would not take is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
 
-const WAY: Way = Way::Kernel(KernelKind::Xdp);
+/// By nftables nothing tells of a packet when it comes: counts are read, and routes asked, so often.
+const TICK: Duration = Duration::from_secs(1);
 
-/// The program, shared by the workers. Locked when an entry changes or is read, never for a packet.
+/// Parts of the streams, each with its turn within a [`TICK`]: all at once would hold up packets of other streams.
+const TURNS: usize = 16;
+
+/// What forwards in the kernel, shared by the workers. Locked when an entry changes or is read, never for a packet.
+#[derive(Clone)]
+enum Means {
+    Xdp(Arc<Mutex<Program>>),
+    Nft(Arc<Mutex<Table>>),
+}
+
 #[derive(Clone)]
 pub(super) struct Kernel {
-    program: Arc<Mutex<Program>>,
+    means: Means,
     /// CLOCK_MONOTONIC at [`Time::ZERO`], ns.
     epoch: u64,
 }
 
 impl Kernel {
     /// As the settings ask and the machine allows; how that went is added to `probes`, unless it is off.
-    pub(super) fn start(settings: &Settings, anchor: Instant, probes: &mut Vec<Probe>) -> Option<Kernel> {
-        if settings.mode == Mode::Off {
-            return None;
-        }
-        // On a thread of its own: the privilege it raises stays with it.
-        let asked = settings.clone();
-        let loaded = thread::Builder::new().name("xdp-load".to_owned()).spawn(move || load(&asked)).map_err(|error| error.to_string());
-        let loaded = loaded.and_then(|thread| thread.join().unwrap_or_else(|_| Err("loading it has failed badly".to_owned())));
-        let (program, outcome) = match loaded {
-            Ok((program, detail)) => (Some(program), Ok(detail)),
-            Err(why) => (None, Err(why)),
+    pub(super) fn start(settings: &Settings, dscp: u8, anchor: Instant, probes: &mut Vec<Probe>) -> Option<Kernel> {
+        let kinds: &[KernelKind] = match settings.mode {
+            Mode::Off => &[],
+            Mode::Auto => &[KernelKind::Xdp, KernelKind::Nft],
+            Mode::Xdp => &[KernelKind::Xdp],
+            Mode::Nft => &[KernelKind::Nft],
         };
-        probes.push(Probe { way: WAY, outcome });
-        let since_boot = clock_gettime(ClockId::Monotonic);
-        let since_boot = Duration::new(since_boot.tv_sec.unsigned_abs(), since_boot.tv_nsec as u32).as_nanos() as u64;
-        let epoch = since_boot.saturating_sub(anchor.elapsed().as_nanos() as u64);
-        program.map(|program| Kernel { program: Arc::new(Mutex::new(program)), epoch })
+        let means = kinds.iter().find_map(|kind| {
+            // On a thread of its own: the privilege it raises stays with it.
+            let (asked, kind) = (settings.clone(), *kind);
+            let loaded = thread::Builder::new().name("kernel-load".to_owned()).spawn(move || load(&asked, kind, dscp)).map_err(|error| error.to_string());
+            let loaded = loaded.and_then(|thread| thread.join().unwrap_or_else(|_| Err("loading it has failed badly".to_owned())));
+            let (means, outcome) = match loaded {
+                Ok((means, detail)) => (Some(means), Ok(detail)),
+                Err(why) => (None, Err(why)),
+            };
+            probes.push(Probe { way: Way::Kernel(kind), outcome });
+            means
+        })?;
+        let epoch = since_boot().saturating_sub(anchor.elapsed().as_nanos() as u64);
+        Some(Kernel { means, epoch })
     }
 
     /// One worker's part in it.
     pub(super) fn front(&self, dscp: u8) -> Forwarding {
-        Forwarding { kernel: self.clone(), dscp, streams: HashMap::new() }
+        Forwarding { kernel: self.clone(), dscp, streams: HashMap::new(), next: Time::ZERO, turn: 0 }
     }
 
-    fn program(&self) -> MutexGuard<'_, Program> {
-        self.program.lock().unwrap_or_else(PoisonError::into_inner)
+    fn way(&self) -> Way {
+        match &self.means {
+            Means::Xdp(_) => Way::Kernel(KernelKind::Xdp),
+            Means::Nft(_) => Way::Kernel(KernelKind::Nft),
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::from_nanos(since_boot().saturating_sub(self.epoch))
     }
 }
 
-fn load(settings: &Settings) -> Result<(Program, String), String> {
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// CLOCK_MONOTONIC, ns.
+fn since_boot() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32).as_nanos() as u64
+}
+
+fn load(settings: &Settings, kind: KernelKind, dscp: u8) -> Result<(Means, String), String> {
+    match kind {
+        KernelKind::Xdp => load_program(settings),
+        KernelKind::Nft => {
+            privilege::raise(CapabilitySet::NET_ADMIN);
+            let links = links::all().map_err(|error| format!("the interfaces cannot be listed: {error}"))?;
+            let (table, detail) = Table::build(&choose(&links, settings)?, dscp)?;
+            Ok((Means::Nft(Arc::new(Mutex::new(table))), detail))
+        }
+    }
+}
+
+fn load_program(settings: &Settings) -> Result<(Means, String), String> {
     privilege::raise(CapabilitySet::NET_ADMIN | CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN);
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
@@ -119,10 +165,11 @@ fn load(settings: &Settings) -> Result<(Program, String), String> {
             }
         }
     }
-    Program::load(&chosen, settings.attach)
+    let (program, detail) = Program::load(&chosen, settings.attach)?;
+    Ok((Means::Xdp(Arc::new(Mutex::new(program))), detail))
 }
 
-/// The interfaces the program is to sit on.
+/// The interfaces that take part.
 fn choose<'l>(links: &'l [Link], settings: &Settings) -> Result<Vec<&'l Link>, String> {
     let mut chosen = Vec::new();
     for name in &settings.interfaces {
@@ -141,12 +188,22 @@ fn choose<'l>(links: &'l [Link], settings: &Settings) -> Result<Vec<&'l Link>, S
 #[derive(Debug)]
 struct Carriage {
     shortcut: Shortcut,
-    lease: Lease,
-    entry: [u8; ENTRY],
-    /// The sequence number the kernel knows the sockets to have come to.
-    heard: u32,
+    place: Place,
     /// What it had counted when the stream was last told.
     told: Count,
+}
+
+/// Where in the kernel.
+#[derive(Debug)]
+enum Place {
+    Xdp {
+        lease: Lease,
+        /// Boxed beside what nftables needs.
+        entry: Box<[u8; ENTRY]>,
+        /// The sequence number the kernel knows the sockets to have come to.
+        heard: u32,
+    },
+    Nft(nft::Entry),
 }
 
 /// What one stream has in the kernel.
@@ -171,6 +228,9 @@ pub(super) struct Forwarding {
     kernel: Kernel,
     dscp: u8,
     streams: HashMap<StreamId, Held>,
+    /// When to read and to ask next, by nftables, and of which part of the streams.
+    next: Time,
+    turn: usize,
 }
 
 const SIDES: [Side; 2] = [Side::A, Side::B];
@@ -185,7 +245,7 @@ impl Forwarding {
             }
         }
         for index in 0..SIDES.len() {
-            show(open, index, Some(WhyNot::NotReady));
+            show(open, index, self.kernel.way(), Some(WhyNot::NotReady));
         }
     }
 
@@ -218,7 +278,7 @@ impl Forwarding {
                 }
                 Err(why) => Some(why),
             };
-            show(open, index, why);
+            show(open, index, self.kernel.way(), why);
         }
     }
 
@@ -227,7 +287,7 @@ impl Forwarding {
         let Some(held) = self.streams.get_mut(&open.id) else { return };
         for (side, cell) in SIDES.into_iter().zip(&mut held.carriages) {
             let Some(carriage) = cell else { continue };
-            let count = self.kernel.program().read(carriage.lease.slot);
+            let count = read(&self.kernel, carriage);
             if let Some(count) = count {
                 tell(open, side, carriage, count);
             }
@@ -236,11 +296,11 @@ impl Forwarding {
 }
 
 /// A direction is in the kernel, or not because of `why`; then it goes as it would without us, which may be another front's way.
-fn show(open: &mut Open, index: usize, why: Option<WhyNot>) {
+fn show(open: &mut Open, index: usize, kernel: Way, why: Option<WhyNot>) {
     if let Some((way, reason)) = open.ways.get_mut(index) {
         *way = match why {
-            None => WAY,
-            Some(_) if *way == WAY => open.bound,
+            None => kernel,
+            Some(_) if *way == kernel => open.bound,
             Some(_) => *way,
         };
         *reason = why;
@@ -251,29 +311,65 @@ fn show(open: &mut Open, index: usize, why: Option<WhyNot>) {
 fn put(kernel: &Kernel, open: &Open, side: Side, shortcut: Shortcut, dscp: u8) -> Result<Carriage, WhyNot> {
     let pace = open.stream.pace(side, shortcut.ssrc).ok_or(WhyNot::NoSource)?;
     let (arrives, leaves) = (open.sockets.side(side).rtp, open.sockets.side(side.other()).rtp);
-    let mut program = kernel.program();
-    let slot = program.reserve().ok_or(WhyNot::Full)?;
-    let lease = Lease { key: entry::key(&shortcut, arrives), slot };
     let told = Count { pace, ..Count::default() };
-    let mut entry = entry::entry(&shortcut, arrives, leaves, slot, kernel.epoch, dscp);
-    entry::hear(&mut entry, pace.highest);
-    program.insert(lease, &entry, &told).map_err(|_| WhyNot::Refused)?;
-    Ok(Carriage { shortcut, lease, entry, heard: pace.highest, told })
+    let place = match &kernel.means {
+        Means::Xdp(program) => {
+            let mut program = lock(program);
+            let slot = program.reserve().ok_or(WhyNot::Full)?;
+            let lease = Lease { key: entry::key(&shortcut, arrives), slot };
+            let mut entry = Box::new(entry::entry(&shortcut, arrives, leaves, slot, kernel.epoch, dscp));
+            entry::hear(&mut entry, pace.highest);
+            program.insert(lease, &entry, &told).map_err(|_| WhyNot::Refused)?;
+            Place::Xdp { lease, entry, heard: pace.highest }
+        }
+        Means::Nft(table) => Place::Nft(lock(table).insert(&shortcut, arrives, leaves)?),
+    };
+    Ok(Carriage { shortcut, place, told })
 }
 
-/// Tells the kernel how far the source has come by packets that were the sockets': no packets it has missed.
+/// The source has come so far by packets that were the sockets': no packets the kernel has missed.
 fn hear(kernel: &Kernel, open: &Open, side: Side, carriage: &mut Carriage) {
     let Some(pace) = open.stream.pace(side, carriage.shortcut.ssrc) else { return };
-    let known = carriage.told.pace.highest;
-    if pace.highest != carriage.heard && pace.highest.wrapping_sub(known) as i32 > 0 {
-        carriage.heard = pace.highest;
-        entry::hear(&mut carriage.entry, pace.highest);
-        kernel.program().update(carriage.lease, &carriage.entry);
+    let is_ahead = pace.highest.wrapping_sub(carriage.told.pace.highest) as i32 > 0;
+    match (&kernel.means, &mut carriage.place) {
+        (Means::Xdp(program), Place::Xdp { lease, entry, heard }) if pace.highest != *heard && is_ahead => {
+            *heard = pace.highest;
+            entry::hear(entry, pace.highest);
+            lock(program).update(*lease, entry);
+        }
+        (Means::Nft(_), _) if is_ahead => carriage.told.pace = pace,
+        _ => {}
     }
 }
 
+fn read(kernel: &Kernel, carriage: &Carriage) -> Option<Count> {
+    match (&kernel.means, &carriage.place) {
+        (Means::Xdp(program), Place::Xdp { lease, .. }) => lock(program).read(lease.slot),
+        (Means::Nft(table), Place::Nft(entry)) => {
+            let passed = lock(table).read(entry)?;
+            Some(reckon(&carriage.told, passed.packets, entry.payload(passed), kernel.now()))
+        }
+        _ => None,
+    }
+}
+
+/// What nftables has counted, which does not see when, nor numbers: as if every packet had been the next of its source, and the last had come now. What
+/// was lost is seen when a packet comes to the socket.
+fn reckon(told: &Count, packets: u64, bytes: u64, now: Time) -> Count {
+    let more = packets.saturating_sub(told.packets);
+    let pace = Pace { highest: told.pace.highest.wrapping_add(more as u32), ..told.pace };
+    Count { packets, bytes, last: if more > 0 { now } else { told.last }, gaps: told.gaps, pace }
+}
+
 fn withdraw(kernel: &Kernel, open: &mut Open, side: Side, mut carriage: Carriage) {
-    let (count, is_gone) = kernel.program().remove(carriage.lease);
+    let (count, is_gone) = match (&kernel.means, &carriage.place) {
+        (Means::Xdp(program), Place::Xdp { lease, .. }) => lock(program).remove(*lease),
+        (Means::Nft(table), Place::Nft(entry)) => {
+            let (passed, is_gone) = lock(table).remove(entry);
+            (passed.map(|passed| reckon(&carriage.told, passed.packets, entry.payload(passed), kernel.now())), is_gone)
+        }
+        _ => (None, true),
+    };
     open.undeleted += u64::from(!is_gone);
     if let Some(count) = count {
         tell(open, side, &mut carriage, count);
@@ -321,11 +417,46 @@ impl Front for Forwarding {
     fn served(&mut self, now: Time, open: &mut Open) {
         self.settle(now, open);
     }
+
+    fn due(&self) -> Option<Time> {
+        matches!(self.kernel.means, Means::Nft(_)).then_some(self.next)
+    }
+
+    fn look(&mut self, now: Time, streams: &mut Streams) {
+        let Means::Nft(table) = self.kernel.means.clone() else { return };
+        if now < self.next {
+            return;
+        }
+        self.next = now + TICK / TURNS as u32;
+        self.turn = (self.turn + 1) % TURNS;
+        lock(&table).sweep();
+        let turn = self.turn;
+        for open in streams.each().filter(|open| open.slot % TURNS == turn) {
+            let Some(held) = self.streams.get(&open.id) else { continue };
+            let mut entries = held.carriages.iter().flatten().filter_map(|carriage| if let Place::Nft(entry) = &carriage.place { Some(entry) } else { None });
+            let is_current = entries.all(|entry| lock(&table).is_current(entry));
+            if is_current {
+                self.read(open);
+            } else {
+                self.withdraw(open);
+                self.settle(now, open);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nftables_counted_makes_no_losses() {
+        let told = Count { packets: 10, bytes: 1_720, last: Time::from_millis(5), gaps: 0, pace: Pace { highest: 0x1_ffff, ..Pace::default() } };
+        let same = reckon(&told, 10, 1_720, Time::from_millis(99));
+        assert_eq!(same, told, "nothing has come");
+        let more = reckon(&told, 13, 2_236, Time::from_millis(99));
+        assert_eq!((more.pace.highest, more.gaps, more.last), (0x2_0002, 0, Time::from_millis(99)));
+    }
 
     /// With io_uring each datagram is a turn of its own: without this a flood of junk at a media port would be a flood of system calls under a lock.
     #[test]
