@@ -9,6 +9,7 @@ pub mod media;
 pub mod net;
 pub mod nft;
 pub mod store;
+pub mod supervisor;
 pub mod telemetry;
 pub mod tls;
 pub mod webhook;

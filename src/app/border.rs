@@ -24,6 +24,7 @@ use crate::app::firewall;
 use crate::app::handshakes::Handshakes;
 use crate::app::hosted;
 use crate::app::missed_calls::MissedCalls;
+use crate::app::reloading::{as_running, restart_needed};
 use crate::app::rotation::{self, Rotation};
 use crate::app::vitals::{self, Archived};
 use crate::config;
@@ -47,6 +48,9 @@ const LAST_FILING: Duration = Duration::from_secs(1);
 
 /// How long the last notice may take to be delivered, and a disk for those that wait.
 const LAST_NOTICES: Duration = Duration::from_secs(5);
+
+/// How long sockets, threads and files may take to close at the very end.
+const CLOSING: Duration = Duration::from_secs(15);
 
 /// Why a border did not start. Every line names the cause and the remedy.
 #[derive(Debug)]
@@ -362,6 +366,21 @@ impl Border {
         let _ = self.alive.clone().changed().await;
     }
 
+    /// Whether every media thread carries streams.
+    pub fn media_is_whole(&self) -> bool {
+        self.media.as_ref().is_none_or(|media| media.is_whole())
+    }
+
+    /// Not while it is drained, by an operator or to stop.
+    pub fn takes_calls(&self) -> bool {
+        !self.state.standing.draining()
+    }
+
+    /// The longest that `drain` and `stop` take together.
+    pub fn stops_within(&self) -> Duration {
+        self.settings.signaling.drain + LAST_WORDS + LAST_FILING + LAST_NOTICES * 2 + CLOSING
+    }
+
     /// Takes a policy set and its certificates into force, all or nothing. Listeners stay as they are: what they would need a restart for is told.
     pub fn reload(&mut self, folder: &Path) -> Result<Vec<String>, StartError> {
         let (mut settings, warnings) = config::load(folder).map_err(|problems| StartError(vec![problems.to_string()]))?;
@@ -514,24 +533,6 @@ fn certificates_of_running(running: &[Listener], now: &tls::Settings, written: &
     running.iter().filter_map(of).collect()
 }
 
-/// With the parts that a reload cannot change as they run, so that the next reload compares with what is in force.
-fn as_running(mut settings: config::Settings, running: &config::Settings) -> config::Settings {
-    settings.signaling.listeners = running.signaling.listeners.clone();
-    settings.net = running.net.clone();
-    settings.media = running.media.clone();
-    settings.telemetry = running.telemetry.clone();
-    settings.history = running.history.clone();
-    settings.admin = running.admin.clone();
-    settings.dns = running.dns.clone();
-    settings.firewall.as_running(&running.firewall);
-    settings.api = running.api.clone();
-    settings.missed_calls = running.missed_calls.clone();
-    if settings.policy.missed_calls != running.missed_calls.is_some() {
-        settings.policy = Arc::new(PolicySet { missed_calls: running.missed_calls.is_some(), ..PolicySet::clone(&settings.policy) });
-    }
-    settings
-}
-
 /// Whether this machine has the addresses at which callers will be told to send their media: each call would fail by itself otherwise.
 fn check_media_addresses(media: &MediaSettings) -> Result<(), StartError> {
     let mut addresses: Vec<IpAddr> = media.inside.iter().chain(&media.outside).copied().collect();
@@ -560,36 +561,6 @@ fn take_bound_addresses(signaling: &mut crate::signaling::settings::Settings, bo
         }
         listener.bound = *address;
     }
-}
-
-/// Parts whose change a reload cannot carry out.
-fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'static str> {
-    let mut parts = Vec::new();
-    if old.net != new.net {
-        parts.push("listeners");
-    }
-    if old.media != new.media {
-        parts.push("media threads");
-    }
-    if old.telemetry != new.telemetry || old.history != new.history {
-        parts.push("log, records and ladder");
-    }
-    if old.admin != new.admin {
-        parts.push("admin listener");
-    }
-    if old.api != new.api {
-        parts.push("control socket and [api]");
-    }
-    if old.firewall.needs_restart(&new.firewall) {
-        parts.push("firewall mode, table or program");
-    }
-    if old.missed_calls != new.missed_calls {
-        parts.push("[missed_calls]");
-    }
-    if old.dns != new.dns {
-        parts.push("name servers");
-    }
-    parts
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod mailboxes;
 pub mod missed_calls;
 pub mod printed;
 pub mod quickstart;
+pub mod reloading;
 pub mod rotation;
 pub mod ruleset;
 pub mod run;

@@ -16,3 +16,4 @@ mod removed;
 mod rotation;
 mod simulate;
 mod stop;
+mod supervised;
