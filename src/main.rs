@@ -24,6 +24,7 @@ enum Command {
     },
     /// Lists everything that is wrong with a policy set, at once.
     Check(app::check::Check),
+    Diff(app::diff::Diff),
     /// Makes a policy set of what another system has.
     Import {
         #[command(subcommand)]
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { policy_set } => app::run::run(policy_set),
         Command::Check(check) => printed(|out| app::check::check(&check, out)),
+        Command::Diff(diff) => printed(|out| app::diff::diff(&diff, out)),
         Command::Import { from } => printed(|out| app::import::import(&from, out)),
         Command::Explain(explain) => printed(|out| app::explain::explain(&explain, out)),
         Command::Quickstart(quickstart) => app::quickstart::run(&quickstart),

@@ -5,6 +5,7 @@ pub mod ask;
 pub mod border;
 pub mod certs;
 pub mod check;
+pub mod diff;
 pub mod explain;
 pub mod firewall;
 pub mod handshakes;

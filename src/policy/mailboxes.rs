@@ -77,6 +77,12 @@ impl MailboxTable {
         self.rows.is_empty()
     }
 
+    /// Whether every mailbox leads to the same pool in both, by name, wherever it is written.
+    pub fn leads_as(&self, other: &MailboxTable) -> bool {
+        let leads = |table: &MailboxTable, key: &str| table.find(key).map(|(_, pool)| Arc::clone(&pool.name));
+        self.rows.len() == other.rows.len() && self.rows.keys().all(|key| leads(self, key) == leads(other, key))
+    }
+
     /// The pools it names.
     pub fn pools(&self) -> &[Arc<UmPool>] {
         &self.pools

@@ -87,3 +87,48 @@ fn certificates_are_made_once_and_their_keys_are_private() {
     let (status, text) = run(&init);
     assert_eq!((status, fs::read(&key).unwrap() == first), (Some(0), true), "{text}");
 }
+
+#[test]
+fn diff_tells_same_different_and_unusable_apart_and_what_needs_a_restart() {
+    let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for file in fs::read_dir(shipped("exchange-2016-secured")).unwrap().flatten() {
+        for folder in [&old, &new] {
+            fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+        }
+    }
+    let edit = |file: &str, from: &str, to: &str| {
+        let path = new.path().join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file} has no {from}");
+        fs::write(path, text.replacen(from, to, 1)).unwrap();
+    };
+    let diff = |more: &[&str]| {
+        let mut arguments = vec!["diff", old.path().to_str().unwrap(), new.path().to_str().unwrap()];
+        arguments.extend(more);
+        run(&arguments)
+    };
+    // Written otherwise, in another folder, it means the same.
+    edit("peers.toml", "[[peer]]", "# a remark\n\n[[peer]]");
+    assert_eq!(diff(&[]), (Some(0), "both sets mean the same\n".to_owned()));
+
+    let peers = fs::read_to_string(new.path().join("peers.toml")).unwrap();
+    let name = peers.split("name = \"").nth(1).unwrap().split('"').next().unwrap();
+    edit("peers.toml", "[[peer]]", "[[peer]]\nstatus = \"no-new-calls\"");
+    let (status, text) = diff(&[]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains(&format!("~ peer \"{name}\": status: Enabled -> NoNewCalls\n")), "{text}");
+    assert!(text.ends_with("changes: 1; a reload takes all of them\n"), "{text}");
+
+    edit("border.toml", "[[listener]]", "[[listener]]\nname = \"another\"\ntransport = \"udp\"\naddress = \"127.0.0.1:5999\"\n\n[[listener]]");
+    let (status, text) = diff(&["--json"]);
+    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(status, Some(1), "{text}");
+    assert!(told["restart"].as_array().unwrap().contains(&"listeners".into()), "{text}");
+    let added = |change: &serde_json::Value| change["part"] == "listener" && change["name"] == "another" && change["change"] == "added";
+    assert!(told["changes"].as_array().unwrap().iter().any(added), "{text}");
+
+    edit("hunt_groups.toml", "dial_plan = \"", "dial_plan = \"no-such-");
+    let (status, text) = diff(&[]);
+    assert_eq!(status, Some(2), "{text}");
+    assert!(text.contains("hunt_groups.toml:"), "the problem has its place: {text}");
+}
