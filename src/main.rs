@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use portcullis::app;
 
 /// A session border controller for voicemail and Unified Messaging.
@@ -62,6 +62,8 @@ enum Command {
         #[command(subcommand)]
         command: app::certs::Command,
     },
+    Completions(app::manual::Completions),
+    Man(app::manual::Man),
 }
 
 fn main() -> ExitCode {
@@ -87,6 +89,8 @@ fn main() -> ExitCode {
         Command::Rotate(rotate) => printed(|out| app::ask::rotate(&rotate, out)),
         Command::RetryMissedCalls(retry) => printed(|out| app::ask::retry_missed_calls(&retry, out)),
         Command::Certs { command } => printed(|out| app::certs::run(&command, out)),
+        Command::Completions(shell) => printed(|out| app::manual::completions(&shell, Arguments::command(), out)),
+        Command::Man(man) => printed(|out| app::manual::man(&man, Arguments::command(), out)),
     }
 }
 

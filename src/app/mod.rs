@@ -14,6 +14,7 @@ mod hosted;
 pub mod import;
 pub mod integration;
 pub mod mailboxes;
+pub mod manual;
 pub mod missed_calls;
 pub mod printed;
 pub mod quickstart;

@@ -132,3 +132,29 @@ fn diff_tells_same_different_and_unusable_apart_and_what_needs_a_restart() {
     assert_eq!(status, Some(2), "{text}");
     assert!(text.contains("hunt_groups.toml:"), "the problem has its place: {text}");
 }
+
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    let (_, help) = run(&["help"]);
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = listed.filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next()).filter(|name| *name != "help").collect();
+    assert!(commands.contains(&"run") && commands.contains(&"diff"), "{help}");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (status, text) = run(&["completions", shell]);
+        assert_eq!(status, Some(0), "{text}");
+        let missing: Vec<&&str> = commands.iter().filter(|name| !text.contains(**name)).collect();
+        assert!(missing.is_empty(), "{shell}: {missing:?}");
+    }
+    assert_eq!(run(&["completions", "tcsh"]).0, Some(2));
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    let (status, text) = run(&["man".into(), pages.clone()]);
+    assert_eq!(status, Some(0), "{text}");
+    let page = fs::read_to_string(pages.join("portcullis.1")).unwrap();
+    for name in &commands {
+        assert!(pages.join(format!("portcullis-{name}.1")).is_file(), "{name} has no page");
+        assert!(page.contains(&name.replace('-', "\\-")), "{name} is not on the first page");
+    }
+    fs::write(folder.path().join("file"), "").unwrap();
+    assert_eq!(run(&["man".into(), folder.path().join("file")]).0, Some(2));
+}

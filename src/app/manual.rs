@@ -1,0 +1,48 @@
+//! `portcullis completions SHELL` and `portcullis man FOLDER`: what shells and readers know of the commands, made from the commands themselves.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap_complete::Shell;
+
+/// Prints the completions for a shell, to be put where it looks for them.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Completions {
+    pub shell: Shell,
+}
+
+/// Writes the manual pages, one for each command, into a folder (section 1).
+#[derive(clap::Args, Clone, Debug)]
+pub struct Man {
+    /// Made, if it is not there.
+    pub folder: PathBuf,
+}
+
+/// The exit status is 0.
+///
+/// # Errors
+///
+/// They cannot be printed.
+pub fn completions(completions: &Completions, mut command: clap::Command, out: &mut dyn Write) -> io::Result<u8> {
+    let name = command.get_name().to_owned();
+    // The generator ends the process when its output is closed, as by `| head`: it writes to memory, which is never closed.
+    let mut text = Vec::new();
+    clap_complete::generate(completions.shell, &mut command, name, &mut text);
+    out.write_all(&text)?;
+    Ok(0)
+}
+
+/// Says how many were written. The exit status is 0.
+///
+/// # Errors
+///
+/// The folder cannot be made or written to.
+pub fn man(man: &Man, command: clap::Command, out: &mut dyn Write) -> io::Result<u8> {
+    let folder = man.folder.display();
+    let told = |error: io::Error| io::Error::new(error.kind(), format!("{folder}: {error}; name a folder that can be written to"));
+    std::fs::create_dir_all(&man.folder).map_err(told)?;
+    clap_mangen::generate_to(command, &man.folder).map_err(told)?;
+    let pages = std::fs::read_dir(&man.folder).map_err(told)?.flatten().filter(|file| file.path().extension().is_some_and(|section| section == "1")).count();
+    writeln!(out, "{folder}: {pages} pages; read one with `man {folder}/portcullis.1`, install them to /usr/share/man/man1")?;
+    Ok(0)
+}
