@@ -463,7 +463,7 @@ impl SessionMedia {
     fn configuration(&self, side: Side) -> Configuration {
         let (near, far) = (self.leg(side), self.leg(side.other()));
         let heard = |leg: &Leg| leg.peer.as_ref().map(Stream::numbered).unwrap_or_default();
-        let payloads = codecs::payloads(&near.said, &heard(near), &heard(far));
+        let payloads = codecs::payloads(&near.said, &heard(near), &heard(far), near.terms.plan.sound().comfort_noise);
         Configuration { payloads: Some(payloads), ..near.configuration() }
     }
 

@@ -10,8 +10,26 @@ use crate::policy::verdict::Reason;
 use crate::sdp::rtpmap::{self, RtpMap};
 use crate::sdp::{Attribute, Text};
 
-/// A payload type and what it means: `pcma/8000/1`, or the bare number where nothing says.
+/// A payload type and what it means: `pcma/8000/1`, or the bare number where nothing says; with what else settles how its bits lie: `amr/8000/1 octet-align=1`.
 pub(super) type Numbered = (u8, String);
+
+/// Parameters that change the bits of a codec, with their values when they are left out: AMR (RFC 4867 §8.1), iLBC (RFC 3952 §4.1), G.722.1 (RFC 5577
+/// §4.1). Others only wish for something, or say what is taken: AMR's mode-set, G.729's annexb, all of Opus.
+const BITS: [(&str, &str, &str); 10] = [
+    ("amr", "octet-align", "0"),
+    ("amr", "crc", "0"),
+    ("amr", "robust-sorting", "0"),
+    ("amr", "interleaving", ""),
+    ("amr-wb", "octet-align", "0"),
+    ("amr-wb", "crc", "0"),
+    ("amr-wb", "robust-sorting", "0"),
+    ("amr-wb", "interleaving", ""),
+    ("ilbc", "mode", "30"),
+    ("g7221", "bitrate", ""),
+];
+
+/// CN at 8 kHz (RFC 3551 §6, RFC 3389 §4).
+const COMFORT_NOISE: u8 = 13;
 
 /// Numbers for codecs that have none of their own (RFC 3551 §3).
 const DYNAMIC: std::ops::RangeInclusive<u8> = 96..=127;
@@ -123,8 +141,21 @@ impl Stream {
 
     fn meaning(&self, format: &str) -> Option<Numbered> {
         let number = format.parse().ok().filter(|number| *number < 128)?;
-        let word = |map: RtpMap<'_>| format!("{}/{}/{}", map.encoding.to_ascii_lowercase(), map.clock, map.channels.unwrap_or(1));
+        let word = |map: RtpMap<'_>| {
+            let encoding = map.encoding.to_ascii_lowercase();
+            let bits: String = BITS.iter().filter(|(of, ..)| *of == encoding).filter_map(|bits| self.parameter(format, bits)).collect();
+            format!("{encoding}/{}/{}{bits}", map.clock, map.channels.unwrap_or(1))
+        };
         Some((number, self.map(format).map_or_else(|| format!("{number}"), word)))
+    }
+
+    /// ` octet-align=1`, where a format's parameters say other than what is meant without.
+    fn parameter(&self, format: &str, (_, name, otherwise): &(&str, &str, &str)) -> Option<String> {
+        let lines = self.attributes.iter().filter(|attribute| attribute.is("fmtp")).filter_map(|attribute| attribute.text());
+        let mut of_it = lines.filter_map(|text| text.trim_start().split_once([' ', '\t'])).filter(|(named, _)| *named == format);
+        let parameters = of_it.next()?.1.split(';').filter_map(|parameter| parameter.split_once('='));
+        let value = parameters.map(|(key, value)| (key.trim(), value.trim())).find(|(key, _)| key.eq_ignore_ascii_case(name))?.1;
+        (value != *otherwise).then(|| format!(" {name}={}", value.to_ascii_lowercase()))
     }
 
     fn map(&self, format: &str) -> Option<RtpMap<'_>> {
@@ -134,16 +165,26 @@ impl Stream {
     }
 }
 
-/// Where a payload type stands among others: under the same number if that means the same (or one of the two does not say what it means), else by meaning.
+/// Where a payload type stands among others: under the same number if that means the same (or one of the two does not say what it means), else by meaning,
+/// else under the same number if one of the two leaves the parameters out, as some answers do.
 fn place(among: &[Numbered], number: u8, meaning: &str) -> Option<usize> {
     let same =
         |known: &Numbered| known.1 == meaning || !is_spelt_out(&known.1) || !is_spelt_out(meaning) || but_for_channels(&known.1) == but_for_channels(meaning);
-    among.iter().position(|known| known.0 == number && same(known)).or_else(|| among.iter().position(|known| known.1 == meaning))
+    let loose = |known: &Numbered| {
+        let ((one, its), (other, others)) = (but_for_channels(&known.1), but_for_channels(meaning));
+        one == other && (its.is_none() || others.is_none())
+    };
+    among
+        .iter()
+        .position(|known| known.0 == number && same(known))
+        .or_else(|| among.iter().position(|known| known.1 == meaning))
+        .or_else(|| among.iter().position(|known| known.0 == number && loose(known)))
 }
 
-/// Channels are often left out: `opus/48000` for `opus/48000/2`.
-fn but_for_channels(meaning: &str) -> Option<&str> {
-    meaning.rsplit_once('/').map(|(rest, _)| rest)
+/// Encoding and clock, and the parameters that change its bits. Channels are often left out: `opus/48000` for `opus/48000/2`.
+fn but_for_channels(meaning: &str) -> (&str, Option<&str>) {
+    let (codec, bits) = meaning.split_once(' ').map_or((meaning, None), |(codec, bits)| (codec, Some(bits)));
+    (codec.rsplit_once('/').map_or(codec, |(rest, _)| rest), bits)
 }
 
 fn is_spelt_out(meaning: &str) -> bool {
@@ -156,7 +197,11 @@ fn is_of_a_format(attribute: &Attribute) -> bool {
 
 /// What a leg's peer may send and under which number it reaches the other's: `said` is what we told the peer, `heard` what it told us (whoever sends in its
 /// own numbers is understood as well), `taken` what the other leg's peer takes.
-pub(super) fn payloads(said: &[Numbered], heard: &[Numbered], taken: &[Numbered]) -> Payloads {
+///
+/// Comfort noise under its static number (RFC 3551 §6) and telephone-events are often sent by who never named them. Where the other side takes them they
+/// cross: the one as what 13 means anywhere, unless the peer is to have none, the others under the other side's number if that means nothing else here
+/// and the peer has none of its own.
+pub(super) fn payloads(said: &[Numbered], heard: &[Numbered], taken: &[Numbered], comfort_noise: bool) -> Payloads {
     if taken.is_empty() || said.is_empty() {
         return Payloads::default();
     }
@@ -167,6 +212,14 @@ pub(super) fn payloads(said: &[Numbered], heard: &[Numbered], taken: &[Numbered]
             if let Some(place) = place(&left, *number, meaning) {
                 pairs.push((*number, left.remove(place).0));
             }
+        }
+    }
+    let is_free = |number: u8| said.iter().chain(heard).all(|(known, _)| *known != number);
+    for (number, meaning) in taken {
+        match meaning.split('/').next() {
+            Some("cn") if comfort_noise && meaning.starts_with("cn/8000/") => pairs.push((COMFORT_NOISE, *number)),
+            Some("telephone-event") if is_free(*number) && pairs.iter().all(|(_, to)| to != number) => pairs.push((*number, *number)),
+            _ => {}
         }
     }
     Payloads::of(pairs)

@@ -318,6 +318,8 @@ impl Leg {
     /// other leg's peer that is `lent`.
     pub fn write_offer(&mut self, stream: &Stream, lent: Option<&Crypto>, supply: &mut dyn Supply) -> Result<Description, Reason> {
         self.may_offer(stream.kind)?;
+        // Before anything of the leg is changed: what cannot be offered leaves it as it was.
+        let offered = stream.clone().permitted(self.terms.plan.sound(), &[])?.offering(&self.known());
         let lines = match &self.ours {
             _ if !self.terms.plan.is_srtp() || self.terms.plan.is_dtls() => Vec::new(),
             in_force if let Some(lent) = lent => vec![Ours::lend(lent, 1, in_force.as_ref())?],
@@ -334,9 +336,8 @@ impl Leg {
         let layout = self.layout.get_or_insert_with(new);
         let proto = layout.make_room(stream.kind, plan);
         let layout = layout.clone();
-        let stream = stream.clone().permitted(self.terms.plan.sound(), &[])?.offering(&self.known());
-        self.said_mux = mux::offering(&self.terms.plan, &stream);
-        self.write(&layout, proto, &stream, stream.direction, lines, supply)
+        self.said_mux = mux::offering(&self.terms.plan, &offered);
+        self.write(&layout, proto, &offered, offered.direction, lines, supply)
     }
 
     /// The answer to `offer` with the other leg's stream in it, under a key of ours or the one of the other leg's peer that is `lent`.

@@ -149,3 +149,64 @@ fn packet_time_is_told_across() {
     assert_eq!((offer.audio().ptime(), offer.text.contains("a=maxptime:60")), (Some(30), true));
     assert_eq!(call.answer(Side::B, &described(1, &ALL)).audio().ptime(), Some(20));
 }
+
+/// A fax, then sound in a codec that B is not to have: the m-line B has must still be the one of the fax.
+#[test]
+fn an_offer_that_policy_refuses_leaves_the_leg_as_it_was() {
+    let mut call = Call::between(plain(), wanting(&["PCMU"], true));
+    call.offer(Side::A, &described(1, &ALL));
+    call.answer(Side::B, &described(1, &[(0, ""), (101, EVENTS)]));
+    call.media.settled();
+    let fax = |version: u32| described(version, &[(8, "")]).replace("m=audio 4000 RTP/AVP 8\r\na=ptime:20\r\n", "m=image 4000 udptl t38\r\n");
+    call.offer(Side::A, &fax(2));
+    call.answer(Side::B, &fax(2));
+    call.media.settled();
+    assert!(call.media.is_fax());
+    let before = format!("{:?}", call.media);
+    assert_eq!(call.try_offer(Side::A, &described(3, &[(8, "")])).unwrap_err(), Reason::CodecRefused);
+    assert_eq!(format!("{:?}", call.media), before);
+}
+
+/// `octet-align=1` and bandwidth-efficient AMR have one name and different bits (RFC 4867 §4).
+#[test]
+fn codecs_of_one_name_whose_bits_differ_are_not_taken_for_each_other() {
+    let with = |version: u32, formats: &[(u8, &str)], lines: &str| described(version, formats) + lines;
+    let amr = "AMR/8000";
+    let mut call = Call::between(plain(), plain());
+    let fmtp = "a=fmtp:96 octet-align=1; mode-set=7\r\na=fmtp:97 octet-align=0; mode-set=7\r\n";
+    call.offer(Side::A, &with(1, &[(96, amr), (97, amr), (101, EVENTS)], fmtp));
+    // The answerer numbers them the other way round, and has the second only without parameters.
+    let answer = call.answer(Side::B, &with(1, &[(97, amr), (96, amr), (101, EVENTS)], "a=fmtp:97 octet-align=1\r\n"));
+    assert_eq!(answer.audio().formats, ["96", "97", "101"]);
+    assert_eq!(passes(&answer.commands, Side::A), [(96, 97), (97, 96), (101, 101)]);
+    // One that leaves the parameters out in its answer means what it was offered under the number.
+    let mut call = Call::between(plain(), plain());
+    call.offer(Side::A, &with(1, &[(96, amr), (8, "")], "a=fmtp:96 octet-align=1\r\n"));
+    let answer = call.answer(Side::B, &described(1, &[(96, amr), (8, "")]));
+    assert_eq!(passes(&answer.commands, Side::A), [(8, 8), (96, 96)]);
+    // G.729's annexb is a wish, AMR's mode-set says what is taken.
+    let mut call = Call::between(plain(), plain());
+    call.offer(Side::A, &with(1, &[(18, "G729/8000"), (96, amr)], "a=fmtp:18 annexb=no\r\na=fmtp:96 mode-set=0,2,4,7\r\n"));
+    let answer = call.answer(Side::B, &with(1, &[(18, "G729/8000"), (98, amr)], "a=fmtp:18 annexb=yes\r\n"));
+    assert_eq!(passes(&answer.commands, Side::A), [(18, 18), (96, 98)]);
+}
+
+/// Gateways that send comfort noise and events without having named them.
+#[test]
+fn what_is_sent_unannounced_crosses_where_the_other_side_takes_it() {
+    let mut call = Call::between(plain(), plain());
+    call.offer(Side::A, &described(1, &[(8, ""), (13, ""), (101, EVENTS)]));
+    let answer = call.answer(Side::B, &described(1, &[(8, "")]));
+    assert_eq!(passes(&answer.commands, Side::B), [(8, 8), (13, 13), (101, 101)]);
+    assert_eq!(passes(&answer.commands, Side::A), [(8, 8)], "B never said that it takes any");
+    // B answers with more than it was offered, under its own number of noise.
+    let mut call = Call::between(plain(), plain());
+    call.offer(Side::A, &described(1, &[(8, "")]));
+    let answer = call.answer(Side::B, &described(1, &[(8, ""), (98, "CN/8000"), (96, EVENTS)]));
+    assert_eq!(passes(&answer.commands, Side::A), [(8, 8), (13, 98), (96, 96)]);
+    // A number that means something else stays that; and who is to have no comfort noise sends none.
+    let mut call = Call::between(wanting(&[], false), plain());
+    call.offer(Side::A, &described(1, &[(8, ""), (96, "opus/48000/2")]));
+    let answer = call.answer(Side::B, &described(1, &[(8, ""), (13, ""), (96, EVENTS)]));
+    assert_eq!(passes(&answer.commands, Side::A), [(8, 8)]);
+}
