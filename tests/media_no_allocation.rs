@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use packets::*;
-use portcullis::media::control::{Configuration, Content, DtlsParameters, DtlsRole, LatchPolicy, Payloads, Protection, Side, StreamId};
+use portcullis::media::control::{Configuration, Content, Conversion, Digit, DtlsParameters, DtlsRole, LatchPolicy, Payloads, Protection, Side, StreamId};
 use portcullis::media::packet::Channel;
-use portcullis::media::relay::{Claimant, Stream, TAIL_ROOM, Verdict};
+use portcullis::media::relay::{Claimant, DIGIT, Stream, TAIL_ROOM, Verdict};
 use portcullis::media::upkeep::LONGEST;
 use portcullis::sdp::crypto::Suite;
 
@@ -164,6 +164,47 @@ fn neither_other_numbers_nor_keys_by_dtls_nor_one_port_for_both_cost_an_allocati
         }
         assert_eq!(ASKED.get() - before, 0, "{suite:?}");
         assert_eq!((forwarded, shared), (packets.len(), 20), "{suite:?}");
+    }
+}
+
+/// Digits heard, digits in the sound, digits without it.
+#[test]
+fn neither_does_a_digit() {
+    for secured in [false, true] {
+        let mut stream = stream(secured, secured, LatchPolicy::SignalledAddress);
+        let digits = Some(Conversion::of(1 << 101, [(101, 8_000)]));
+        stream.configure(T0, Side::B, Configuration { digits, latch: LatchPolicy::SignalledAddress, ..Configuration::default() }).unwrap();
+        let (mut a, mut b) = (sender(1), sender(3));
+        let mut seal = |n: u16, of_b: bool, clear: Vec<u8>| {
+            let sender = if of_b { &mut b } else { &mut a };
+            let packet = if secured { protect(sender, &clear).unwrap() } else { clear };
+            (n, of_b, packet.len(), [&packet[..], &[0; TAIL_ROOM]].concat())
+        };
+        let mut packets = Vec::new();
+        for n in 0..400u16 {
+            packets.push(seal(n, false, voice(7, n, u32::from(n) * 160)));
+            let mut event = rtp(9, n, u32::from(n / 5) * 800, &[(n / 5 % 16) as u8, if n % 5 == 4 { 0x8a } else { 10 }, 0, 160]);
+            event[1] = 101;
+            packets.push(seal(n, true, event));
+        }
+        let mut own = [0; DIGIT + TAIL_ROOM];
+        let (mut told, mut made) = (0, 0);
+        let before = ASKED.get();
+        for (n, of_b, len, buffer) in &mut packets {
+            let now = T0 + Duration::from_millis(20 * u64::from(*n));
+            if *n % 16 == 0 && !*of_b {
+                stream.press(Side::B, Digit::of_event(5).unwrap(), Duration::from_millis(60), 99);
+            }
+            let (side, from) = if *of_b { (Side::B, at(B)) } else { (Side::A, at(A)) };
+            // By turns with sound and without.
+            if *of_b || *n / 50 % 2 == 0 {
+                stream.packet(now, side, Channel::Rtp, from, buffer, *len);
+            }
+            told += u32::from(stream.take_digit().is_some());
+            made += u32::from(stream.digit(now, &mut own).is_some());
+        }
+        assert_eq!((ASKED.get() - before, told), (0, 80), "SRTP {secured}");
+        assert!(made > 20 && stream.report().b.digits_sent == 25, "{made}");
     }
 }
 

@@ -143,6 +143,7 @@ fn record() -> CallRecord {
         reason: Reason::NormalClearing,
         fax: Default::default(),
         srtp_keys: Some(SrtpKeys::Apart(Apart::PayloadTypes)),
+        digits: Default::default(),
         media: Some(Report { a: side(399, 1, 400, "127.0.0.1:20000".parse().unwrap()), b: side(400, 0, 399, "127.0.0.3:30000".parse().unwrap()) }),
     }
 }

@@ -83,7 +83,7 @@ pub fn follow_media(firewall: &Firewall, command: &Command) {
     match command {
         Command::Open { stream, a, b, .. } => firewall.media_opened(*stream, vec![a.rtp, a.rtcp, b.rtp, b.rtcp]),
         Command::Close { stream } => firewall.media_closed(*stream),
-        Command::Configure { .. } | Command::Carry { .. } | Command::KeepRtcp { .. } | Command::Succeed { .. } => {}
+        Command::Configure { .. } | Command::Carry { .. } | Command::KeepRtcp { .. } | Command::Succeed { .. } | Command::Digit { .. } => {}
     }
 }
 

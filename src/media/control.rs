@@ -15,11 +15,14 @@ use crate::sdp::fingerprint::Fingerprint;
 use crate::time::Time;
 
 mod clocks;
+mod digits;
 mod report;
 mod way;
 
+pub use crate::media::events::Digit;
 pub use crate::media::keying::{DtlsParameters, DtlsRole, IDENTITIES, IceParameters, KeyingFailure, SOUGHT};
 pub use clocks::Clocks;
+pub use digits::Conversion;
 pub use report::{Foreign, Icmp, Rekeyed, Report, Run, SideReport, Signalled, Told, Unreachable, WrongType};
 pub use way::{Io, KernelKind, Way};
 
@@ -127,6 +130,9 @@ pub struct Configuration {
     pub clocks: Option<Clocks>,
     /// The peer sends and takes RTCP on the port of RTP (RFC 5761): negotiated, and not so when the stream is opened.
     pub mux: Option<bool>,
+    /// The peer says and hears digits by telephone-events, and the other side's by signalling: they are told by `Event::Digit`, and `Command::Digit` sends
+    /// them. `Some(None)`: no more. Nothing is converted when the stream is opened. At most one side of a stream has it.
+    pub digits: Option<Option<Conversion>>,
 }
 
 impl Configuration {
@@ -172,6 +178,16 @@ pub enum Command {
         side: Side,
         of: (StreamId, Side),
     },
+    /// A digit for `side`'s peer, as telephone-events (RFC 4733): in the place of the other side's sound, or where that is silent from a source of its own,
+    /// `ssrc`, the same from the first on (another one if a source of the stream has it). One after the other; of too many at once the last are lost, as
+    /// all are while the side is on hold. Needs `Configuration::digits`.
+    Digit {
+        stream: StreamId,
+        side: Side,
+        digit: Digit,
+        lasting: Duration,
+        ssrc: u32,
+    },
     Close {
         stream: StreamId,
     },
@@ -186,6 +202,8 @@ pub enum Event {
     Silent { stream: StreamId, since: Time },
     /// `side`'s peer sent the tone of a calling fax (RFC 4733 event 36): told once per stream.
     FaxTone { stream: StreamId, side: Side },
+    /// `side`'s peer has pressed a key for so long, by telephone-events: told once, when it is over. Where `Configuration::digits` asks for it.
+    Digit { stream: StreamId, side: Side, digit: Digit, lasting: Duration },
     /// `side`'s DTLS handshake is done: its media is protected by this suite from now on.
     Keyed { stream: StreamId, side: Side, suite: Suite },
     /// `side`'s DTLS handshake came to nothing, so the call cannot have audio. Told once per association.

@@ -3,6 +3,7 @@
 pub mod control;
 pub mod demux;
 pub mod e_model;
+pub mod events;
 pub mod fax;
 pub mod flights;
 pub mod ice;

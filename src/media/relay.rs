@@ -1,6 +1,7 @@
 //! The path of one packet through a stream, as a short list of named steps (`Stream::steps`).
 
 mod aside;
+mod digits;
 mod refusals;
 
 use std::net::SocketAddr;
@@ -21,11 +22,13 @@ use crate::sdp::direction::Direction;
 use crate::time::Time;
 
 use aside::Aside;
+use digits::{Digits, Judged};
 use refusals::refuse;
 
 pub use crate::media::packet::Channel;
 pub use crate::media::srtp::KeyError;
 pub use aside::Claimant;
+pub use digits::PACKET as DIGIT;
 pub use refusals::DropReason;
 
 /// Bytes a packet may grow by on its way through (an MKI of 128, the SRTCP index, a tag of 16): room the caller leaves behind it in the buffer.
@@ -46,6 +49,8 @@ pub enum Verdict {
     },
     /// The packet, unchanged, is for the side's DTLS association.
     Handshake,
+    /// It was heard as part of a digit, or a digit is under way in its place: nothing to send. See `Stream::take_digit`.
+    Heard,
     Drop(DropReason),
 }
 
@@ -211,6 +216,8 @@ pub struct Stream {
     pub(super) from_a: Path,
     pub(super) from_b: Path,
     pub(super) fax: Fax,
+    /// Where one side says digits by events and the other by INFO. Boxed: few streams have it.
+    digits: Option<Box<Digits>>,
 }
 
 /// A packet that passed every step.
@@ -225,7 +232,7 @@ impl Stream {
     /// `silence`: see `silent_since`.
     pub fn new(stream: StreamId, silence: Option<Duration>, now: Time) -> Stream {
         let (a, b) = (End::default(), End::default());
-        Stream { id: stream, silence, heard: now, a, b, from_a: Path::default(), from_b: Path::default(), fax: Fax::default() }
+        Stream { id: stream, silence, heard: now, a, b, from_a: Path::default(), from_b: Path::default(), fax: Fax::default(), digits: None }
     }
 
     pub fn id(&self) -> StreamId {
@@ -273,6 +280,9 @@ impl Stream {
         near.clocks = set.clocks.unwrap_or(near.clocks);
         path_in.is_held = !(near.direction.sends() && far.direction.receives());
         path_out.is_held = !(far.direction.sends() && near.direction.receives());
+        if let Some(terms) = set.digits {
+            self.convert_digits(side, terms);
+        }
         self.heard = now;
         Ok(())
     }
@@ -295,6 +305,13 @@ impl Stream {
         path.settle_legacy();
     }
 
+    fn end_mut(&mut self, side: Side) -> &mut End {
+        match side {
+            Side::A => &mut self.a,
+            Side::B => &mut self.b,
+        }
+    }
+
     /// The side packets from `side` come from, the one they go to, and the way between.
     pub(super) fn way(&self, side: Side) -> (&End, &End, &Path) {
         match side {
@@ -311,10 +328,7 @@ impl Stream {
 
     /// Carries out `control::Command::KeepRtcp`.
     pub fn keep_rtcp(&mut self, now: Time, side: Side, every: Option<Duration>, ssrc: u32) {
-        let end = match side {
-            Side::A => &mut self.a,
-            Side::B => &mut self.b,
-        };
+        let end = self.end_mut(side);
         end.upkeep = every.map(|every| {
             let known = end.upkeep.as_deref().map(|upkeep| upkeep.paced(every));
             Box::new(known.unwrap_or(Upkeep::new(now, every, ssrc)))
@@ -348,6 +362,7 @@ impl Stream {
                 }
                 Verdict::Forward { to, len, channel: exit }
             }
+            Err(DropReason::Digit) => Verdict::Heard,
             Err(DropReason::NotMedia) if near.aside.is_some() => self.aside(now, side, channel, from, buffer, len),
             Err(reason) => {
                 refuse(now, &mut near.counts, reason, from, demux::classify(buffer.get(..len).unwrap_or_default()));
@@ -391,15 +406,25 @@ impl Stream {
         {
             self.fax.listen(side, header, packet);
         }
+        let mut len = len;
         if let View::Rtp(header) = &view {
             if path.is_held {
                 return Err(DropReason::OnHold);
             }
-            let payload_type = path.payloads.outgoing(header.payload_type).ok_or(DropReason::Payload(header.payload_type))?;
-            if is_opaque && payload_type != header.payload_type {
-                return Err(DropReason::Payload(header.payload_type));
+            let judged = match &mut self.digits {
+                Some(digits) if !is_opaque => digits.judge(now, side, header, near.clocks.of(header.payload_type), buffer, len)?,
+                Some(_) | None => Judged::Passes,
+            };
+            match judged {
+                Judged::Replaced(shorter) => len = shorter,
+                Judged::Passes => {
+                    let payload_type = path.payloads.outgoing(header.payload_type).ok_or(DropReason::Payload(header.payload_type))?;
+                    if is_opaque && payload_type != header.payload_type {
+                        return Err(DropReason::Payload(header.payload_type));
+                    }
+                    header.renumber(buffer, payload_type);
+                }
             }
-            header.renumber(packet, payload_type);
         }
         let exit = far.exit(channel);
         let to = far.latch.destination(exit)?;
@@ -514,7 +539,8 @@ impl Stream {
         let upkeep = [&self.a, &self.b].into_iter().filter(|end| end.upkeep.is_some()).count() * size_of::<Upkeep>();
         let protection: usize = [&self.from_a, &self.from_b].into_iter().map(|path| protection::heap_bytes(&path.inbound, &path.outbound)).sum();
         let asides: usize = [&self.a, &self.b].into_iter().filter_map(|end| end.aside.as_deref()).map(Aside::heap_bytes).sum();
-        upkeep + protection + self.from_a.payloads.heap_bytes() + self.from_b.payloads.heap_bytes() + asides
+        let digits = self.digits.as_deref().map_or(0, size_of_val);
+        upkeep + protection + self.from_a.payloads.heap_bytes() + self.from_b.payloads.heap_bytes() + asides + digits
     }
 
     /// Everything counted so far.

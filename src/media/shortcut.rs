@@ -66,6 +66,8 @@ pub enum WhyNot {
     /// No packet has come from that side yet, so its source is not known.
     NoSource,
     Fax,
+    /// One side says digits by telephone-events, the other by INFO.
+    Digits,
     /// The way is at its limit of streams.
     Full,
     /// No interface that takes part holds one of our addresses, or the kernel would not take the entry.
@@ -82,6 +84,7 @@ impl WhyNot {
             WhyNot::Transformed => "transformed",
             WhyNot::NoSource => "no-source",
             WhyNot::Fax => "fax",
+            WhyNot::Digits => "digits",
             WhyNot::Full => "full",
             WhyNot::Refused => "refused",
             WhyNot::OtherFamily => "other-family",
@@ -96,6 +99,7 @@ impl fmt::Display for WhyNot {
             WhyNot::Transformed => "the packets are changed on their way, as with SRTP on a side under keys of our own",
             WhyNot::NoSource => "no packet has come from that side yet, so where from is not settled",
             WhyNot::Fax => "a fax (T.38) is carried, whose datagrams are checked one by one",
+            WhyNot::Digits => "digits are converted between telephone-events and INFO, which takes every packet",
             WhyNot::Full => "as many streams as fit are carried that way already",
             WhyNot::Refused => "the kernel would not take the entry, or has no route by an interface that takes part",
             WhyNot::OtherFamily => "one side speaks IPv4 and the other IPv6, between which nftables does not translate",
@@ -124,6 +128,9 @@ impl Stream {
         }
         if self.fax.t38.is_some() {
             return Err(WhyNot::Fax);
+        }
+        if self.converts_digits() {
+            return Err(WhyNot::Digits);
         }
         let to = far.latch.destination(Channel::Rtp).map_err(|_| WhyNot::NotReady)?;
         if !near.latch.is_ready() {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::policy::flow::Flow;
 use crate::policy::settings::{Fax, Keying, Peer, SecurityMode};
-use crate::policy::sound::Sound;
+use crate::policy::sound::{Dtmf, Sound};
 use crate::policy::verdict::Reason;
 use crate::sdp::crypto::Suite;
 use crate::sdp::{Attribute, Description, Media, Proto};
@@ -231,8 +231,9 @@ pub fn leg_plan(mode: SecurityMode, peer: &Peer) -> MediaPlan {
     let mode = mode.max(peer.mode);
     let of = |suites: &[Suite]| if mode == SecurityMode::Secured { suites.to_vec() } else { Vec::new() };
     let (suites, suites_taken) = (of(&peer.suites), of(&peer.suites_taken));
-    // By DTLS nobody but the two ends of a handshake has its keys.
-    let shares_keys = peer.srtp_passthrough && mode == SecurityMode::Secured && peer.keying == Keying::Sdes;
+    // By DTLS nobody but the two ends of a handshake has its keys; and who has its digits converted needs packets we can read and make.
+    let converts = peer.sound.dtmf == Dtmf::Info;
+    let shares_keys = peer.srtp_passthrough && mode == SecurityMode::Secured && peer.keying == Keying::Sdes && !converts;
     // UM refuses what it does not know of in a description.
     let rtcp_mux = peer.rtcp_mux && !peer.kind.is_um();
     let (keying, fax, rtcp_keepalive) = (peer.keying, peer.fax, peer.rtcp_keepalive);

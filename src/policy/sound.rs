@@ -1,4 +1,5 @@
-//! What may be said of sound towards a peer: which codecs and in which order (RFC 3264 §5.1), and whether comfort noise is among them (RFC 3389).
+//! What may be said of sound towards a peer: which codecs and in which order (RFC 3264 §5.1), whether comfort noise is among them (RFC 3389), and how it
+//! says digits (RFC 4733, or INFO: RFC 2976, RFC 6086).
 //!
 //! Nothing is transcoded: what a policy takes out of an offer is not there for the other side to choose, and a call whose sides are left without a common
 //! codec is refused.
@@ -32,6 +33,26 @@ impl Codec {
     }
 }
 
+/// How a peer says and hears digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dtmf {
+    /// As the two sides of a call agree: telephone-events if both have them; INFO crosses as it is.
+    #[default]
+    AsOffered,
+    /// By INFO alone: it is offered no telephone-events, and where the other side has them they are converted.
+    Info,
+}
+
+impl Dtmf {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Dtmf::AsOffered => "as-offered",
+            Dtmf::Info => "info",
+        }
+    }
+}
+
 /// One peer's wishes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Sound {
@@ -39,11 +60,12 @@ pub struct Sound {
     pub codecs: Vec<Codec>,
     /// Comfort noise may be agreed upon with the peer.
     pub comfort_noise: bool,
+    pub dtmf: Dtmf,
 }
 
 impl Default for Sound {
     fn default() -> Sound {
-        Sound { codecs: Vec::new(), comfort_noise: true }
+        Sound { codecs: Vec::new(), comfort_noise: true, dtmf: Dtmf::default() }
     }
 }
 
@@ -53,13 +75,13 @@ pub struct Rank(usize);
 
 impl Sound {
     /// Where a payload type stands, `None`: it does not cross. `map`: what its number means, if anything says so. Telephone-events are no codec: they cross
-    /// whatever codecs do.
+    /// whatever codecs do, unless the peer says digits otherwise.
     pub fn rank(&self, map: Option<&RtpMap<'_>>) -> Option<Rank> {
         // Behind what the list orders; where there is none, where it was.
         let last = Rank(self.codecs.len());
         match map {
             Some(map) if map.encoding.eq_ignore_ascii_case("CN") => self.comfort_noise.then_some(last),
-            Some(map) if map.encoding.eq_ignore_ascii_case("telephone-event") => Some(last),
+            Some(map) if map.encoding.eq_ignore_ascii_case("telephone-event") => (self.dtmf == Dtmf::AsOffered).then_some(last),
             _ if self.codecs.is_empty() => Some(Rank(0)),
             Some(map) => self.codecs.iter().position(|codec| codec.is(map)).map(Rank),
             None => None,
@@ -93,12 +115,14 @@ mod tests {
         let all = Sound::default();
         assert!(all.rank(Some(&map("18 G729/8000"))) == all.rank(None) && all.rank(Some(&map("13 CN/8000"))).is_some());
         let codecs = ["pcma", "opus/48000"].map(|name| Codec::parse(name).unwrap()).to_vec();
-        let some = Sound { codecs, comfort_noise: false };
+        let some = Sound { codecs, comfort_noise: false, ..Sound::default() };
         assert!(some.rank(Some(&map("8 PCMA/8000"))) < some.rank(Some(&map("96 opus/48000/2"))));
         assert!(some.rank(Some(&map("96 opus/48000/2"))) < some.rank(Some(&map("101 telephone-event/8000"))));
         for refused in ["0 PCMU/8000", "97 opus/16000", "13 CN/8000"] {
             assert_eq!(some.rank(Some(&map(refused))), None, "{refused}");
         }
+        let info = Sound { dtmf: Dtmf::Info, ..Sound::default() };
+        assert_eq!((info.rank(Some(&map("101 telephone-event/8000"))), info.rank(Some(&map("8 PCMA/8000"))).is_some()), (None, true));
         assert_eq!((some.rank(None), some.words()), (None, String::from("pcma, opus/48000")));
     }
 }

@@ -16,7 +16,8 @@ use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::attended::{self, Splice};
 use crate::signaling::b2bua::call::{Call, ClientOwner, Part, ServerRequest};
 use crate::signaling::b2bua::{
-    errand, fax, keying, lingering, missed_call, modify, progress, refresh, reinvite, relayed, release, setup, standalone, subscription, transfer, update,
+    digits, errand, fax, keying, lingering, missed_call, modify, progress, refresh, reinvite, relayed, release, setup, standalone, subscription, transfer,
+    update,
 };
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::branch;
@@ -280,6 +281,10 @@ impl Core {
             ClientOwner::Relayed { call, reply, .. } => {
                 self.with_call(now, call, |border, call| modify::relayed_answered(border, now, call, reply, message));
             }
+            ClientOwner::Digit { call, side } => {
+                let status = message.status().unwrap_or(500);
+                self.with_call(now, call, |border, call| digits::answered(border, now, call, side, status));
+            }
             ClientOwner::Bye { call } if message.status().is_some_and(|status| status >= 200) => self.with_call(now, call, |_, call| release::bye_done(call)),
             ClientOwner::Notify { call, tag, .. } => {
                 let status = message.status().unwrap_or(500);
@@ -335,6 +340,7 @@ impl Core {
             ClientOwner::Reinvite { call, side, .. } => self.with_call(now, call, |border, call| reinvite::failed(border, now, call, side, key)),
             ClientOwner::Update { call, side, reply } => self.with_call(now, call, |border, call| update::failed(border, now, call, side, reply)),
             ClientOwner::Relayed { call, reply, .. } => self.with_call(now, call, |border, call| modify::relayed_failed(border, now, call, reply)),
+            ClientOwner::Digit { call, side } => self.with_call(now, call, |border, call| digits::answered(border, now, call, side, 408)),
             ClientOwner::Bye { call } => self.with_call(now, call, |_, call| release::bye_done(call)),
             ClientOwner::Notify { call, tag, .. } => self.with_call(now, call, |border, call| subscription::answered(border, now, call, &tag, 408)),
             ClientOwner::Refer { call, cseq, .. } => self.with_call(now, call, |border, call| relayed::answered(border, now, call, cseq, 0)),
@@ -368,6 +374,11 @@ impl Core {
             control::Event::FaxTone { stream, side } => {
                 if let Some(call) = self.border.streams.get(&stream).map(|(call, _)| *call) {
                     self.with_call(now, call, |border, call| fax::tone(border, now, call, side));
+                }
+            }
+            control::Event::Digit { stream, side, digit, lasting } => {
+                if let Some(call) = self.border.streams.get(&stream).map(|(call, _)| *call) {
+                    self.with_call(now, call, |border, call| digits::heard(border, now, call, stream, side, (digit, lasting)));
                 }
             }
             control::Event::Keyed { stream, side, suite } => {

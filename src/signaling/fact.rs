@@ -136,6 +136,11 @@ pub enum What {
     FaxTone {
         side: Side,
     },
+    /// `side`'s peer, which is to take digits by INFO, refused one. Told once per call.
+    DigitRefused {
+        side: Side,
+        status: u16,
+    },
     /// The call carries a T.38 fax from now on, or sound again.
     FaxSwitched {
         t38: bool,
@@ -393,6 +398,7 @@ pub struct CallRecord {
     pub fax: FaxRecord,
     /// Where both peers are for sharing SRTP keys (`srtp_passthrough`): whether the legs shared them, or why not.
     pub srtp_keys: Option<SrtpKeys>,
+    pub digits: DigitRecord,
     pub media: Option<Report>,
 }
 
@@ -403,6 +409,17 @@ pub struct FaxRecord {
     pub tone: Option<Side>,
     /// It went over T.38, for a time at least.
     pub t38: bool,
+}
+
+/// Digits converted between INFO and telephone-events: how many, never which.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DigitRecord {
+    /// Said by INFO, to be made events.
+    pub by_info: u32,
+    /// Heard as events, to be said by INFO.
+    pub by_events: u32,
+    /// Of these, those that could not be said or were refused; the media plane counts its own.
+    pub lost: u32,
 }
 
 /// What becomes of a transfer. Under each the number of Exchange's event that tells of the same.

@@ -5,6 +5,7 @@ mod basic;
 mod branch;
 mod cancel;
 mod delayed_offer;
+mod digits;
 mod failover;
 mod fax;
 mod forking;

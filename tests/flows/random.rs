@@ -305,6 +305,7 @@ impl Chaos {
                 MediaCommand::Configure { stream, .. }
                 | MediaCommand::Carry { stream, .. }
                 | MediaCommand::KeepRtcp { stream, .. }
+                | MediaCommand::Digit { stream, .. }
                 | MediaCommand::Succeed { stream, .. } => {
                     assert!(open.contains(stream), "configured after it was closed");
                 }

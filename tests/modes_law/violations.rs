@@ -407,6 +407,7 @@ fn a_record_of_something_else() {
             status: Some(200),
             reason: Reason::NormalClearing,
             fax: Default::default(),
+            digits: Default::default(),
             srtp_keys: None,
             media: None,
         };

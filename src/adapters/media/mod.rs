@@ -7,6 +7,7 @@
 
 pub mod association;
 mod counters;
+pub mod digits;
 pub mod frames;
 mod gather;
 mod handshakes;
@@ -290,6 +291,7 @@ fn stream_of(command: &Command) -> StreamId {
         | Command::Carry { stream, .. }
         | Command::KeepRtcp { stream, .. }
         | Command::Succeed { stream, .. }
+        | Command::Digit { stream, .. }
         | Command::Close { stream } => *stream,
     }
 }

@@ -72,6 +72,6 @@ pub(super) fn refuse(events: &UnboundedSender<Event>, command: Command) {
     let _ = match command {
         Command::Open { stream, .. } => events.send(Event::OpenFailed { stream, error: "the media worker has ended".to_owned() }),
         Command::Close { stream } => events.send(Event::Closed { stream, report: Box::default() }),
-        Command::Configure { .. } | Command::Carry { .. } | Command::KeepRtcp { .. } | Command::Succeed { .. } => Ok(()),
+        Command::Configure { .. } | Command::Carry { .. } | Command::KeepRtcp { .. } | Command::Succeed { .. } | Command::Digit { .. } => Ok(()),
     };
 }

@@ -13,6 +13,7 @@ use crate::time::Time;
 
 use super::Counters;
 use super::association::Claims;
+use super::digits::Turns;
 use super::handshakes::{Handshakes, Input};
 use super::path::{StreamView, Way};
 use super::silence::Looks;
@@ -47,6 +48,8 @@ pub(super) struct Open {
     pub(super) undeleted: u64,
     /// When the next look for silence is due; any other look at this stream is out of date.
     planned: Option<Time>,
+    /// When it is to have its next turn for digits; any other is out of date.
+    pub(super) turn: Option<Time>,
     /// The silence last told of, so that each is told of once.
     told: Option<Time>,
     /// When each socket last had its turn, by [`Place`].
@@ -134,6 +137,7 @@ pub(super) struct Streams {
     free: Vec<usize>,
     slots: HashMap<StreamId, usize>,
     pub(super) looks: Looks,
+    pub(super) turns: Turns,
     pub(super) counters: Counters,
     pub(super) handshakes: Handshakes,
     events: UnboundedSender<Event>,
@@ -147,6 +151,7 @@ impl Streams {
             free: Vec::new(),
             slots: HashMap::new(),
             looks: Looks::default(),
+            turns: Turns::default(),
             counters: Counters::default(),
             handshakes,
             events,
@@ -177,6 +182,11 @@ impl Streams {
     /// A stream together with what it shakes hands by.
     pub(super) fn with_handshakes(&mut self, slot: usize) -> (Option<&mut Open>, &mut Handshakes) {
         (self.table.get_mut(slot).and_then(Option::as_deref_mut), &mut self.handshakes)
+    }
+
+    /// A stream together with what is counted of all.
+    pub(super) fn with_counters(&mut self, slot: usize) -> Option<(&mut Open, &mut Counters)> {
+        Some((self.table.get_mut(slot).and_then(Option::as_deref_mut)?, &mut self.counters))
     }
 
     /// The next look at a stream may be due sooner than planned.
@@ -216,6 +226,7 @@ impl Streams {
             elsewhere: 0,
             undeleted: 0,
             planned: None,
+            turn: None,
             told: None,
             turns: [Time::ZERO; 4],
             faults: Default::default(),
@@ -259,6 +270,9 @@ impl Streams {
         if let Some(side) = open.stream.take_fax_tone() {
             let _ = self.events.send(Event::FaxTone { stream: open.id, side });
         }
+        if open.stream.converts_digits() {
+            self.digits(now, slot);
+        }
         match verdict {
             Verdict::Forward { to, len, channel } => Some(Departure { from: Place::of(place.side().other(), channel), to, len }),
             Verdict::Reply { len } => {
@@ -269,6 +283,7 @@ impl Streams {
                 self.shake(now, slot, place.side(), Input::Datagram(from, buffer.get(..len).unwrap_or_default()));
                 None
             }
+            Verdict::Heard => None,
             Verdict::Drop(_) => {
                 self.counters.dropped += 1;
                 None

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use crate::media::control::{Command, Event, StreamId};
+use crate::media::relay::Channel;
 use crate::time::Time;
 
 use super::Settings;
@@ -121,7 +122,7 @@ impl Worker {
         if self.unread || self.shared.is_rung() {
             return 0;
         }
-        match self.fronts.iter().filter_map(|front| front.due()).chain(self.streams.looks.next()).min() {
+        match self.fronts.iter().filter_map(|front| front.due()).chain(self.streams.looks.next()).chain(self.streams.turns.next()).min() {
             Some(at) => i32::try_from(at.since(now).as_millis() + 1).unwrap_or(i32::MAX),
             None => -1,
         }
@@ -235,6 +236,7 @@ impl Worker {
                 open.stream.keep_rtcp(now, side, every, ssrc);
                 open.plan(looks);
             }
+            Command::Digit { stream, side, digit, lasting, ssrc } => self.streams.press(now, stream, side, (digit, lasting), ssrc),
             // The plane makes two orders of it: the streams may be on two workers.
             Command::Succeed { .. } => {}
             Command::Close { stream } => self.dismiss(now, stream),
@@ -281,6 +283,12 @@ impl Worker {
                 let place = Place::of(place.side(), channel);
                 own.stage(0, len, to);
                 counters.send_failed += own.flush(open.sockets.at(place)).failed as u64;
+            }
+        });
+        self.streams.take_turns(now, |open, counters| {
+            if let Some((side, to, len)) = open.stream.digit(now, own.blank()) {
+                own.stage(0, len, to);
+                counters.send_failed += own.flush(open.sockets.at(Place::of(side, Channel::Rtp))).failed as u64;
             }
         });
         for front in &mut self.fronts {

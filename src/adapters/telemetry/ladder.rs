@@ -151,6 +151,7 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         What::FailedOver { peer, target, why } => note(format!("! failover: {peer} {target} given up, {why}: {}", why.meaning())),
         What::FaxTone { side } => note(format!("= a fax calls on leg {side} (telephone-event 36)")),
         What::FaxSwitched { t38 } => note(format!("= {}", if *t38 { "a fax over T.38 from here" } else { "sound again, no T.38" })),
+        What::DigitRefused { side, status } => note(format!("= leg {side} refused a digit by INFO: {status}")),
         What::MediaKeyed { side, suite } => note(format!("= media of leg {side} keyed by DTLS: {}", suite.name())),
         What::Held { by, held } => note(format!("= {} by leg {by}", if *held { "held" } else { "resumed" })),
         What::Transfer(event) => note(transfer(event)),

@@ -141,7 +141,7 @@ impl Log {
             What::FailedOver { peer, target, why } => warn!(call, %peer, %target, reason = %why, meaning = why.meaning(), "target given up"),
             What::Rerouted { .. } | What::CallMissed(_) => without_um(call, &fact.what),
             What::MediaOpened { .. } | What::FaxTone { .. } | What::FaxSwitched { .. } => fax(call, &fact.what),
-            What::Held { .. } | What::MediaKeyed { .. } => media(call, &fact.what),
+            What::Held { .. } | What::MediaKeyed { .. } | What::DigitRefused { .. } => media(call, &fact.what),
             What::Transfer(event) => transfer(call, event),
             What::CallEnded(record) => call_ended(record),
             What::Wan { pool, state, before } => wan(pool, *state, *before),
@@ -325,6 +325,15 @@ fn media(call: Option<u64>, what: &What) {
     match what {
         What::MediaKeyed { side: of, suite } => {
             info!(call, leg = side(*of), suite = suite.name(), "media keyed by DTLS: the peer showed the certificate its signalling announced");
+        }
+        What::DigitRefused { side: of, status } => {
+            let leg = side(*of);
+            warn!(
+                call,
+                leg,
+                status,
+                "the peer refused a digit by INFO (application/dtmf-relay): it does not take what dtmf = \"info\" says it takes, and hears no digits"
+            );
         }
         What::Held { by, held } => debug!(call, by = side(*by), held, "hold"),
         _ => {}

@@ -55,6 +55,7 @@ pub struct Metrics {
     media_packets: IntCounterVec,
     media_lost: IntCounterVec,
     fax_tones: IntCounterVec,
+    digits: IntCounterVec,
     rtcp_made: IntCounterVec,
     media_refused: IntCounterVec,
     hearing: Hearing,
@@ -109,15 +110,11 @@ impl Metrics {
             messages: counters(r, "portcullis_messages_total", "SIP messages", &["direction", "transport", "method", "class"]),
             retransmissions: counters(r, "portcullis_retransmissions_total", "SIP messages seen or sent before", &["direction", "transport"]),
             strangers: counters(r, "portcullis_strangers_total", "Datagrams and connections of strangers", &["transport", "reason"]),
-            untrusted: counters(
-                r,
-                "portcullis_connections_untrusted_total",
-                "Open connections ended because their peer is no longer trusted",
-                &["peer", "reason"],
-            ),
+            untrusted: counters(r, "portcullis_connections_untrusted_total", "Connections ended as their peer is trusted no longer", &["peer", "reason"]),
             malformed: counters(r, "portcullis_malformed_total", "Messages of peers that are no SIP we can take", &["peer", "reason"]),
             media_packets: counters(r, "portcullis_media_packets_total", "RTP packets of ended calls, and UDPTL datagrams of faxes", &["leg", "direction"]),
             fax_tones: counters(r, "portcullis_fax_tones_total", "Calling fax tones heard as telephone-events, once per stream", &["leg"]),
+            digits: counters(r, "portcullis_digits_total", "Digits of ended calls converted between INFO and telephone-events", &["way"]),
             rtcp_made: counters(r, "portcullis_rtcp_made_total", "RTCP packets of ended calls made here because the other side sent none", &["leg"]),
             media_lost: counters(r, "portcullis_media_lost_total", "RTP packets of ended calls that never came", &["leg"]),
             media_refused: counters(r, "portcullis_media_refused_total", "Media packets of ended calls refused", &["leg", "cause"]),
@@ -242,6 +239,7 @@ impl Metrics {
             | What::CallAnswered
             | What::Held { .. }
             | What::MediaKeyed { .. }
+            | What::DigitRefused { .. }
             | What::FaxSwitched { .. }
             | What::PeersShareNoMore { .. }
             | What::CertificateEnding(_)
@@ -291,6 +289,9 @@ impl Metrics {
             None if record.released_by == ReleasedBy::Border => self.refusals.with_label_values(&[record.reason.code()]).inc(),
             None => {}
         }
+        self.digits.with_label_values(&["info_to_events"]).inc_by(u64::from(record.digits.by_info));
+        self.digits.with_label_values(&["events_to_info"]).inc_by(u64::from(record.digits.by_events));
+        self.digits.with_label_values(&["lost"]).inc_by(super::records::digits_lost(record));
         if let Some(media) = &record.media {
             self.media("a", &media.a);
             self.media("b", &media.b);

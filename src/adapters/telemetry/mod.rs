@@ -112,6 +112,7 @@ fn is_vital(what: &What) -> bool {
         | What::MediaOpened { .. }
         | What::MediaKeyed { .. }
         | What::FaxTone { .. }
+        | What::DigitRefused { .. }
         | What::FaxSwitched { .. }
         | What::Transfer(_)
         | What::CallEnded(_)

@@ -19,7 +19,7 @@ use crate::policy::settings::SecurityMode;
 use crate::policy::transfer::Kind;
 use crate::policy::verdict::{Fault, Reason};
 use crate::sdp::crypto::Suite;
-use crate::signaling::fact::{CallRecord, FaxRecord, Hop, LegRecord, ReleasedBy, TransferRecord};
+use crate::signaling::fact::{CallRecord, DigitRecord, FaxRecord, Hop, LegRecord, ReleasedBy, TransferRecord};
 use crate::sip::Transport;
 
 /// The record as one line of JSON, without the newline.
@@ -48,6 +48,7 @@ pub fn line(record: &CallRecord, anchor: &Anchor) -> String {
         b: record.b.as_ref().map(Leg::of),
         keys: record.srtp_keys.map(|keys| keys.to_string()),
         fax: (record.fax != FaxRecord::default()).then_some(Fax { tone_from: record.fax.tone, t38: record.fax.t38 }),
+        digits: Digits::of(record),
         media: record.media.as_ref().map(|report| Media::of(report, sound::codec_at_end(record), anchor)),
         audio: sound::of_record(record, anchor).map(|[a_to_b, b_to_a]| Audio { a_to_b, b_to_a }),
     };
@@ -83,6 +84,9 @@ struct Line<'a> {
     /// Only of a call that showed itself a fax.
     #[serde(skip_serializing_if = "Option::is_none")]
     fax: Option<Fax>,
+    /// Only of a call with digits that were converted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digits: Option<Digits>,
     media: Option<Media>,
     audio: Option<Audio>,
 }
@@ -92,6 +96,26 @@ struct Fax {
     /// The leg whose peer sent the calling tone as a telephone-event.
     tone_from: Option<Side>,
     t38: bool,
+}
+
+#[derive(Serialize)]
+struct Digits {
+    by_info: u32,
+    by_events: u32,
+    lost: u64,
+}
+
+impl Digits {
+    fn of(record: &CallRecord) -> Option<Digits> {
+        let DigitRecord { by_info, by_events, .. } = record.digits;
+        (record.digits != DigitRecord::default()).then(|| Digits { by_info, by_events, lost: digits_lost(record) })
+    }
+}
+
+/// Digits of a call that were not converted after all: too many at once, on hold, refused.
+pub(super) fn digits_lost(record: &CallRecord) -> u64 {
+    let in_media = record.media.as_ref().map_or(0, |media| media.a.digits_lost + media.b.digits_lost);
+    in_media + u64::from(record.digits.lost)
 }
 
 #[derive(Serialize)]

@@ -17,7 +17,7 @@ use crate::policy::security_mode::mode_name;
 use crate::policy::settings::{
     AddressFamily, Fax, Keying, OFFERED, Peer, PeerHost, PeerKind, PolicySet, RTCP_KEEPALIVE, Refer, SecurityMode, TAKEN, UmVersion, domain_of,
 };
-use crate::policy::sound::{Codec, Sound};
+use crate::policy::sound::{Codec, Dtmf, Sound};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
 
@@ -143,7 +143,16 @@ fn sound(entry: &written::Peer, findings: &Findings) -> Sound {
     if let Some(first) = entry.codecs.iter().flatten().next().filter(|_| !codecs.is_empty() && !codecs.iter().any(is_voice)) {
         findings.problem(first.at, "codecs names none that carries speech: every call would be refused", "add one, say \"PCMA\"");
     }
-    Sound { codecs, comfort_noise: entry.comfort_noise.unwrap_or(true) }
+    Sound { codecs, comfort_noise: entry.comfort_noise.unwrap_or(true), dtmf: dtmf(entry, findings) }
+}
+
+fn dtmf(entry: &written::Peer, findings: &Findings) -> Dtmf {
+    let Some(dtmf) = &entry.dtmf else { return Dtmf::default() };
+    if dtmf.value == Dtmf::Info && entry.kind.as_ref().is_some_and(|kind| kind.value.is_um() || kind.value == PeerKind::Mediation) {
+        let what = "dtmf = \"info\" on UM or a Mediation Server: Exchange and Lync say digits by telephone-events only, so callers could not use a menu";
+        findings.warning(dtmf.at, what, "remove it if it is one of these, and write it on the peer that needs INFO");
+    }
+    dtmf.value
 }
 
 /// Lync and all that stands behind it wants RTCP, unless something else is written.

@@ -13,6 +13,7 @@ use crate::media::control::LatchPolicy;
 use crate::policy::address_scope::AddressScope;
 use crate::policy::flow::TlsBackend;
 use crate::policy::settings::{AddressFamily, Fax, Keying, PeerHost, PeerKind, PeerStatus, Refer, SecurityMode};
+use crate::policy::sound::Dtmf;
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
 
@@ -57,6 +58,8 @@ const FAXES: [(&str, Fax); 3] = [(Fax::T38.name(), Fax::T38), (Fax::G711.name(),
 /// Lync waits for 30 s; RFC 3550 §6.2 sends no oftener than every 5 s.
 const RTCP_KEEPALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 
+const DTMFS: [(&str, Dtmf); 2] = [(Dtmf::AsOffered.name(), Dtmf::AsOffered), (Dtmf::Info.name(), Dtmf::Info)];
+
 const KEYINGS: [(&str, Keying); 2] = [(Keying::Sdes.name(), Keying::Sdes), (Keying::Dtls.name(), Keying::Dtls)];
 
 const BACKENDS: [(&str, TlsBackend); 2] = [("rustls", TlsBackend::Rustls), ("openssl", TlsBackend::OpenSsl)];
@@ -99,6 +102,7 @@ pub struct Peer {
     pub refer: Option<Written<Refer>>,
     pub codecs: Option<Vec<Written<String>>>,
     pub comfort_noise: Option<bool>,
+    pub dtmf: Option<Written<Dtmf>>,
     pub status: PeerStatus,
     pub outcalls: Option<Written<bool>>,
     pub mwi: Option<Written<bool>>,
@@ -150,6 +154,7 @@ fn read_peer(table: Table<'_, '_>) -> Peer {
         refer: table.choice("refer", &REFERS),
         codecs: table.some_texts("codecs", "[\"PCMA\", \"PCMU\"]"),
         comfort_noise: table.flag("comfort_noise").map(|flag| flag.value),
+        dtmf: table.choice("dtmf", &DTMFS),
         status: table.choice("status", &STATUSES).map(|status| status.value).unwrap_or_default(),
         outcalls: table.flag("outcalls"),
         mwi: table.flag("mwi"),

@@ -29,6 +29,10 @@ pub struct SideReport {
     pub rtcp_sent: u64,
     /// Of `rtcp_sent` those we made ourselves.
     pub rtcp_made: u64,
+    /// Digits the peer sent as telephone-events, that signalling was told; those sent to it as such; those that were too many, or came on hold.
+    pub digits_heard: u64,
+    pub digits_sent: u64,
+    pub digits_lost: u64,
     /// UDPTL datagrams of T.38 fax.
     pub fax_received: u64,
     pub fax_sent: u64,
@@ -92,6 +96,14 @@ pub struct SideReport {
     pub unreachable: Option<Unreachable>,
     /// Packets for the peer that this machine would not send.
     pub send_failed: u64,
+}
+
+impl SideReport {
+    /// So many digits that were to be sent were not.
+    pub(crate) fn digits_gone(&mut self, count: u64) {
+        self.digits_sent = self.digits_sent.saturating_sub(count);
+        self.digits_lost += count;
+    }
 }
 
 /// Where the peer of a side is by its description.

@@ -34,6 +34,8 @@ pub enum DropReason {
     OnHold,
     /// A payload type that the other side's peer has not said it takes.
     Payload(u8),
+    /// Not refused: a digit is heard in it, or goes in its place (`Verdict::Heard`).
+    Digit,
     /// The buffer has no room for the tag.
     NoRoom,
 }
@@ -52,6 +54,7 @@ impl fmt::Display for DropReason {
             DropReason::NotReady => "other side not ready",
             DropReason::OnHold => "on hold",
             DropReason::Payload(_) => "payload type not agreed",
+            DropReason::Digit => "a digit, carried otherwise",
             DropReason::NoRoom => "no tail room",
         })
     }
@@ -103,6 +106,7 @@ pub(super) fn refuse(now: Time, counts: &mut SideReport, reason: DropReason, fro
             let packets = counts.wrong_type.map_or(0, |wrong| wrong.packets).saturating_add(1);
             counts.wrong_type = Some(WrongType { packets, payload_type, last: now });
         }
+        DropReason::Digit => {}
         DropReason::NotReady => counts.refused_not_ready += 1,
         DropReason::OnHold => {
             counts.refused_not_ready += 1;

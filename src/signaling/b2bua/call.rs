@@ -16,6 +16,7 @@ use crate::policy::security_mode::{self, MediaPlan};
 use crate::policy::settings::{Peer, SecurityMode};
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::Description;
+use crate::signaling::b2bua::digits::Digits;
 use crate::signaling::b2bua::errand::ErrandId;
 use crate::signaling::b2bua::lingering::End;
 use crate::signaling::b2bua::record::Draft;
@@ -46,6 +47,7 @@ pub struct Call {
     pub byes_due: u32,
     /// Requests of peers that wait for the other leg's answer: UPDATE, INFO.
     pub waiting: Vec<Waiting>,
+    pub digits: Digits,
     /// Whether the A and the B side have put the call on hold.
     pub held: [bool; 2],
     /// The caller's INVITE: who he said he is, for every leg that is made for him.
@@ -296,6 +298,11 @@ pub enum ClientOwner {
         method: Method,
         reply: ServerKey,
     },
+    /// A digit by INFO.
+    Digit {
+        call: CallId,
+        side: Side,
+    },
     Prack {
         call: CallId,
     },
@@ -343,7 +350,10 @@ pub struct InviteOwner {
 impl ClientOwner {
     pub fn leg(&self) -> Option<(CallId, Side)> {
         match self {
-            ClientOwner::Reinvite { call, side, .. } | ClientOwner::Update { call, side, .. } | ClientOwner::Relayed { call, side, .. } => Some((*call, *side)),
+            ClientOwner::Reinvite { call, side, .. }
+            | ClientOwner::Update { call, side, .. }
+            | ClientOwner::Relayed { call, side, .. }
+            | ClientOwner::Digit { call, side } => Some((*call, *side)),
             ClientOwner::Invite(_)
             | ClientOwner::Prack { .. }
             | ClientOwner::Bye { .. }

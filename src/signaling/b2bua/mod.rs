@@ -3,7 +3,7 @@
 //! `setup` lets a call in and looks for its B leg · `failover` tries one target after another · `redirect` follows a 3xx inside ·
 //! `progress` brings the B side's responses to the caller · `forking` deals with answers nobody waits for any more · `answer` speaks to a leg
 //! whose INVITE we hold · `modify` takes the requests inside a call and carries INFO across, `reinvite` and `update` the changes of its session ·
-//! `fax` notes what turns out to be one · `lifetime` writes the session timer, `refresh` keeps it · `release` ends a call · `record` writes it down ·
+//! `digits` says by INFO what one side presses as telephone-events, and the reverse · `fax` notes what turns out to be one · `lifetime` writes the session timer, `refresh` keeps it · `release` ends a call · `record` writes it down ·
 //! `standalone` is everything outside one, `errand` what we ask outside one, `message_waiting` what UM has us tell of mailboxes,
 //! `missed_call` what we tell of them ourselves ·
 //! `greylist` remembers which targets failed lately.
@@ -13,6 +13,7 @@
 pub mod answer;
 pub mod attended;
 pub mod call;
+pub mod digits;
 pub mod errand;
 pub mod failover;
 pub mod fax;

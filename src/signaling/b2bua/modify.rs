@@ -1,5 +1,5 @@
 //! What happens inside a call that is up. Every request in a dialog comes through here (RFC 3261 §12.2.2) and goes on to its own chapter; ACKs,
-//! INFO and the like are dealt with at once.
+//! INFO that crosses and the like are dealt with at once.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::policy::{access_control, capability};
 use crate::sdp::Description;
 use crate::signaling::b2bua::answer::{self, Acknowledged};
 use crate::signaling::b2bua::call::{Call, ClientOwner, Exchange, Hunt, Part, ServerRequest, Stage, Waiting};
-use crate::signaling::b2bua::{fax, lingering, progress, reinvite, relayed, release, standalone, transfer, update};
+use crate::signaling::b2bua::{digits, fax, lingering, progress, reinvite, relayed, release, standalone, transfer, update};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::fact::{CallId, What};
 use crate::signaling::transaction::ServerKey;
@@ -60,7 +60,11 @@ pub fn requested(border: &mut Border, now: Time, call: &mut Call, part: Part, pe
         Some(Method::Prack) => refuse(border, now, &request, Reason::NoSuchDialog),
         Some(Method::Invite) => reinvite::requested(border, now, call, side, request),
         Some(Method::Update) => update::requested(border, now, call, side, request),
-        Some(Method::Info) if is_up => relay(border, now, call, side, request, Method::Info),
+        Some(Method::Info) if is_up => {
+            if let Some(request) = digits::pressed(border, now, call, side, request) {
+                relay(border, now, call, side, request, Method::Info);
+            }
+        }
         Some(Method::Refer) => transfer::requested(border, now, call, side, request),
         Some(Method::Notify) => relayed::notified(border, now, call, side, &request),
         Some(Method::Options) => {

@@ -9,7 +9,7 @@ use crate::policy::security_mode::MediaPlan;
 use crate::policy::settings::Peer;
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::call::ServerRequest;
-use crate::signaling::fact::{CallId, CallRecord, FaxRecord, Hop, LegRecord, ReleasedBy, TransferRecord, What};
+use crate::signaling::fact::{CallId, CallRecord, DigitRecord, FaxRecord, Hop, LegRecord, ReleasedBy, TransferRecord, What};
 use crate::signaling::session::offer_answer::SrtpKeys;
 use crate::sip::Transport;
 use crate::time::Time;
@@ -33,6 +33,7 @@ pub struct Draft {
     pub fax: FaxRecord,
     /// How the SRTP keys of the legs stood, where both peers are for sharing them.
     pub srtp_keys: Option<SrtpKeys>,
+    pub digits: DigitRecord,
     /// A fax over T.38 is under way.
     pub is_fax: bool,
     report: Option<Report>,
@@ -93,6 +94,7 @@ impl Draft {
             redirects: Vec::new(),
             fax,
             srtp_keys: None,
+            digits: DigitRecord::default(),
             is_fax: false,
             transfers: Vec::new(),
             status: None,
@@ -161,6 +163,7 @@ impl Draft {
             reason,
             fax: self.fax,
             srtp_keys: self.srtp_keys,
+            digits: self.digits,
             media: self.report,
         }
     }

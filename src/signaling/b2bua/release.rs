@@ -5,7 +5,7 @@ use crate::media::control::{Command, Report, Side, StreamId};
 use crate::policy::verdict::{Decision, Reason};
 use crate::signaling::b2bua::call::{Attempt, Call, ClientOwner, Exchange, Leg, ServerRequest, Stage, Waiting};
 use crate::signaling::b2bua::transfer::{self, Session};
-use crate::signaling::b2bua::{answer, lingering, reinvite, relayed};
+use crate::signaling::b2bua::{answer, digits, lingering, reinvite, relayed};
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::branch;
 use crate::signaling::fact::{CallId, ReleasedBy, What};
@@ -216,8 +216,12 @@ pub fn leave(border: &mut Border, now: Time, call: CallId, leg: &mut Leg) {
 /// What was asked on a side of one who is no longer there concerns nobody any more, least of all the one who comes after him; and what he was asked
 /// for by the other leg is not answered by him.
 pub fn disown(border: &mut Border, now: Time, call: &mut Call, side: Side) {
-    for owner in border.clients.values_mut().filter(|owner| owner.leg() == Some((call.id, side))) {
-        if matches!(owner, ClientOwner::Update { .. } | ClientOwner::Relayed { .. }) {
+    let id = call.id;
+    for owner in border.clients.values_mut().filter(|owner| owner.leg() == Some((id, side))) {
+        if matches!(owner, ClientOwner::Digit { .. }) {
+            digits::disowned(call);
+        }
+        if matches!(owner, ClientOwner::Update { .. } | ClientOwner::Relayed { .. } | ClientOwner::Digit { .. }) {
             *owner = ClientOwner::Forgotten;
         }
     }
@@ -261,6 +265,7 @@ pub fn conclude(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy,
     for side in [Side::A, Side::B] {
         border.timers.cancel(Timer::Session(call.id, side));
     }
+    digits::disowned(call);
     border.rerouting.ended(call.id);
     transfer::leaving_overdue(border, now, call);
     border.load.ended(&call.admitted.peer.name);

@@ -13,6 +13,7 @@ use crate::policy::verdict::{Decision, Reason};
 use crate::policy::{delayed_source_party, hosted, routing};
 use crate::sdp::Description;
 use crate::signaling::b2bua::call::{Asked, Attempt, Call, Candidate, Exchange, Leg, Rerouted, ServerRequest, Stage};
+use crate::signaling::b2bua::digits::Digits;
 use crate::signaling::b2bua::record::{self, Draft};
 use crate::signaling::b2bua::{failover, lifetime, progress, release, reroute, standalone, transfer};
 use crate::signaling::border::{Border, Timer};
@@ -251,6 +252,7 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
         record,
         byes_due: 0,
         waiting: Vec::new(),
+        digits: Digits::default(),
         held: [false; 2],
         invite,
         leaving: None,

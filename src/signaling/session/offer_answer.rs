@@ -5,6 +5,7 @@
 //! each leg's m-lines keep their places.
 
 mod codecs;
+mod digits;
 mod dtls;
 mod handover;
 mod keys;
@@ -157,7 +158,8 @@ impl SessionMedia {
         self.find_ports(from, &heard, supply)?;
         let before = self.answerer.map(|_| Box::new([self.a.clone(), self.b.clone()]));
         let lent = self.lend(from, sdp, &mut heard);
-        let description = self.leg_mut(to).write_offer(&heard.stream, lent.as_ref(), supply)?;
+        let offered = self.offered(to, &heard.stream);
+        let description = self.leg_mut(to).write_offer(&offered, lent.as_ref(), supply)?;
         let commands = if before.is_none() { self.begin(from, &heard, supply) } else { Vec::new() };
         self.exchange = Some(Exchange { from, offer: heard, stage: Stage::Offered, before });
         Ok(Outcome { sdp: description.write(), commands })
@@ -177,7 +179,8 @@ impl SessionMedia {
         let mut commands = Vec::new();
         self.move_family(to, supply, &mut commands);
         let lent = self.lend_again(to.other(), &offer);
-        let description = self.leg_mut(to).write_offer(&offer.stream, lent.as_ref(), supply)?;
+        let offered = self.offered(to, &offer.stream);
+        let description = self.leg_mut(to).write_offer(&offered, lent.as_ref(), supply)?;
         if let Some(stream) = self.stream {
             if commands.is_empty() {
                 let set = Configuration { remote: Some(None), ..self.configuration(to) };
@@ -214,7 +217,8 @@ impl SessionMedia {
             Some(Ours::Lent(_)) => Some(self.give_back(from, &heard, &offer)?),
             Some(Ours::Own(_)) | None => None,
         };
-        let description = self.leg_mut(from.other()).write_answer(&offer, &heard.stream, lent.as_ref(), supply)?;
+        let events = self.gains_events(from.other());
+        let description = self.leg_mut(from.other()).write_answer(&offer, &heard.stream, (events, lent.as_ref()), supply)?;
         self.leg_mut(from).agree(&heard, ours);
         self.leg_mut(from).narrow();
         self.answerer = Some(from);
@@ -262,9 +266,10 @@ impl SessionMedia {
             return Err(MediaRefusal(Reason::MediaUnacceptable));
         }
         self.check_key(side, &heard)?;
+        let events = self.gains_events(side);
         let leg = self.leg_mut(side);
         let lent = leg.ours.as_ref().and_then(Ours::lent).cloned();
-        let description = leg.write_answer(&heard, &other, lent.as_ref(), supply)?;
+        let description = leg.write_answer(&heard, &other, (events, lent.as_ref()), supply)?;
         let commands = self.stream.map(|stream| self.configure(side, stream)).into_iter().collect();
         Ok(Outcome { sdp: description.write(), commands })
     }
@@ -464,7 +469,7 @@ impl SessionMedia {
         let (near, far) = (self.leg(side), self.leg(side.other()));
         let heard = |leg: &Leg| leg.peer.as_ref().map(Stream::numbered).unwrap_or_default();
         let payloads = codecs::payloads(&near.said, &heard(near), &heard(far), near.terms.plan.sound().comfort_noise);
-        Configuration { payloads: Some(payloads), ..near.configuration() }
+        Configuration { payloads: Some(payloads), digits: Some(self.conversion(side)), ..near.configuration() }
     }
 
     /// What the stream carries, where that has changed: what was agreed, or is `offered` first.

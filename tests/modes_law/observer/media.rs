@@ -76,7 +76,7 @@ impl Observer {
                     }
                 }
             }
-            Command::Carry { content: Content::Rtp { .. }, .. } | Command::KeepRtcp { .. } | Command::Succeed { .. } => {}
+            Command::Carry { content: Content::Rtp { .. }, .. } | Command::KeepRtcp { .. } | Command::Digit { .. } | Command::Succeed { .. } => {}
             Command::Configure { stream, side, set: Configuration { remote, receive, transmit, .. } } => {
                 let Some(seen) = self.streams.get_mut(stream) else { return };
                 if *side == Side::B && seen.b.is_none() {

@@ -64,7 +64,7 @@ impl Stream {
     }
 
     /// What a format means, as in `a=rtpmap`: as it is said here, or was said to the peer under the same number.
-    fn understood(&self, format: &str, said: &[Numbered]) -> Option<String> {
+    pub(super) fn understood(&self, format: &str, said: &[Numbered]) -> Option<String> {
         let number = format.parse::<u8>().ok()?;
         let (_, meaning) =
             self.meaning(format).filter(|(_, meaning)| is_spelt_out(meaning)).or_else(|| said.iter().find(|known| known.0 == number).cloned())?;

@@ -64,7 +64,8 @@ impl SessionMedia {
         self.leg(to).may_offer(stream.kind)?;
         let mut commands = Vec::new();
         self.reach(to, supply, &mut commands)?;
-        let description = self.leg_mut(to).write_offer(&stream, None, supply)?;
+        let offered = self.offered(to, &stream);
+        let description = self.leg_mut(to).write_offer(&offered, None, supply)?;
         match self.stream {
             None => self.open(supply, &mut commands),
             Some(_) => commands.extend(self.quiet(to)),
@@ -98,7 +99,8 @@ impl SessionMedia {
     /// What the partner answered, as an offer for the one who stays.
     pub fn offer_stayer(&mut self, stays: Side, supply: &mut dyn Supply) -> Result<Vec<u8>, MediaRefusal> {
         let stream = self.leg(stays.other()).peer.clone().ok_or(Reason::MediaUnacceptable)?;
-        Ok(self.leg_mut(stays).write_offer(&stream, None, supply)?.write())
+        let offered = self.offered(stays, &stream);
+        Ok(self.leg_mut(stays).write_offer(&offered, None, supply)?.write())
     }
 
     /// The answer of the one who stays: the two are joined.

@@ -340,9 +340,19 @@ impl Leg {
         self.write(&layout, proto, &offered, offered.direction, lines, supply)
     }
 
-    /// The answer to `offer` with the other leg's stream in it, under a key of ours or the one of the other leg's peer that is `lent`.
-    pub fn write_answer(&mut self, offer: &Heard, stream: &Stream, lent: Option<&Crypto>, supply: &mut dyn Supply) -> Result<Description, Reason> {
+    /// The answer to `offer` with the other leg's stream in it, under a key of ours or the one of the other leg's peer that is `lent`. `events`: and with the
+    /// telephone-events of the offer, which are for us.
+    pub fn write_answer(
+        &mut self,
+        offer: &Heard,
+        stream: &Stream,
+        (events, lent): (bool, Option<&Crypto>),
+        supply: &mut dyn Supply,
+    ) -> Result<Description, Reason> {
         let mut stream = stream.clone().answering(&offer.stream);
+        if events {
+            stream = stream.with_events_of(&offer.stream);
+        }
         stream.is_off |= offer.stream.is_off;
         let lines = match &offer.theirs {
             // A stream that is declined has no key: one the peer is never told must not count as in force.
@@ -446,7 +456,17 @@ impl Leg {
         let remote = self.peer.as_ref().map(Stream::destination);
         let direction = self.peer.as_ref().map(|peer| peer.direction);
         let clocks = self.peer.as_ref().map(Stream::clocks);
-        Configuration { remote, latch: self.terms.latch, receive, transmit, direction, clocks, payloads: None, mux: Some(self.handshake.mux() || self.mux) }
+        Configuration {
+            remote,
+            latch: self.terms.latch,
+            receive,
+            transmit,
+            direction,
+            clocks,
+            payloads: None,
+            mux: Some(self.handshake.mux() || self.mux),
+            digits: None,
+        }
     }
 
     /// As [`Leg::configure`], with an offer that has no answer yet: its address and keys are already good for what comes.

@@ -13,7 +13,7 @@ fn described(version: u32, formats: &[(u8, &str)]) -> String {
 }
 
 fn wanting(codecs: &[&str], comfort_noise: bool) -> Terms {
-    let sound = Sound { codecs: codecs.iter().map(|name| Codec::parse(name).unwrap()).collect(), comfort_noise };
+    let sound = Sound { codecs: codecs.iter().map(|name| Codec::parse(name).unwrap()).collect(), comfort_noise, ..Sound::default() };
     Terms { plan: plain().plan.sounding(sound), ..plain() }
 }
 
