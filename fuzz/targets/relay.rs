@@ -78,6 +78,7 @@ pub fn run(data: &[u8]) {
             }
             Verdict::Reply { .. } => panic!("nobody knows the password"),
             Verdict::Handshake => assert!(matches!(near, Leg::Dtls) && channel == Channel::Rtp),
+            Verdict::Heard => panic!("no digit was asked for"),
             Verdict::Drop(_) => {}
         }
         for side in [Side::A, Side::B] {
