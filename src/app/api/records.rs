@@ -27,6 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
 const LIMIT: usize = 100;
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Which {
     /// The caller or the called: whole, or with `*` at its end or beginning.
