@@ -24,10 +24,12 @@ pub enum Mode {
     SrtpRtp,
     SrtpSrtp,
     GcmGcm,
+    /// SRTP under the keys of the peers on both legs.
+    Shared,
 }
 
 impl Mode {
-    pub const ALL: [Mode; 4] = [Mode::RtpRtp, Mode::SrtpRtp, Mode::SrtpSrtp, Mode::GcmGcm];
+    pub const ALL: [Mode; 5] = [Mode::RtpRtp, Mode::SrtpRtp, Mode::SrtpSrtp, Mode::GcmGcm, Mode::Shared];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -35,7 +37,13 @@ impl Mode {
             Mode::SrtpRtp => "SRTP-RTP",
             Mode::SrtpSrtp => "SRTP-SRTP",
             Mode::GcmGcm => "GCM-GCM",
+            Mode::Shared => "SHARED",
         }
+    }
+
+    /// Packets leave as they came, so the kernel can carry them.
+    pub fn is_unchanged(self) -> bool {
+        matches!(self, Mode::RtpRtp | Mode::Shared)
     }
 
     /// How each leg is protected. rtpengine copies A's key to B where both legs run the same suite, and then passes packets through unchanged; with
@@ -43,7 +51,7 @@ impl Mode {
     fn transform(self, side: Side) -> Option<Transform> {
         match (self, side) {
             (Mode::RtpRtp, _) | (Mode::SrtpRtp, Side::B) => None,
-            (Mode::SrtpRtp | Mode::SrtpSrtp, Side::A) => Some(Transform::Cm80),
+            (Mode::SrtpRtp | Mode::SrtpSrtp, Side::A) | (Mode::Shared, _) => Some(Transform::Cm80),
             (Mode::SrtpSrtp, Side::B) => Some(Transform::Cm32),
             (Mode::GcmGcm, Side::A) => Some(Transform::Gcm128),
             (Mode::GcmGcm, Side::B) => Some(Transform::Gcm256),
@@ -127,16 +135,17 @@ impl Generator {
         let (a, b) = (address(Side::A)?, address(Side::B)?);
         let mut generator = Generator { sockets, flows: Vec::with_capacity(calls as usize * 2), sample: sample.max(1) };
         let key = |side| mode.transform(side).map(Key::random);
+        let shared = mode == Mode::Shared;
         let Some(subject) = subject else {
             for number in 0..calls {
                 // Each side's own key is the one its receiver knows: the work of both ends is the same as with a relay between them.
-                let call = Call { number, a, b, a_sends: key(Side::A), b_sends: key(Side::B) };
+                let call = Call { number, a, b, a_sends: key(Side::A), b_sends: key(Side::B), shared };
                 generator.add(&call, &Ports { a: b, b: a, to_a: call.b_sends, to_b: call.a_sends })?;
             }
             return Ok(generator);
         };
         for number in 0..calls {
-            let call = Call { number, a, b, a_sends: key(Side::A), b_sends: key(Side::B) };
+            let call = Call { number, a, b, a_sends: key(Side::A), b_sends: key(Side::B), shared };
             let ports = subject.set_up(&call)?;
             generator.add(&call, &ports)?;
         }

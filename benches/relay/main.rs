@@ -5,7 +5,7 @@
 //! `modes=rtp-rtp,srtp-rtp,srtp-srtp,gcm-gcm`, `relays=…` by the names in the table, `over=loopback|veth`, `sample=N` (of protected packets
 //! one in N is authenticated), `realtime` (both before all other programs, for a machine that is not quiet; needs root). Instead of the
 //! comparison: `capacity` looks for the highest load carried, `direct` for the generator's own without a relay, `idle` sees what calls
-//! without packets cost, `ways` is the comparison over veth of all ways.
+//! without packets cost, `ways` is the comparison over veth of all ways, `all` measures each way over veth at the highest load and at half of rtpengine's.
 
 mod bencode;
 mod generator;
@@ -13,6 +13,7 @@ mod measure;
 mod serve;
 mod srtp;
 mod subject;
+mod whole;
 mod wire;
 mod world;
 
@@ -22,6 +23,9 @@ use generator::{Generator, Mode, Seen};
 use measure::{Bench, GENERATOR_CORE, LATE_NS, Measured, RELAY_CORE, Setting};
 use subject::Kind;
 use world::World;
+
+/// Calls one process has ports for on loopback, below those Linux gives out on its own.
+const MOST_IDLE: u64 = 11_000;
 
 struct Options {
     calls: Vec<u64>,
@@ -39,6 +43,7 @@ enum Task {
     Capacity,
     Direct,
     Idle,
+    Whole,
 }
 
 fn main() {
@@ -52,6 +57,7 @@ fn main() {
                 Task::Capacity => capacity(&options),
                 Task::Direct => direct(&options),
                 Task::Idle => idle(&options),
+                Task::Whole => whole::run(&options),
             }
         }),
     };
@@ -89,6 +95,11 @@ fn parse(arguments: &[String]) -> io::Result<Options> {
             ("over", "loopback") => veth = false,
             ("over", "veth") => veth = true,
             ("ways", "") => (veth, options.relays) = (true, Kind::WAYS.to_vec()),
+            ("all", "") => {
+                (veth, options.task, options.calls) = (true, Task::Whole, vec![400, 3_000]);
+                options.modes = vec![Mode::RtpRtp, Mode::SrtpSrtp, Mode::GcmGcm, Mode::Shared];
+                options.relays = Kind::WAYS.to_vec();
+            }
             ("capacity", "") => options.task = Task::Capacity,
             ("direct", "") => options.task = Task::Direct,
             ("idle", "") => options.task = Task::Idle,
@@ -132,7 +143,7 @@ fn compare(options: &Options) -> io::Result<()> {
             let mut rounds: Vec<Vec<Measured>> = options.relays.iter().map(|_| Vec::new()).collect();
             for _ in 0..options.rounds {
                 for (kind, measured) in options.relays.iter().zip(&mut rounds) {
-                    let mut bench = Bench::start(&options.setting, *kind, *mode, *calls, 1.0)?;
+                    let mut bench = Bench::start(&options.setting, *kind, 0, *mode, *calls, 1.0)?;
                     let one = bench.run(*calls, options.seconds)?;
                     report_faults(kind.name(), *mode, &one.seen);
                     if measured.is_empty() {
@@ -187,19 +198,9 @@ fn capacity(options: &Options) -> io::Result<()> {
     for mode in &options.modes {
         let mut found = Vec::new();
         for kind in &options.relays {
-            let mut bench = Bench::start(&options.setting, *kind, *mode, most, (most / first) as f64)?;
+            let mut bench = Bench::start(&options.setting, *kind, 0, *mode, most, (most / first) as f64)?;
             let mut late = false;
-            let best = highest(first, most, |calls| {
-                for _ in 0..2 {
-                    let one = bench.run(calls, options.seconds)?;
-                    report_faults(kind.name(), *mode, &one.seen);
-                    if one.is_carried() {
-                        return Ok(Some(one));
-                    }
-                    late |= one.seen.behind > LATE_NS;
-                }
-                Ok(None)
-            })?;
+            let best = highest(first, most, |calls| carried(&mut bench, *kind, *mode, calls, options.seconds, &mut late))?;
             found.push((*kind, best, late));
         }
         let reference = found.iter().find(|(kind, ..)| *kind == Kind::Rtpengine).and_then(|(_, best, _)| best.as_ref()).map(|(calls, _)| *calls);
@@ -227,6 +228,19 @@ fn capacity(options: &Options) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// One load in two tries; `late` once the generator was.
+fn carried(bench: &mut Bench, kind: Kind, mode: Mode, calls: u64, seconds: f64, late: &mut bool) -> io::Result<Option<Measured>> {
+    for _ in 0..2 {
+        let one = bench.run(calls, seconds)?;
+        report_faults(kind.name(), mode, &one.seen);
+        if one.is_carried() {
+            return Ok(Some(one));
+        }
+        *late |= one.seen.behind > LATE_NS;
+    }
+    Ok(None)
 }
 
 /// The highest of the loads tried that is carried: up by a quarter, then four times halving what is between.
@@ -272,13 +286,26 @@ fn direct(options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-/// Calls that are up and say nothing.
+/// Calls that are up and say nothing. A process has no more of them than its descriptors allow, four a call; where that is too few, several share them.
 fn idle(options: &Options) -> io::Result<()> {
-    println!("| mode | relay | calls | CPU ms per second | kB/call |\n|---|---|---|---|---|");
+    println!("| mode | relay | calls | processes | CPU ms per second | kB/call |\n|---|---|---|---|---|---|");
+    let room = (wire::descriptors()?.saturating_sub(200) / 4).max(1);
     for mode in &options.modes {
         for (kind, calls) in options.relays.iter().flat_map(|kind| options.calls.iter().map(move |calls| (*kind, *calls))) {
-            let (cpu, memory) = Bench::start(&options.setting, kind, *mode, calls, 4.0)?.idle(options.seconds)?;
-            println!("| {} | {} | {calls} | {:.2} | {memory:.1} |", mode.name(), kind.name(), cpu / 1000.0 / options.seconds);
+            let parts = calls.div_ceil(room.min(MOST_IDLE));
+            if parts > 1 && options.setting.world.name() != "loopback" {
+                return Err(io::Error::other(format!("{calls} calls need {} descriptors or loopback: over veth there is one relay", calls * 4)));
+            }
+            let share = calls.div_ceil(parts.max(1));
+            let mut relays = Vec::new();
+            for part in 0..u8::try_from(parts).map_err(io::Error::other)? {
+                let mine = share.min(calls - share * u64::from(part));
+                // As many packets as 400 calls have that talk: each stream is heard, and nothing comes late.
+                relays.push(Bench::start(&options.setting, kind, part, *mode, mine, (mine as f64 / 400.0).max(1.0))?);
+            }
+            let cpu = measure::idle(&relays, options.seconds)? / 1000.0 / options.seconds;
+            let memory = relays.iter().map(Bench::kb_per_call).sum::<f64>() / relays.len() as f64;
+            println!("| {} | {} | {calls} | {parts} | {cpu:.2} | {memory:.1} |", mode.name(), kind.name());
         }
     }
     Ok(())

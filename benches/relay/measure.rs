@@ -69,8 +69,9 @@ pub struct Bench {
 
 impl Bench {
     /// `pace`: how much slower than voice the streams warm up, so that more calls can be up than the relay carries.
-    pub fn start(setting: &Setting, kind: Kind, mode: Mode, calls: u64, pace: f64) -> io::Result<Bench> {
-        let mut subject = Subject::start(&setting.world, kind, RELAY_CORE, setting.realtime, &setting.ours)?;
+    /// `part`: which of the relays that are up at once.
+    pub fn start(setting: &Setting, kind: Kind, part: u8, mode: Mode, calls: u64, pace: f64) -> io::Result<Bench> {
+        let mut subject = Subject::start(&setting.world, kind, part, setting.realtime, &setting.ours)?;
         let before = resident_kb(subject.pid())?;
         let mut generator = Generator::new(&setting.world, Some(&mut subject), mode, calls, setting.sample)?;
         setting.world.pin_napi()?;
@@ -98,18 +99,23 @@ impl Bench {
         })
     }
 
-    /// Time without packets. CPU of the relay's process in µs, kB a call.
-    pub fn idle(&mut self, seconds: f64) -> io::Result<(f64, f64)> {
-        let cpu = |pid| process_us(pid).map(|(user, system)| user + system);
-        let before = cpu(self.subject.pid())?;
-        std::thread::sleep(Duration::from_secs_f64(seconds));
-        Ok((cpu(self.subject.pid())? - before, self.kb_per_call))
+    /// The growth of resident memory its calls brought.
+    pub fn kb_per_call(&self) -> f64 {
+        self.kb_per_call
     }
 
     /// What the relay says of the ways its packets go.
     pub fn ways(&mut self) -> io::Result<String> {
         self.subject.ways()
     }
+}
+
+/// Time without packets for relays that are up at once. CPU of all their processes in µs.
+pub fn idle(relays: &[Bench], seconds: f64) -> io::Result<f64> {
+    let cpu = || relays.iter().map(|relay| process_us(relay.subject.pid()).map(|(user, system)| user + system)).sum::<io::Result<f64>>();
+    let before = cpu()?;
+    std::thread::sleep(Duration::from_secs_f64(seconds));
+    Ok(cpu()? - before)
 }
 
 /// Time spent so far. Unit: µs.

@@ -1,5 +1,6 @@
 //! The media plane alone in a process, told by lines on standard input what signalling would tell it:
-//! `open STREAM A_RTP B_RTP`, `configure STREAM a|b REMOTE plain|SUITE:KEY plain|SUITE:KEY`, `expect STREAMS` (answers `ready`), `ways` (answers what carries the packets). Ends with its input.
+//! `open STREAM A_RTP B_RTP`, `configure STREAM a|b REMOTE plain|SUITE:KEY plain|SUITE:KEY|shared:SUITE:KEY`, `expect STREAMS` (answers `ready`), `ways`
+//! (answers what carries the packets). Ends with its input.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
@@ -94,6 +95,10 @@ fn number<T: std::str::FromStr>(text: &str) -> io::Result<T> {
 }
 
 fn protection(text: &str) -> io::Result<Protection> {
+    if let Some(("shared", key)) = text.split_once(':') {
+        let Protection::Srtp(parameters) = protection(key)? else { return Err(io::Error::other("only a key can be shared")) };
+        return Ok(Protection::Shared(parameters));
+    }
     if text == "plain" {
         return Ok(Protection::Plain);
     }

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::bencode::{Value, dictionary, lookup};
+use crate::measure::RELAY_CORE;
 use crate::srtp::Transform;
 use crate::wire;
 use crate::world::{Side, World};
@@ -53,6 +54,8 @@ pub struct Call {
     pub b: SocketAddrV4,
     pub a_sends: Option<Key>,
     pub b_sends: Option<Key>,
+    /// Each peer's key is given to the other, and nothing is encrypted between them.
+    pub shared: bool,
 }
 
 /// Where the relay listens for each peer, and with which keys it sends to them.
@@ -115,18 +118,20 @@ enum Control {
     Ng(UdpSocket),
 }
 
-const NG: u16 = 22_222;
+const NG: u16 = 9_900;
 /// Below the range Linux takes ephemeral ports from.
 const FIRST_PORT: u16 = 10_000;
 
 impl Subject {
-    pub fn start(world: &World, kind: Kind, core: usize, realtime: bool, options: &[String]) -> io::Result<Subject> {
-        let at = Side::BOTH.map(|side| world.relay(side));
+    /// `part`: which of the relays that are up at once.
+    pub fn start(world: &World, kind: Kind, part: u8, realtime: bool, options: &[String]) -> io::Result<Subject> {
+        let at = Side::BOTH.map(|side| world.relay(part, side));
+        let ng = NG + u16::from(part);
         let mut command = if kind == Kind::Rtpengine {
             let mut command = world.command("rtpengine");
             command.args(["--table=-1", "--foreground", "--log-stderr", "--log-level=2", "--num-threads=4"]);
-            command.args(Side::BOTH.map(|side| format!("--interface={}/{}", side.name(), world.relay(side))));
-            command.args([format!("--listen-ng=127.0.0.1:{NG}"), format!("--port-min={FIRST_PORT}"), format!("--port-max={}", world.last_port())]);
+            command.args(Side::BOTH.map(|side| format!("--interface={}/{}", side.name(), world.relay(part, side))));
+            command.args([format!("--listen-ng=127.0.0.1:{ng}"), format!("--port-min={FIRST_PORT}"), format!("--port-max={}", world.last_port())]);
             command.args(["--tos=184", "--timeout=600", "--silent-timeout=600"]).stdout(Stdio::null()).stderr(Stdio::null());
             command
         } else {
@@ -136,11 +141,11 @@ impl Subject {
             command
         };
         // SAFETY: between fork and exec only two plain system calls are made, which is async-signal-safe.
-        unsafe { command.pre_exec(move || wire::pin(core).and_then(|()| if realtime { wire::realtime() } else { Ok(()) })) };
+        unsafe { command.pre_exec(move || wire::pin(RELAY_CORE).and_then(|()| if realtime { wire::realtime() } else { Ok(()) })) };
         let mut child = command.spawn()?;
         let control = if kind == Kind::Rtpengine {
             let socket = world.beside()?;
-            socket.connect((Ipv4Addr::LOCALHOST, NG))?;
+            socket.connect((Ipv4Addr::LOCALHOST, ng))?;
             socket.set_read_timeout(Some(Duration::from_millis(500)))?;
             Control::Ng(socket)
         } else {
@@ -172,15 +177,16 @@ impl Subject {
         match &mut self.control {
             Control::Lines(input, _, open) => {
                 *open += 1;
-                let first = u16::try_from(u64::from(FIRST_PORT) + call.number * 4).map_err(io::Error::other)?;
-                if first + 3 > self.last_port {
-                    return Err(io::Error::other("more calls than there are ports"));
-                }
-                let (a, b) = (SocketAddrV4::new(self.at[0], first), SocketAddrV4::new(self.at[1], first + 2));
-                let (to_a, to_b) = (call.a_sends.map(|key| Key::random(key.transform)), call.b_sends.map(|key| Key::random(key.transform)));
-                writeln!(input, "open {} {a} {b}", call.number)?;
-                writeln!(input, "configure {} a {} {} {}", call.number, call.a, key_text(call.a_sends), key_text(to_a))?;
-                writeln!(input, "configure {} b {} {} {}", call.number, call.b, key_text(call.b_sends), key_text(to_b))?;
+                let port = u64::from(FIRST_PORT) + call.number * 2;
+                let port = u16::try_from(port).ok().filter(|port| *port < self.last_port).ok_or_else(|| io::Error::other("more calls than there are ports"))?;
+                let (a, b) = (SocketAddrV4::new(self.at[0], port), SocketAddrV4::new(self.at[1], port));
+                let fresh = |key: Option<Key>| key.map(|key| Key::random(key.transform));
+                let (to_a, to_b) = if call.shared { (call.b_sends, call.a_sends) } else { (fresh(call.a_sends), fresh(call.b_sends)) };
+                let number = call.number;
+                let sent = |key| if call.shared { format!("shared:{}", key_text(key)) } else { key_text(key) };
+                writeln!(input, "open {number} {a} {b}")?;
+                writeln!(input, "configure {number} a {} {} {}", call.a, key_text(call.a_sends), sent(to_a))?;
+                writeln!(input, "configure {number} b {} {} {}", call.b, key_text(call.b_sends), sent(to_b))?;
                 Ok(Ports { a, b, to_a, to_b })
             }
             Control::Ng(_) => self.set_up_by_ng(call),
@@ -236,11 +242,17 @@ impl Subject {
         entries.push(("transport-protocol", Value::Text(profile(call.a_sends))));
         let answered = self.ng("answer", &entries)?;
         let (a, to_a, _) = read_sdp(&lookup(&answered, "sdp").ok_or_else(|| refused(&answered))?, self.at[0], call.a_sends)?;
-        if call.b_sends.is_some() && (to_b.is_none_or(|key| call.a_sends.is_some_and(|a| a.master() == key.master()))) {
-            return Err(io::Error::other("rtpengine did not make a key of its own towards B"));
-        }
-        if call.a_sends.is_some() && (to_a.is_none_or(|key| call.b_sends.is_some_and(|b| b.master() == key.master()))) {
-            return Err(io::Error::other("rtpengine did not make a key of its own towards A"));
+        for (receives, made, others, side) in [(call.b_sends, to_b, call.a_sends, "B"), (call.a_sends, to_a, call.b_sends, "A")] {
+            let Some(made) = made else {
+                if receives.is_some() {
+                    return Err(io::Error::other(format!("rtpengine gave no key towards {side}")));
+                }
+                continue;
+            };
+            if others.is_some_and(|other| other.master() == made.master()) != call.shared {
+                let fault = if call.shared { "made a key of its own" } else { "did not make a key of its own" };
+                return Err(io::Error::other(format!("rtpengine {fault} towards {side}")));
+            }
         }
         Ok(Ports { a, b, to_a, to_b })
     }

@@ -30,6 +30,13 @@ pub fn pin_process(process: i32, core: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// How many descriptors a process here may have.
+pub fn descriptors() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a live local.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } < 0 { Err(io::Error::last_os_error()) } else { Ok(limit.rlim_cur) }
+}
+
 /// Puts this process before all ordinary ones on its core; needs root.
 pub fn realtime() -> io::Result<()> {
     realtime_process(0, 10)
