@@ -365,7 +365,7 @@ fn strangers_do_not_come_between_under_nat() {
         let stop = Arc::new(AtomicBool::new(false));
         let flood = {
             let (stop, host, relay) = (Arc::clone(&stop), call.host, call.relay_b);
-            let sockets: Vec<UdpSocket> = (0..6).map(|_| UdpSocket::bind((host, 0)).unwrap()).collect();
+            let sockets: Vec<UdpSocket> = (0..16).map(|_| UdpSocket::bind((host, 0)).unwrap()).collect();
             thread::spawn(move || {
                 let hello = |kind: u8| [&[22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 40, kind, 0, 0, 28, 0, 0, 0, 0, 0, 0, 0, 28][..], &[7; 28]].concat();
                 let began = Instant::now();
@@ -375,7 +375,7 @@ fn strangers_do_not_come_between_under_nat() {
                             let _ = socket.send_to(&datagram, relay);
                         }
                     }
-                    thread::sleep(Duration::from_millis(100));
+                    thread::sleep(Duration::from_millis(20));
                 }
             })
         };

@@ -4,13 +4,13 @@
 //! come out only behind that comparison. DTLS 1.2 by `dimpl`, which draws its own randomness, does ECDSA certificates only, and refuses sessions without the
 //! extended master secret (RFC 7627).
 //!
-//! Until there are keys anybody who can forge the peer's address may spoil a handshake, so a spoilt one is begun anew a few times. Afterwards nothing ends
+//! Until there are keys anybody who can forge the peer's address may spoil a handshake, so a spoilt one is begun anew a few times where the peer is awaited. Afterwards nothing ends
 //! the association but signalling: it only repeats its last flight for a peer that lost it. Of several sources each has its own association (`claims`).
 //! The library wants the messages of a handshake whole or in pieces that join exactly; `media::flights` puts them together before.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
@@ -58,6 +58,16 @@ fn split(material: &[u8], suite: Suite, role: DtlsRole) -> Option<(MasterKey, Ma
         DtlsRole::Active => (server, client),
         DtlsRole::Passive => (client, server),
     })
+}
+
+/// How the library is to shake hands: made once, as it then tries out all its cryptography.
+fn config() -> Result<Arc<Config>, KeyingFailure> {
+    static CONFIG: OnceLock<Result<Arc<Config>, String>> = OnceLock::new();
+    let make = || {
+        let config = Config::builder().mtu(MTU).flight_start_rto(FIRST_REPETITION).flight_retries(REPETITIONS).handshake_timeout(PATIENCE);
+        config.build().map(Arc::new).map_err(|error| error.to_string())
+    };
+    CONFIG.get_or_init(make).clone().map_err(KeyingFailure::Handshake)
 }
 
 /// A certificate of our own with its key, made by the process and never stored.
@@ -129,8 +139,7 @@ pub struct Association {
     terms: Arc<DtlsParameters>,
     role: DtlsRole,
     identity: Arc<Identity>,
-    config: Arc<Config>,
-    /// The peer is where signalling or ICE says it is: if it shows another certificate, that may yet have been forged.
+    /// The peer is where signalling or ICE says it is: what spoils its handshake may yet have been forged, so that it is begun anew.
     is_awaited: bool,
     /// What of its flights is not whole yet.
     flights: Flights,
@@ -151,13 +160,11 @@ pub struct Association {
 impl Association {
     /// Signalling has settled `terms` with the peer. Nothing is sent before [`Association::begin`].
     pub fn new(terms: Arc<DtlsParameters>, role: DtlsRole, identity: Arc<Identity>, anchor: Instant, now: Time) -> Result<Association, KeyingFailure> {
-        let config = Config::builder().mtu(MTU).flight_start_rto(FIRST_REPETITION).flight_retries(REPETITIONS).handshake_timeout(PATIENCE);
-        let config = Arc::new(config.build().map_err(|error| KeyingFailure::Handshake(error.to_string()))?);
+        config()?;
         Ok(Association {
             terms,
             role,
             identity,
-            config,
             is_awaited: false,
             flights: Flights::default(),
             anchor,
@@ -220,7 +227,8 @@ impl Association {
     }
 
     fn start(&mut self, now: Time) {
-        let mut dtls = Dtls::new_12(Arc::clone(&self.config), self.identity.certificate.clone(), self.instant(now));
+        let Ok(config) = config() else { return };
+        let mut dtls = Dtls::new_12(config, self.identity.certificate.clone(), self.instant(now));
         dtls.set_active(self.role == DtlsRole::Active);
         (self.phase, self.is_proven, self.flights) = (Phase::Shaking(Box::new(dtls)), false, Flights::default());
     }
@@ -243,7 +251,7 @@ impl Association {
                 None
             }
             Err(Spoilt::ForGood(failure)) => self.fail(failure),
-            Err(Spoilt::ThisTime(KeyingFailure::Fingerprint)) if !self.is_awaited => self.fail(KeyingFailure::Fingerprint),
+            Err(Spoilt::ThisTime(failure)) if !self.is_awaited => self.fail(failure),
             Err(Spoilt::ThisTime(failure)) => match self.attempts.checked_sub(1) {
                 // What is still under way of the last handshake spoils the next one in its own way; the wrong certificate is why.
                 None => {

@@ -208,13 +208,13 @@ fn what_strangers_cost_is_bounded() {
     let mut lab = Lab::new(DtlsRole::Passive, &identity(), Some(4000));
     for port in 5000..7000 {
         lab.says(port, &hello(CLIENT_HELLO));
-        assert!(lab.claims.claims.len() <= CLAIMS);
+        assert!(lab.claims.claims.len() <= OPENED + UNDER_WAY);
     }
     for port in 5000..5100 {
         lab.says(port, &[22; 60]);
         lab.says(port, &ALERT);
     }
-    assert!(lab.claims.claims.len() <= CLAIMS && lab.claims.refused.len() <= REFUSED);
+    assert!(lab.claims.claims.len() <= OPENED + UNDER_WAY && lab.claims.refused.len() <= REFUSED);
     lab.pass(30_000);
     assert!(matches!(lab.told, Some((_, Told::Failed(_)))), "{:?}", lab.told);
     assert_eq!(lab.claims.due(), None);
@@ -232,4 +232,101 @@ fn another_certificate_where_the_peer_is_ends_it_soon_and_elsewhere_never() {
     assert_eq!(lab.told, None);
     lab.pass(1);
     assert!(matches!(lab.told, Some((_, Told::Failed(KeyingFailure::Fingerprint)))), "{:?}", lab.told);
+}
+
+/// As a client at `port` would begin, without waiting for an answer: anybody can send this under any address.
+fn first_hello(lab: &Lab) -> Vec<u8> {
+    let mut flight = Vec::new();
+    let mut client = Association::new(terms(DtlsRole::Active, &lab.ours), DtlsRole::Active, identity(), Instant::now(), Time::ZERO).unwrap();
+    client.begin(Time::ZERO, &mut vec![0; SCRATCH], &mut |bytes| flight.push(bytes.to_vec()));
+    flight.remove(0)
+}
+
+/// Sixteen of them a second took every place for as long as they came.
+#[test]
+fn a_flood_of_forged_hellos_does_not_keep_the_peer_out() {
+    for (awaited, a_millisecond) in [(None, 0), (Some(4000), 20)] {
+        let peer = identity();
+        let mut lab = Lab::new(DtlsRole::Passive, &peer, awaited);
+        let forged = first_hello(&lab);
+        let mut port = 5000;
+        for millisecond in 0..3000 {
+            // Below what is admitted in a second the peer comes through from wherever it is; above it, where it is awaited.
+            for _ in 0..a_millisecond.max(u16::from(millisecond % 3 == 0)) {
+                port = 5000 + (port - 4999) % 60_000;
+                lab.says(port, &forged);
+            }
+            lab.pass(1);
+        }
+        assert_eq!(lab.told, None);
+        assert!(lab.claims.claims.len() <= OPENED + UNDER_WAY);
+        lab.joined_by(4000, &peer);
+        lab.assert_keyed_by(4000);
+    }
+}
+
+#[test]
+fn the_peer_comes_through_a_flood_though_each_of_its_datagrams_takes_its_time() {
+    let peer = identity();
+    let mut lab = Lab::new(DtlsRole::Passive, &peer, None);
+    let forged = first_hello(&lab);
+    let mut flight = Vec::new();
+    let mut client = Association::new(terms(DtlsRole::Active, &lab.ours), DtlsRole::Active, Arc::clone(&peer), Instant::now(), Time::ZERO).unwrap();
+    client.begin(Time::ZERO, &mut vec![0; SCRATCH], &mut |bytes| flight.push(bytes.to_vec()));
+    let (mut port, mut keyed) = (5000, false);
+    for _ in 0..4 {
+        for bytes in std::mem::take(&mut flight) {
+            let mut out = Vec::new();
+            let taken =
+                lab.claims.datagram(lab.now, (Claimant::At(at(4000)), false), &bytes, &mut lab.scratch, &mut |to, bytes| out.push((to, bytes.to_vec())));
+            keyed |= matches!(taken, Taken::Told(by, Told::Keyed(_)) if by == Claimant::At(at(4000)));
+            for (_, bytes) in out {
+                client.datagram(lab.now, &bytes, &mut vec![0; SCRATCH], &mut |bytes| flight.push(bytes.to_vec()));
+            }
+        }
+        // 40 forged hellos in the 100 ms until the peer's next flight.
+        for _ in 0..40 {
+            lab.says(port, &forged);
+            port += 1;
+        }
+        lab.now = lab.now + Duration::from_millis(100);
+    }
+    assert!(keyed);
+}
+
+#[test]
+fn forged_hellos_are_limited_in_a_second_and_counted() {
+    for (role, limit) in [(DtlsRole::Passive, NEW_PASSIVE), (DtlsRole::Active, NEW_ACTIVE)] {
+        let mut lab = Lab::new(role, &identity(), Some(4000));
+        let opening = if role == DtlsRole::Passive { first_hello(&lab) } else { hello(SERVER_HELLO) };
+        for second in 1..=2 {
+            let before = lab.turned_away;
+            for port in 0..2000 {
+                lab.says(5000 + port, &opening);
+            }
+            // Sources that still had their association are answered by it.
+            let kept = if second == 1 { 0 } else { OPENED };
+            let admitted = 2000 - (lab.turned_away - before);
+            assert!((limit as usize..=limit as usize + kept).contains(&admitted), "{role:?}: {admitted}");
+            lab.now = lab.now + SECOND;
+        }
+    }
+}
+
+/// What we say to a forged address is no more than was said to us: once for each hello, not again by time.
+#[test]
+fn a_stranger_that_does_not_answer_is_answered_once_and_again_when_it_asks_again() {
+    let mut lab = Lab::new(DtlsRole::Passive, &identity(), Some(4000));
+    let forged = first_hello(&lab);
+    let ask = |lab: &mut Lab| {
+        let mut out = Vec::new();
+        lab.claims.datagram(lab.now, (Claimant::At(at(5000)), false), &forged, &mut lab.scratch, &mut |to, bytes| out.push((to, bytes.to_vec())));
+        out
+    };
+    let first = ask(&mut lab);
+    assert!(first.len() == 1 && first[0].1.len() < forged.len(), "a cookie is demanded");
+    let due = lab.claims.due();
+    assert_eq!(due, Some(Time::ZERO + PATIENCE), "nothing else is to be done");
+    lab.now = lab.now + SECOND;
+    assert_eq!(ask(&mut lab).len(), 1, "the first may have been lost");
 }
