@@ -81,7 +81,7 @@ fn assert_named(page: &str, words: &BTreeSet<String>, least: usize) {
 #[test]
 fn every_key_of_a_policy_set_is_documented() {
     let mut keys = BTreeSet::new();
-    for file in ["api", "border", "branch", "firewall", "numbers", "peers", "plans", "mod"] {
+    for file in ["api", "border", "branch", "firewall", "hep", "numbers", "peers", "plans", "mod"] {
         let source = text(&format!("src/config/written/{file}.rs"));
         for method in ["text", "texts", "required_text", "required_texts", "some_texts", "choice", "choices", "required_choice"] {
             keys.extend(quoted_after(&source, &[&format!("table.{method}(\""), &format!("root.{method}(\"")]));
@@ -93,9 +93,24 @@ fn every_key_of_a_policy_set_is_documented() {
     }
     assert_named("docs/configuration.md", &keys, 55);
     let configuration = text("docs/configuration.md");
-    for table in
-        ["listener", "media", "limits", "timers", "admin", "control", "api", "log", "records", "dns", "firewall", "peer", "um_pool", "dial_plan", "hunt_group"]
-    {
+    for table in [
+        "listener",
+        "media",
+        "limits",
+        "timers",
+        "admin",
+        "control",
+        "api",
+        "hep",
+        "log",
+        "records",
+        "dns",
+        "firewall",
+        "peer",
+        "um_pool",
+        "dial_plan",
+        "hunt_group",
+    ] {
         assert!(configuration.contains(&format!("[{table}]")), "docs/configuration.md has no [{table}]");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use portcullis::adapters::telemetry::{Anchor, Settings, Sink, Telemetry, ladder, log, records, redact};
+use portcullis::adapters::telemetry::{Anchor, Outlets, Settings, Sink, Telemetry, ladder, log, records, redact};
 use portcullis::media::control::{Io, Report, Run, Side, SideReport, Signalled, Way};
 use portcullis::media::shortcut::WhyNot;
 use portcullis::policy::ban::{Ban, Cause, Owner};
@@ -309,7 +309,7 @@ fn the_record_of_a_call_refused_at_once_has_nulls() {
 const SOON: Duration = Duration::from_secs(10);
 
 fn start(settings: Settings) -> (Sink, Telemetry) {
-    Telemetry::start(settings, None, anchor()).unwrap()
+    Telemetry::start(settings, Outlets::default(), anchor()).unwrap()
 }
 
 /// Prometheus' text format: every sample with its labels, after the rules of the exposition.
@@ -520,7 +520,7 @@ fn a_record_that_cannot_be_written_is_counted_and_the_next_is_tried() {
     end_call(&sink, &telemetry);
     assert_eq!(value(&samples(&telemetry.metrics().exposition()), "portcullis_call_record_failures_total"), 2.0);
     let nowhere = Settings { records: Some("/nonexistent/folder/calls.jsonl".into()), ..Settings::default() };
-    let error = Telemetry::start(nowhere, None, anchor()).err().expect("must not start").to_string();
+    let error = Telemetry::start(nowhere, Outlets::default(), anchor()).err().expect("must not start").to_string();
     assert!(error.contains("/nonexistent/folder/calls.jsonl"), "{error}");
 }
 

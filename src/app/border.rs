@@ -13,16 +13,18 @@ use crate::adapters::api::{Api, Audit};
 use crate::adapters::clock::Clock;
 use crate::adapters::dns::{Locator, PeerResolver};
 use crate::adapters::driver::{self, Input};
+use crate::adapters::hep::Hep;
 use crate::adapters::history::History;
 use crate::adapters::media::MediaPlane;
 use crate::adapters::net::{NetEvent, Network, Parting};
 use crate::adapters::nft::Firewall;
-use crate::adapters::telemetry::{Anchor, Archive, Metrics, Sink, Telemetry};
+use crate::adapters::telemetry::{Anchor, Archive, Metrics, Outlets, Sink, Telemetry};
 use crate::adapters::tls::{self, CredentialStore};
 use crate::app::api::{self, Changes, Desk, Order, Shown, Standing, Watched, calls::Calls};
 use crate::app::firewall;
 use crate::app::handshakes::Handshakes;
 use crate::app::hosted;
+use crate::app::mirrored;
 use crate::app::missed_calls::MissedCalls;
 use crate::app::reloading::{as_running, restart_needed};
 use crate::app::rotation::{self, Rotation};
@@ -99,6 +101,7 @@ struct State {
     credentials: Arc<CredentialStore>,
     missed_calls: Option<MissedCalls>,
     history: Option<History>,
+    hep: Option<Hep>,
 }
 
 impl View for State {
@@ -110,6 +113,7 @@ impl View for State {
             + &vitals::exposition(counts.as_ref(), counters.as_ref(), &self.credentials.current().lifetimes())
             + &self.missed_calls.as_ref().map(MissedCalls::exposition).unwrap_or_default()
             + &self.history.as_ref().map(|history| vitals::records(&history.status())).unwrap_or_default()
+            + &self.hep.as_ref().map(|hep| mirrored::exposition(hep.status())).unwrap_or_default()
     }
 
     fn ready(&self) -> Result<(), &'static str> {
@@ -209,7 +213,9 @@ impl Border {
         let anchor = Anchor { time: crate::time::Time::ZERO, wall: clock.began() };
         let history = settings.history.as_ref().map(History::open).transpose().map_err(|error| StartError(vec![error.to_string()]))?;
         let archive = history.clone().map(|history| Arc::new(Archived(history)) as Arc<dyn Archive>);
-        let (sink, telemetry) = Telemetry::start(settings.telemetry.clone(), archive, anchor).map_err(|error| failed("call records", &error))?;
+        let hep = settings.hep.as_ref().map(Hep::start).transpose().map_err(|error| StartError(vec![error]))?;
+        let outlets = Outlets { archive, mirror: hep.clone().map(|hep| mirrored::mirror(hep, &settings.signaling.listeners)) };
+        let (sink, telemetry) = Telemetry::start(settings.telemetry.clone(), outlets, anchor).map_err(|error| failed("call records", &error))?;
         let (commands, commands_in) = mpsc::unbounded_channel();
         let listeners = settings.signaling.listeners.clone();
         let rotation = Rotation::start(clock, certificates, listeners, settings.certificates.clone(), commands.clone());
@@ -275,6 +281,7 @@ impl Border {
             credentials: rotation.store().clone(),
             missed_calls: missed_calls.clone(),
             history: history.clone(),
+            hep,
         };
         let state = Arc::new(state);
         let admin = Admin::start(settings.admin.clone(), state.clone()).await.map_err(|error| failed("admin listener", &error))?;

@@ -15,6 +15,7 @@ pub mod import;
 pub mod integration;
 pub mod mailboxes;
 pub mod manual;
+mod mirrored;
 pub mod missed_calls;
 pub mod printed;
 pub mod quickstart;

@@ -12,6 +12,7 @@ pub fn as_running(mut settings: config::Settings, running: &config::Settings) ->
     settings.media = running.media.clone();
     settings.telemetry = running.telemetry.clone();
     settings.history = running.history.clone();
+    settings.hep = running.hep.clone();
     settings.admin = running.admin.clone();
     settings.dns = running.dns.clone();
     settings.firewall.as_running(&running.firewall);
@@ -46,6 +47,9 @@ pub fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'s
     }
     if old.missed_calls != new.missed_calls {
         parts.push("[missed_calls]");
+    }
+    if old.hep != new.hep {
+        parts.push("[hep]");
     }
     if old.dns != new.dns {
         parts.push("name servers");

@@ -51,7 +51,7 @@ pub fn exposition(network: Option<&Counts>, media: Option<&Counters>, lifetimes:
     text
 }
 
-fn head(name: &str, kind: &str, help: &str) -> String {
+pub(super) fn head(name: &str, kind: &str, help: &str) -> String {
     format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")
 }
 

@@ -4,6 +4,7 @@ mod api;
 mod calls;
 mod commands;
 mod control;
+mod hep;
 mod hosted;
 mod liveness;
 mod mixed;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use portcullis::adapters::telemetry::{Anchor, Settings, Telemetry, records};
+use portcullis::adapters::telemetry::{Anchor, Outlets, Settings, Telemetry, records};
 use portcullis::time::Time;
 
 use crate::play::{self, Way, each_call};
@@ -40,7 +40,7 @@ fn anchor() -> Anchor {
 #[test]
 fn records_metrics_and_ladders_name_the_mode_of_each_leg() {
     let mut tally = Tally::new("reports");
-    let (sink, telemetry) = Telemetry::start(Settings::default(), None, anchor()).unwrap();
+    let (sink, telemetry) = Telemetry::start(Settings::default(), Outlets::default(), anchor()).unwrap();
     let mut counted: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     each_call(most_legs(), |way, a, b, snapshot| {
         for course in COURSES {

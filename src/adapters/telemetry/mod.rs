@@ -10,6 +10,7 @@ mod hearing;
 pub mod ladder;
 pub mod log;
 pub mod metrics;
+mod mirror;
 pub mod records;
 mod redact;
 pub mod sound;
@@ -28,12 +29,14 @@ use tokio::sync::mpsc;
 
 pub use filing::{Archive, Filed, LaddersKept};
 pub use metrics::Metrics;
+pub use mirror::{Copied, Mirror, Mirrored, Seen};
 pub use redact::{clean, redact};
 pub use wall::Anchor;
 
 use self::filing::Filing;
 use self::ladder::Ladders;
 use self::log::Log;
+use self::mirror::Mirroring;
 use self::records::RecordFile;
 use self::summary::Summary;
 use crate::signaling::fact::{CallId, Fact, FirewallEvent, What};
@@ -139,6 +142,13 @@ fn is_vital(what: &What) -> bool {
     }
 }
 
+/// Who else gets what is made of the facts.
+#[derive(Default)]
+pub struct Outlets {
+    pub archive: Option<Arc<dyn Archive>>,
+    pub mirror: Option<Mirrored>,
+}
+
 /// The way out: what was made of the facts. The thread ends when every `Sink` and this have gone.
 pub struct Telemetry {
     metrics: Metrics,
@@ -150,7 +160,7 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// Starts the thread. Fails where the records' file cannot be opened. Does not install the log: see [`log::install`].
-    pub fn start(settings: Settings, archive: Option<Arc<dyn Archive>>, anchor: Anchor) -> io::Result<(Sink, Telemetry)> {
+    pub fn start(settings: Settings, outlets: Outlets, anchor: Anchor) -> io::Result<(Sink, Telemetry)> {
         let records = match &settings.records {
             Some(path) => {
                 let named = |error: io::Error| io::Error::new(error.kind(), format!("call records cannot be written to {}: {error}", path.display()));
@@ -166,7 +176,8 @@ impl Telemetry {
         let rendering = Rendering {
             log: Log::new(&settings.log),
             metrics: metrics.clone(),
-            filing: Filing { file: records, archive, ladders: settings.ladders_kept },
+            filing: Filing { file: records, archive: outlets.archive, ladders: settings.ladders_kept },
+            mirroring: outlets.mirror.map(Mirroring::new),
             ladders: (settings.ladder.calls > 0).then(|| Arc::clone(&ladders)),
             anchor,
             reopen: Arc::clone(&reopen),
@@ -229,6 +240,7 @@ struct Rendering {
     log: Log,
     metrics: Metrics,
     filing: Filing,
+    mirroring: Option<Mirroring>,
     ladders: Option<Arc<Mutex<Ladders>>>,
     anchor: Anchor,
     reopen: Arc<AtomicBool>,
@@ -257,6 +269,9 @@ impl Rendering {
         };
         self.metrics.count(&fact, summary.as_ref());
         self.log.tell(&fact, summary.as_ref());
+        if let Some(mirroring) = &mut self.mirroring {
+            mirroring.note(&fact, &self.anchor);
+        }
         let ended = if let What::CallEnded(record) = &fact.what { Some(record.clone()) } else { None };
         let mut ladders = self.ladders.as_ref().map(|ladders| ladders.lock().unwrap_or_else(PoisonError::into_inner));
         if let (Some(ladders), Some(_)) = (&mut ladders, fact.call) {
@@ -265,6 +280,9 @@ impl Rendering {
         // Last, so that a ladder that is filed ends as the call did.
         if let Some(record) = ended {
             self.log.heard(&record, &self.anchor);
+            if let Some(mirroring) = &mut self.mirroring {
+                mirroring.ended(&record, &records::line(&record, &self.anchor), &self.anchor);
+            }
             if let Some(file) = self.filing.file.as_mut().filter(|_| self.reopen.swap(false, Ordering::Relaxed)) {
                 file.reopen();
             }

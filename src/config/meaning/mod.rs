@@ -6,6 +6,7 @@ mod branch;
 mod certificates;
 mod dns;
 mod firewall;
+mod hep;
 mod hosted;
 mod numbers;
 mod peers;
@@ -69,6 +70,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
         days: set.border.records_days.unwrap_or(DEFAULT_RECORDS_DAYS),
         size: set.border.records_megabytes.unwrap_or(DEFAULT_RECORDS_MEGABYTES) << 20,
     });
+    let hep = set.border.hep.as_ref().and_then(|written| hep::hep(written, source, findings));
     let api = api::api(&set.border.api, source, findings);
     let media_plane = border::media_plane(&set.border, media.as_ref());
     Some(Settings {
@@ -82,6 +84,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
         dns,
         telemetry,
         history,
+        hep,
         admin,
         api,
         firewall: firewall::firewall(&set.border, findings),

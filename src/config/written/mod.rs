@@ -4,6 +4,7 @@ pub mod api;
 mod border;
 mod branch;
 mod firewall;
+pub mod hep;
 pub mod numbers;
 mod peers;
 mod plans;

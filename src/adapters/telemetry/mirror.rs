@@ -1,0 +1,263 @@
+//! Copies of the signalling as it passes, for a capture server: every message of calls and of exchanges outside calls, without its secrets, both legs
+//! under one name, and each call's record when it is over.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::redact::redact;
+use super::summary::read;
+use super::wall::Anchor;
+use crate::media::control::Side;
+use crate::signaling::fact::{CallId, CallRecord, Fact, What};
+use crate::signaling::settings::Listener;
+use crate::sip::Transport;
+
+/// Where copies go. Must not wait.
+pub trait Mirror: Send + Sync {
+    fn show(&self, seen: &Seen<'_>);
+}
+
+/// What passed, and between whom.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Seen<'a> {
+    pub at: SystemTime,
+    pub from: SocketAddr,
+    pub to: SocketAddr,
+    pub transport: Transport,
+    /// The Call-ID of the caller's leg, on both legs.
+    pub correlation: &'a str,
+    pub what: Copied<'a>,
+}
+
+/// Free of keys, credentials, and digits sent in INFO.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Copied<'a> {
+    Message(&'a [u8]),
+    /// One line of JSON, as in the file of records.
+    Record(&'a str),
+}
+
+/// A mirror, and our own addresses, which facts of sent messages do not name.
+pub struct Mirrored {
+    pub to: Arc<dyn Mirror>,
+    pub listeners: Vec<Listener>,
+}
+
+/// Exchanges that may be over at any time: their names are kept for what still comes of them.
+const PASSING: usize = 4096;
+/// Names in all; only calls whose end was lost could make more.
+const NAMES: usize = 262_144;
+
+/// The telemetry thread's own.
+pub(super) struct Mirroring {
+    mirrored: Mirrored,
+    calls: HashMap<CallId, Known>,
+    /// Those that are no call, and ended calls.
+    passing: VecDeque<CallId>,
+}
+
+struct Known {
+    correlation: Arc<str>,
+    /// The caller's leg, or the one that came first.
+    caller: (SocketAddr, Transport),
+    /// Our addresses towards each remote one.
+    ours: Vec<(SocketAddr, SocketAddr)>,
+    /// A call that has not ended.
+    up: bool,
+}
+
+impl Mirroring {
+    pub fn new(mirrored: Mirrored) -> Mirroring {
+        Mirroring { mirrored, calls: HashMap::new(), passing: VecDeque::new() }
+    }
+
+    pub fn note(&mut self, fact: &Fact, anchor: &Anchor) {
+        let Some(call) = fact.call else { return };
+        match &fact.what {
+            What::Received { leg, flow, bytes, .. } => {
+                let Some(known) = self.known(call, *leg, (flow.remote, flow.transport), bytes) else { return };
+                known.ours.retain(|(remote, _)| *remote != flow.remote);
+                known.ours.push((flow.remote, flow.local));
+                let correlation = known.correlation.clone();
+                self.show(anchor.wall(fact.at), (flow.remote, flow.local), flow.transport, &correlation, bytes);
+            }
+            What::Sent { leg, transport, remote, bytes, .. } => {
+                let Some(known) = self.known(call, *leg, (*remote, *transport), bytes) else { return };
+                let (correlation, known_ours) = (known.correlation.clone(), known.ours_towards(*remote));
+                let ours = known_ours.unwrap_or_else(|| ours(&self.mirrored.listeners, *transport, *remote, bytes));
+                if let Some(known) = self.calls.get_mut(&call).filter(|_| known_ours.is_none()) {
+                    known.ours.push((*remote, ours));
+                }
+                self.show(anchor.wall(fact.at), (ours, *remote), *transport, &correlation, bytes);
+            }
+            What::CallBegan { .. } => {
+                if let Some(known) = self.calls.get_mut(&call) {
+                    known.up = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The call is over, its record made. Its last messages may still come.
+    pub fn ended(&mut self, record: &CallRecord, line: &str, anchor: &Anchor) {
+        let Some(known) = self.calls.get_mut(&record.call) else { return };
+        known.up = false;
+        let (remote, transport) = known.caller;
+        let ours = known.ours_towards(remote).unwrap_or_else(|| nothing(remote));
+        let at = anchor.wall(record.ended);
+        self.mirrored.to.show(&Seen { at, from: remote, to: ours, transport, correlation: &known.correlation, what: Copied::Record(line) });
+        self.passes(record.call);
+    }
+
+    /// What is known of the call, from its first message on. `None`: not SIP enough to have a Call-ID.
+    fn known(&mut self, call: CallId, leg: Option<Side>, remote: (SocketAddr, Transport), bytes: &bytes::Bytes) -> Option<&mut Known> {
+        if !self.calls.contains_key(&call) {
+            let correlation = read(bytes)?.call_id().ok()?.into();
+            if self.calls.len() >= NAMES {
+                self.calls.clear();
+                self.passing.clear();
+            }
+            self.calls.insert(call, Known { correlation, caller: remote, ours: Vec::new(), up: leg == Some(Side::B) });
+            self.passes(call);
+        }
+        self.calls.get_mut(&call)
+    }
+
+    fn passes(&mut self, call: CallId) {
+        self.passing.push_back(call);
+        if self.passing.len() > PASSING
+            && let Some(oldest) = self.passing.pop_front()
+            && self.calls.get(&oldest).is_some_and(|known| !known.up)
+        {
+            self.calls.remove(&oldest);
+        }
+    }
+
+    fn show(&self, at: SystemTime, (from, to): (SocketAddr, SocketAddr), transport: Transport, correlation: &str, bytes: &[u8]) {
+        let clean = redact(bytes);
+        self.mirrored.to.show(&Seen { at, from, to, transport, correlation, what: Copied::Message(&clean) });
+    }
+}
+
+impl Known {
+    fn ours_towards(&self, remote: SocketAddr) -> Option<SocketAddr> {
+        self.ours.iter().find(|(known, _)| *known == remote).map(|(_, ours)| *ours)
+    }
+}
+
+/// Our address for a message nothing came before: the listener our Via names, or one of its transport and family. Where we have called over TCP or
+/// TLS the port is that listener's, not the connection's.
+fn ours(listeners: &[Listener], transport: Transport, remote: SocketAddr, bytes: &bytes::Bytes) -> SocketAddr {
+    let message = read(bytes);
+    let via = message.as_ref().filter(|message| message.is_request()).and_then(|message| message.top_via().ok());
+    let fits = |listener: &&Listener| listener.transport == transport && listener.bound.is_ipv4() == remote.is_ipv4();
+    let named = via.and_then(|via| {
+        let sent_by = |listener: &Listener| listener.host() == via.host && via.port.is_none_or(|port| listener.advertised.ends_with(&format!(":{port}")));
+        listeners.iter().filter(fits).find(|listener| sent_by(listener))
+    });
+    named.or_else(|| listeners.iter().find(fits)).map_or_else(|| nothing(remote), |listener| listener.bound)
+}
+
+/// No address, of the other one's family.
+fn nothing(remote: SocketAddr) -> SocketAddr {
+    let address = if remote.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    SocketAddr::new(address, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::policy::flow::{Flow, FlowId, ListenerId};
+    use crate::time::Time;
+
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<(SocketAddr, SocketAddr, String, String)>>);
+
+    impl Mirror for Kept {
+        fn show(&self, seen: &Seen<'_>) {
+            let text = match seen.what {
+                Copied::Message(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                Copied::Record(line) => line.to_owned(),
+            };
+            self.0.lock().unwrap().push((seen.from, seen.to, seen.correlation.to_owned(), text));
+        }
+    }
+
+    const CALLER: &str = "192.0.2.7:40000";
+    const UM: &str = "198.51.100.5:5061";
+
+    fn listener(id: u16, bound: &str, advertised: &str) -> Listener {
+        Listener { id: ListenerId(id), name: "x".into(), transport: Transport::Tls, bound: bound.parse().unwrap(), advertised: advertised.into() }
+    }
+
+    fn mirroring() -> (Mirroring, Arc<Kept>) {
+        let kept = Arc::<Kept>::default();
+        let listeners = vec![listener(0, "192.0.2.1:5061", "out.example:5061"), listener(1, "198.51.100.1:5061", "in.example:5061")];
+        (Mirroring::new(Mirrored { to: kept.clone(), listeners }), kept)
+    }
+
+    fn invite(call_id: &str, via: &str, body: &str) -> Bytes {
+        format!(
+            "INVITE sip:1@um SIP/2.0\r\nVia: SIP/2.0/TLS {via};branch=z9hG4bK1\r\nFrom: <sip:a@x>;tag=1\r\nTo: <sip:1@um>\r\nCall-ID: {call_id}\r\n\
+             CSeq: 1 INVITE\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into()
+    }
+
+    fn received(call: u64, leg: Option<Side>, remote: &str, local: &str, bytes: Bytes) -> Fact {
+        let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+        let flow = Arc::new(Flow { id: FlowId(1), transport: Transport::Tls, listener: ListenerId(0), local, remote, tls: None });
+        Fact { at: Time::ZERO, call: Some(CallId(call)), what: What::Received { leg, flow, bytes, retransmission: false } }
+    }
+
+    fn sent(call: u64, leg: Side, remote: &str, bytes: Bytes) -> Fact {
+        let what = What::Sent { leg: Some(leg), transport: Transport::Tls, remote: remote.parse().unwrap(), bytes, retransmission: false };
+        Fact { at: Time::ZERO, call: Some(CallId(call)), what }
+    }
+
+    fn anchor() -> Anchor {
+        Anchor { time: Time::ZERO, wall: SystemTime::UNIX_EPOCH }
+    }
+
+    fn began(call: u64) -> Fact {
+        Fact { at: Time::ZERO, call: Some(CallId(call)), what: What::CallBegan { peer: "p".into(), from: String::new(), to: String::new() } }
+    }
+
+    #[test]
+    fn both_legs_bear_the_callers_call_id_and_no_key_leaves() {
+        let (mut mirroring, kept) = mirroring();
+        let offer = "v=0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0\r\n";
+        mirroring.note(&received(1, None, CALLER, "192.0.2.1:5061", invite("a-leg", "192.0.2.7", offer)), &anchor());
+        mirroring.note(&began(1), &anchor());
+        mirroring.note(&sent(1, Side::B, UM, invite("b-leg", "in.example:5061", offer)), &anchor());
+        mirroring.note(&sent(1, Side::A, CALLER, Bytes::from_static(b"SIP/2.0 100 Trying\r\nCall-ID: a-leg\r\n\r\n")), &anchor());
+        mirroring.note(&received(1, Some(Side::B), UM, "198.51.100.1:49152", Bytes::from_static(b"SIP/2.0 180 Ringing\r\n\r\n")), &anchor());
+        let kept = kept.0.lock().unwrap();
+        let ways: Vec<_> = kept.iter().map(|(from, to, correlation, _)| (from.to_string(), to.to_string(), correlation.as_str())).collect();
+        let way = |from: &str, to: &str| (from.to_owned(), to.to_owned(), "a-leg");
+        assert_eq!(ways, [way(CALLER, "192.0.2.1:5061"), way("198.51.100.1:5061", UM), way("192.0.2.1:5061", CALLER), way(UM, "198.51.100.1:49152")]);
+        assert!(kept.iter().all(|(.., text)| !text.contains("c2VjcmV0")), "{kept:?}");
+        assert!(kept[1].3.contains("Call-ID: b-leg") && kept[1].3.contains("inline:****"));
+    }
+
+    #[test]
+    fn a_long_call_keeps_its_name_while_thousands_of_exchanges_pass() {
+        let (mut mirroring, kept) = mirroring();
+        mirroring.note(&received(1, None, CALLER, "192.0.2.1:5061", invite("long", "192.0.2.7", "")), &anchor());
+        mirroring.note(&began(1), &anchor());
+        for call in 2..20_000 {
+            mirroring.note(&received(call, None, CALLER, "192.0.2.1:5061", invite("ping", "192.0.2.7", "")), &anchor());
+        }
+        assert!(mirroring.calls.len() <= PASSING + 1, "{}", mirroring.calls.len());
+        mirroring.note(&sent(1, Side::B, UM, invite("b-leg", "in.example:5061", "")), &anchor());
+        assert_eq!(kept.0.lock().unwrap().last().unwrap().2, "long");
+    }
+}

@@ -1,0 +1,50 @@
+//! Copies of SIP messages as a HEP3 server gets them from a running border.
+
+use std::net::UdpSocket;
+
+use crate::process::{PATIENCE, Set, um};
+
+/// The chunks of a HEP3 packet: type and contents.
+fn chunks(packet: &[u8]) -> Vec<(u16, &[u8])> {
+    assert_eq!(&packet[..4], b"HEP3");
+    assert_eq!(usize::from(u16::from_be_bytes([packet[4], packet[5]])), packet.len());
+    let (mut rest, mut found) = (&packet[6..], Vec::new());
+    while !rest.is_empty() {
+        let length = usize::from(u16::from_be_bytes([rest[4], rest[5]]));
+        found.push((u16::from_be_bytes([rest[2], rest[3]]), &rest[6..length]));
+        rest = &rest[length..];
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_legs_of_a_call_are_copied_under_one_correlation() {
+    let server = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    server.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    let port = server.local_addr().expect("an address").port();
+    let um = um().await;
+    let border = Set::new(&um, "", &format!("[hep]\nserver = \"127.0.0.1:{port}\"\ntransport = \"udp\"\ncapture_id = 7\n")).run();
+    border.call("5000").await.unwrap().hang_up().await.unwrap();
+    let (mut first_lines, mut correlations) = (Vec::new(), Vec::new());
+    let mut buffer = [0; 65_535];
+    loop {
+        let length = server.recv(&mut buffer).expect("a copy");
+        let chunks = chunks(&buffer[..length]);
+        let chunk = |kind: u16| chunks.iter().find(|(found, _)| *found == kind).map(|(_, contents)| *contents);
+        assert_eq!(chunk(12), Some(&7_u32.to_be_bytes()[..]));
+        correlations.push(chunk(17).expect("a correlation").to_vec());
+        let payload = String::from_utf8_lossy(chunk(15).expect("a payload")).into_owned();
+        match chunk(11) {
+            Some([1]) => first_lines.push(payload.lines().next().unwrap_or_default().to_owned()),
+            Some([100]) => {
+                assert!(payload.contains("\"reason\":\"call.normal\""), "{payload}");
+                break;
+            }
+            other => panic!("type {other:?}"),
+        }
+    }
+    correlations.dedup();
+    assert_eq!(correlations.len(), 1, "one call, one correlation");
+    let count = |begin: &str| first_lines.iter().filter(|line| line.starts_with(begin)).count();
+    assert_eq!((count("INVITE"), count("SIP/2.0 302"), count("BYE")), (4, 2, 2), "the caller's, and one to each of three: {first_lines:#?}");
+}
