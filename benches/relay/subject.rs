@@ -131,7 +131,13 @@ impl Subject {
             let mut command = world.command("rtpengine");
             command.args(["--table=-1", "--foreground", "--log-stderr", "--log-level=2", "--num-threads=4"]);
             command.args(Side::BOTH.map(|side| format!("--interface={}/{}", side.name(), world.relay(part, side))));
-            command.args([format!("--listen-ng=127.0.0.1:{ng}"), format!("--port-min={FIRST_PORT}"), format!("--port-max={}", world.last_port())]);
+            command.args([
+                format!("--listen-ng=127.0.0.1:{ng}"),
+                format!("--listen-cli=127.0.0.1:{}", ng + 50),
+                format!("--listen-http=127.0.0.1:{}", ng + 75),
+                format!("--port-min={FIRST_PORT}"),
+                format!("--port-max={}", world.last_port()),
+            ]);
             command.args(["--tos=184", "--timeout=600", "--silent-timeout=600"]).stdout(Stdio::null()).stderr(Stdio::null());
             command
         } else {
