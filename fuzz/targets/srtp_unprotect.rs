@@ -28,7 +28,8 @@ pub fn run(data: &[u8]) {
         for pair in piece.chunks_exact(2) {
             damaged[usize::from(pair[0]) % sealed.len()] ^= pair[1];
         }
-        if damaged != sealed {
+        // Byte by byte: a fuzzer learns what memcmp is given, and would send a sealed packet of its own.
+        if !damaged.iter().eq(&sealed) {
             assert!(attempt(&mut receiver, &damaged, rtcp).is_err());
         }
         assert_eq!(attempt(&mut receiver, &sealed, rtcp), Ok(clear));
