@@ -25,7 +25,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::Method;
-use tokio::task::AbortHandle;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 pub use access::{Operator, Role, Token, TokenDigest, Via};
 pub use audit::{Audit, Entry};
@@ -75,26 +76,38 @@ pub type Needs = fn(&Method, &str) -> Role;
 pub struct Api {
     socket: Option<PathBuf>,
     bound: Option<SocketAddr>,
-    tasks: Vec<AbortHandle>,
+    /// Dropped: the thread ends.
+    _open: oneshot::Sender<()>,
+}
+
+/// What the thread starts with.
+struct Behind {
+    settings: Settings,
+    router: Router,
+    needs: Needs,
+    identities: Arc<dyn Identities>,
+    audit: Audit,
 }
 
 impl Api {
-    /// Inside a tokio runtime. `identities` is asked only where [`Listen::tls`] is set.
+    /// The doors have a thread and an event loop of their own: a long answer, or a slow disk under the audit, costs no call a millisecond. `identities` is asked
+    /// only where [`Listen::tls`] is set.
     pub async fn start(settings: &Settings, router: Router, needs: Needs, identities: Arc<dyn Identities>, audit: Audit) -> io::Result<Api> {
-        let mut api = Api { socket: None, bound: None, tasks: Vec::new() };
-        if let Some(path) = socket_path(settings) {
-            let door = socket::Door::open(&path)?;
-            let guard = access::Guard::new(needs, None, audit.clone());
-            api.socket = Some(path);
-            api.tasks.push(tokio::spawn(serve::forever(door, access::guarded(router.clone(), guard))).abort_handle());
-        }
-        if let Some(listen) = &settings.listen {
-            let door = network::Door::open(listen, identities).await?;
-            let guard = access::Guard::new(needs, Some(listen.clone()), audit);
-            api.bound = Some(door.bound()?);
-            api.tasks.push(tokio::spawn(serve::forever(door, access::guarded(router, guard))).abort_handle());
-        }
-        Ok(api)
+        let behind = Behind { settings: settings.clone(), router, needs, identities, audit };
+        let (opened_in, opened) = oneshot::channel();
+        let (open, closing) = oneshot::channel();
+        // The log that holds for the caller's thread holds for this one as well.
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        let serve = move || {
+            tracing::dispatcher::with_default(&dispatch, || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime.block_on(serve(behind, opened_in, closing)),
+                // Whoever started it may have left.
+                Err(error) => drop(opened_in.send(Err(error))),
+            });
+        };
+        std::thread::Builder::new().name("api".into()).spawn(serve)?;
+        let (socket, bound) = opened.await.unwrap_or_else(|_| Err(io::Error::other("the API's thread has ended")))?;
+        Ok(Api { socket, bound, _open: open })
     }
 
     pub fn socket(&self) -> Option<&Path> {
@@ -108,14 +121,39 @@ impl Api {
 
 impl Drop for Api {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
         if let Some(path) = &self.socket {
             // Gone already, or another's by now: nothing to be done.
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Where the doors are.
+type Places = (Option<PathBuf>, Option<SocketAddr>);
+
+async fn serve(behind: Behind, opened: oneshot::Sender<io::Result<Places>>, closing: oneshot::Receiver<()>) {
+    let mut tasks = JoinSet::new();
+    let places = open(behind, &mut tasks).await;
+    let is_open = places.is_ok();
+    if opened.send(places).is_ok() && is_open {
+        // Nothing is ever sent.
+        let _ = closing.await;
+    }
+}
+
+async fn open(behind: Behind, tasks: &mut JoinSet<()>) -> io::Result<Places> {
+    let Behind { settings, router, needs, identities, audit } = behind;
+    let socket = socket_path(&settings);
+    if let Some(path) = &socket {
+        let door = socket::Door::open(path)?;
+        let guard = access::Guard::new(needs, None, audit.clone());
+        tasks.spawn(serve::forever(door, access::guarded(router.clone(), guard)));
+    }
+    let Some(listen) = settings.listen else { return Ok((socket, None)) };
+    let door = network::Door::open(&listen, identities).await?;
+    let bound = door.bound()?;
+    tasks.spawn(serve::forever(door, access::guarded(router, access::Guard::new(needs, Some(listen), audit))));
+    Ok((socket, Some(bound)))
 }
 
 fn socket_path(settings: &Settings) -> Option<PathBuf> {
