@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,6 +23,13 @@ pub fn portcullis() -> Command {
 /// Each border has a hundred ports for media to itself, below those the system gives out by itself.
 static MEDIA: AtomicU32 = AtomicU32::new(22_000);
 
+/// The first of a hundred ports for media that nobody has.
+fn media_ports() -> u32 {
+    let is_free = |port: u32| UdpSocket::bind((Ipv4Addr::LOCALHOST, port as u16)).is_ok();
+    let mut all = (0..50).map(|_| MEDIA.fetch_add(100, Ordering::Relaxed));
+    all.find(|first| (*first..first + 100).all(is_free)).expect("somebody has ports all over; end other tests and benchmarks")
+}
+
 /// A port nobody had a moment ago. What binds it next is our own child.
 pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).map(|address| address.port()).expect("a free port")
@@ -39,7 +46,7 @@ impl Set {
     /// Trunk at 127.0.0.1, UM at 127.0.0.3 to 5 (call router, service, worker), all on TCP. `border` is put at the top of border.toml.
     pub fn new(um: &Um, border: &str, tables: &str) -> Set {
         let set = Set { folder: tempfile::tempdir().expect("a folder"), sip: free_port(), admin: free_port() };
-        let media = MEDIA.fetch_add(100, Ordering::Relaxed);
+        let media = media_ports();
         set.write(
             "border.toml",
             &format!(
