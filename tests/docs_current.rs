@@ -115,14 +115,75 @@ fn every_key_of_a_policy_set_is_documented() {
     }
 }
 
+/// By their whole names, wherever in the program they are made.
+fn exposed_metrics() -> BTreeSet<String> {
+    let all = sources(&at("src"), None);
+    let mut names: BTreeSet<String> =
+        quoted_after(&text("src/adapters/telemetry/metrics.rs"), &["\"portcullis_"]).iter().map(|name| format!("portcullis_{name}")).collect();
+    // Without what rustfmt puts between a call and its first argument.
+    let dense: String = all.split_whitespace().collect();
+    let elsewhere = quoted_after(&dense, &["head(\""]).into_iter().chain(quoted_after(&all, &["# TYPE "]));
+    names.extend(elsewhere.filter(|name| name.starts_with("portcullis_") || name.starts_with("process_")));
+    names
+}
+
 #[test]
 fn every_metric_is_documented() {
-    let mut names = quoted_after(&text("src/adapters/telemetry/metrics.rs"), &["\"portcullis_"]);
-    names.extend(quoted_after(&text("src/app/vitals.rs"), &["head(\"portcullis_"]));
-    names.extend(quoted_after(&text("src/app/firewall.rs"), &["head(\"portcullis_"]));
-    names.extend(quoted_after(&text("src/app/missed_calls/mod.rs"), &["# TYPE portcullis_"]));
-    let names = names.into_iter().map(|name| format!("portcullis_{name}")).collect();
-    assert_named("docs/operating.md", &names, 25);
+    assert_named("docs/operating.md", &exposed_metrics(), 70);
+}
+
+/// A dashboard or a rule that asks for a metric nobody exposes shows nothing, and nobody notices.
+#[test]
+fn dashboard_and_alerts_name_metrics_and_reasons_there_are() {
+    let (exposed, reasons) = (exposed_metrics(), Reason::ALL.iter().map(|reason| reason.code()).collect::<Vec<_>>());
+    let is_exposed = |name: &str| {
+        exposed.contains(name) || ["_bucket", "_count", "_sum"].iter().any(|part| name.strip_suffix(part).is_some_and(|name| exposed.contains(name)))
+    };
+    for (file, least) in [("dashboard.json", 70), ("alerts.yml", 25), ("alerts_test.yml", 8), ("README.md", 0)] {
+        let content = text(&format!("docs/monitoring/{file}")).replace("\\\"", "\"");
+        let named: BTreeSet<&str> = content
+            .split(|c: char| !(c.is_ascii_lowercase() || c == '_'))
+            .filter(|word| ["portcullis_", "process_"].iter().any(|prefix| word.starts_with(prefix)))
+            .collect();
+        assert!(named.len() >= least, "{file} names only {named:?}");
+        let wrong: Vec<_> = named.into_iter().filter(|name| !is_exposed(name)).collect();
+        assert!(wrong.is_empty(), "docs/monitoring/{file} names {wrong:?}, which the program does not expose");
+        for operator in ["reason=\"", "reason!=\"", "reason=~\"", "reason!~\""] {
+            for codes in content.split(operator).skip(1).filter_map(|rest| rest.split('"').next()) {
+                let wrong: Vec<_> = codes.split('|').filter(|code| !code.ends_with(".*") && !reasons.contains(code)).collect();
+                assert!(wrong.is_empty(), "docs/monitoring/{file} asks for the reasons {wrong:?}, which there are not");
+            }
+        }
+    }
+}
+
+/// What Grafana needs of a dashboard to draw it, and what keeps panels from lying on one another.
+#[test]
+fn the_dashboard_can_be_drawn() {
+    let dashboard: serde_json::Value = serde_json::from_str(&text("docs/monitoring/dashboard.json")).unwrap();
+    assert!(dashboard["schemaVersion"].as_u64() >= Some(36) && dashboard["uid"] == "portcullis", "{}", dashboard["schemaVersion"]);
+    let variables: BTreeSet<_> = dashboard["templating"]["list"].as_array().unwrap().iter().map(|variable| variable["name"].as_str().unwrap()).collect();
+    assert_eq!(variables, BTreeSet::from(["datasource", "instance"]));
+    let (mut ids, mut taken) = (BTreeSet::new(), BTreeSet::new());
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let title = panel["title"].as_str().unwrap();
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{title}: its id is another panel's");
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+        assert!(x + w <= 24, "{title} is wider than the page");
+        for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+            assert!(taken.insert(cell), "{title} lies on another panel");
+        }
+        if panel["type"] == "row" {
+            continue;
+        }
+        assert!(panel["description"].as_str().is_some_and(|text| text.ends_with('.')), "{title} does not say what it means");
+        for target in panel["targets"].as_array().unwrap() {
+            let query = target["expr"].as_str().unwrap();
+            assert!(query.contains("{instance=~\"$instance\""), "{title} shows other borders than those chosen: {query}");
+            assert_eq!(target["datasource"]["uid"], "${datasource}", "{title}");
+        }
+    }
+    assert!(ids.len() > 50);
 }
 
 #[test]
@@ -157,7 +218,9 @@ fn every_cause_of_silence_is_documented() {
 #[test]
 fn links_lead_somewhere() {
     let mut pages = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned(), "CONTRIBUTING.md".to_owned(), "CHANGELOG.md".to_owned()];
-    pages.extend(fs::read_dir(at("docs")).unwrap().map(|entry| format!("docs/{}", entry.unwrap().file_name().to_string_lossy())));
+    for folder in ["docs", "docs/monitoring"] {
+        pages.extend(fs::read_dir(at(folder)).unwrap().map(|entry| format!("{folder}/{}", entry.unwrap().file_name().to_string_lossy())));
+    }
     for page in pages.iter().filter(|page| page.ends_with(".md")) {
         let content = text(page);
         let folder = at(page).parent().unwrap().to_path_buf();

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
@@ -22,6 +22,7 @@ use crate::adapters::telemetry::{Anchor, Archive, Metrics, Outlets, Sink, Teleme
 use crate::adapters::tls::{self, CredentialStore};
 use crate::app::api::{self, Changes, Desk, Order, Shown, Standing, Watched, calls::Calls};
 use crate::app::firewall;
+use crate::app::footprint;
 use crate::app::handshakes::Handshakes;
 use crate::app::hosted;
 use crate::app::mirrored;
@@ -92,6 +93,7 @@ pub struct Border {
 
 /// What the admin door tells. It must not keep alive what `Border::stop` ends.
 struct State {
+    began: SystemTime,
     standing: Arc<Standing>,
     metrics: Metrics,
     resolver: Arc<PeerResolver>,
@@ -109,6 +111,8 @@ impl View for State {
         let (network, media) = (self.network.upgrade(), self.media.upgrade());
         let (counts, counters) = (network.map(|network| network.counts()), media.map(|media| media.counters()));
         self.metrics.exposition()
+            + &footprint::exposition(self.began)
+            + &vitals::names(&self.resolver.names())
             + &firewall::exposition(&self.firewall.status())
             + &vitals::exposition(counts.as_ref(), counters.as_ref(), &self.credentials.current().lifetimes())
             + &self.missed_calls.as_ref().map(MissedCalls::exposition).unwrap_or_default()
@@ -272,6 +276,7 @@ impl Border {
 
         let telemetry = Arc::new(telemetry);
         let state = State {
+            began: clock.began(),
             standing: standing.clone(),
             metrics: telemetry.metrics(),
             resolver: resolver.clone(),

@@ -8,6 +8,7 @@ pub mod check;
 pub mod diff;
 pub mod explain;
 pub mod firewall;
+mod footprint;
 pub mod handshakes;
 pub mod health;
 mod hosted;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::adapters::dns::NameStatus;
 use crate::adapters::history::{self, Fields, History, Kept};
 use crate::adapters::media::Counters;
 use crate::adapters::net::Counts;
@@ -41,11 +42,14 @@ pub fn exposition(network: Option<&Counts>, media: Option<&Counters>, lifetimes:
         *end = lifetime.not_after.min(*end);
     }
     if !ends.is_empty() {
-        text +=
-            &head("portcullis_certificate_not_after_seconds", "gauge", "When the first certificate of a file ends, or a revocation list, seconds since 1970");
+        text += &head(
+            "portcullis_certificate_not_after_timestamp_seconds",
+            "gauge",
+            "When the first certificate of a file ends, or a revocation list, seconds since 1970",
+        );
         for ((file, kind), not_after) in ends {
             let file = label(&file.display().to_string());
-            let _ = writeln!(text, "portcullis_certificate_not_after_seconds{{file=\"{file}\",kind=\"{kind}\"}} {not_after}");
+            let _ = writeln!(text, "portcullis_certificate_not_after_timestamp_seconds{{file=\"{file}\",kind=\"{kind}\"}} {not_after}");
         }
     }
     text
@@ -79,6 +83,25 @@ pub fn records(status: &history::Status) -> String {
     text
 }
 
+/// How old what DNS said of peers' names is: one line for each name, the oldest answer where several were asked for. A name nothing was ever heard of
+/// has none.
+pub fn names(statuses: &[NameStatus]) -> String {
+    let mut ages = BTreeMap::new();
+    for (name, age) in statuses.iter().filter_map(|status| Some((&status.name, status.age_seconds?))) {
+        let oldest = ages.entry(name).or_insert(age);
+        *oldest = age.max(*oldest);
+    }
+    if ages.is_empty() {
+        return String::new();
+    }
+    let mut text = head("portcullis_peer_name_age_seconds", "gauge", "Since the last good answer of DNS about a peer's host name");
+    for (name, age) in ages {
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "portcullis_peer_name_age_seconds{{name=\"{}\"}} {age}", label(name));
+    }
+    text
+}
+
 /// A label's value as the exposition wants it.
 fn label(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
@@ -105,8 +128,8 @@ mod tests {
             "portcullis_network_total{event=\"connections_refused\"} 7",
             "portcullis_media_plane_total{event=\"send_failed\"} 5",
             "portcullis_media_streams 3",
-            "portcullis_certificate_not_after_seconds{file=\"certs/\\\"sbc\\\".pem\",kind=\"own\"} 8640000",
-            "portcullis_certificate_not_after_seconds{file=\"certs/\\\"sbc\\\".pem\",kind=\"authority\"} 17280000",
+            "portcullis_certificate_not_after_timestamp_seconds{file=\"certs/\\\"sbc\\\".pem\",kind=\"own\"} 8640000",
+            "portcullis_certificate_not_after_timestamp_seconds{file=\"certs/\\\"sbc\\\".pem\",kind=\"authority\"} 17280000",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
