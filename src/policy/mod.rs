@@ -20,6 +20,7 @@ pub mod mailboxes;
 pub mod message_waiting;
 pub mod number_pattern;
 pub mod numbering;
+pub mod outcome;
 pub mod overlap;
 pub mod peer;
 pub mod redirection;

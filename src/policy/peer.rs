@@ -167,6 +167,12 @@ impl PeerTable {
         names.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map_or(&[], |(_, addresses)| addresses)
     }
 
+    /// The host name by which this peer lives at this address, the first of its hosts that does.
+    pub fn name_at(&self, peer: &str, address: IpAddr) -> Option<&Arc<str>> {
+        let address = address.to_canonical();
+        self.home(peer)?.names.iter().find(|(_, addresses)| addresses.contains(&address)).map(|(name, _)| name)
+    }
+
     pub fn peer(&self, name: &str) -> Option<&Arc<Peer>> {
         self.home(name).map(|home| &home.peer)
     }

@@ -12,6 +12,7 @@ use crate::policy::ban::Ban;
 use crate::policy::branch::Wan;
 use crate::policy::flow::{Flow, TlsIdentity, TlsRefusal};
 use crate::policy::liveness::Liveness;
+use crate::policy::outcome::Outcome;
 use crate::policy::overlap::Resolution;
 use crate::policy::reroute::Wanted;
 use crate::policy::settings::SecurityMode;
@@ -89,6 +90,8 @@ pub enum What {
     },
     /// What the border decided for this call, in order.
     Decided(Vec<Decision>),
+    /// What screening came to, whose decisions have just been told.
+    Screened(Box<Screened>),
     CallBegan {
         peer: Arc<str>,
         from: String,
@@ -325,6 +328,17 @@ pub enum FirewallEvent {
     Removed {
         table: Arc<str>,
     },
+}
+
+/// What screening made of a new call, and what it went by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Screened {
+    /// Numbers of the policy set's load and of the peer table.
+    pub policy_set: u64,
+    pub peer_table: u64,
+    /// The host name by which the peer lives at the source; `None` where it is written as an address or a network.
+    pub host: Option<Arc<str>>,
+    pub outcome: Outcome,
 }
 
 /// What has an end among the files that trust rests on.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::Settings;
+use super::invites::{self, Invite};
 
 /// How the tables are written. A file of a higher one is of a newer program, and is left alone.
 const VERSION: i64 = 1;
@@ -78,6 +79,8 @@ pub struct Kept {
     pub record: String,
     /// Its ladder as text, where it was held.
     pub ladder: Option<String>,
+    /// What the call began with, where that is kept.
+    pub invite: Option<Invite>,
 }
 
 pub struct File {
@@ -98,6 +101,7 @@ impl File {
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         file.connection.execute_batch(TABLES).map_err(named)?;
+        file.connection.execute_batch(invites::TABLES).map_err(named)?;
         file.connection.pragma_update(None, "user_version", VERSION).map_err(named)?;
         Ok(file)
     }
@@ -125,7 +129,7 @@ impl File {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             )?;
             let mut told = transaction.prepare_cached("INSERT INTO told (number, record, ladder) VALUES (?1, ?2, ?3)")?;
-            for Kept { fields, record, ladder } in records {
+            for Kept { fields, record, ladder, invite } in records {
                 call.execute(params![
                     fields.began,
                     signed(fields.call),
@@ -143,7 +147,11 @@ impl File {
                     fields.talk_ms.map(signed),
                     fields.audio_fault,
                 ])?;
-                told.execute(params![transaction.last_insert_rowid(), record, ladder])?;
+                let number = transaction.last_insert_rowid();
+                told.execute(params![number, record, ladder])?;
+                if let Some(invite) = invite {
+                    invites::write(&transaction, number, invite)?;
+                }
             }
         }
         transaction.commit()

@@ -5,6 +5,7 @@
 //! refuses, is lost and counted. Readers have a connection of their own and a limit of time.
 
 mod file;
+mod invites;
 mod search;
 
 use std::io;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use file::{Fields, Kept};
+pub use invites::{Chosen, Invite, Recorded, recorded};
 pub use search::{MOST, Page, Query, Sought};
 
 use self::file::File;
@@ -121,6 +123,11 @@ impl History {
     /// One record, by its number in the store. Blocks the thread.
     pub fn one(&self, number: i64) -> io::Result<Option<Sought>> {
         self.reading(|reader| reader.one(number))
+    }
+
+    /// INVITEs of recorded calls, newest first, each given to `with` until that says `false`. Blocks the thread.
+    pub fn invites(&self, chosen: &Chosen, with: &mut dyn FnMut(Recorded) -> bool) -> io::Result<()> {
+        recorded(&self.settings.path, chosen, with)
     }
 
     fn reading<T>(&self, ask: impl FnOnce(&mut search::Reader) -> io::Result<T>) -> io::Result<T> {

@@ -18,7 +18,16 @@ fn record(number: u64) -> Kept {
         talk_ms: None,
         audio_fault: number == 7,
     };
-    Kept { fields, record: format!("{{\"call\":{number}}}"), ladder: (number == 7).then(|| "INVITE".into()) }
+    Kept {
+        fields,
+        record: format!("{{\"call\":{number}}}"),
+        ladder: (number == 7).then(|| "INVITE".into()),
+        invite: number.is_multiple_of(2).then(|| invite(number)),
+    }
+}
+
+fn invite(number: u64) -> Invite {
+    Invite { message: format!("INVITE sip:{number}@x SIP/2.0\r\n\r\n").into_bytes(), told: format!("{{\"number\":{number}}}") }
 }
 
 struct Lab {
@@ -178,4 +187,37 @@ fn others_may_not_read_who_called_whom() {
     use std::os::unix::fs::PermissionsExt;
     let lab = Lab::new(0, 0, 1);
     assert_eq!(std::fs::metadata(lab.path()).unwrap().permissions().mode() & 0o007, 0);
+}
+
+#[test]
+fn an_invite_is_found_with_its_call_and_goes_with_it() {
+    let lab = Lab::new(0, 0, 20);
+    let found = |chosen: Chosen| {
+        let mut found = Vec::new();
+        lab.history.invites(&chosen, &mut |recorded| (found.push(recorded), true).1).unwrap();
+        found
+    };
+    let all = found(Chosen::default());
+    assert_eq!(all.iter().map(|recorded| recorded.call).collect::<Vec<_>>(), (1..=10).map(|half| half * 2).rev().collect::<Vec<_>>(), "those that have one");
+    assert_eq!((&all[0].invite, all[0].reason.as_str(), all[0].called.as_str()), (&invite(20), "call.normal", "5000"));
+    assert_eq!(found(Chosen { last: Some(3), since: None }).len(), 3);
+    assert_eq!(found(Chosen { last: None, since: Some(15_000) }).iter().map(|recorded| recorded.call).collect::<Vec<_>>(), [20, 18, 16]);
+    let mut first = 0;
+    lab.history.invites(&Chosen::default(), &mut |_| (first += 1, false).1).unwrap();
+    assert_eq!(first, 1, "whoever asks may stop");
+    let file = rusqlite::Connection::open(lab.path()).unwrap();
+    file.execute("DELETE FROM call WHERE call > 4", []).unwrap();
+    assert_eq!(file.query_row("SELECT count(*) FROM invite", [], |row| row.get::<_, i64>(0)).unwrap(), 2);
+}
+
+#[test]
+fn a_file_without_invites_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.sqlite");
+    rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE call (number INTEGER)").unwrap();
+    let said = recorded(&path, &Chosen::default(), &mut |_| true).unwrap_err().to_string();
+    assert!(said.contains("holds no INVITEs"), "{said}");
+    std::fs::write(&path, "no database at all, but long enough to be looked at as one").unwrap();
+    assert!(recorded(&path, &Chosen::default(), &mut |_| true).is_err());
+    assert!(recorded(&folder.path().join("nothing"), &Chosen::default(), &mut |_| true).is_err());
 }

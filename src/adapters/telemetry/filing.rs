@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::invites::Invite;
 use super::ladder::{self, Ladders};
 use super::metrics::Metrics;
 use super::records::{self, RecordFile};
@@ -38,6 +39,8 @@ pub struct Filed {
     pub audio_fault: bool,
     /// As the file has it.
     pub line: String,
+    /// What the call began with, where that is kept.
+    pub invite: Option<Invite>,
     pub ladder: Option<String>,
 }
 
@@ -59,7 +62,7 @@ pub(super) struct Filing {
 }
 
 impl Filing {
-    pub fn file(&mut self, record: &CallRecord, held: Option<&Ladders>, metrics: &Metrics, anchor: &Anchor) {
+    pub fn file(&mut self, record: &CallRecord, invite: Option<Invite>, held: Option<&Ladders>, metrics: &Metrics, anchor: &Anchor) {
         if self.file.is_none() && self.archive.is_none() {
             return;
         }
@@ -72,7 +75,7 @@ impl Filing {
             }
         }
         if let Some(archive) = &self.archive {
-            archive.keep(filed(record, line, self.ladders, held, anchor));
+            archive.keep(Filed { invite, ..filed(record, line, self.ladders, held, anchor) });
         }
     }
 }
@@ -102,6 +105,7 @@ fn filed(record: &CallRecord, line: String, kept: LaddersKept, held: Option<&Lad
         talk_ms: record.answered.map(|answered| millis(record.ended.since(answered))),
         audio_fault,
         line,
+        invite: None,
         ladder,
     }
 }

@@ -139,6 +139,8 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
                 })
             })
             .collect(),
+        // Its decisions stand above.
+        What::Screened(_) => Vec::new(),
         What::Malformed { reason, detail, .. } => note(format!("! malformed, {reason}: {detail}")),
         What::CallBegan { peer, from, to } => note(format!("= call from {peer}: {} to {}", clean(from), clean(to))),
         What::LegOpened { side, peer, mode, transport, .. } => note(format!("= leg {side} to be {}: {peer} by {transport}", mode_name(*mode))),

@@ -26,7 +26,9 @@ use crate::policy::liveness::{Doubt, Liveness};
 use crate::policy::overlap::Resolution;
 use crate::policy::security_mode::mode_name;
 use crate::policy::verdict::{Decision, Fault, Reason};
-use crate::signaling::fact::{Back, CallRecord, CertificateEnding, CertificateKind, CrlState, Fact, FirewallEvent, NameOddity, NameState, TransferEvent, What};
+use crate::signaling::fact::{
+    Back, CallRecord, CertificateEnding, CertificateKind, CrlState, Fact, FirewallEvent, Hop, NameOddity, NameState, TransferEvent, What,
+};
 use crate::sip::Transport;
 use crate::time::Time;
 
@@ -129,15 +131,14 @@ impl Log {
                 }
             }
             What::Decided(decisions) => decisions.iter().for_each(|decision| self.decision(call, decision)),
+            What::Screened(_) => {}
             What::CallBegan { peer, from, to } => info!(call, %peer, from = %clean(from), to = %clean(to), "call began"),
             What::LegOpened { side: of, peer, mode, transport, remote } => {
                 debug!(call, leg = side(*of), %peer, mode = mode_name(*mode), %transport, %remote, "leg opened");
             }
             What::CallProgressed { status } => debug!(call, status, "call progressed"),
             What::CallAnswered => info!(call, "call answered"),
-            What::Redirected { hop } => {
-                info!(call, status = hop.status, from = %clean(&hop.from), to = %clean(&hop.to), transport = %hop.transport, "redirect followed");
-            }
+            What::Redirected { hop } => redirected(call, hop),
             What::FailedOver { peer, target, why } => warn!(call, %peer, %target, reason = %why, meaning = why.meaning(), "target given up"),
             What::Rerouted { .. } | What::CallMissed(_) => without_um(call, &fact.what),
             What::MediaOpened { .. } | What::FaxTone { .. } | What::FaxSwitched { .. } => fax(call, &fact.what),
@@ -353,6 +354,10 @@ fn fax(call: Option<u64>, what: &What) {
         What::FaxSwitched { t38: true } => info!(call, "the call is a fax over T.38 from now on: UDPTL is relayed, unprotected, in the sound's place"),
         _ => info!(call, "the call carries sound again, no T.38"),
     }
+}
+
+fn redirected(call: Option<u64>, hop: &Hop) {
+    info!(call, status = hop.status, from = %clean(&hop.from), to = %clean(&hop.to), transport = %hop.transport, "redirect followed");
 }
 
 fn call_ended(record: &CallRecord) {

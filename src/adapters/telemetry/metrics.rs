@@ -248,6 +248,7 @@ impl Metrics {
             What::PeerLingers { calls, .. } => self.lingering.add(if *calls == 0 { -1 } else { 1 }),
             What::Transfer(event) => self.transfer(event),
             What::Decided(_)
+            | What::Screened(_)
             | What::LegOpened { .. }
             | What::MediaOpened { .. }
             | What::CallProgressed { .. }

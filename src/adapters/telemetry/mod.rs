@@ -7,6 +7,7 @@
 mod filing;
 mod flood;
 mod hearing;
+pub mod invites;
 pub mod ladder;
 pub mod log;
 pub mod metrics;
@@ -34,6 +35,7 @@ pub use redact::{clean, redact};
 pub use wall::Anchor;
 
 use self::filing::Filing;
+use self::invites::Invites;
 use self::ladder::Ladders;
 use self::log::Log;
 use self::mirror::Mirroring;
@@ -46,6 +48,8 @@ pub struct Settings {
     pub log: log::Settings,
     /// Call records are appended here, one JSON line each; `None`: none are written.
     pub records: Option<PathBuf>,
+    /// Whether the INVITE of each call goes into the store of records, where there is one.
+    pub invites_kept: bool,
     /// Which ladders go into the store of records, where there is one.
     pub ladders_kept: LaddersKept,
     pub ladder: ladder::Settings,
@@ -55,7 +59,14 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { log: log::Settings::default(), records: None, ladders_kept: LaddersKept::default(), ladder: ladder::Settings::default(), queue: 16_384 }
+        Settings {
+            log: log::Settings::default(),
+            records: None,
+            invites_kept: true,
+            ladders_kept: LaddersKept::default(),
+            ladder: ladder::Settings::default(),
+            queue: 16_384,
+        }
     }
 }
 
@@ -98,7 +109,8 @@ fn is_vital(what: &What) -> bool {
         | What::Standalone { .. }
         | What::MessageWaiting { .. }
         | What::MissedCallCarried { .. }
-        | What::Decided(_) => false,
+        | What::Decided(_)
+        | What::Screened(_) => false,
         // Strangers make automation ban as often as they like.
         What::Firewall(FirewallEvent::Banned(_)) => false,
         What::Probed { .. } => false,
@@ -176,6 +188,7 @@ impl Telemetry {
         let rendering = Rendering {
             log: Log::new(&settings.log),
             metrics: metrics.clone(),
+            invites: (settings.invites_kept && outlets.archive.is_some()).then(Invites::default),
             filing: Filing { file: records, archive: outlets.archive, ladders: settings.ladders_kept },
             mirroring: outlets.mirror.map(Mirroring::new),
             ladders: (settings.ladder.calls > 0).then(|| Arc::clone(&ladders)),
@@ -240,6 +253,8 @@ struct Rendering {
     log: Log,
     metrics: Metrics,
     filing: Filing,
+    /// `None`: none are kept.
+    invites: Option<Invites>,
     mirroring: Option<Mirroring>,
     ladders: Option<Arc<Mutex<Ladders>>>,
     anchor: Anchor,
@@ -272,6 +287,9 @@ impl Rendering {
         if let Some(mirroring) = &mut self.mirroring {
             mirroring.note(&fact, &self.anchor);
         }
+        if let Some(invites) = &mut self.invites {
+            invites.note(&fact);
+        }
         let ended = if let What::CallEnded(record) = &fact.what { Some(record.clone()) } else { None };
         let mut ladders = self.ladders.as_ref().map(|ladders| ladders.lock().unwrap_or_else(PoisonError::into_inner));
         if let (Some(ladders), Some(_)) = (&mut ladders, fact.call) {
@@ -286,7 +304,8 @@ impl Rendering {
             if let Some(file) = self.filing.file.as_mut().filter(|_| self.reopen.swap(false, Ordering::Relaxed)) {
                 file.reopen();
             }
-            self.filing.file(&record, ladders.as_deref(), &self.metrics, &self.anchor);
+            let invite = self.invites.as_mut().and_then(|invites| invites.take(record.call));
+            self.filing.file(&record, invite, ladders.as_deref(), &self.metrics, &self.anchor);
         }
     }
 }

@@ -10,16 +10,34 @@ const BLOT: u8 = b'*';
 /// Header fields of which only the scheme is left.
 const CREDENTIALS: [&str; 3] = ["authorization", "proxy-authorization", "authentication-info"];
 
+/// What stands in the place of an octet of a key.
+type Instead = fn(u8) -> u8;
+
 /// A copy of the message without its secrets, of the same length.
 pub fn redact(message: &[u8]) -> Bytes {
+    without_secrets(message, |_| BLOT)
+}
+
+/// As [`redact`], but a key is followed by one that says nothing and is as well formed as it was: what reads the message for its sense, not for its keys, finds the
+/// same in it.
+pub fn redact_legibly(message: &[u8]) -> Bytes {
+    without_secrets(message, |octet| match octet {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' => b'A',
+        // How long a key is, which its padding tells, is no secret.
+        b'=' => b'=',
+        _ => BLOT,
+    })
+}
+
+fn without_secrets(message: &[u8], instead: Instead) -> Bytes {
     let mut text = message.to_vec();
     let body = body_start(&text);
     headers(&mut text[..body]);
-    body_lines(&mut text[body..]);
+    body_lines(&mut text[body..], instead);
     if is_digit_body(&message[..body]) {
         blot(&mut text[body..]);
     }
-    inline_keys(&mut text);
+    inline_keys(&mut text, instead);
     uri_passwords(&mut text);
     text.into()
 }
@@ -27,7 +45,7 @@ pub fn redact(message: &[u8]) -> Bytes {
 /// As `redact`, for a piece of a message such as a URI, as text on one line and of bounded length.
 pub fn clean(text: &str) -> String {
     let mut bytes = text.as_bytes().to_vec();
-    inline_keys(&mut bytes);
+    inline_keys(&mut bytes, |_| BLOT);
     uri_passwords(&mut bytes);
     let text = String::from_utf8_lossy(&bytes);
     text.chars().take(256).map(|c| if c.is_control() { '?' } else { c }).collect()
@@ -67,20 +85,20 @@ fn is_digit_body(head: &[u8]) -> bool {
     head.split(|byte| *byte == b'\n').any(|line| names_the_type(line) && contains(line, b"application/dtmf"))
 }
 
-fn body_lines(body: &mut [u8]) {
+fn body_lines(body: &mut [u8], instead: Instead) {
     for line in body.split_inclusive_mut(|byte| matches!(byte, b'\n' | b'\r')) {
         if starts(line, b"a=crypto") {
-            key_parameters(line);
+            key_parameters(line, instead);
         } else if starts(line, b"k=") || starts(line, b"a=key-mgmt") || starts(line, b"a=ice-pwd") || starts(line, b"signal") {
             let kept = line.iter().position(|byte| matches!(byte, b'=' | b':')).map_or(0, |at| at + 1);
             let kept = if starts(line, b"a=") { line.iter().position(|byte| *byte == b':').map_or(kept, |at| at + 1) } else { kept };
-            blot(&mut line[kept..]);
+            put(&mut line[kept..], instead);
         }
     }
 }
 
 /// `a=crypto:1 SUITE inline:****|2^31|1:1`: tag and suite stay, and what follows a bar.
-fn key_parameters(line: &mut [u8]) {
+fn key_parameters(line: &mut [u8], instead: Instead) {
     let words = line.iter().enumerate().filter(|(_, byte)| **byte == b' ').map(|(at, _)| at).nth(1);
     let Some(mut at) = words else { return };
     let mut secret = true;
@@ -90,20 +108,20 @@ fn key_parameters(line: &mut [u8]) {
             b';' | b' ' | b'\t' => secret = true,
             b'\r' | b'\n' => {}
             _ if secret && starts(&line[at..], b"inline:") => at += 6,
-            _ if secret => line[at] = BLOT,
+            _ if secret => line[at] = instead(line[at]),
             _ => {}
         }
         at += 1;
     }
 }
 
-fn inline_keys(text: &mut [u8]) {
+fn inline_keys(text: &mut [u8], instead: Instead) {
     let mut at = 0;
     while let Some(found) = find(&text[at..], b"inline:") {
         at += found + 7;
         while at < text.len() && !matches!(text[at], b'|' | b';' | b'\r' | b'\n' | b'"' | b'<') {
             if text[at] != b' ' {
-                text[at] = BLOT;
+                text[at] = instead(text[at]);
             }
             at += 1;
         }
@@ -126,7 +144,11 @@ fn uri_passwords(text: &mut [u8]) {
 }
 
 fn blot(text: &mut [u8]) {
-    text.iter_mut().filter(|byte| !byte.is_ascii_whitespace()).for_each(|byte| *byte = BLOT);
+    put(text, |_| BLOT);
+}
+
+fn put(text: &mut [u8], instead: Instead) {
+    text.iter_mut().filter(|byte| !byte.is_ascii_whitespace()).for_each(|byte| *byte = instead(*byte));
 }
 
 fn starts(text: &[u8], prefix: &[u8]) -> bool {
@@ -171,6 +193,31 @@ mod tests {
                 format!("INVITE sip:x@y SIP/2.0\r\n\r\nv=0\r\n{expected}a=sendrecv\r\n")
             );
         }
+    }
+
+    #[test]
+    fn what_reads_the_message_for_its_sense_reads_the_same_without_the_keys() {
+        let long = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 46]);
+        let sdp = format!(
+            "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/SAVP 0\r\n\
+             a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^20|1:4\r\na=crypto:2 AES_256_CM_HMAC_SHA1_80 inline:{long}\r\n\
+             a=crypto:3 AES_CM_128_HMAC_SHA1_32 inline:tooshort WSH=64\r\na=ice-ufrag:8hhY\r\na=ice-pwd:asd88fgpdd777uzjYhagZg\r\n"
+        );
+        let text = format!("INVITE sip:u:secret@h SIP/2.0\r\nContent-Type: application/sdp\r\n\r\n{sdp}");
+        let out = String::from_utf8(redact_legibly(text.as_bytes()).to_vec()).unwrap();
+        for secret in [KEY, &long[..60], "tooshort", "asd88", "secret"] {
+            assert!(!out.contains(secret), "{out}");
+        }
+        assert_eq!(out.len(), text.len());
+        // Each line of keys is read, or refused, as it was before.
+        let read = |text: &str| -> Vec<Option<(u32, crate::sdp::crypto::SuiteName)>> {
+            let lines = text.lines().filter_map(|line| line.strip_prefix("a=crypto:"));
+            lines.map(|line| crate::sdp::crypto::Crypto::parse(line).ok().map(|crypto| (crypto.tag, crypto.suite))).collect()
+        };
+        assert_eq!(read(&out), read(&text));
+        assert_eq!(read(&text).iter().filter(|line| line.is_some()).count(), 2, "{text}");
+        let ice = |text: &str| crate::sdp::Description::parse(text.split_once("\r\n\r\n").unwrap().1.as_bytes()).is_ok();
+        assert!(ice(&text) && ice(&out));
     }
 
     #[test]

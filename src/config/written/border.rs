@@ -225,6 +225,9 @@ fn read_operator(root: &Table<'_, '_>, border: &mut Border) {
         if let Some(kept) = table.choice("ladders", &LADDERS) {
             border.telemetry.ladders_kept = kept.value;
         }
+        if let Some(kept) = table.flag("invites") {
+            border.telemetry.invites_kept = kept.value;
+        }
         if border.records.is_none() && border.records_store.is_none() {
             let instead = "write store = \"records.sqlite\" to search them, file = \"records.jsonl\" for other programs, or both";
             table.findings().problem(table.at(), "[records] says nowhere to keep them", instead);

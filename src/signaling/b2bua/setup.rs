@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::media::control::Side;
+use crate::policy::outcome::Outcome;
 use crate::policy::peer::PeerTable;
 use crate::policy::screening::{Admitted, Question, screen};
 use crate::policy::settings::{Peer, PeerHost};
@@ -20,7 +21,7 @@ use crate::signaling::border::{Border, Timer};
 use crate::signaling::branch;
 use crate::signaling::dialog::Dialog;
 use crate::signaling::event::{LocateError, LocateId, Target};
-use crate::signaling::fact::{CallId, ReleasedBy, What};
+use crate::signaling::fact::{CallId, ReleasedBy, Screened, What};
 use crate::signaling::session::offer_answer::{SessionMedia, Terms};
 use crate::signaling::session::session_timer::SessionExpiry;
 use crate::sip::{HeaderName, Message, Method, Via};
@@ -46,6 +47,9 @@ pub fn begin(border: &mut Border, now: Time, id: CallId, peer: &Arc<Peer>, reque
     let question = Question { set: &set, table: &table, liveness, load, flow: &request.flow, peer, invite: &request.message, offer: offer.as_ref() };
     let screening = screen(question);
     border.fact(now, Some(id), What::Decided(screening.trail));
+    let host = table.name_at(&peer.name, request.flow.remote.ip()).cloned();
+    let outcome = Outcome::of(screening.outcome.as_ref().map_err(|reason| *reason));
+    border.fact(now, Some(id), What::Screened(Box::new(Screened { policy_set: set.number, peer_table: table.number, host, outcome })));
     let admitted = match screening.outcome {
         Ok(admitted) => admitted,
         Err(reason) => return refuse(border, now, id, peer, request, reason),
