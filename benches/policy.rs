@@ -86,7 +86,7 @@ fn verdicts(criterion: &mut Criterion) {
         set: &set,
         table: &table,
         liveness: &Board::default(),
-        load: Load::default(),
+        load: &Load::default(),
         flow: &flow,
         peer: &caller,
         invite: &invite,

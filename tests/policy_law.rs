@@ -129,7 +129,7 @@ impl Case {
             set: &set,
             table: &table,
             liveness: &Board::default(),
-            load: Load::default(),
+            load: &Load::default(),
             flow: &flow,
             peer: caller,
             invite: &invite,

@@ -20,11 +20,12 @@ use crate::adapters::net::{NetEvent, Network, Parting};
 use crate::adapters::nft::Firewall;
 use crate::adapters::telemetry::{Anchor, Archive, Metrics, Outlets, Sink, Telemetry};
 use crate::adapters::tls::{self, CredentialStore};
-use crate::app::api::{self, Changes, Desk, Order, Shown, Standing, Watched, calls::Calls};
+use crate::app::api::{self, Changes, Desk, Limits, Order, Shown, Standing, Watched, calls::Calls};
 use crate::app::firewall;
 use crate::app::footprint;
 use crate::app::handshakes::Handshakes;
 use crate::app::hosted;
+use crate::app::measuring;
 use crate::app::mirrored;
 use crate::app::missed_calls::MissedCalls;
 use crate::app::reloading::{as_running, restart_needed};
@@ -104,6 +105,7 @@ struct State {
     missed_calls: Option<MissedCalls>,
     history: Option<History>,
     hep: Option<Hep>,
+    limits: Arc<Limits>,
 }
 
 impl View for State {
@@ -117,6 +119,7 @@ impl View for State {
             + &vitals::exposition(counts.as_ref(), counters.as_ref(), &self.credentials.current().lifetimes())
             + &self.missed_calls.as_ref().map(MissedCalls::exposition).unwrap_or_default()
             + &self.history.as_ref().map(|history| vitals::records(&history.status())).unwrap_or_default()
+            + &self.limits.exposition()
             + &self.hep.as_ref().map(|hep| mirrored::exposition(hep.status())).unwrap_or_default()
     }
 
@@ -142,6 +145,7 @@ struct Rim {
     calls: Calls,
     standing: Arc<Standing>,
     changes: Changes,
+    limits: Arc<Limits>,
     missed_calls: Option<MissedCalls>,
     commands: mpsc::UnboundedSender<Input>,
     drained: watch::Sender<bool>,
@@ -162,6 +166,7 @@ impl driver::Rim for Rim {
                 self.calls.note(&fact);
                 self.standing.note(&fact);
                 self.changes.note(&fact);
+                self.limits.note(&fact);
                 if let Some(missed_calls) = &self.missed_calls {
                     missed_calls.note(&fact);
                 }
@@ -250,6 +255,8 @@ impl Border {
         getrandom::fill(&mut seed).map_err(|error| StartError(vec![format!("the system gives no randomness: {error}")]))?;
         let core = Core::new(Arc::new(signaling), settings.policy.clone(), table.load_full(), seed);
         let (drained_in, drained) = watch::channel(false);
+        let limits = Arc::new(Limits::new(settings.policy.clone()));
+        measuring::start(commands.clone(), limits.clone());
         let (watched, calls, standing, changes) = (Watched::default(), Calls::default(), Arc::<Standing>::default(), Changes::default());
         let missed_calls = settings.missed_calls.as_ref().map(|missed| MissedCalls::start(missed, &settings.name, anchor, &commands)).transpose();
         let missed_calls = missed_calls.map_err(|error| failed("[missed_calls] store", &error))?;
@@ -263,6 +270,7 @@ impl Border {
             calls: calls.clone(),
             standing: standing.clone(),
             changes: changes.clone(),
+            limits: limits.clone(),
             missed_calls: missed_calls.clone(),
             commands: commands.clone(),
             drained: drained_in,
@@ -287,6 +295,7 @@ impl Border {
             missed_calls: missed_calls.clone(),
             history: history.clone(),
             hep,
+            limits: limits.clone(),
         };
         let state = Arc::new(state);
         let admin = Admin::start(settings.admin.clone(), state.clone()).await.map_err(|error| failed("admin listener", &error))?;
@@ -309,6 +318,7 @@ impl Border {
             standing,
             changes,
             shown: shown.clone(),
+            limits,
             history: history.clone(),
             audit: audit.clone(),
             orders: send_orders,
@@ -415,6 +425,7 @@ impl Border {
         self.resolver.policies(settings.policy.clone());
         // The driver outlives every reload; were it gone, the border would be too.
         let _ = self.commands.send(Input::Event(Event::Policies(settings.policy.clone(), Arc::new(signaling))));
+        self.state.limits.take(settings.policy.clone());
         self.settings = settings;
         self.telemetry.reopen();
         Ok(told)

@@ -204,7 +204,7 @@ fn peer(old: &Peer, new: &Peer) -> Vec<Key> {
     fields!(old, new, Peer {
         kind, status, hosts, addresses, prefer, transport, port, mode, tls_names, mutual, listener, latch, suites, suites_taken, keying, srtp_passthrough,
         rtcp_mux, diversion_trusted, identity_trusted, diversion_sent, probe, outcalls, mwi, mwi_accounts, delayed_source_party, address_family, simulator,
-        fax, rtcp_keepalive, refer, sound,
+        fax, rtcp_keepalive, refer, sound, limits,
     } without { name })
 }
 
@@ -218,7 +218,7 @@ fn um_pool(old: &UmPool, new: &UmPool) -> Vec<Key> {
 fn dial_plan(old: &DialPlan, new: &DialPlan) -> Vec<Key> {
     let mut keys = fields!(old, new, DialPlan {
         uri_type, digits, mode, interwork, gateways, numbering, access_numbers, auto_attendants, unfit_caller, extension_callers, own_numbers, reroute,
-        fax_server, failed_transfer,
+        fax_server, failed_transfer, limits,
     } without { name, um_pool });
     reference(&mut keys, "um_pool", &old.um_pool.name, &new.um_pool.name);
     keys
@@ -246,7 +246,7 @@ fn reference(keys: &mut Vec<Key>, key: &'static str, old: &str, new: &str) {
 fn rest_of_policy(all: &mut Vec<Change>, old: &PolicySet, new: &PolicySet) {
     let keys = fields!(old, new, PolicySet { branch } without { number, peers, um_pools, dial_plans, hunt_groups, admission, missed_calls, toll, mailboxes });
     changed(all, "branch.toml", keys);
-    changed(all, "admission.toml", fields!(&old.admission, &new.admission, AdmissionLimits { calls, calls_per_peer, rate }));
+    changed(all, "admission.toml", fields!(&old.admission, &new.admission, AdmissionLimits { calls, calls_per_peer, rate, rate_per_peer, occupancy, memory }));
     let (old, new) = (&old.mailboxes, &new.mailboxes);
     named(all, ("mailbox rule", Order::Counts), &old.rules, &new.rules, |rule: &MailboxRule| rule.name.to_string(), mailbox);
     let mut keys = fields!(old, new, Mailboxes { shared_domains } without { rules, table });

@@ -313,7 +313,7 @@ fn new_call(case: &Case, peer: &Arc<Peer>, invite: &Message, explanation: &mut E
         set: &case.settings.policy,
         table: &case.table,
         liveness: &case.liveness,
-        load: Load::default(),
+        load: &Load::default(),
         flow: &case.flow,
         peer,
         invite,

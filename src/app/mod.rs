@@ -16,6 +16,7 @@ pub mod import;
 pub mod integration;
 pub mod mailboxes;
 pub mod manual;
+mod measuring;
 mod mirrored;
 pub mod missed_calls;
 pub mod printed;

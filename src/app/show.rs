@@ -1,6 +1,7 @@
-//! `portcullis show status|calls|peers|media|audit|bans|certs|firewall|missed-calls`: what a running border knows, as tables for people or as JSON.
+//! `portcullis show status|calls|limits|peers|media|audit|bans|certs|firewall|missed-calls`: what a running border knows, as tables for people or as JSON.
 
 mod calls;
+mod limits;
 mod media;
 mod records;
 
@@ -17,6 +18,8 @@ pub enum Show {
     Status(Socket),
     /// Calls that are up or being set up.
     Calls(Calls),
+    /// How many calls there may be and how many there are, by peer and dial plan, and what the border can carry just now.
+    Limits(Socket),
     /// Calls that have ended, newest first, or one of them whole.
     Records(Box<Records>),
     /// Who changed what since the start, and what was refused.
@@ -110,6 +113,7 @@ pub fn show(show: &Show, out: &mut dyn Write) -> io::Result<u8> {
                 None => ask(socket, "GET", &records::path(records), None, out, records::all),
             }
         }
+        Show::Limits(socket) => ask(socket, "GET", "/v1/limits", None, out, limits::limits),
         Show::Audit(socket) => ask(socket, "GET", "/v1/audit", None, out, calls::audit),
         Show::Peers(Peers { socket, simulators }) => ask(socket, "GET", "/v1/peers", None, out, |answer| peers(answer, *simulators)),
         Show::Media(Media { socket, call: None }) => ask(socket, "GET", "/v1/media", None, out, media::all),

@@ -26,7 +26,7 @@ pub struct Question<'a> {
     pub table: &'a PeerTable,
     /// How it stands with the addresses of those that may be called.
     pub liveness: &'a Board,
-    pub load: Load,
+    pub load: &'a Load,
     pub flow: &'a Flow,
     /// Whom `peer::identify` found behind the flow.
     pub peer: &'a Arc<Peer>,
@@ -142,9 +142,10 @@ struct Governed {
 fn deliberate(question: &Question<'_>, trail: &mut Trail) -> Result<Admitted, Reason> {
     let peer = question.peer;
     trail.record(access_control::method(peer, &Method::Invite, false))?;
-    trail.record(admission::admission(&question.set.admission, question.load))?;
+    trail.record(admission::admission(&question.set.admission, peer, question.load))?;
     let mut governed = if peer.kind.is_um() { by_pool(question, trail)? } else { by_hunt_group(question, trail)? };
     let plan = &governed.plan;
+    admission::of_plan(plan, question.load).map_or(Ok(()), |decision| trail.record(decision))?;
 
     let a_mode = if peer.kind.is_um() { plan.mode } else { peer.mode };
     let a = security_mode::leg_plan(a_mode, peer);

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::media::control::LatchPolicy;
 use crate::policy::address_scope::AddressScope;
+use crate::policy::admission::CallLimits;
 use crate::policy::branch::Branch;
 use crate::policy::caller::{ExtensionCallers, UnfitCaller};
 use crate::policy::diversion::DiversionPolicy;
@@ -239,6 +240,8 @@ pub struct Peer {
     pub rtcp_keepalive: Option<Duration>,
     pub refer: Refer,
     pub sound: Sound,
+    /// Of calls that it begins; what is absent here is as for every peer.
+    pub limits: CallLimits,
 }
 
 /// What is offered where nothing is said: the one suite that everybody has, Exchange and Lync nothing else (but its short tag). Each further one is a line of
@@ -286,6 +289,7 @@ impl Peer {
             rtcp_keepalive: RTCP_KEEPALIVE.filter(|_| kind == PeerKind::Mediation),
             refer: Refer::of_kind(kind),
             sound: Sound::default(),
+            limits: CallLimits::default(),
         }
     }
 }
@@ -328,6 +332,7 @@ pub struct DialPlan {
     /// The partner fax server (a peer of kind fax): where UM may refer a call that turns out to be a fax.
     pub fax_server: Option<Arc<str>>,
     pub failed_transfer: FailedTransfer,
+    pub limits: CallLimits,
 }
 
 /// The way to UM over the PSTN (Lync's CsVoicemailReroutingConfiguration). At least one number is there.
@@ -524,6 +529,7 @@ impl DialPlan {
             reroute: None,
             fax_server: None,
             failed_transfer: FailedTransfer::default(),
+            limits: CallLimits::default(),
         }
     }
 
@@ -541,6 +547,12 @@ pub struct AdmissionLimits {
     pub calls_per_peer: Option<u32>,
     /// New calls a second, all peers together, with a burst of one second.
     pub rate: Option<u32>,
+    /// The same of one peer.
+    pub rate_per_peer: Option<u32>,
+    /// How much of its thread's time signalling may take before new calls are held back (per mille). `None`: however much.
+    pub occupancy: Option<u16>,
+    /// Bytes the process may hold before new calls are held back. `None`: what its container is granted, less a tenth.
+    pub memory: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Debug, Default)]

@@ -88,6 +88,11 @@ reasons! {
     CallLimit,             "admission.calls",               Resource, 503, "as many calls are up as the border may carry";
     PeerCallLimit,         "admission.peer_calls",          Resource, 503, "as many calls are up as this peer may have";
     RateLimit,             "admission.rate",                Resource, 503, "calls come faster than allowed";
+    PeerRateLimit,         "admission.peer_rate",           Resource, 503, "calls come from this peer faster than it may begin them";
+    PlanCallLimit,         "admission.plan_calls",          Resource, 503, "as many calls are up as the dial plan may have";
+    PlanRateLimit,         "admission.plan_rate",           Resource, 503, "calls of the dial plan come faster than allowed";
+    Occupied,              "admission.occupancy",           Resource, 503, "signalling has no time for more calls just now: of new ones a share is taken, and this one was not in it (see occupancy in admission.toml)";
+    MemorySpent,           "admission.memory",              Resource, 503, "the process holds as much memory as it may (see memory in admission.toml)";
     Draining,              "admission.draining",            Us,       503, "the border is shutting down gracefully";
     NoHuntGroup,           "hunt_group.none",               Policy,   404, "no hunt group of this peer matches the called number (Exchange: UM IP gateway, dial plan or hunt group not located)";
     PlanMismatch,          "dial_plan.uri",                 Peer,     404, "a URI does not fit the dial plan's URI type";

@@ -28,6 +28,7 @@ use crate::signaling::load::LoadCount;
 use crate::signaling::session::offer_answer::Supply;
 use crate::signaling::session::session_timer::SessionExpiry;
 use crate::signaling::settings::{Listener, Settings};
+use crate::signaling::throttle::Throttle;
 use crate::signaling::timers::Deadlines;
 use crate::signaling::transaction::{ClientKey, ServerKey, Transactions};
 use crate::signaling::transport;
@@ -102,6 +103,7 @@ pub struct Border {
     pub opened: Vec<(CallId, StreamId)>,
     pub closed_flows: ClosedFlows,
     pub load: LoadCount,
+    pub throttle: Throttle,
     pub watch: Watch,
     pub errands: Errands,
     pub greylist: Greylist,
@@ -168,6 +170,7 @@ impl Border {
             opened: Vec::new(),
             closed_flows: ClosedFlows::default(),
             load: LoadCount::default(),
+            throttle: Throttle::default(),
             watch: Watch::default(),
             errands: Errands::default(),
             greylist: Greylist::default(),

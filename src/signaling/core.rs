@@ -98,6 +98,10 @@ impl Core {
                 self.border.reconfigure(set, settings);
             }
             Event::Command(command) => self.command(now, command),
+            Event::Measured(measured) => {
+                let told = self.border.throttle.measured(now, measured, &self.border.set.admission);
+                told.into_iter().for_each(|what| self.border.fact(now, None, what));
+            }
             Event::Tick => {}
         }
         self.settle(now);

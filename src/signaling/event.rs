@@ -44,8 +44,21 @@ pub enum Event {
     /// A reload took effect.
     Policies(Arc<PolicySet>, Arc<Settings>),
     Command(Command),
+    /// How the process does, several times a second.
+    Measured(Measured),
     /// The deadline has come.
     Tick,
+}
+
+/// What the rim has measured of the process since it did last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Measured {
+    /// How much of the time the thread of signalling was busy, per mille.
+    pub occupied: u16,
+    /// Bytes the process holds.
+    pub memory: u64,
+    /// Bytes its container grants it, where it says.
+    pub memory_granted: Option<u64>,
 }
 
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use ipnet::IpNet;
 
 use crate::media::control::{Report, Side, StreamId};
+use crate::policy::admission::Pressure;
 use crate::policy::ban::Ban;
 use crate::policy::branch::Wan;
 use crate::policy::flow::{Flow, TlsIdentity, TlsRefusal};
@@ -276,6 +277,19 @@ pub enum What {
         worker: usize,
         fault: String,
         streams: u64,
+    },
+    /// The call passed the screening. `plan`: the dial plan that governs it.
+    CallAdmitted {
+        plan: Option<Arc<str>>,
+    },
+    /// The border cannot carry all that comes: from now on new calls are held back, all of them or a share.
+    Overloaded {
+        pressure: Pressure,
+    },
+    /// New calls are held back no more. `refused`: how many were.
+    Relieved {
+        lasted: Duration,
+        refused: u64,
     },
     /// No new calls from now on. `release_at`: when those that are left are ended.
     Draining {

@@ -1,47 +1,84 @@
-//! How much is under way, counted for admission (RFC 6357's "load"): calls in all and by peer, and the rate of new ones.
+//! How much is under way, counted for admission (RFC 6357's "load"): calls in all, by the peer that began them and by dial plan, and the rates of new ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::policy::admission::Used;
 use crate::policy::screening::Load;
+use crate::policy::settings::PolicySet;
 use crate::time::Time;
 
 #[derive(Default)]
 pub struct LoadCount {
+    total: Count,
+    by_peer: HashMap<Arc<str>, Count>,
+    by_plan: HashMap<Arc<str>, Count>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Count {
     calls: u32,
-    by_peer: HashMap<Arc<str>, u32>,
     /// Start of the second being counted and the calls admitted in it.
     second: (Time, u32),
 }
 
-impl LoadCount {
-    pub fn calls(&self) -> u32 {
-        self.calls
-    }
+const SECOND: Duration = Duration::from_secs(1);
 
-    /// As policy sees it for a new call of `peer`.
-    pub fn seen_by(&self, now: Time, peer: &str, draining: bool) -> Load {
-        let rate = if now.since(self.second.0) < Duration::from_secs(1) { self.second.1 } else { 0 };
-        Load { calls: self.calls, calls_of_peer: self.by_peer.get(peer).copied().unwrap_or(0), rate, draining }
-    }
-
-    pub fn admitted(&mut self, now: Time, peer: &Arc<str>) {
+impl Count {
+    fn add(&mut self, now: Time) {
         self.calls += 1;
-        *self.by_peer.entry(peer.clone()).or_insert(0) += 1;
-        if now.since(self.second.0) >= Duration::from_secs(1) {
+        if now.since(self.second.0) >= SECOND {
             self.second = (now, 0);
         }
         self.second.1 += 1;
     }
 
-    pub fn ended(&mut self, peer: &str) {
-        self.calls = self.calls.saturating_sub(1);
-        if let Some(count) = self.by_peer.get_mut(peer) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.by_peer.remove(peer);
-            }
+    fn used(&self, now: Time) -> Used {
+        Used { calls: self.calls, rate: if now.since(self.second.0) < SECOND { self.second.1 } else { 0 } }
+    }
+}
+
+impl LoadCount {
+    pub fn calls(&self) -> u32 {
+        self.total.calls
+    }
+
+    /// As policy sees it for a new call of `peer`.
+    pub fn seen_by(&self, now: Time, peer: &str, set: &PolicySet) -> Load {
+        let used = |counts: &HashMap<Arc<str>, Count>, name: &str| counts.get(name).map(|count| count.used(now)).unwrap_or_default();
+        let limited = set.dial_plans.iter().filter(|plan| plan.limits.is_any());
+        Load {
+            total: self.total.used(now),
+            peer: used(&self.by_peer, peer),
+            plans: limited.map(|plan| (Arc::clone(&plan.name), used(&self.by_plan, &plan.name))).collect(),
+            ..Load::default()
+        }
+    }
+
+    pub fn admitted(&mut self, now: Time, peer: &Arc<str>, plan: Option<&Arc<str>>) {
+        self.total.add(now);
+        self.by_peer.entry(Arc::clone(peer)).or_default().add(now);
+        if let Some(plan) = plan {
+            self.by_plan.entry(Arc::clone(plan)).or_default().add(now);
+        }
+    }
+
+    pub fn ended(&mut self, now: Time, peer: &str, plan: Option<&Arc<str>>) {
+        self.total.calls = self.total.calls.saturating_sub(1);
+        end(&mut self.by_peer, now, peer);
+        if let Some(plan) = plan {
+            end(&mut self.by_plan, now, plan);
+        }
+    }
+}
+
+/// Names are forgotten with their last call, but not before the second is over in which calls of theirs still count.
+fn end(counts: &mut HashMap<Arc<str>, Count>, now: Time, name: &str) {
+    if let Some(count) = counts.get_mut(name) {
+        count.calls = count.calls.saturating_sub(1);
+        if count.calls == 0 {
+            counts.retain(|_, count| count.used(now) != Used::default());
         }
     }
 }
@@ -50,16 +87,41 @@ impl LoadCount {
 mod tests {
     use super::*;
 
+    fn used(calls: u32, rate: u32) -> Used {
+        Used { calls, rate }
+    }
+
     #[test]
     fn the_rate_is_that_of_the_running_second() {
         let mut load = LoadCount::default();
-        let peer: Arc<str> = "trunk".into();
+        let (peer, set): (Arc<str>, _) = ("trunk".into(), PolicySet::default());
         for _ in 0..3 {
-            load.admitted(Time::from_millis(5000), &peer);
+            load.admitted(Time::from_millis(5000), &peer, None);
         }
-        assert_eq!(load.seen_by(Time::from_millis(5999), "trunk", false), Load { calls: 3, calls_of_peer: 3, rate: 3, draining: false });
-        assert_eq!(load.seen_by(Time::from_millis(6000), "other", true), Load { calls: 3, calls_of_peer: 0, rate: 0, draining: true });
-        load.ended("trunk");
-        assert_eq!(load.seen_by(Time::from_millis(6000), "trunk", false).calls_of_peer, 2);
+        let seen = |load: &LoadCount, at, peer| {
+            let seen = load.seen_by(Time::from_millis(at), peer, &set);
+            (seen.total, seen.peer)
+        };
+        assert_eq!(seen(&load, 5999, "trunk"), (used(3, 3), used(3, 3)));
+        assert_eq!(seen(&load, 6000, "other"), (used(3, 0), used(0, 0)));
+        load.ended(Time::from_millis(6000), "trunk", None);
+        assert_eq!(seen(&load, 6000, "trunk").1, used(2, 0));
+    }
+
+    #[test]
+    fn calls_that_have_ended_count_for_the_rate_of_their_second() {
+        let mut load = LoadCount::default();
+        let (peer, plan, set): (Arc<str>, Arc<str>, _) = ("trunk".into(), "main".into(), PolicySet::default());
+        for _ in 0..2 {
+            load.admitted(Time::from_millis(100), &peer, Some(&plan));
+            load.ended(Time::from_millis(200), &peer, Some(&plan));
+        }
+        assert_eq!(load.seen_by(Time::from_millis(300), "trunk", &set).peer, used(0, 2));
+        load.admitted(Time::from_millis(1200), &"other".into(), None);
+        load.ended(Time::from_millis(1300), "other", None);
+        assert!(!load.by_peer.contains_key("trunk") || load.by_peer.len() <= 2);
+        load.admitted(Time::from_millis(5000), &peer, Some(&plan));
+        load.ended(Time::from_millis(9000), &peer, Some(&plan));
+        assert!(load.by_peer.is_empty() && load.by_plan.is_empty(), "nothing is held of who has no call");
     }
 }

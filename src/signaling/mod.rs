@@ -14,6 +14,7 @@ pub mod locating;
 pub mod peer_name;
 pub mod session;
 pub mod settings;
+pub mod throttle;
 pub mod timers;
 pub mod transaction;
 pub mod transport;

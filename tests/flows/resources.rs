@@ -1,12 +1,14 @@
 //! When something runs out or falls silent: media ports and sockets, silence, budgets, the graceful stop.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::media::control::{self, Command as MediaCommand, Report, StreamId};
 use portcullis::media::ports::QUARANTINE;
-use portcullis::policy::settings::AdmissionLimits;
+use portcullis::policy::admission::CallLimits;
+use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PolicySet};
 use portcullis::policy::verdict::Reason;
-use portcullis::signaling::event::{Command, Event};
+use portcullis::signaling::event::{Command, Event, Measured};
 use portcullis::signaling::fact::What;
 use portcullis::sip::{HeaderName, Method};
 
@@ -144,15 +146,10 @@ fn the_record_waits_for_the_media_planes_report() {
     lab.finish();
 }
 
-fn limited(limits: AdmissionLimits, reason: Reason) {
-    let mut lab = Lab::new(Scene { admission: limits, ..Scene::default() });
+fn limited(change: impl FnOnce(&mut PolicySet), reason: Reason) {
+    let mut lab = Lab::with(Scene::default(), change);
     let (mut first, callee) = established(&mut lab);
-    let mut caller = Caller::new(&mut lab, Party::Trunk, "1000");
-    let offer = lab.sdp(Party::Trunk, 4000);
-    caller.invite(&mut lab, "", &offer);
-    lab.response_to(Party::Trunk, 100);
-    assert_eq!(lab.response_to(Party::Trunk, 503).header(HeaderName::RetryAfter), "30");
-    lab.nothing_sent();
+    refused(&mut lab);
     hang_up(&mut lab, &mut first, &callee);
     assert_eq!(lab.records()[0].reason, reason);
     // There is room again.
@@ -160,11 +157,73 @@ fn limited(limits: AdmissionLimits, reason: Reason) {
     hang_up(&mut lab, &mut third, &callee);
 }
 
+/// A call that there is no room for.
+fn refused(lab: &mut Lab) {
+    let mut caller = Caller::new(lab, Party::Trunk, "1000");
+    let offer = lab.sdp(Party::Trunk, 4000);
+    caller.invite(lab, "", &offer);
+    lab.response_to(Party::Trunk, 100);
+    assert_eq!(lab.response_to(Party::Trunk, 503).header(HeaderName::RetryAfter), "30");
+    lab.nothing_sent();
+}
+
 #[test]
 fn budgets_of_calls_and_rate() {
-    limited(AdmissionLimits { calls: Some(1), ..Default::default() }, Reason::CallLimit);
-    limited(AdmissionLimits { calls_per_peer: Some(1), ..Default::default() }, Reason::PeerCallLimit);
-    limited(AdmissionLimits { rate: Some(1), ..Default::default() }, Reason::RateLimit);
+    let of_all = |limits: AdmissionLimits| move |set: &mut PolicySet| set.admission = limits;
+    limited(of_all(AdmissionLimits { calls: Some(1), ..Default::default() }), Reason::CallLimit);
+    limited(of_all(AdmissionLimits { calls_per_peer: Some(1), ..Default::default() }), Reason::PeerCallLimit);
+    limited(of_all(AdmissionLimits { rate: Some(1), ..Default::default() }), Reason::RateLimit);
+    limited(of_all(AdmissionLimits { rate_per_peer: Some(1), ..Default::default() }), Reason::PeerRateLimit);
+}
+
+#[test]
+fn a_peer_and_a_plan_have_budgets_of_their_own() {
+    let of_peer = |limits: CallLimits| {
+        move |set: &mut PolicySet| {
+            // What is written for everybody does not hold for it.
+            set.admission = AdmissionLimits { calls_per_peer: Some(0), rate_per_peer: Some(0), ..Default::default() };
+            let own = CallLimits { calls: limits.calls.or(Some(100)), rate: limits.rate.or(Some(100)) };
+            set.peers = set.peers.iter().map(|peer| Arc::new(Peer { limits: own, ..Peer::clone(peer) })).collect();
+        }
+    };
+    limited(of_peer(CallLimits { calls: Some(1), rate: None }), Reason::PeerCallLimit);
+    limited(of_peer(CallLimits { calls: None, rate: Some(1) }), Reason::PeerRateLimit);
+    let of_plan = |limits: CallLimits| {
+        move |set: &mut PolicySet| {
+            let plan = Arc::new(DialPlan { limits, ..DialPlan::clone(&set.dial_plans[0]) });
+            set.dial_plans = vec![plan.clone()];
+            set.hunt_groups = vec![Arc::new(HuntGroup { name: "default".into(), peer: "trunk".into(), pilot: None, plan })].into();
+        }
+    };
+    limited(of_plan(CallLimits { calls: Some(1), rate: None }), Reason::PlanCallLimit);
+    limited(of_plan(CallLimits { calls: None, rate: Some(1) }), Reason::PlanRateLimit);
+}
+
+#[test]
+fn a_border_without_time_or_memory_refuses_new_calls_and_serves_those_that_are_up() {
+    let full = Measured { memory: 64 << 20, ..Measured::default() };
+    let busy = Measured { occupied: 1000, ..Measured::default() };
+    for (measured, reason) in [(full, Reason::MemorySpent), (busy, Reason::Occupied)] {
+        let admission = AdmissionLimits { memory: Some(64 << 20), occupancy: Some(500), ..Default::default() };
+        let mut lab = Lab::new(Scene { admission, ..Scene::default() });
+        let (mut first, callee) = established(&mut lab);
+        for _ in 0..20 {
+            lab.handle(Event::Measured(measured));
+        }
+        let told = lab.facts.iter().filter(|fact| matches!(fact.what, What::Overloaded { .. })).count();
+        assert_eq!(told, 1, "{reason}");
+        refused(&mut lab);
+        first.next(&mut lab, "UPDATE", "", "");
+        lab.response_to(Party::Trunk, 200);
+        for _ in 0..100 {
+            lab.handle(Event::Measured(Measured::default()));
+        }
+        assert!(lab.facts.iter().any(|fact| matches!(fact.what, What::Relieved { refused: 1, .. })), "{reason}");
+        hang_up(&mut lab, &mut first, &callee);
+        assert_eq!(lab.records()[0].reason, reason);
+        let (mut second, other) = established(&mut lab);
+        hang_up(&mut lab, &mut second, &other);
+    }
 }
 
 #[test]

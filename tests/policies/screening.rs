@@ -1,5 +1,6 @@
 //! `screening.rs`, with `hunt_group.rs`, `routing.rs` and `security_mode.rs`: an INVITE from the door to its targets.
 
+use portcullis::policy::admission::Used;
 use portcullis::policy::liveness::Board;
 use portcullis::policy::screening::{Load, Question, screen};
 use portcullis::policy::security_mode::mode_name;
@@ -59,8 +60,9 @@ fn screening_cases() {
             let text = format!("v=0\r\no=- 1 1 IN IP4 198.51.100.1\r\ns=-\r\nc=IN IP4 198.51.100.1\r\nt=0 0\r\nm=audio 4000 {profile} 0\r\n{keys}");
             Description::parse(text.as_bytes()).unwrap()
         });
-        let load = Load { calls: case.calls, ..Load::default() };
-        let screening = screen(Question { set, table: &table, liveness: &Board::default(), load, flow: &flow, peer, invite: &invite, offer: offer.as_ref() });
+        let load = Load { total: Used { calls: case.calls, rate: 0 }, ..Load::default() };
+        let screening =
+            screen(Question { set, table: &table, liveness: &Board::default(), load: &load, flow: &flow, peer, invite: &invite, offer: offer.as_ref() });
         let last = screening.trail.last().unwrap();
         let refused = screening.outcome.as_ref().err().copied();
         failures.expect(&case.name, (super::code(refused), last.stage), (&case.verdict, &case.stage));
@@ -82,7 +84,7 @@ fn hunt_group_of_a_tel_uri_with_local_context() {
     let flow = flow("198.51.100.1", peer.transport, &[peer.tls_names[0].to_string()], None);
     let invite = message("INVITE tel:5550100;phone-context=+1425 SIP/2.0\nFrom: <sip:+14255550123@b>;tag=1\nTo: <sip:other@x>\nCall-ID: 1\nCSeq: 1 INVITE\n\n");
     let screening =
-        screen(Question { set, table: &table, liveness: &Board::default(), load: Load::default(), flow: &flow, peer, invite: &invite, offer: None });
+        screen(Question { set, table: &table, liveness: &Board::default(), load: &Load::default(), flow: &flow, peer, invite: &invite, offer: None });
     let admitted = screening.outcome.unwrap();
     assert_eq!((admitted.plan.unwrap().name.to_string(), admitted.called), ("world".to_string(), "+14255550100".to_string()));
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use portcullis::policy::address_scope::{self, AddressKind, AddressScope};
-use portcullis::policy::admission::{Load, admission};
+use portcullis::policy::admission::{Load, Used, admission};
 use portcullis::policy::liveness::{Board, Doubt, Liveness};
 use portcullis::policy::settings::{AdmissionLimits, DialPlan, PeerKind, PeerStatus, Refer, UmPool, UriType};
 use portcullis::policy::verdict::Reason;
@@ -83,9 +83,10 @@ fn admission_cases() {
     for case in cases::<AdmissionCase>("admission.toml") {
         // -1 stands for no limit.
         let [calls, calls_per_peer, rate] = case.limits.map(|limit| u32::try_from(limit).ok());
-        let limits = AdmissionLimits { calls, calls_per_peer, rate };
-        let load = Load { calls: case.load[0], calls_of_peer: case.load[1], rate: case.load[2], draining: case.draining };
-        failures.expect(&case.name, code(admission(&limits, load).refused), &case.verdict);
+        let limits = AdmissionLimits { calls, calls_per_peer, rate, ..AdmissionLimits::default() };
+        let [calls, calls_of_peer, rate] = case.load;
+        let load = Load { total: Used { calls, rate }, peer: Used { calls: calls_of_peer, rate }, draining: case.draining, ..Load::default() };
+        failures.expect(&case.name, code(admission(&limits, super::peer("carrier"), &load).refused), &case.verdict);
     }
 }
 

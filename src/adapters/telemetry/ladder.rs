@@ -184,6 +184,9 @@ fn lines(fact: &Fact, columns: &Columns) -> Vec<Line> {
         | What::CertificateEnding(_)
         | What::MediaWorkerEnded { .. }
         | What::Draining { .. }
+        | What::CallAdmitted { .. }
+        | What::Overloaded { .. }
+        | What::Relieved { .. }
         | What::Resumed
         | What::MediaOpened { .. }
         | What::Drained => Vec::new(),

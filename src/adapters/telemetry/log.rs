@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::flood::Flood;
+use super::pressure;
 use super::redact::clean;
 use super::sound;
 use super::summary::Summary;
@@ -173,11 +174,7 @@ impl Log {
                 }
             }
             What::Crl { source, state } => crl(source, state),
-            What::PeersChanged { number } => info!(number, "peer table in force"),
-            What::PoliciesChanged { number } => info!(number, "policy set in force"),
-            What::CertificatesChanged { generation } => {
-                info!(generation, "certificates in force: every handshake from now on uses them; calls and open connections go on");
-            }
+            What::PeersChanged { .. } | What::PoliciesChanged { .. } | What::CertificatesChanged { .. } => in_force(&fact.what),
             What::CertificatesRefused { problems } => {
                 for problem in problems {
                     error!(problem = %clean(problem), "changed certificate files refused, the old ones stay in force; mend the file, it is then taken by itself");
@@ -186,6 +183,7 @@ impl Log {
             What::CertificateEnding(ending) => certificate_ending(ending),
             What::MediaWorkerEnded { worker, fault, streams } => media_worker_ended(*worker, fault, *streams),
             What::Draining { .. } | What::Drained | What::Resumed => drain(&fact.what),
+            What::Overloaded { .. } | What::Relieved { .. } | What::CallAdmitted { .. } => pressure::told(&fact.what),
         }
     }
 
@@ -464,6 +462,17 @@ fn media_worker_ended(worker: usize, fault: &str, streams: u64) {
         "a media thread has ended by a fault of this software or the kernel: the calls whose streams it carried are released (media.worker), and it is started \
          anew; please report it with this line"
     );
+}
+
+fn in_force(what: &What) {
+    match what {
+        What::PeersChanged { number } => info!(number, "peer table in force"),
+        What::PoliciesChanged { number } => info!(number, "policy set in force"),
+        What::CertificatesChanged { generation } => {
+            info!(generation, "certificates in force: every handshake from now on uses them; calls and open connections go on");
+        }
+        _ => {}
+    }
 }
 
 fn drain(what: &What) {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus::{Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::hearing::{self, Hearing};
+use super::pressure;
 use super::summary::Summary;
 use super::watched::Watched;
 use crate::media::control::{Side, SideReport};
@@ -76,6 +77,7 @@ pub struct Metrics {
     firewall_rebuilt: IntCounter,
     bans: IntCounterVec,
     draining: IntGauge,
+    overloaded: IntGaugeVec,
     lost: IntCounterVec,
     records: IntCounter,
     record_failures: IntCounter,
@@ -144,6 +146,7 @@ impl Metrics {
             firewall_in_force: gauge(r, "portcullis_firewall_in_force", "1 while the kernel holds our table"),
             firewall_rebuilt: counter(r, "portcullis_firewall_rebuilt_total", "Times another program had changed or removed our table"),
             bans: counters(r, "portcullis_bans_total", "Bans made by this process", &["cause"]),
+            overloaded: gauges(r, "portcullis_overloaded", "1 while new calls are held back because of it: occupancy, memory", &["resource"]),
             draining: gauge(r, "portcullis_draining", "1 while new calls are refused and old ones may end"),
             lost: counters(r, "portcullis_telemetry_lost_total", "Facts dropped because the queue was full", &["kind"]),
             records: counter(r, "portcullis_call_records_total", "Call records written"),
@@ -235,20 +238,18 @@ impl Metrics {
                 let result = if matches!(state, CrlState::Kept { .. }) { "failed" } else { "renewed" };
                 self.crls.with_label_values(&[self.name(source).as_ref(), result]).inc();
             }
-            What::PeersChanged { number } => self.peer_table.set(i64::try_from(*number).unwrap_or(i64::MAX)),
-            What::PoliciesChanged { number } => self.policy_set.set(i64::try_from(*number).unwrap_or(i64::MAX)),
-            What::CertificatesChanged { generation } => self.certificates.set(i64::try_from(*generation).unwrap_or(i64::MAX)),
+            What::PeersChanged { .. } | What::PoliciesChanged { .. } | What::CertificatesChanged { .. } => self.in_force(&fact.what),
             What::CertificatesRefused { .. } => self.certificates_refused.inc(),
             What::MediaWorkerEnded { .. } => self.media_workers_ended.inc(),
             What::Firewall(event) => self.firewall(event),
-            What::Draining { .. } => self.draining.set(1),
-            What::Resumed => self.draining.set(0),
+            What::Draining { .. } | What::Resumed | What::Overloaded { .. } | What::Relieved { .. } => self.holding_back(&fact.what),
             What::PeersShareAddress { resolution, .. } => self.sharing.with_label_values(&[resolution.word()]).inc(),
             What::PeerNameOdd { oddity, .. } => self.name_oddities.with_label_values(&[odd(oddity)]).inc(),
             What::PeerLingers { calls, .. } => self.lingering.add(if *calls == 0 { -1 } else { 1 }),
             What::Transfer(event) => self.transfer(event),
             What::Decided(_)
             | What::Screened(_)
+            | What::CallAdmitted { .. }
             | What::LegOpened { .. }
             | What::MediaOpened { .. }
             | What::CallProgressed { .. }
@@ -262,6 +263,26 @@ impl Metrics {
             | What::ConnectionParted { .. }
             | What::HandshakesHeld { .. }
             | What::Drained => {}
+        }
+    }
+
+    fn in_force(&self, what: &What) {
+        match what {
+            What::PeersChanged { number } => self.peer_table.set(i64::try_from(*number).unwrap_or(i64::MAX)),
+            What::PoliciesChanged { number } => self.policy_set.set(i64::try_from(*number).unwrap_or(i64::MAX)),
+            What::CertificatesChanged { generation } => self.certificates.set(i64::try_from(*generation).unwrap_or(i64::MAX)),
+            _ => {}
+        }
+    }
+
+    /// Whether new calls are taken.
+    fn holding_back(&self, what: &What) {
+        match what {
+            What::Draining { .. } => self.draining.set(1),
+            What::Resumed => self.draining.set(0),
+            What::Overloaded { pressure } => self.overloaded.with_label_values(&[pressure::resource(*pressure)]).set(1),
+            What::Relieved { .. } => ["occupancy", "memory"].iter().for_each(|resource| self.overloaded.with_label_values(&[resource]).set(0)),
+            _ => {}
         }
     }
 

@@ -12,6 +12,7 @@ pub mod ladder;
 pub mod log;
 pub mod metrics;
 mod mirror;
+mod pressure;
 pub mod records;
 mod redact;
 pub mod sound;
@@ -109,6 +110,7 @@ fn is_vital(what: &What) -> bool {
         | What::Standalone { .. }
         | What::MessageWaiting { .. }
         | What::MissedCallCarried { .. }
+        | What::CallAdmitted { .. }
         | What::Decided(_)
         | What::Screened(_) => false,
         // Strangers make automation ban as often as they like.
@@ -150,6 +152,8 @@ fn is_vital(what: &What) -> bool {
         | What::MediaWorkerEnded { .. }
         | What::Draining { .. }
         | What::Drained
+        | What::Overloaded { .. }
+        | What::Relieved { .. }
         | What::Resumed => true,
     }
 }

@@ -35,6 +35,10 @@ pub struct Calls(Arc<Mutex<BTreeMap<CallId, Up>>>);
 #[derive(Clone)]
 pub(super) struct Up {
     pub began: Time,
+    /// Set once the call has passed the screening: the dial plan that governs it, if one does.
+    pub admitted: Option<Option<Arc<str>>>,
+    /// Whose budget it is of, whatever becomes of its legs.
+    pub begun_by: Arc<str>,
     pub from: String,
     pub to: String,
     pub a: Leg,
@@ -62,11 +66,28 @@ impl Calls {
             What::CallBegan { peer, from, to } => {
                 let a = Leg { peer: Arc::clone(peer), way: None };
                 let (from, to) = (clean(from), clean(to));
-                let up = Up { began: fact.at, from, to, a, b: None, status: None, answered: None, held: [false; 2], stream: None };
+                let up = Up {
+                    began: fact.at,
+                    admitted: None,
+                    begun_by: Arc::clone(peer),
+                    from,
+                    to,
+                    a,
+                    b: None,
+                    status: None,
+                    answered: None,
+                    held: [false; 2],
+                    stream: None,
+                };
                 self.held().insert(call, up);
             }
             What::CallEnded(_) => drop(self.held().remove(&call)),
-            What::LegOpened { .. } | What::CallProgressed { .. } | What::CallAnswered | What::Held { .. } | What::MediaOpened { .. } => {
+            What::CallAdmitted { .. }
+            | What::LegOpened { .. }
+            | What::CallProgressed { .. }
+            | What::CallAnswered
+            | What::Held { .. }
+            | What::MediaOpened { .. } => {
                 if let Some(up) = self.held().get_mut(&call) {
                     up.note(fact);
                 }
@@ -90,6 +111,10 @@ impl Calls {
         (chosen.map(|(id, up)| (*id, up.clone())).collect(), held.len())
     }
 
+    pub(super) fn each(&self, mut look: impl FnMut(CallId, &Up)) {
+        self.held().iter().for_each(|(id, up)| look(*id, up));
+    }
+
     pub(super) fn one(&self, call: u64) -> Option<Up> {
         self.held().get(&CallId(call)).cloned()
     }
@@ -105,6 +130,7 @@ impl Up {
                     Side::B => self.b = Some(leg),
                 }
             }
+            What::CallAdmitted { plan } => self.admitted = Some(plan.clone()),
             What::CallProgressed { status } => self.status = Some(*status),
             What::CallAnswered => self.answered = Some(fact.at),
             What::Held { by, held } => self.held[usize::from(*by == Side::B)] = *held,

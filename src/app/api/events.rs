@@ -60,11 +60,12 @@ fn kind(what: &What) -> Option<&'static str> {
         What::CertificatesChanged { .. } | What::CertificatesRefused { .. } | What::Crl { .. } | What::CertificateEnding(_) => Some("certificates"),
         What::PoliciesChanged { .. } => Some("policy"),
         What::Draining { .. } | What::Resumed | What::Drained => Some("drain"),
+        What::Overloaded { .. } | What::Relieved { .. } => Some("limits"),
         _ => None,
     }
 }
 
-/// A stream of server-sent events, each named for what has changed: `calls`, `peers`, `bans`, `certificates`, `policy`, `drain`, or `lagged`: some of these.
+/// A stream of server-sent events, each named for what has changed: `calls`, `peers`, `bans`, `certificates`, `policy`, `drain`, `limits`, or `lagged`: some of these.
 #[utoipa::path(get, path = "/v1/events", tag = "border", responses((status = 200, body = String, content_type = "text/event-stream")))]
 async fn events(State(desk): Behind) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let changes = desk.changes.0.subscribe();

@@ -8,6 +8,7 @@ mod drain;
 mod events;
 mod firewall;
 mod identities;
+mod limits;
 mod media;
 mod missed_calls;
 mod page;
@@ -41,6 +42,7 @@ use crate::app::rotation::Rotation;
 
 pub use firewall::network;
 pub use identities::Shown;
+pub use limits::Limits;
 pub use peers::Watched;
 
 /// Orders that may wait; operators are few.
@@ -77,6 +79,7 @@ pub struct Desk {
     pub standing: Arc<status::Standing>,
     pub changes: Changes,
     pub shown: Arc<Shown>,
+    pub limits: Arc<Limits>,
     /// `None`: the policy set has no store of records.
     pub history: Option<History>,
     pub audit: Audit,
@@ -163,6 +166,7 @@ pub fn document() -> OpenApi {
 fn described() -> (Router<Arc<Desk>>, OpenApi) {
     let parts = [
         status::routes(),
+        limits::routes(),
         drain::routes(),
         events::routes(),
         calls::routes(),

@@ -76,6 +76,7 @@ pub fn peers(written: &[written::Peer], pools: &[written::UmPool], listeners: &[
             rtcp_keepalive: rtcp_keepalive(entry, pools),
             refer: entry.refer.as_ref().map_or(Refer::of_kind(kind.value), |refer| refer.value),
             sound: sound(entry, findings),
+            limits: entry.limits,
         };
         warn(&peer, entry, findings);
         places.push(entry.at);

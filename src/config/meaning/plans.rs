@@ -131,6 +131,7 @@ pub fn plans(written: &[written::DialPlan], pools: &[Arc<UmPool>], known: &Known
             extension_callers: entry.numbers.extension_callers.unwrap_or_default(),
             fax_server: fax_server(entry, known, findings),
             failed_transfer: entry.failed_transfer,
+            limits: entry.limits,
             ..DialPlan::new(&name, entry.uri_type, digits, entry.mode, Arc::clone(pool))
         };
         numbers::check_pilots(&plan, &entry.numbers, findings);
@@ -346,6 +347,16 @@ fn check_pilot(entry: &written::HuntGroup, plan: &DialPlan, plans: &[Arc<DialPla
     }
 }
 
+/// Percent. Above it the time an answer takes grows faster than the load.
+const OCCUPANCY: u16 = 90;
+
 pub fn admission(written: &written::Admission) -> AdmissionLimits {
-    AdmissionLimits { calls: written.calls, calls_per_peer: written.calls_per_peer, rate: written.rate }
+    AdmissionLimits {
+        calls: written.calls,
+        calls_per_peer: written.calls_per_peer,
+        rate: written.rate,
+        rate_per_peer: written.rate_per_peer,
+        occupancy: Some(written.occupancy.unwrap_or(OCCUPANCY)).filter(|percent| *percent < 100).map(|percent| percent * 10),
+        memory: written.memory.map(|mebibytes| u64::from(mebibytes) << 20),
+    }
 }

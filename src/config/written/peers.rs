@@ -11,6 +11,7 @@ use crate::config::finding::{At, Written};
 use crate::config::table::Table;
 use crate::media::control::LatchPolicy;
 use crate::policy::address_scope::AddressScope;
+use crate::policy::admission::CallLimits;
 use crate::policy::flow::TlsBackend;
 use crate::policy::settings::{AddressFamily, Fax, Keying, PeerHost, PeerKind, PeerStatus, Refer, SecurityMode};
 use crate::policy::sound::Dtmf;
@@ -110,6 +111,7 @@ pub struct Peer {
     pub delayed_source_party: Option<Written<bool>>,
     pub address_family: Option<Written<AddressFamily>>,
     pub simulator: Option<Written<bool>>,
+    pub limits: CallLimits,
 }
 
 pub type HostWritten = PeerHost;
@@ -162,6 +164,7 @@ fn read_peer(table: Table<'_, '_>) -> Peer {
         delayed_source_party: table.flag("delayed_source_party"),
         address_family: table.choice("address_family", &FAMILIES),
         simulator: table.flag("simulator"),
+        limits: super::plans::read_call_limits(&table),
     };
     table.finish();
     peer

@@ -6,6 +6,7 @@ use super::numbers::{self, Numbers};
 use super::peers::MODES;
 use crate::config::finding::{At, Written};
 use crate::config::table::Table;
+use crate::policy::admission::CallLimits;
 use crate::policy::diversion::DiversionPolicy;
 use crate::policy::settings::{FailedTransfer, GREYLIST, NO_ANSWER, REROUTE_LIMIT, SecurityMode, StartUp, UmVersion, UriType};
 
@@ -58,6 +59,7 @@ pub struct DialPlan {
     pub reroute: Option<Reroute>,
     pub fax_server: Option<Written<String>>,
     pub failed_transfer: FailedTransfer,
+    pub limits: CallLimits,
 }
 
 /// `reroute` of a plan.
@@ -82,6 +84,11 @@ pub struct Admission {
     pub calls: Option<u32>,
     pub calls_per_peer: Option<u32>,
     pub rate: Option<u32>,
+    pub rate_per_peer: Option<u32>,
+    /// Percent; absent where it is to be however much.
+    pub occupancy: Option<u16>,
+    /// MiB.
+    pub memory: Option<u32>,
     /// Seconds.
     pub retry_after: Option<u32>,
 }
@@ -125,6 +132,7 @@ pub fn read_plans(root: &Table<'_, '_>) -> Vec<DialPlan> {
             numbers: numbers::read(&table),
             fax_server: table.text("fax_server", "\"fax\""),
             failed_transfer: read_transfers(&table),
+            limits: read_call_limits(&table),
         };
         table.finish();
         plan
@@ -166,12 +174,21 @@ pub fn read_hunt_groups(root: &Table<'_, '_>) -> Vec<HuntGroup> {
     root.tables("hunt_group", "[[hunt_group]]").into_iter().map(read).collect()
 }
 
+/// `calls` and `rate` of a peer or a plan.
+pub fn read_call_limits(table: &Table<'_, '_>) -> CallLimits {
+    let limit = |key: &'static str| table.integer(key, 0..=10_000_000).map(|limit| limit.value as u32);
+    CallLimits { calls: limit("calls"), rate: limit("rate") }
+}
+
 pub fn read_admission(root: &Table<'_, '_>) -> Admission {
     let budget = |key: &'static str| root.integer(key, 0..=10_000_000).map(|limit| limit.value as u32);
     Admission {
         calls: budget("calls"),
         calls_per_peer: budget("calls_per_peer"),
         rate: budget("rate"),
+        rate_per_peer: budget("rate_per_peer"),
+        occupancy: root.integer("occupancy", 50..=100).map(|percent| percent.value as u16),
+        memory: root.integer("memory", 64..=16_777_216).map(|mebibytes| mebibytes.value as u32),
         retry_after: root.integer("retry_after", 1..=3600).map(|seconds| seconds.value as u32),
     }
 }

@@ -268,7 +268,7 @@ pub fn conclude(border: &mut Border, now: Time, call: &mut Call, by: ReleasedBy,
     digits::disowned(call);
     border.rerouting.ended(call.id);
     transfer::leaving_overdue(border, now, call);
-    border.load.ended(&call.admitted.peer.name);
+    border.load.ended(now, &call.admitted.peer.name, call.admitted.plan.as_ref().map(|plan| &plan.name));
     for Waiting { request, .. } in call.waiting.drain(..) {
         border.reply(now, (&request.key, &request.message, &request.flow), 487, None, |_| {});
     }

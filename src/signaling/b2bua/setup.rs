@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::media::control::Side;
 use crate::policy::outcome::Outcome;
 use crate::policy::peer::PeerTable;
-use crate::policy::screening::{Admitted, Question, screen};
+use crate::policy::screening::{Admitted, Load, Question, screen};
 use crate::policy::settings::{Peer, PeerHost};
 use crate::policy::verdict::{Decision, Reason};
 use crate::policy::{delayed_source_party, hosted, routing};
@@ -41,10 +41,10 @@ pub fn begin(border: &mut Border, now: Time, id: CallId, peer: &Arc<Peer>, reque
         Ok(offer) => offer,
         Err(reason) => return refuse(border, now, id, peer, request, reason),
     };
-    let load = border.load.seen_by(now, &peer.name, border.draining);
+    let load = Load { draining: border.draining, pressure: border.throttle.holds(), ..border.load.seen_by(now, &peer.name, &border.set) };
     let (set, table) = (border.set.clone(), border.table.clone());
     let liveness = &border.watch.board;
-    let question = Question { set: &set, table: &table, liveness, load, flow: &request.flow, peer, invite: &request.message, offer: offer.as_ref() };
+    let question = Question { set: &set, table: &table, liveness, load: &load, flow: &request.flow, peer, invite: &request.message, offer: offer.as_ref() };
     let screening = screen(question);
     border.fact(now, Some(id), What::Decided(screening.trail));
     let host = table.name_at(&peer.name, request.flow.remote.ip()).cloned();
@@ -225,7 +225,9 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
     let b_terms = Terms { plan: admitted.b.clone(), transport: admitted.targets[0].transport, latch: admitted.targets[0].latch, peer: None };
     border.tags.insert(dialog.local_tag.clone(), (id, Side::A));
     border.fact(now, Some(id), record::opened(Side::A, &record.a));
-    border.load.admitted(now, &peer.name);
+    let plan = admitted.plan.as_ref().map(|plan| &plan.name);
+    border.load.admitted(now, &peer.name, plan);
+    border.fact(now, Some(id), What::CallAdmitted { plan: plan.cloned() });
     border.timers.set(Timer::Hunt(id), now + LONGEST_HUNT);
     let hunt = failover::search(border, Side::B, candidates(&admitted), offer, Rerouted::NotAsked);
     border.tags.insert(hunt.tag.clone(), (id, Side::B));
