@@ -218,7 +218,7 @@ fn every_cause_of_silence_is_documented() {
 #[test]
 fn links_lead_somewhere() {
     let mut pages = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned(), "CONTRIBUTING.md".to_owned(), "CHANGELOG.md".to_owned()];
-    for folder in ["docs", "docs/monitoring"] {
+    for folder in ["docs", "docs/monitoring", "deploy"] {
         pages.extend(fs::read_dir(at(folder)).unwrap().map(|entry| format!("{folder}/{}", entry.unwrap().file_name().to_string_lossy())));
     }
     for page in pages.iter().filter(|page| page.ends_with(".md")) {

@@ -404,7 +404,9 @@ impl Border {
     }
 
     /// Takes a policy set and its certificates into force, all or nothing. Listeners stay as they are: what they would need a restart for is told.
+    /// The records' file is opened anew even where the set is refused: it may have been moved away, and what follows would go into the old one.
     pub fn reload(&mut self, folder: &Path) -> Result<Vec<String>, StartError> {
+        self.telemetry.reopen();
         let (mut settings, warnings) = config::load(folder).map_err(|problems| StartError(vec![problems.to_string()]))?;
         settings.tls.listeners = certificates_of_running(&self.settings.signaling.listeners, &self.settings.tls, &settings.tls);
         let certificates = rotation::Ready::load(&settings.tls)?;
@@ -427,7 +429,6 @@ impl Border {
         let _ = self.commands.send(Input::Event(Event::Policies(settings.policy.clone(), Arc::new(signaling))));
         self.state.limits.take(settings.policy.clone());
         self.settings = settings;
-        self.telemetry.reopen();
         Ok(told)
     }
 

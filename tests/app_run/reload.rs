@@ -79,3 +79,21 @@ async fn a_broken_set_leaves_the_old_one_in_force() {
     border.call("5000").await.unwrap().hang_up().await.unwrap();
     assert_eq!(border.record(1)["reason"], "call.normal");
 }
+
+/// Rotation moves the file away and sends SIGHUP; the set on disk may be broken just then. What follows must not go into the file that is packed and forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_reload_opens_the_records_anew_all_the_same() {
+    let um = um().await;
+    let mut border = Set::new(&um, "", "").run();
+    border.call("5000").await.unwrap().hang_up().await.unwrap();
+    border.record(1);
+    let records = border.set.path().join("records.jsonl");
+    let moved = border.set.path().join("records.jsonl.1");
+    std::fs::rename(&records, &moved).unwrap();
+    border.set.write("hunt_groups.toml", "nonsense");
+    border.signal("HUP");
+    border.until("refused", |border| border.log().contains("reload refused"));
+    border.call("5000").await.unwrap().hang_up().await.unwrap();
+    border.record(1);
+    assert_eq!(std::fs::read_to_string(moved).unwrap().lines().count(), 1, "the second record is not in the old file");
+}
