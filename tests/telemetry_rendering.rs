@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use portcullis::adapters::telemetry::ladder::{Class, Drawing, Look, Mark, Stamp};
 use portcullis::adapters::telemetry::{Anchor, Outlets, Settings, Sink, Telemetry, ladder, log, records, redact};
 use portcullis::media::control::{Io, Report, Run, Side, SideReport, Signalled, Way};
 use portcullis::media::shortcut::WhyNot;
@@ -215,6 +216,48 @@ fn the_ladder_of_a_redirected_call() {
     no_secret(&text);
     assert!(text.lines().all(|line| line.chars().count() <= 140), "{text}");
     golden("ladder_redirected.txt", &text);
+}
+
+/// Text, picture and what programs read are of one drawing: the same arrows, the same decisions, media where it began; and no secret in any of them.
+#[test]
+fn one_drawing_has_every_form() {
+    let drawing = Drawing::of(&call(), &anchor());
+    let json = serde_json::to_string(&drawing).unwrap();
+    no_secret(&json);
+    assert_eq!(serde_json::from_str::<Drawing>(&json).unwrap(), drawing, "it comes back as it went");
+    assert_eq!(drawing.page(), ladder::render_at(&call(), &anchor()));
+    let picture = drawing.picture(true);
+    no_secret(&picture);
+    let arrows: Vec<&Mark> = drawing.rows.iter().map(|row| &row.mark).filter(|mark| matches!(mark, Mark::Arrow { .. })).collect();
+    assert_eq!(arrows.len(), drawing.messages.len());
+    assert_eq!(picture.matches("data-message=").count(), arrows.len());
+    assert_eq!(picture.matches(" again\"").count(), 1);
+    let Mark::Arrow { from, to, class, message, description, .. } = arrows[0] else { panic!("{:?}", arrows[0]) };
+    assert_eq!((*from, *to, *class, *message), (0, drawing.border, Class::Request, 0));
+    assert_eq!(description.as_deref(), Some("RTP/SAVP PCMA 127.0.0.1:20000 sendrecv"));
+    assert_eq!((drawing.messages[0].from, drawing.messages[0].to, drawing.messages[0].transport.as_str()), (caller(), flow(caller()).local, "tls"));
+    assert!(drawing.messages[0].text.starts_with("INVITE sip:7000:") && drawing.messages[0].text.contains("inline:****"), "{}", drawing.messages[0].text);
+    let bars: Vec<_> =
+        drawing.rows.iter().filter_map(|row| if let Mark::Media { packets, last, .. } = row.mark { Some((packets, last - row.at)) } else { None }).collect();
+    assert_eq!(bars, [(399, 7_930_000), (400, 7_930_000), (400, 7_930_000), (399, 7_930_000)]);
+    assert!(drawing.rows.is_sorted_by_key(|row| row.at));
+    let decided = |row: &&ladder::Row| matches!(&row.mark, Mark::Decision { stage, values, .. } if stage == "hunt_group" && values[1].value == "7000");
+    assert_eq!(drawing.rows.iter().filter(decided).count(), 1);
+}
+
+/// What a terminal shows has its own width and times, and each line knows its row.
+#[test]
+fn a_ladder_fits_any_terminal() {
+    let drawing = Drawing::of(&call(), &anchor());
+    for width in [0, 40, 60, 80, 200] {
+        for stamp in [Stamp::Both, Stamp::Clock, Stamp::After] {
+            let look = Look { width, stamp, descriptions: width > 60 };
+            let lines = drawing.lines(&look);
+            assert!(lines.iter().all(|line| line.text.chars().count() <= width.max(40)), "{lines:#?}");
+            assert!(lines.is_sorted_by_key(|line| line.row) && lines.last().unwrap().row == drawing.rows.len() - 1);
+            assert_eq!(lines.iter().any(|line| line.text.contains("sendrecv")), width > 60);
+        }
+    }
 }
 
 /// Above a ladder stands what each leg is; of a call that goes on, as far as it was seen, and from what is kept of it, which holds no keys.

@@ -16,6 +16,22 @@ fn ask(border: &Border, arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
 }
 
+/// Status and answer, as a program asks.
+fn over_socket(border: &Border, path: &str) -> (u16, Value) {
+    let socket = border.set.path().join("control.sock");
+    let asked = std::thread::scope(|scope| {
+        let ask = move || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime")
+                .block_on(portcullis::adapters::api::ask(&socket, "GET", path, None))
+        };
+        scope.spawn(ask).join().expect("asked").expect("an answer")
+    });
+    (asked.status, asked.body)
+}
+
 fn json(border: &Border, arguments: &[&str]) -> Value {
     let (status, shown) = ask(border, &[arguments, &["--json"]].concat());
     assert_eq!(status, Some(0), "{shown}");
@@ -64,6 +80,12 @@ async fn calls_are_shown_laddered_and_ended_one_by_one() {
     let (status, ladder) = ask(&border, &["ladder", &call]);
     assert!(status == Some(0) && ladder.contains("INVITE") && ladder.contains("302") && ladder.contains("portcullis"), "{ladder}");
     assert_eq!(ask(&border, &["ladder", "4711"]).0, Some(1));
+    let held = over_socket(&border, "/v1/ladders?number=5000&peer=worker").1;
+    assert!(held["calls"] == 2 && held["ladders"][1]["call"].to_string() == call && held["ladders"][1]["state"] == "answered", "{held}");
+    let drawing = over_socket(&border, &format!("/v1/calls/{call}/ladder?format=json")).1;
+    assert_eq!(drawing["columns"][drawing["border"].as_u64().expect("ours") as usize], "portcullis");
+    assert!(drawing["messages"][0]["text"].as_str().is_some_and(|text| text.starts_with("INVITE ")), "{drawing}");
+    assert_eq!(over_socket(&border, &format!("/v1/calls/{call}/ladder?format=png")).0, 400);
 
     let leaving = tokio::spawn(first.hung_up(PATIENCE));
     let (status, said) = ask(&border, &["end", &call]);
@@ -194,6 +216,9 @@ async fn calls_that_are_over_are_found_in_the_store() {
     let number = refused["records"][0]["number"].to_string();
     let one = json(&border, &["show", "records", &number]);
     assert!(one["ladder"].as_str().is_some_and(|ladder| ladder.contains("404") && ladder.contains("hunt_group")), "{one}");
+    let drawing = over_socket(&border, &format!("/v1/records/{number}/ladder?format=json")).1;
+    assert!(drawing["rows"].as_array().is_some_and(|rows| rows.iter().any(|row| row["refused"] == "hunt_group.none")), "{drawing}");
+    assert_eq!(over_socket(&border, &format!("/v1/records/{number}/ladder")).1, one["ladder"]);
     let (status, page) = ask(&border, &["show", "records", "--limit", "1"]);
     assert!(status == Some(0) && page.contains("hunt_group.none") && page.contains("there are more"), "{page}");
     assert_eq!(ask(&border, &["show", "records", "4711"]).0, Some(1));
@@ -213,7 +238,7 @@ async fn the_page_comes_whole_and_hears_of_changes() {
     let border = Set::new(&um, "", &format!("{CONTROL}\n[api]\nlisten = \"127.0.0.1:{port}\"\n{lines}")).run();
     let (status, page) = over_network(port, "GET", "/", None, "");
     assert!(status == 200 && page.contains("/page.js"), "{page}");
-    for part in ["/page.js", "/page.css", "/icon.svg"] {
+    for part in ["/page.js", "/page.css", "/ladder.js", "/ladder.css", "/icon.svg"] {
         let (status, content) = over_network(port, "GET", part, None, "");
         assert!(status == 200 && !content.is_empty(), "{part}");
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::invites::Invite;
-use super::ladder::{self, Ladders};
+use super::ladder::{Drawing, Ladders};
 use super::metrics::Metrics;
 use super::records::{self, RecordFile};
 use super::sound;
@@ -41,6 +41,7 @@ pub struct Filed {
     pub line: String,
     /// What the call began with, where that is kept.
     pub invite: Option<Invite>,
+    /// A [`Drawing`] as JSON.
     pub ladder: Option<String>,
 }
 
@@ -88,7 +89,8 @@ fn filed(record: &CallRecord, line: String, kept: LaddersKept, held: Option<&Lad
         LaddersKept::Failed => audio_fault || record.reason.fault() != Fault::None,
         LaddersKept::All => true,
     };
-    let ladder = held.filter(|_| wanted).and_then(|held| held.facts(record.call)).map(|facts| ladder::render_at(&facts, anchor));
+    let drawn = held.filter(|_| wanted).and_then(|held| held.facts(record.call));
+    let ladder = drawn.and_then(|(facts, left_out)| serde_json::to_string(&Drawing { left_out, ..Drawing::of(&facts, anchor) }).ok());
     let began = anchor.wall(record.began).duration_since(std::time::UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
     Filed {
         began,

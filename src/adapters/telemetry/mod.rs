@@ -37,7 +37,7 @@ pub use wall::Anchor;
 
 use self::filing::Filing;
 use self::invites::Invites;
-use self::ladder::Ladders;
+use self::ladder::{Drawing, Held, Ladders, Load};
 use self::log::Log;
 use self::mirror::Mirroring;
 use self::records::RecordFile;
@@ -213,8 +213,19 @@ impl Telemetry {
 
     /// The ladder of one call still held in memory, with wall-clock times.
     pub fn ladder(&self, call: CallId) -> Option<String> {
-        let facts = self.ladders.lock().unwrap_or_else(PoisonError::into_inner).facts(call)?;
-        Some(ladder::render_at(&facts, &self.anchor))
+        self.drawing(call).map(|drawing| drawing.page())
+    }
+
+    /// The same for all its forms.
+    pub fn drawing(&self, call: CallId) -> Option<Drawing> {
+        let (facts, left_out) = self.ladders.lock().unwrap_or_else(PoisonError::into_inner).facts(call)?;
+        Some(Drawing { left_out, ..Drawing::of(&facts, &self.anchor) })
+    }
+
+    /// Calls held in memory that are wanted, newest first, at most so many; and how much is held in all.
+    pub fn held(&self, wanted: &dyn Fn(&Held) -> bool, most: usize) -> (Vec<Held>, Load) {
+        let ladders = self.ladders.lock().unwrap_or_else(PoisonError::into_inner);
+        (ladders.held(wanted, most), ladders.load())
     }
 
     /// Calls held in memory, oldest first.

@@ -1,6 +1,6 @@
 //! The wall clock, which appears only where facts are rendered (RFC 3339, UTC, milliseconds).
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
 
@@ -29,8 +29,20 @@ impl Anchor {
 
     /// Such as `13:05:52.017`.
     pub fn clock(&self, at: Time) -> String {
-        clock(OffsetDateTime::from(self.wall(at)))
+        clock_of(self.wall(at))
     }
+
+    /// Microseconds since 1970.
+    pub fn micros(&self, at: Time) -> i64 {
+        let wall = self.wall(at);
+        let span = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        wall.duration_since(UNIX_EPOCH).map_or_else(|before| -span(before.duration()), span)
+    }
+}
+
+/// Such as `13:05:52.017`.
+pub(super) fn clock_of(wall: SystemTime) -> String {
+    clock(OffsetDateTime::from(wall))
 }
 
 fn clock(wall: OffsetDateTime) -> String {
@@ -40,8 +52,6 @@ fn clock(wall: OffsetDateTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

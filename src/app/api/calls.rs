@@ -1,4 +1,4 @@
-//! Calls that are up or being set up, as the core's facts tell of them; ending one; its ladder.
+//! Calls that are up or being set up, as the core's facts tell of them; ending one.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ use crate::sip::Transport;
 use crate::time::Time;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
-    OpenApiRouter::new().routes(routes!(calls)).routes(routes!(call, end)).routes(routes!(ladder))
+    OpenApiRouter::new().routes(routes!(calls)).routes(routes!(call, end))
 }
 
 /// As many as admission lets in. Cheap to clone: all clones are one.
@@ -221,14 +221,6 @@ async fn end(State(desk): Behind, Path(call): Path<u64>) -> Result<StatusCode, P
     desk.calls.one(call).ok_or_else(|| not_up(call))?;
     drain::command(&desk, Command::Release(CallId(call)))?;
     Ok(StatusCode::ACCEPTED)
-}
-
-/// The ladder of a call still held in memory, as text.
-#[utoipa::path(get, path = "/v1/calls/{call}/ladder", tag = "calls", params(("call" = u64, Path)), responses((status = 200, body = String, content_type = "text/plain")))]
-async fn ladder(State(desk): Behind, Path(call): Path<u64>) -> Result<String, Problem> {
-    let missing =
-        || Problem::new(StatusCode::NOT_FOUND, format!("the signalling of call {call} is not held: it is older than the last calls that are, or never was"));
-    desk.telemetry.ladder(CallId(call)).ok_or_else(missing)
 }
 
 pub(super) fn not_up(call: u64) -> Problem {

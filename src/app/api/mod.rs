@@ -8,6 +8,7 @@ mod drain;
 mod events;
 mod firewall;
 mod identities;
+mod ladder;
 mod limits;
 mod media;
 mod missed_calls;
@@ -170,6 +171,7 @@ fn described() -> (Router<Arc<Desk>>, OpenApi) {
         drain::routes(),
         events::routes(),
         calls::routes(),
+        ladder::routes(),
         media::routes(),
         missed_calls::routes(),
         peers::routes(),

@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Answered, Behind, Desk, limit};
+use super::{Answered, Behind, Desk, ladder, limit};
 use crate::adapters::api::Problem;
 use crate::adapters::history::{self, History, Sought, Status};
 
@@ -86,9 +86,18 @@ async fn records(State(desk): Behind, which: Result<Query<Which>, QueryRejection
 #[utoipa::path(get, path = "/v1/records/{number}", tag = "calls", params(("number" = i64, Path)), responses((status = 200, body = Found)))]
 async fn record(State(desk): Behind, Path(number): Path<i64>) -> Answered<Found> {
     let one = asked(&desk, move |history| history.one(number)).await?;
-    one.and_then(found)
-        .map(Json)
-        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no record {number}, or it has been taken out for its age")))
+    one.and_then(found).map(Json).ok_or_else(|| gone(number))
+}
+
+/// As it was kept with a record; `None`: there was none.
+pub(super) async fn ladder(desk: &Desk, number: i64) -> Result<Option<String>, Problem> {
+    let one = asked(desk, move |history| history.one(number)).await?;
+    let one = one.ok_or_else(|| gone(number))?;
+    Ok(one.ladder)
+}
+
+fn gone(number: i64) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no record {number}, or it has been taken out for its age"))
 }
 
 /// How it stands with the store of records.
@@ -115,7 +124,7 @@ async fn asked<T: Send + 'static>(desk: &Desk, ask: impl FnOnce(&History) -> io:
 
 fn found(sought: Sought) -> Option<Found> {
     let record = RawValue::from_string(sought.record).or_else(|_| serde_json::value::to_raw_value(&Value::Null)).ok()?;
-    Some(Found { number: sought.number, record, ladder: sought.ladder })
+    Some(Found { number: sought.number, record, ladder: sought.ladder.map(ladder::page) })
 }
 
 fn wrong(detail: String) -> Problem {

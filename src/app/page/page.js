@@ -1,6 +1,8 @@
 // The operator's page: asks the API, draws what it answers, and asks again when the border tells of a change. Whatever comes from the network is put in as text,
 // never as markup: callers choose their own names.
 
+import { ladder } from "/ladder.js";
+
 const main = document.querySelector("#main");
 const standing = document.querySelector("#standing");
 const signIn = document.querySelector("#sign-in");
@@ -158,15 +160,17 @@ async function calls(asked) {
 }
 
 async function call(number) {
-  const [shown, media, ladder] = await Promise.all([ask(`/v1/calls/${number}`), ask(`/v1/media/${number}`), perhaps(`/v1/calls/${number}/ladder`)]);
-  const stream = media.calls[0]?.stream;
+  const [shown, drawn] = await Promise.all([perhaps(`/v1/calls/${number}`), ladder(`/v1/calls/${number}/ladder`, ask, el)]);
+  if (!shown) return [el("h2", {}, `Call ${number} is not up`), drawn ?? el("p", { class: "faint" }, "Its signalling is not held in memory any more; look in the history.")];
+  const media = await perhaps(`/v1/media/${number}`);
+  const stream = media?.calls[0]?.stream;
   return [
     el("h2", {}, `Call ${number}: ${user(shown.from)} → ${user(shown.to)}`),
     el("p", {}, `${shown.state} for ${span(shown.answered_seconds)}; ${shown.a.peer} (${dash(shown.a.mode)}) → ${dash(shown.b?.peer)} (${dash(shown.b?.mode)}) `,
       el("button", { type: "button", class: "danger", on: { click: () => confirm("End this call?") && act(`/v1/calls/${number}`, "DELETE") } }, "End it")),
     stream ? [says(stream.a_to_b.audio), says(stream.b_to_a.audio), quality(stream.a_to_b.counted, stream.b_to_a.counted)] : null,
     el("h3", {}, "Signalling"),
-    ladder ? el("pre", { tabindex: "0" }, ladder) : el("p", { class: "faint" }, "It is not held in memory any more."),
+    drawn ?? el("p", { class: "faint" }, "It is not held in memory any more."),
   ];
 }
 
@@ -211,7 +215,7 @@ function audioCell(audio) {
 }
 
 async function record(number) {
-  const { record, ladder } = await ask(`/v1/records/${number}`);
+  const [{ record }, drawn] = await Promise.all([ask(`/v1/records/${number}`), ladder(`/v1/records/${number}/ladder`, ask, el)]);
   const reasons = await ask("/v1/reasons");
   const meaning = reasons.find((reason) => reason.code === record.reason)?.meaning;
   return [
@@ -219,7 +223,7 @@ async function record(number) {
     el("p", { class: `says ${record.fault === "none" ? "" : "bad"}` }, `${record.reason}: ${dash(meaning)}; status ${dash(record.status)}, released by ${record.released_by}.`),
     says(record.audio?.a_to_b), says(record.audio?.b_to_a),
     record.media ? quality(record.media.a_to_b, record.media.b_to_a) : null,
-    ladder ? [el("h3", {}, "Signalling"), el("pre", { tabindex: "0" }, ladder)] : null,
+    drawn ? [el("h3", {}, "Signalling"), drawn] : null,
     el("h3", {}, "Record"),
     el("pre", { tabindex: "0" }, JSON.stringify(record, null, 2)),
   ];

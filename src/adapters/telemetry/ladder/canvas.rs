@@ -1,22 +1,25 @@
 //! Draws arrows between lifelines, and text across them, in plain characters.
 
-/// Widest line.
-pub(super) const WIDTH: usize = 140;
-/// Time and delta stand left of the lifelines.
-const GUTTER: usize = 24;
-/// Lifelines at most; each is then 16 columns from the next.
+/// Lifelines at most; each is then 16 columns from the next on the widest canvas.
 pub(super) const COLUMNS: usize = 8;
 /// Lifelines are no further apart than this.
 const WIDEST: usize = 46;
 /// Half a header stands left of the first and right of the last lifeline.
 const MARGIN: usize = 11;
 
+/// How wide, and how much of that is for the time left of the lifelines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Size {
+    pub width: usize,
+    pub gutter: usize,
+}
+
 pub(super) enum Line {
     Arrow {
         from: usize,
         to: usize,
         label: String,
-        again: bool,
+        shaft: Shaft,
     },
     /// Text under an arrow.
     Beneath {
@@ -27,46 +30,58 @@ pub(super) enum Line {
     Note(String),
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Shaft {
+    Message,
+    Again,
+    Media,
+}
+
 pub(super) struct Canvas {
+    size: Size,
     columns: Vec<usize>,
-    out: String,
-    again: bool,
+    apart: usize,
+    lines: Vec<String>,
 }
 
 impl Canvas {
-    /// `head`: stands above the lifelines' labels, a line each.
-    pub fn new(head: &[String], labels: Vec<String>, border: usize) -> Canvas {
-        let gaps = labels.len().saturating_sub(1).max(1);
-        let apart = ((WIDTH - GUTTER - 2 * MARGIN) / gaps).min(WIDEST);
-        let columns: Vec<usize> = (0..labels.len()).map(|index| GUTTER + MARGIN + index * apart).collect();
-        let mut canvas = Canvas { columns, out: String::new(), again: false };
-        for (index, piece) in head.iter().flat_map(|line| wrapped(line, WIDTH).into_iter().enumerate()) {
-            canvas.push(format!("{}{piece}", if index == 0 { "" } else { "  " }).chars().collect());
+    pub fn new(size: Size, columns: usize) -> Canvas {
+        let gaps = columns.saturating_sub(1).max(1);
+        let room = size.width.saturating_sub(size.gutter + 2 * MARGIN);
+        let apart = (room / gaps).min(WIDEST);
+        let columns: Vec<usize> = (0..columns).map(|index| size.gutter + MARGIN + index * apart).collect();
+        Canvas { size, columns, apart, lines: Vec::new() }
+    }
+
+    /// A line above the lifelines, in as many as it takes.
+    pub fn head(&mut self, line: &str) {
+        for (index, piece) in wrapped(line, self.size.width).into_iter().enumerate() {
+            self.push(format!("{}{piece}", if index == 0 { "" } else { "  " }).chars().collect());
         }
-        canvas.header(&labels, border, apart);
-        canvas
     }
 
     /// Labels too long for their place stand above, one each, in full; below them only their number.
-    fn header(&mut self, labels: &[String], border: usize, apart: usize) {
+    pub fn labels(&mut self, labels: &[String], border: usize) {
         // Half of a label stands on either side of its lifeline: halfway to the next one, or to the edge.
-        let room = |index: usize| 2 * (apart / 2).saturating_sub(1).min(WIDTH - self.columns[index]);
-        let numbered: Vec<String> = labels
+        let room = |index: usize| 2 * (self.apart / 2).saturating_sub(1).min(self.size.width.saturating_sub(self.columns[index]));
+        let numbered: Vec<(Option<String>, String)> = labels
             .iter()
             .enumerate()
             .map(|(index, label)| {
                 if label.chars().count() <= room(index) {
-                    return label.clone();
+                    return (None, label.clone());
                 }
                 let number = if index < border { format!("({})", index + 1) } else { format!("({index})") };
-                self.out.push_str(&format!("{number} {label}\n"));
-                number
+                (Some(format!("{number} {label}")), number)
             })
             .collect();
-        let mut row = blank();
-        for (column, label) in self.columns.iter().zip(&numbered) {
+        let mut row = self.blank();
+        for (column, (_, label)) in self.columns.iter().zip(&numbered) {
             let start = column.saturating_sub(label.chars().count() / 2);
             write(&mut row, start, label);
+        }
+        for above in numbered.into_iter().filter_map(|(above, _)| above) {
+            self.lines.push(above);
         }
         self.push(row);
     }
@@ -76,36 +91,39 @@ impl Canvas {
         let mut stamp = Some(stamp);
         for line in lines {
             match line {
-                Line::Arrow { from, to, label, again } => {
-                    let row = self.arrow(from, to, &label, again);
+                Line::Arrow { from, to, label, shaft } => {
+                    let row = self.arrow(from, to, &label, shaft);
                     self.stamped(row, &mut stamp);
                 }
                 Line::Beneath { from, to, text } => {
                     let start = self.column(from.min(to)) + 3;
                     self.text(start, &text, &mut stamp);
                 }
-                Line::Note(text) => self.text(GUTTER, &text, &mut stamp),
+                Line::Note(text) => self.text(self.size.gutter, &text, &mut stamp),
             }
         }
     }
 
-    fn arrow(&mut self, from: usize, to: usize, label: &str, again: bool) -> Vec<char> {
+    fn arrow(&self, from: usize, to: usize, label: &str, shaft: Shaft) -> Vec<char> {
         let mut row = self.lifelines();
         let (left, right) = (self.column(from.min(to)), self.column(from.max(to)));
-        if left + 4 > right {
+        if left + 4 > right || right > row.len() {
             write(&mut row, left + 2, label);
             return row;
         }
         for (distance, place) in row[left + 1..right].iter_mut().enumerate() {
-            *place = if again && distance % 2 == 1 { ' ' } else { '-' };
+            *place = match shaft {
+                Shaft::Again if distance % 2 == 1 => ' ',
+                Shaft::Message | Shaft::Again => '-',
+                Shaft::Media => '=',
+            };
         }
         if from < to {
             row[right - 1] = '>'
         } else {
             row[left + 1] = '<'
         }
-        self.again |= again;
-        let label = if again { format!(" {label} (again) ") } else { format!(" {label} ") };
+        let label = if shaft == Shaft::Again { format!(" {label} (again) ") } else { format!(" {label} ") };
         let room = right - left - 3;
         let label: String = label.chars().take(room).collect();
         let start = left + 2 + (room - label.chars().count()) / 2;
@@ -115,9 +133,10 @@ impl Canvas {
 
     /// Text over the lifelines, in as many rows as it takes; moved left where it would not fit.
     fn text(&mut self, start: usize, text: &str, stamp: &mut Option<&str>) {
+        let (width, gutter) = (self.size.width, self.size.gutter);
         let length = text.chars().count();
-        let start = if start + length + 1 > WIDTH { (WIDTH - 1).saturating_sub(length).max(GUTTER) } else { start };
-        for (index, piece) in wrapped(text, WIDTH - 1 - start).into_iter().enumerate() {
+        let start = if start + length + 1 > width { width.saturating_sub(1 + length).max(gutter) } else { start };
+        for (index, piece) in wrapped(text, width.saturating_sub(1 + start)).into_iter().enumerate() {
             let indent = if index == 0 { 0 } else { 2 };
             let mut row = self.lifelines();
             write(&mut row, start.saturating_sub(1), " ");
@@ -134,33 +153,32 @@ impl Canvas {
     }
 
     fn column(&self, index: usize) -> usize {
-        self.columns.get(index).or(self.columns.last()).copied().unwrap_or(GUTTER)
+        self.columns.get(index).or(self.columns.last()).copied().unwrap_or(self.size.gutter)
     }
 
     fn lifelines(&self) -> Vec<char> {
-        let mut row = blank();
+        let mut row = self.blank();
         for column in &self.columns {
-            row[*column] = '|';
+            if let Some(place) = row.get_mut(*column) {
+                *place = '|';
+            }
         }
         row
     }
 
+    fn blank(&self) -> Vec<char> {
+        vec![' '; self.size.width]
+    }
+
     fn push(&mut self, row: Vec<char>) {
         let line: String = row.into_iter().collect();
-        self.out.push_str(line.trim_end());
-        self.out.push('\n');
+        self.lines.push(line.trim_end().to_owned());
     }
 
-    pub fn finish(mut self) -> String {
-        if self.again {
-            self.out.push_str("- - > sent or received again: a retransmission\n");
-        }
-        self.out
+    /// What was drawn since this was last asked.
+    pub fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.lines)
     }
-}
-
-fn blank() -> Vec<char> {
-    vec![' '; WIDTH]
 }
 
 /// What does not fit is cut off.
@@ -171,7 +189,7 @@ fn write(row: &mut [char], start: usize, text: &str) {
 }
 
 /// Breaks at spaces where there are any.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let width = width.saturating_sub(2).max(16);
     let mut pieces = Vec::new();
     let mut piece = String::new();

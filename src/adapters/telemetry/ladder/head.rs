@@ -1,7 +1,8 @@
 //! What stands above a ladder: of each leg its mode, what TLS came to, how its media is protected. Of a call that has ended the call record tells; of
 //! one that goes on, what was seen so far.
 
-use super::{clean, read};
+use crate::adapters::telemetry::redact::clean;
+use crate::adapters::telemetry::summary::read;
 use crate::media::control::Side;
 use crate::policy::security_mode::mode_name;
 use crate::sdp::Description;

@@ -1,31 +1,85 @@
 //! The last calls' facts in bounded memory, for the ladder. Keys and credentials are blotted out before anything is kept.
+//!
+//! What is under way is worth more than what is over, and a call more than an exchange outside calls: OPTIONS come every few seconds from every peer, and must not
+//! push out the call that is asked about. So the oldest exchanges go first, then the oldest calls that have ended, and calls that are up last.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::Settings;
-use crate::adapters::telemetry::redact::redact;
+use crate::adapters::telemetry::redact::{clean, redact};
+use crate::media::control::Side;
+use crate::policy::verdict::Reason;
 use crate::signaling::fact::{CallId, Fact, What};
+use crate::time::Time;
 
 /// What a fact without a message takes, about.
 const NOTE_BYTES: usize = 512;
+/// Exchanges outside calls that are kept.
+const EXCHANGES: usize = 256;
 
 pub(in crate::adapters::telemetry) struct Ladders {
     settings: Settings,
     calls: HashMap<CallId, Kept>,
-    /// Oldest first.
-    order: VecDeque<CallId>,
+    /// Numbers count up, so the first of a set is the oldest.
+    exchanges: BTreeSet<CallId>,
+    up: BTreeSet<CallId>,
+    ended: BTreeSet<CallId>,
     bytes: usize,
 }
 
-#[derive(Default)]
 struct Kept {
     facts: Vec<Fact>,
+    left_out: u64,
     bytes: usize,
+    stage: Stage,
+    began: Time,
+    who: Who,
+}
+
+/// Between whom.
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
+pub struct Who {
+    pub from: String,
+    pub to: String,
+    /// The peers of the legs.
+    pub a: Option<Arc<str>>,
+    pub b: Option<Arc<str>>,
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// No call, or not known to be one yet.
+    Exchange,
+    Setup,
+    Answered,
+    Ended(Reason),
+}
+
+/// One call whose signalling is held.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held {
+    pub call: CallId,
+    pub began: Time,
+    pub stage: Stage,
+    pub who: Who,
+    /// Messages and notes.
+    pub entries: usize,
+}
+
+/// How much is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Load {
+    pub calls: usize,
+    pub exchanges: usize,
+    /// As reckoned for the limit.
+    pub bytes: usize,
 }
 
 impl Ladders {
     pub fn new(settings: Settings) -> Ladders {
-        Ladders { settings, calls: HashMap::new(), order: VecDeque::new(), bytes: 0 }
+        Ladders { settings, calls: HashMap::new(), exchanges: BTreeSet::new(), up: BTreeSet::new(), ended: BTreeSet::new(), bytes: 0 }
     }
 
     /// Facts of no call are not kept.
@@ -35,11 +89,15 @@ impl Ladders {
             return;
         }
         let kept = self.calls.entry(call).or_insert_with(|| {
-            self.order.push_back(call);
-            Kept::default()
+            self.exchanges.insert(call);
+            Kept { facts: Vec::new(), left_out: 0, bytes: 0, stage: Stage::Exchange, began: fact.at, who: Who::default() }
         });
+        let before = kept.stage;
+        kept.note(&fact.what);
+        let stage = kept.stage;
         // The end of a call is worth more than one message more.
         if kept.facts.len() >= self.settings.entries && !matches!(fact.what, What::CallEnded(_)) {
+            kept.left_out += 1;
             return;
         }
         let mut size = NOTE_BYTES;
@@ -51,19 +109,154 @@ impl Ladders {
         kept.facts.push(fact);
         kept.bytes += size;
         self.bytes += size;
-        while self.order.len() > self.settings.calls || (self.bytes > self.settings.bytes && !self.order.is_empty()) {
-            let Some(oldest) = self.order.pop_front() else { break };
+        if before != stage {
+            self.group(before).remove(&call);
+            self.group(stage).insert(call);
+        }
+        self.make_room();
+    }
+
+    fn group(&mut self, stage: Stage) -> &mut BTreeSet<CallId> {
+        match stage {
+            Stage::Exchange => &mut self.exchanges,
+            Stage::Setup | Stage::Answered => &mut self.up,
+            Stage::Ended(_) => &mut self.ended,
+        }
+    }
+
+    fn make_room(&mut self) {
+        loop {
+            let too_much = self.bytes > self.settings.bytes;
+            let too_many = self.up.len() + self.ended.len() > self.settings.calls;
+            let oldest = if too_much || self.exchanges.len() > EXCHANGES.min(self.settings.calls) { self.exchanges.pop_first() } else { None };
+            let oldest = oldest.or_else(|| if too_much || too_many { self.ended.pop_first().or_else(|| self.up.pop_first()) } else { None });
+            let Some(oldest) = oldest else { return };
             if let Some(gone) = self.calls.remove(&oldest) {
                 self.bytes = self.bytes.saturating_sub(gone.bytes);
             }
         }
     }
 
-    pub fn facts(&self, call: CallId) -> Option<Vec<Fact>> {
-        self.calls.get(&call).map(|kept| kept.facts.clone())
+    /// What is held of a call, and how much of it was not kept.
+    pub fn facts(&self, call: CallId) -> Option<(Vec<Fact>, u64)> {
+        self.calls.get(&call).map(|kept| (kept.facts.clone(), kept.left_out))
     }
 
+    /// Calls held, oldest first.
     pub fn calls(&self) -> Vec<CallId> {
-        self.order.iter().copied().collect()
+        let all: BTreeSet<CallId> = self.exchanges.iter().chain(&self.up).chain(&self.ended).copied().collect();
+        all.into_iter().collect()
+    }
+
+    /// Those that are wanted, newest first, at most so many.
+    pub fn held(&self, wanted: &dyn Fn(&Held) -> bool, most: usize) -> Vec<Held> {
+        let all = self.calls().into_iter().rev().filter_map(|call| {
+            let kept = self.calls.get(&call)?;
+            Some(Held { call, began: kept.began, stage: kept.stage, who: kept.who.clone(), entries: kept.facts.len() })
+        });
+        all.filter(wanted).take(most).collect()
+    }
+
+    pub fn load(&self) -> Load {
+        Load { calls: self.up.len() + self.ended.len(), exchanges: self.exchanges.len(), bytes: self.bytes }
+    }
+}
+
+impl Kept {
+    fn note(&mut self, what: &What) {
+        match what {
+            What::CallBegan { peer, from, to } => {
+                self.stage = Stage::Setup;
+                self.who = Who { from: clean(from), to: clean(to), a: Some(Arc::clone(peer)), b: None };
+            }
+            What::LegOpened { side: Side::A, peer, .. } => self.who.a = Some(Arc::clone(peer)),
+            What::LegOpened { side: Side::B, peer, .. } => self.who.b = Some(Arc::clone(peer)),
+            What::CallAnswered => self.stage = Stage::Answered,
+            What::CallEnded(record) => {
+                self.stage = Stage::Ended(record.reason);
+                self.who.from = clean(&record.from);
+                self.who.to = clean(&record.to);
+                self.who.a.get_or_insert_with(|| Arc::clone(&record.a.peer));
+            }
+            What::Standalone { method, peer, .. } => {
+                self.who.from = clean(method);
+                self.who.a = Some(Arc::clone(peer));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::sip::Transport;
+
+    fn began(call: u64) -> Fact {
+        let what = What::CallBegan { peer: "trunk".into(), from: format!("sip:{call}@x"), to: "sip:5000@x".into() };
+        Fact { at: Time::from_millis(call), call: Some(CallId(call)), what }
+    }
+
+    fn sent(call: u64, size: usize) -> Fact {
+        let what = What::Sent {
+            leg: None,
+            transport: Transport::Tcp,
+            remote: ([127, 0, 0, 1], 5060).into(),
+            bytes: Bytes::from(vec![b'x'; size]),
+            retransmission: false,
+        };
+        Fact { at: Time::from_millis(call), call: Some(CallId(call)), what }
+    }
+
+    fn answered(call: u64) -> Fact {
+        Fact { at: Time::from_millis(call), call: Some(CallId(call)), what: What::CallAnswered }
+    }
+
+    fn held(ladders: &Ladders) -> Vec<u64> {
+        ladders.calls().into_iter().map(|call| call.0).collect()
+    }
+
+    #[test]
+    fn exchanges_outside_calls_push_no_call_out() {
+        let mut ladders = Ladders::new(Settings { calls: 300, entries: 20, bytes: 64 << 20, ..Settings::default() });
+        ladders.keep(began(1));
+        (2..5000).for_each(|call| ladders.keep(sent(call, 400)));
+        assert_eq!(held(&ladders)[..2], [1, 5000 - EXCHANGES as u64]);
+        assert_eq!(ladders.load().exchanges, EXCHANGES);
+    }
+
+    #[test]
+    fn the_bytes_hold_whatever_comes_and_the_newest_stays() {
+        let mut ladders = Ladders::new(Settings { calls: 1000, entries: 20, bytes: 100_000, ..Settings::default() });
+        for call in 1..500 {
+            ladders.keep(began(call));
+            ladders.keep(answered(call));
+            ladders.keep(sent(call, 3000));
+            assert!(ladders.load().bytes <= 100_000, "{:?}", ladders.load());
+        }
+        assert_eq!(held(&ladders).last(), Some(&499));
+        assert_eq!(ladders.load().bytes, ladders.calls.values().map(|kept| kept.bytes).sum::<usize>());
+        ladders.keep(sent(500, 200_000));
+        assert_eq!(ladders.load(), Load::default(), "what is larger than all room is not kept");
+    }
+
+    #[test]
+    fn a_call_that_goes_on_for_ever_says_how_much_of_it_is_not_kept() {
+        let mut ladders = Ladders::new(Settings { calls: 2, entries: 10, bytes: 1 << 20, ..Settings::default() });
+        (0..25).for_each(|_| ladders.keep(sent(1, 10)));
+        let (facts, left_out) = ladders.facts(CallId(1)).unwrap();
+        assert_eq!((facts.len(), left_out), (10, 15));
+    }
+
+    #[test]
+    fn calls_held_are_found_by_what_is_known_of_them() {
+        let mut ladders = Ladders::new(Settings::default());
+        (1..=3).for_each(|call| ladders.keep(began(call)));
+        ladders.keep(answered(2));
+        let up = ladders.held(&|held| held.stage == Stage::Answered, 10);
+        assert_eq!(up.iter().map(|held| (held.call.0, held.who.from.as_str())).collect::<Vec<_>>(), [(2, "sip:2@x")]);
+        assert_eq!(ladders.held(&|_| true, 2).iter().map(|held| held.call.0).collect::<Vec<_>>(), [3, 2], "newest first");
     }
 }

@@ -1,0 +1,180 @@
+//! Ladders: of calls still held in memory, and of records that were kept with theirs; as text, as a drawing that programs read, or as a picture.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Answered, Behind, Desk, limit, records};
+use crate::adapters::api::Problem;
+use crate::adapters::telemetry::Anchor;
+use crate::adapters::telemetry::ladder::{Drawing, Held, Stage, Who};
+use crate::signaling::fact::CallId;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
+    OpenApiRouter::new().routes(routes!(ladders)).routes(routes!(of_call)).routes(routes!(of_record))
+}
+
+/// A picture asked for by itself runs nothing and loads nothing.
+const PICTURE: &str = "default-src 'none'; style-src 'unsafe-inline'";
+const LIMIT: usize = 100;
+const MOST: usize = 1000;
+
+#[derive(Clone, Copy, Deserialize, ToSchema, Default)]
+#[schema(as = LadderForm)]
+#[serde(rename_all = "lowercase")]
+enum Form {
+    #[default]
+    Text,
+    Json,
+    Svg,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct How {
+    /// `text` where nothing is said.
+    format: Option<Form>,
+    /// Of a picture: `false` leaves its style out, for a page that has it.
+    alone: Option<bool>,
+}
+
+impl How {
+    fn answer(&self, drawing: &Drawing) -> Response {
+        match self.format.unwrap_or_default() {
+            Form::Text => drawing.page().into_response(),
+            Form::Json => Json(drawing).into_response(),
+            Form::Svg => {
+                let headers = [(header::CONTENT_TYPE, "image/svg+xml"), (header::CONTENT_SECURITY_POLICY, PICTURE)];
+                (headers, drawing.picture(self.alone.unwrap_or(true))).into_response()
+            }
+        }
+    }
+}
+
+/// The ladder of a call still held in memory.
+#[utoipa::path(get, path = "/v1/calls/{call}/ladder", tag = "calls", params(("call" = u64, Path), How),
+    responses((status = 200, content((String = "text/plain"), (Drawing = "application/json"), (String = "image/svg+xml")))))]
+async fn of_call(State(desk): Behind, Path(call): Path<u64>, how: Result<Query<How>, QueryRejection>) -> Result<Response, Problem> {
+    let Query(how) = how.map_err(wrong)?;
+    let drawing = desk.telemetry.drawing(CallId(call)).ok_or_else(|| not_held(call))?;
+    Ok(how.answer(&drawing))
+}
+
+/// The ladder that was kept with a call record.
+#[utoipa::path(get, path = "/v1/records/{number}/ladder", tag = "calls", params(("number" = i64, Path), How),
+    responses((status = 200, content((String = "text/plain"), (Drawing = "application/json"), (String = "image/svg+xml")))))]
+async fn of_record(State(desk): Behind, Path(number): Path<i64>, how: Result<Query<How>, QueryRejection>) -> Result<Response, Problem> {
+    let Query(how) = how.map_err(wrong)?;
+    let missing = || Problem::new(StatusCode::NOT_FOUND, format!("no ladder was kept with record {number}: [records] ladders says of which calls one is"));
+    let written = records::ladder(&desk, number).await?.ok_or_else(missing)?;
+    match serde_json::from_str::<Drawing>(&written) {
+        Ok(drawing) => Ok(how.answer(&drawing)),
+        // Of a program that kept them as text.
+        Err(_) if matches!(how.format, None | Some(Form::Text)) => Ok(written.into_response()),
+        Err(_) => Err(Problem::new(StatusCode::NOT_FOUND, format!("the ladder of record {number} was kept as text: ask for format=text"))),
+    }
+}
+
+/// As a page, whichever way it was kept.
+pub(super) fn page(written: String) -> String {
+    serde_json::from_str::<Drawing>(&written).map_or(written, |drawing| drawing.page())
+}
+
+pub(super) fn not_held(call: u64) -> Problem {
+    let detail = format!(
+        "the signalling of call {call} is not held: it is older than the last calls that are, or never was; show records has what was kept with its record"
+    );
+    Problem::new(StatusCode::NOT_FOUND, detail)
+}
+
+fn wrong(rejection: QueryRejection) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, rejection.body_text())
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = HeldLadder)]
+struct Shown {
+    /// The number that log lines and records carry.
+    call: u64,
+    /// `setup`, `answered`, `ended`, or `exchange`: a request outside calls.
+    state: &'static str,
+    /// RFC 3339, UTC.
+    began: String,
+    /// Of an exchange: its method.
+    from: String,
+    to: String,
+    /// The peers of the legs.
+    a: Option<String>,
+    b: Option<String>,
+    /// Why it ended.
+    reason: Option<&'static str>,
+    /// Messages and notes held.
+    entries: usize,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = LaddersList)]
+struct List {
+    /// Calls held in all, exchanges outside calls, and the bytes they take, about.
+    calls: usize,
+    exchanges: usize,
+    bytes: usize,
+    /// Newest first.
+    ladders: Vec<Shown>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    /// Only those with a leg of this peer.
+    peer: Option<String>,
+    /// Only those whose caller or called contains this.
+    number: Option<String>,
+    /// Exchanges outside calls too, such as OPTIONS.
+    exchanges: Option<bool>,
+    /// At most so many.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+}
+
+impl Which {
+    fn wants(&self, held: &Held) -> bool {
+        let Who { from, to, a, b } = &held.who;
+        let is = |leg: &Option<Arc<str>>, peer: &str| leg.as_deref() == Some(peer);
+        (held.stage != Stage::Exchange || self.exchanges == Some(true))
+            && self.peer.as_deref().is_none_or(|peer| is(a, peer) || is(b, peer))
+            && self.number.as_deref().is_none_or(|number| from.contains(number) || to.contains(number))
+    }
+}
+
+/// Calls whose signalling is held in memory, those that have ended too.
+#[utoipa::path(get, path = "/v1/ladders", tag = "calls", params(Which), responses((status = 200, body = List)))]
+async fn ladders(State(desk): Behind, which: Result<Query<Which>, QueryRejection>) -> Answered<List> {
+    let Query(which) = which.map_err(wrong)?;
+    let limit = limit(which.limit, LIMIT, MOST)?;
+    let (held, load) = desk.telemetry.held(&|held| which.wants(held), limit);
+    let ladders = held.into_iter().map(|held| shown(held, &desk.anchor)).collect();
+    Ok(Json(List { calls: load.calls, exchanges: load.exchanges, bytes: load.bytes, ladders }))
+}
+
+fn shown(held: Held, anchor: &Anchor) -> Shown {
+    let (state, reason) = match held.stage {
+        Stage::Exchange => ("exchange", None),
+        Stage::Setup => ("setup", None),
+        Stage::Answered => ("answered", None),
+        Stage::Ended(reason) => ("ended", Some(reason.code())),
+    };
+    let Who { from, to, a, b } = held.who;
+    let name = |peer: Option<Arc<str>>| peer.map(|peer| String::from(&*peer));
+    Shown { call: held.call.0, state, began: anchor.rfc3339(held.began), from, to, a: name(a), b: name(b), reason, entries: held.entries }
+}
