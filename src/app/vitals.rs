@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::adapters::dns::NameStatus;
-use crate::adapters::history::{self, Fields, History, Invite, Kept};
+use crate::adapters::history::{self, Class, Fields, History, Invite, Kept};
 use crate::adapters::media::Counters;
 use crate::adapters::net::Counts;
 use crate::adapters::telemetry::{Archive, Filed};
@@ -64,9 +64,8 @@ pub struct Archived(pub History);
 
 impl Archive for Archived {
     fn keep(&self, filed: Filed) {
-        let Filed { began, call, caller, called, a_peer, b_peer, reason, fault, status, answered, total_ms, talk_ms, audio_fault, line, invite, ladder } =
-            filed;
-        let fields = Fields { began, call, caller, called, a_peer, b_peer, reason, fault, status, answered, total_ms, talk_ms, audio_fault };
+        let Filed { began, caller, called, a_peer, b_peer, reason, fault, answered, audio_fault, line, invite, ladder, .. } = filed;
+        let fields = Fields { began, caller, called, class: Class { a_peer, b_peer, reason, fault, answered, audio_fault } };
         let invite = invite.map(|invite| Invite { message: invite.message.to_vec(), told: invite.told });
         self.0.keep(Kept { fields, record: line, ladder, invite });
     }

@@ -5,13 +5,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
-use super::file::{failed, read_only};
+use super::tables::{failed, read_only};
 
 /// It goes with its call.
-pub(super) const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS invite (number INTEGER PRIMARY KEY REFERENCES call, told TEXT NOT NULL, message BLOB NOT NULL);
-    CREATE TRIGGER IF NOT EXISTS invite_gone AFTER DELETE ON call BEGIN DELETE FROM invite WHERE number = old.number; END;
-";
+pub(super) const TABLES: &str = "CREATE TABLE IF NOT EXISTS invite (number INTEGER PRIMARY KEY, told TEXT NOT NULL, message BLOB NOT NULL);";
 
 /// What is kept of an INVITE.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,7 +61,7 @@ pub fn recorded(store: &Path, chosen: &Chosen, with: &mut dyn FnMut(Recorded) ->
         io::Error::new(said.kind(), format!("{}: {said}", store.display()))
     };
     let connection = read_only(store).map_err(named)?;
-    let known: i64 = connection.query_row("SELECT count(*) FROM sqlite_master WHERE name IN ('call', 'invite')", [], |row| row.get(0)).map_err(named)?;
+    let known: i64 = connection.query_row("SELECT count(*) FROM sqlite_master WHERE name IN ('ended', 'invite')", [], |row| row.get(0)).map_err(named)?;
     if known < 2 {
         let what = format!("{} holds no INVITEs: it is no store of call records, or one that no border has written to since INVITEs are kept", store.display());
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
@@ -74,7 +71,9 @@ pub fn recorded(store: &Path, chosen: &Chosen, with: &mut dyn FnMut(Recorded) ->
 
 fn walk(connection: &Connection, chosen: &Chosen, with: &mut dyn FnMut(Recorded) -> bool) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(
-        "SELECT number, began, call, caller, called, reason, told, message FROM call JOIN invite USING (number)
+        "SELECT number, began, json_extract(record, '$.call'), caller.text, called.text, reason, invite.told, message
+         FROM ended JOIN invite USING (number) JOIN told USING (number) JOIN class ON class.id = class
+         JOIN party AS caller ON caller.id = caller JOIN party AS called ON called.id = called
          WHERE began >= ?1 ORDER BY began DESC, number DESC LIMIT ?2",
     )?;
     let limit = chosen.last.map_or(-1, |last| i64::try_from(last).unwrap_or(i64::MAX));

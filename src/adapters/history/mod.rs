@@ -7,6 +7,7 @@
 mod file;
 mod invites;
 mod search;
+mod tables;
 
 use std::io;
 use std::path::PathBuf;
@@ -15,9 +16,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-pub use file::{Fields, Kept};
+pub use file::{Class, Fields, Kept};
 pub use invites::{Chosen, Invite, Recorded, recorded};
-pub use search::{MOST, Page, Query, Sought};
+pub use search::{MOST, Page, Place, Query, Sought};
 
 use self::file::File;
 
@@ -27,8 +28,10 @@ const WAITING: usize = 8192;
 const GATHER: Duration = Duration::from_millis(250);
 /// So many at once.
 const BATCH: usize = 1024;
-/// How often what is too old or too much is taken out.
+/// How often what is too old or too much is looked for.
 const SWEEP: Duration = Duration::from_secs(60);
+/// Taking out rests for as long as a step of it took, and at least so long.
+const REST: Duration = Duration::from_millis(2);
 /// A disk that refuses is told of so often.
 const TELL: Duration = Duration::from_secs(60);
 
@@ -86,7 +89,7 @@ impl History {
         let file = File::open(settings)?;
         let (queue, orders) = sync_channel(WAITING);
         let counted = Arc::<Counted>::default();
-        let keeper = Keeper { file, settings: settings.clone(), counted: Arc::clone(&counted), told: None, swept: None };
+        let keeper = Keeper { file, settings: settings.clone(), counted: Arc::clone(&counted), told: None, sweep: Instant::now(), sweeping: false };
         std::thread::Builder::new().name("history".into()).spawn(move || keeper.run(&orders))?;
         Ok(History { queue, counted, settings: Arc::new(settings.clone()), reader: Arc::default() })
     }
@@ -150,22 +153,25 @@ struct Keeper {
     settings: Settings,
     counted: Arc<Counted>,
     told: Option<Instant>,
-    swept: Option<Instant>,
+    /// When what is too old or too much is looked for again.
+    sweep: Instant,
+    /// The last look found some; it goes on by steps.
+    sweeping: bool,
 }
 
 impl Keeper {
     fn run(mut self, orders: &Receiver<Order>) {
-        self.sweep();
+        self.measure();
         let mut batch = Vec::new();
         let mut waiting = Vec::new();
         loop {
-            match orders.recv_timeout(SWEEP) {
+            match orders.recv_timeout(self.sweep.saturating_duration_since(Instant::now())) {
                 Ok(order) => take(order, &mut batch, &mut waiting),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.commit(&mut batch),
             }
-            let due = Instant::now() + GATHER;
-            while waiting.is_empty() && batch.len() < BATCH {
+            let due = Instant::now() + if self.sweeping { REST } else { GATHER };
+            while !batch.is_empty() && waiting.is_empty() && batch.len() < BATCH {
                 match orders.recv_timeout(due.saturating_duration_since(Instant::now())) {
                     Ok(order) => take(order, &mut batch, &mut waiting),
                     Err(_) => break,
@@ -176,7 +182,7 @@ impl Keeper {
                 // Whoever waited may have left.
                 let _ = done.try_send(());
             }
-            if self.swept.is_none_or(|swept| swept.elapsed() >= SWEEP) {
+            if self.sweep <= Instant::now() {
                 self.sweep();
             }
         }
@@ -202,10 +208,25 @@ impl Keeper {
         }
     }
 
+    /// A step of it.
     fn sweep(&mut self) {
-        self.swept = Some(Instant::now());
+        let began = Instant::now();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
-        match self.file.sweep(&self.settings, now) {
+        self.sweeping = match self.file.sweep(&self.settings, now) {
+            Ok(more) => more,
+            Err(error) => {
+                self.ill(&error, 0);
+                false
+            }
+        };
+        self.sweep = Instant::now() + if self.sweeping { began.elapsed().max(REST) } else { SWEEP };
+        if !self.sweeping {
+            self.measure();
+        }
+    }
+
+    fn measure(&mut self) {
+        match self.file.measure() {
             Ok((held, size)) => {
                 self.counted.held.store(held, Ordering::Relaxed);
                 self.counted.size.store(size, Ordering::Relaxed);

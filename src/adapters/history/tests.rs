@@ -3,21 +3,16 @@
 use super::*;
 
 fn record(number: u64) -> Kept {
-    let fields = Fields {
-        began: number as i64 * 1000,
-        call: number,
-        caller: format!("+4930{number:06}"),
-        called: if number.is_multiple_of(10) { "5000".into() } else { "6000".into() },
+    let class = Class {
         a_peer: if number.is_multiple_of(2) { "even".into() } else { "odd".into() },
         b_peer: (!number.is_multiple_of(5)).then(|| "um".into()),
         reason: if number.is_multiple_of(100) { "media.silent" } else { "call.normal" },
         fault: "none",
-        status: Some(200),
         answered: number.is_multiple_of(3),
-        total_ms: number,
-        talk_ms: None,
         audio_fault: number == 7,
     };
+    let called = if number.is_multiple_of(10) { "5000".into() } else { "6000".into() };
+    let fields = Fields { began: number as i64 * 1000, caller: format!("+4930{number:06}"), called, class };
     Kept {
         fields,
         record: format!("{{\"call\":{number}}}"),
@@ -57,8 +52,15 @@ impl Lab {
     fn found(&self, query: Query) -> (Vec<u64>, bool) {
         let page = self.history.search(&query).unwrap();
         let call = |sought: &Sought| serde_json::from_str::<serde_json::Value>(&sought.record).unwrap()["call"].as_u64().unwrap();
-        (page.records.iter().map(call).collect(), page.more)
+        (page.records.iter().map(call).collect(), page.next.is_some())
     }
+}
+
+/// All that is to be taken out at once; how many records are left, and how large the file is.
+fn swept(settings: &Settings, now: i64) -> (u64, u64) {
+    let mut file = File::open(settings).unwrap();
+    while file.sweep(settings, now).unwrap() {}
+    file.measure().unwrap()
 }
 
 fn query(limit: usize) -> Query {
@@ -94,9 +96,9 @@ fn pages_follow_one_another_without_a_gap() {
     let mut all = Vec::new();
     loop {
         let page = lab.history.search(&Query { after, ..query(7) }).unwrap();
-        all.extend(page.records.iter().map(|sought| sought.began / 1000));
-        after = page.records.last().map(|last| (last.began, last.number));
-        if !page.more {
+        all.extend(page.records.iter().map(|sought| sought.number));
+        after = page.next;
+        if after.is_none() {
             break;
         }
     }
@@ -122,8 +124,7 @@ fn what_is_too_old_goes_and_what_is_young_stays() {
         lab.history.keep(kept);
     }
     assert!(lab.history.flush(Duration::from_secs(10)));
-    let mut file = File::open(&Settings { path: lab.path(), days: 30, size: 0 }).unwrap();
-    let (held, size) = file.sweep(&Settings { path: lab.path(), days: 30, size: 0 }, now).unwrap();
+    let (held, size) = swept(&Settings { path: lab.path(), days: 30, size: 0 }, now);
     assert!(held == 2 && size > 0);
     assert_eq!(lab.found(query(9)).0, [4, 3]);
 }
@@ -132,8 +133,7 @@ fn what_is_too_old_goes_and_what_is_young_stays() {
 fn a_file_too_large_loses_its_oldest() {
     let lab = Lab::new(0, 0, 6000);
     let settings = Settings { path: lab.path(), days: 0, size: 512 << 10 };
-    let mut file = File::open(&settings).unwrap();
-    let (held, size) = file.sweep(&settings, 0).unwrap();
+    let (held, size) = swept(&settings, 0);
     assert!(held > 100 && held < 6000, "{held}");
     assert!(size < 2 << 20, "{size}: what is free is given back");
     let (newest, _) = lab.found(query(1));
@@ -190,6 +190,96 @@ fn others_may_not_read_who_called_whom() {
 }
 
 #[test]
+fn every_combination_finds_what_a_plain_look_at_all_finds() {
+    let all = 6000_u64;
+    let lab = Lab::new(0, 0, all);
+    let numbers = [None, Some("6000"), Some("5000"), Some("+4930000100"), Some("+493000*"), Some("*00"), Some("*0011*"), Some("*"), Some("nobody")];
+    let peers = [None, Some("odd"), Some("um"), Some("nobody")];
+    let reasons = [None, Some("media.silent"), Some("call.normal")];
+    let times = [(None, None), (Some(1_000_000), None), (None, Some(2_000_000)), (Some(2_900_000), Some(3_100_000))];
+    let fits = |pattern: &str, text: &str| match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+        (Some(_), Some(_)) => text.contains(pattern.trim_matches('*')),
+        (Some(end), None) => text.ends_with(end),
+        (None, Some(start)) => text.starts_with(start),
+        (None, None) => text == pattern,
+    };
+    for (number, peer, reason, (from, until)) in numbers
+        .iter()
+        .flat_map(|number| peers.iter().map(move |peer| (number, peer)))
+        .flat_map(|(number, peer)| reasons.iter().map(move |reason| (number, peer, reason)))
+        .flat_map(|(number, peer, reason)| times.iter().map(move |times| (number, peer, reason, *times)))
+    {
+        let wanted = |call: &u64| {
+            let Fields { began, caller, called, class } = record(*call).fields;
+            number.is_none_or(|number| fits(number, &caller) || fits(number, &called))
+                && peer.is_none_or(|peer| class.a_peer == peer || class.b_peer.as_deref() == Some(peer))
+                && reason.is_none_or(|reason| class.reason == reason)
+                && from.is_none_or(|from| began >= from)
+                && until.is_none_or(|until| began < until)
+        };
+        let expected: Vec<u64> = (1..=all).rev().filter(wanted).collect();
+        let text = |text: &Option<&str>| text.map(String::from);
+        for limit in [7, 1000] {
+            let asked = Query { number: text(number), peer: text(peer), reason: text(reason), from, until, limit, ..Query::default() };
+            let (found, more) = lab.found(asked.clone());
+            assert_eq!(found, expected[..expected.len().min(limit)], "{asked:?}");
+            assert_eq!(more, expected.len() > limit, "{asked:?}");
+        }
+    }
+}
+
+#[test]
+fn numbers_and_counts_go_with_the_last_call_that_has_them() {
+    let lab = Lab::new(0, 0, 2000);
+    let mut file = File::open(&Settings { path: lab.path(), days: 1, size: 0 }).unwrap();
+    // A day and a second after the thousandth began.
+    let settings = Settings { path: lab.path(), days: 1, size: 0 };
+    while file.sweep(&settings, 86_400_000 + 1_001_000).unwrap() {}
+    assert_eq!(file.measure().unwrap().0, 1000);
+    let one = |question: &str| rusqlite::Connection::open(lab.path()).unwrap().query_row(question, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(one("SELECT count(*) FROM ended"), 1000);
+    assert_eq!(one("SELECT count(*) FROM told"), 1000);
+    assert_eq!(one("SELECT count(*) FROM party"), 1000 + 2, "the callers that are left, and both that were called");
+    assert_eq!(one("SELECT count(*) FROM class WHERE held <> (SELECT count(*) FROM ended WHERE class = class.id)"), 0);
+    assert_eq!(one("SELECT count(*) FROM calls WHERE caller LIKE '+4930%' AND began LIKE '1970-01-01T00:%Z'"), 1000, "as others look at it");
+}
+
+#[test]
+fn a_store_of_the_first_form_is_searched_like_a_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.sqlite");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch(
+        "CREATE TABLE call (number INTEGER PRIMARY KEY, began INTEGER NOT NULL, call INTEGER NOT NULL, caller TEXT NOT NULL, called TEXT NOT NULL,
+            caller_back TEXT NOT NULL, called_back TEXT NOT NULL, a_peer TEXT NOT NULL, b_peer TEXT, reason TEXT NOT NULL, fault TEXT NOT NULL, status INTEGER,
+            answered INTEGER NOT NULL, total_ms INTEGER NOT NULL, talk_ms INTEGER, audio_fault INTEGER NOT NULL);
+         CREATE TABLE told (number INTEGER PRIMARY KEY REFERENCES call, record TEXT NOT NULL, ladder TEXT);
+         CREATE TRIGGER call_gone AFTER DELETE ON call BEGIN DELETE FROM told WHERE number = old.number; END;
+         INSERT INTO call VALUES (1, 1000, 1, '+491', '5000', '194+', '0005', 'trunk', 'um', 'call.normal', 'none', 200, 1, 9, 9, 0),
+            (2, 2000, 2, '+492', '5000', '294+', '0005', 'trunk', NULL, 'hunt_group.none', 'policy', 404, 0, 9, NULL, 0);
+         INSERT INTO told VALUES (1, '{\"call\":1}', NULL), (2, '{\"call\":2}', 'INVITE');
+         CREATE TABLE invite (number INTEGER PRIMARY KEY REFERENCES call, told TEXT NOT NULL, message BLOB NOT NULL);
+         CREATE TRIGGER invite_gone AFTER DELETE ON call BEGIN DELETE FROM invite WHERE number = old.number; END;
+         INSERT INTO invite VALUES (2, '{}', X'494E56495445');
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(old);
+    let lab = Lab { history: History::open(&Settings { path, days: 0, size: 0 }).unwrap(), folder };
+    assert_eq!(lab.found(query(9)).0, [2, 1]);
+    assert_eq!(lab.found(Query { number: Some("*92".into()), ..query(9) }).0, [2]);
+    assert_eq!(lab.found(Query { peer: Some("um".into()), ..query(9) }).0, [1]);
+    lab.history.keep(record(3));
+    assert!(lab.history.flush(Duration::from_secs(10)));
+    assert_eq!(lab.found(query(9)).0, [3, 2, 1]);
+    assert_eq!(lab.history.one(2).unwrap().unwrap().ladder.as_deref(), Some("INVITE"));
+    assert_eq!(lab.history.status().held, 3);
+    let mut invites = Vec::new();
+    lab.history.invites(&Chosen::default(), &mut |recorded| (invites.push((recorded.call, recorded.caller)), true).1).unwrap();
+    assert_eq!(invites, [(2, String::from("+492"))]);
+}
+
+#[test]
 fn an_invite_is_found_with_its_call_and_goes_with_it() {
     let lab = Lab::new(0, 0, 20);
     let found = |chosen: Chosen| {
@@ -205,8 +295,9 @@ fn an_invite_is_found_with_its_call_and_goes_with_it() {
     let mut first = 0;
     lab.history.invites(&Chosen::default(), &mut |_| (first += 1, false).1).unwrap();
     assert_eq!(first, 1, "whoever asks may stop");
+    // A day and a second after the sixteenth began.
+    swept(&Settings { path: lab.path(), days: 1, size: 0 }, 86_400_000 + 17_000);
     let file = rusqlite::Connection::open(lab.path()).unwrap();
-    file.execute("DELETE FROM call WHERE call > 4", []).unwrap();
     assert_eq!(file.query_row("SELECT count(*) FROM invite", [], |row| row.get::<_, i64>(0)).unwrap(), 2);
 }
 

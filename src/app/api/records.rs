@@ -78,7 +78,7 @@ async fn records(State(desk): Behind, which: Result<Query<Which>, QueryRejection
     let Query(which) = which.map_err(|rejection| wrong(rejection.body_text()))?;
     let query = query(which)?;
     let page = asked(&desk, move |history| history.search(&query)).await?;
-    let next = page.records.last().filter(|_| page.more).map(|last| format!("{}-{}", last.began, last.number));
+    let next = page.next.map(|(began, number)| format!("{began}-{number}"));
     Ok(Json(Page { records: page.records.into_iter().filter_map(found).collect(), next }))
 }
 
