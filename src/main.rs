@@ -32,6 +32,7 @@ enum Command {
     },
     /// Says which rule decides about a message, and why, without opening a socket.
     Explain(app::explain::Explain),
+    Replay(app::replay::Replay),
     /// Shows a whole call through the border on this machine: a simulated trunk, a simulated UM, TLS and SRTP on both legs.
     Quickstart(app::quickstart::Quickstart),
     /// Plays the other side: a UM server, a Mediation Server or a trunk, as strict as the real one.
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         Command::Diff(diff) => printed(|out| app::diff::diff(&diff, out)),
         Command::Import { from } => printed(|out| app::import::import(&from, out)),
         Command::Explain(explain) => printed(|out| app::explain::explain(&explain, out)),
+        Command::Replay(replay) => printed(|out| app::replay::replay(&replay, out)),
         Command::Quickstart(quickstart) => app::quickstart::run(&quickstart),
         Command::Simulate { what } => app::simulate::run(&what),
         Command::Health(health) => printed(|out| app::health::health(&health, out)),

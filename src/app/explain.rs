@@ -4,6 +4,9 @@
 //! taken to chain to the CA of whichever peer is asked about. Host names are not looked up: `--resolve NAME=ADDR` says where one lives. A name
 //! without it lives at a stand-in address of the discard prefix (RFC 6666), no other peer's, and `--from` may be that name itself.
 
+pub mod deciding;
+pub mod told;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -12,25 +15,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
 
+use self::deciding::{Explanation, Ground, Verdict, decide, leg};
 use crate::app::printed;
 use crate::config::{self, Settings};
-use crate::policy::access_control;
-use crate::policy::delayed_source_party;
 use crate::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity};
-use crate::policy::hosted;
 use crate::policy::liveness::{Board, Liveness};
-use crate::policy::message_waiting::{self, Notified};
-use crate::policy::peer::{PeerTable, identify};
-use crate::policy::reroute;
-use crate::policy::screening::{Admitted, Load, Question, screen};
-use crate::policy::security_mode::{MediaPlan, mode_name};
-use crate::policy::settings::{Peer, PeerHost, PolicySet};
-use crate::policy::topology_hiding::{self, Carried, Crossing};
-use crate::policy::verdict::{Decision, Reason};
-use crate::sdp::Description;
-use crate::sip::{Limits, Message, Method, ParseError, Transport, phrase};
+use crate::policy::peer::PeerTable;
+use crate::policy::settings::{PeerHost, PolicySet};
+use crate::policy::verdict::Reason;
+use crate::sip::{Limits, Message, Transport, phrase};
 use crate::time::Time;
 
 /// The command line of `explain`.
@@ -75,9 +69,10 @@ pub fn explain(arguments: &Explain, out: &mut dyn Write) -> io::Result<u8> {
     }
     match read(arguments) {
         Ok(case) => {
-            let explanation = decide(&case);
+            let ground = Ground { settings: &case.settings, table: &case.table, liveness: &case.liveness };
+            let explanation = decide(&ground, &case.flow, case.bytes.as_ref());
             if arguments.json {
-                writeln!(out, "{:#}", as_json(&case, &explanation))?
+                writeln!(out, "{:#}", told::of(&case.settings, &case.table, &case.flow, &case.assumed, &explanation).as_value())?
             } else {
                 write!(out, "{}", as_text(&case, &explanation))?
             }
@@ -224,179 +219,7 @@ fn flow(arguments: &Explain, settings: &Settings, table: &PeerTable, remote: Soc
     Flow { id: FlowId(0), transport, listener: listener.map_or(ListenerId(0), |listener| listener.id), local, remote, tls }
 }
 
-enum Verdict {
-    /// A new call, its legs planned.
-    Admitted(Box<Admitted>),
-    /// Not a new call: allowed, and the core's from here.
-    Allowed(&'static str),
-    Refused(Reason),
-}
-
-struct Explanation {
-    trail: Vec<Decision>,
-    verdict: Verdict,
-    message: Option<Message>,
-    carried: Option<Carried>,
-    /// Names of headers that stay behind.
-    behind: Vec<String>,
-    preview: Vec<(&'static str, String)>,
-}
-
-fn decide(case: &Case) -> Explanation {
-    let (decision, peer) = identify(&case.table, &case.flow);
-    let refused = decision.refused;
-    let mut explanation = Explanation {
-        trail: vec![decision],
-        verdict: Verdict::Refused(refused.unwrap_or(Reason::StrangerAddress)),
-        message: None,
-        carried: None,
-        behind: Vec::new(),
-        preview: Vec::new(),
-    };
-    let Some(peer) = peer else { return explanation };
-    let Some(bytes) = &case.bytes else {
-        explanation.verdict = Verdict::Allowed("a trusted peer: what it sends is read");
-        return explanation;
-    };
-    let message = match Message::parse(bytes.clone(), &Limits::default()) {
-        Ok(message) => message,
-        Err(error) => {
-            let reason = malformed(&error);
-            explanation.trail.push(Decision::refused("message", "the message must be well-formed", reason).comparing("found", error.to_string()));
-            explanation.verdict = Verdict::Refused(reason);
-            return explanation;
-        }
-    };
-    explanation.verdict = match message.method() {
-        None => Verdict::Allowed("a response: matched with the transaction it answers, or dropped"),
-        Some(Method::Invite) if !in_dialog(&message) => new_call(case, &peer, &message, &mut explanation),
-        Some(method) => {
-            let decision = access_control::method(&peer, method, in_dialog(&message));
-            let mut refused = decision.refused;
-            explanation.trail.push(decision);
-            if refused.is_none() && *method == Method::Notify && !in_dialog(&message) {
-                let notified = Notified { set: &case.settings.policy, table: &case.table, server: &peer, flow: &case.flow, notify: &message };
-                let judged = message_waiting::judge(notified);
-                explanation.trail.extend(judged.trail);
-                refused = judged.outcome.err();
-            }
-            refused.map_or(Verdict::Allowed("matched with its call or transaction, or answered by the border itself"), Verdict::Refused)
-        }
-    };
-    explanation.message = Some(message);
-    explanation
-}
-
-fn in_dialog(message: &Message) -> bool {
-    message.to().is_ok_and(|to| to.tag().is_some())
-}
-
-const fn malformed(error: &ParseError) -> Reason {
-    match error.status() {
-        505 => Reason::UnsupportedVersion,
-        513 => Reason::HeaderTooLarge,
-        413 => Reason::BodyTooLarge,
-        _ => Reason::Malformed,
-    }
-}
-
-fn new_call(case: &Case, peer: &Arc<Peer>, invite: &Message, explanation: &mut Explanation) -> Verdict {
-    let offer = match invite.sdp().map(Description::parse).transpose() {
-        Ok(offer) => offer,
-        Err(error) => {
-            let reason = Reason::MediaMalformed;
-            explanation.trail.push(Decision::refused("security_mode", "the offer must be a session description", reason).comparing("found", error.to_string()));
-            return Verdict::Refused(reason);
-        }
-    };
-    let question = Question {
-        set: &case.settings.policy,
-        table: &case.table,
-        liveness: &case.liveness,
-        load: &Load::default(),
-        flow: &case.flow,
-        peer,
-        invite,
-        offer: offer.as_ref(),
-    };
-    let screening = screen(question);
-    explanation.trail.extend(screening.trail);
-    match screening.outcome {
-        Ok(admitted) => {
-            explanation.trail.extend(delayed_source_party::holds(peer, invite));
-            let admitted = rerouted(case, admitted, invite, explanation);
-            preview(case, &admitted, invite, explanation);
-            Verdict::Admitted(Box::new(admitted))
-        }
-        Err(reason) => Verdict::Refused(reason),
-    }
-}
-
-/// The same call where it would go over the PSTN at once, since nothing in UM takes calls.
-fn rerouted(case: &Case, admitted: Admitted, invite: &Message, explanation: &mut Explanation) -> Admitted {
-    if !reroute::is_um_out(&case.liveness, &admitted) {
-        return admitted;
-    }
-    let question = reroute::Question {
-        set: &case.settings.policy,
-        table: &case.table,
-        liveness: &case.liveness,
-        admitted: &admitted,
-        invite,
-        failure: None,
-        under_way: &|_| 0,
-        bounced: &|_, _| false,
-    };
-    let Some(rerouting) = reroute::reroute(question) else { return admitted };
-    explanation.trail.extend(rerouting.trail);
-    // What may not be rerouted tries UM all the same.
-    rerouting.outcome.map_or(admitted, |way| way.admitted)
-}
-
-/// What the first target would be sent, as far as policy decides it.
-fn preview(case: &Case, admitted: &Admitted, invite: &Message, explanation: &mut Explanation) {
-    let Some(target) = admitted.targets.first() else { return };
-    let listeners = &case.settings.signaling.listeners;
-    let listener = listeners
-        .iter()
-        .find(|listener| target.listener.as_ref() == Some(&listener.name))
-        .or(listeners.iter().find(|listener| listener.transport == target.transport));
-    let advertised = listener.map_or("portcullis.invalid", |listener| &listener.advertised);
-    let ours = advertised.rsplit_once(':').map_or(advertised, |(host, _)| host);
-    let host = match target.hosts.first() {
-        Some(PeerHost::Name(name)) => String::from(&**name),
-        Some(PeerHost::Address(address)) => address.to_string(),
-        Some(PeerHost::Network(_)) | None => String::from("(located when called)"),
-    };
-    let crossing = Crossing { from: &admitted.peer, to: target, ours, plan: admitted.plan.as_deref(), called: &admitted.called };
-    let mut carried = topology_hiding::carry(&crossing, invite);
-    explanation.trail.append(&mut carried.trail);
-    explanation.preview = vec![
-        ("Request-URI", hosted::request_uri(admitted.pool.as_deref(), &admitted.called, &host, target.port, target.transport)),
-        ("From", topology_hiding::from_value(&crossing, invite, "…")),
-        ("To", topology_hiding::to_value(&admitted.called, hosted::to_host(admitted.pool.as_deref(), &host))),
-    ];
-    explanation.behind = invite
-        .fields()
-        .map(|field| String::from(field.raw_name))
-        .filter(|name| !carried.headers.iter().any(|(kept, _)| kept.as_str().eq_ignore_ascii_case(name)))
-        .collect();
-    explanation.behind.sort();
-    explanation.behind.dedup();
-    explanation.carried = Some(carried);
-}
-
-fn leg(plan: &MediaPlan) -> String {
-    let media = if plan.is_srtp() {
-        let suites: Vec<&str> = plan.suites().iter().map(|suite| suite.name()).collect();
-        let keyed = if plan.is_dtls() { " keyed by DTLS" } else { "" };
-        format!("SRTP {}{keyed}", suites.join(", "))
-    } else {
-        String::from("RTP")
-    };
-    format!("{}, {media}", mode_name(plan.mode()))
-}
-
+/// Its start line, or what stands for one.
 fn start_line(explanation: &Explanation) -> String {
     match explanation.message.as_ref().map(|message| (message.method(), message.request_uri(), message.status())) {
         Some((Some(method), uri, _)) => format!("{method} {}", uri.unwrap_or_default()),
@@ -440,55 +263,10 @@ fn as_text(case: &Case, explanation: &Explanation) -> String {
         Verdict::Refused(reason) => {
             let answer = reason.status().map_or_else(|| String::from("no answer, nothing is parsed"), |status| format!("{status} {}", phrase(status)));
             // Whoever is no peer at all gets silence, whatever the code says of a peer's own message.
-            let answer = if explanation.message.is_none() && explanation.trail.len() == 1 { String::from("no answer, nothing is parsed") } else { answer };
+            let answer = if explanation.is_silence() { String::from("no answer, nothing is parsed") } else { answer };
             let _ = writeln!(text, "verdict          refused: {answer}");
             let _ = writeln!(text, "reason           {reason}: {}", reason.meaning());
         }
     }
     text
-}
-
-fn as_json(case: &Case, explanation: &Explanation) -> Value {
-    let compared = |decision: &Decision| -> Value {
-        decision.compared.iter().map(|(name, value)| (String::from(*name), Value::from(&**value))).collect::<serde_json::Map<_, _>>().into()
-    };
-    let decisions: Vec<Value> = explanation
-        .trail
-        .iter()
-        .map(|decision| json!({ "stage": decision.stage, "rule": decision.rule, "refused": decision.refused, "compared": compared(decision) }))
-        .collect();
-    let silent = explanation.message.is_none() && explanation.trail.len() == 1;
-    let verdict = match &explanation.verdict {
-        Verdict::Admitted(admitted) => json!({
-            "verdict": "admitted",
-            "peer": admitted.peer.name,
-            "dial_plan": admitted.plan.as_ref().map(|plan| &plan.name),
-            "hunt_group": admitted.hunt_group.as_ref().map(|group| &group.name),
-            "targets": admitted.targets.iter().map(|peer| &peer.name).collect::<Vec<_>>(),
-            "called": admitted.called,
-            "a_leg": { "mode": admitted.a.mode(), "suites": admitted.a.suites() },
-            "b_leg": { "mode": admitted.b.mode(), "suites": admitted.b.suites() },
-            "sent_on": explanation.preview.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect::<Vec<_>>(),
-            "carried": explanation.carried.iter().flat_map(|carried| &carried.headers).map(|(name, value)| json!({ "name": name.as_str(), "value": value })).collect::<Vec<_>>(),
-            "stays_behind": explanation.behind,
-        }),
-        Verdict::Allowed(what) => json!({ "verdict": "allowed", "what": what }),
-        Verdict::Refused(reason) => json!({
-            "verdict": "refused",
-            "status": reason.status().filter(|_| !silent),
-            "reason": reason,
-            "fault": reason.fault(),
-            "meaning": reason.meaning(),
-        }),
-    };
-    json!({
-        "message": start_line(explanation),
-        "from": case.flow.remote,
-        "transport": case.flow.transport,
-        "policy_set": case.settings.policy.number,
-        "peer_table": case.table.number,
-        "assumed": case.assumed,
-        "decisions": decisions,
-        "outcome": verdict,
-    })
 }

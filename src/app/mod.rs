@@ -22,6 +22,7 @@ pub mod missed_calls;
 pub mod printed;
 pub mod quickstart;
 pub mod reloading;
+pub mod replay;
 pub mod rotation;
 pub mod ruleset;
 pub mod run;

@@ -1,0 +1,73 @@
+//! Where the host names of a policy set live while it is asked about recorded calls: as told, as a running border knows, as DNS says, as the recording itself
+//! shows; all of what is known counts, since a name moves. One that nobody knows lives at a stand-in address (RFC 6666), and that is told.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::heard::{Before, Heard};
+use crate::policy::peer::PeerTable;
+use crate::policy::settings::{PeerHost, PolicySet};
+
+/// Addresses by host name, in lower case.
+#[derive(Clone, Default, Debug)]
+pub struct Names {
+    told: HashMap<String, Vec<IpAddr>>,
+    known: HashMap<String, BTreeSet<IpAddr>>,
+}
+
+impl Names {
+    /// `NAME=ADDR`, each of which stands above everything else that is known of the name.
+    pub fn told(entries: &[String]) -> Result<Names, String> {
+        let mut names = Names::default();
+        for entry in entries {
+            let (name, address) = entry.split_once('=').ok_or_else(|| format!("--resolve {entry}: write NAME=ADDR"))?;
+            let address = address.parse().map_err(|_| format!("--resolve {entry}: {address} is no address"))?;
+            names.told.entry(name.to_ascii_lowercase()).or_default().push(address);
+        }
+        Ok(names)
+    }
+
+    pub fn know(&mut self, name: &str, address: IpAddr) {
+        self.known.entry(name.to_ascii_lowercase()).or_default().insert(address.to_canonical());
+    }
+
+    /// Where the caller lived when its call came, if that was by a name.
+    pub fn learn(&mut self, heard: &Heard) {
+        let Before::Screened(then) = &heard.before else { return };
+        if let Some(host) = &then.host {
+            self.know(host, heard.source.ip());
+        }
+    }
+
+    /// Everything a peer table has by name.
+    pub fn learn_table(&mut self, table: &PeerTable) {
+        for peer in table.peers() {
+            for host in &peer.hosts {
+                if let PeerHost::Name(name) = host {
+                    table.addresses_of_name(&peer.name, name).iter().for_each(|address| self.know(name, *address));
+                }
+            }
+        }
+    }
+
+    /// The peer table of a set, and the names nobody knows.
+    pub fn table(&self, set: &PolicySet) -> (PeerTable, Vec<String>) {
+        let hosts = set.peers.iter().flat_map(|peer| &peer.hosts);
+        let names = hosts.filter_map(|host| if let PeerHost::Name(name) = host { Some(name.to_ascii_lowercase()) } else { None });
+        let names: BTreeSet<String> = names.collect();
+        let mut unknown = Vec::new();
+        let mut homes: HashMap<&str, Vec<IpAddr>> = HashMap::new();
+        for (index, name) in names.iter().enumerate() {
+            let found = self.told.get(name).cloned().or_else(|| self.known.get(name).map(|known| known.iter().copied().collect()));
+            homes.insert(
+                name,
+                found.unwrap_or_else(|| {
+                    unknown.push(name.clone());
+                    vec![IpAddr::V6(Ipv6Addr::from((0x0100_u128 << 112) | (index as u128 + 1)))]
+                }),
+            );
+        }
+        let table = PeerTable::build(1, set, &|name| homes.get(name.to_ascii_lowercase().as_str()).cloned().unwrap_or_default());
+        (table, unknown)
+    }
+}
