@@ -1,0 +1,156 @@
+"""Looks at the operator's page in headless Chromium as an operator would; run by page.sh. One line for each expectation: `ok WHAT` or `not WHAT: why`.
+
+page.py URL FOLDER-FOR-PICTURES COMMAND... ; the command makes one more call. Tokens in TOKEN (operate) and READER (read)."""
+
+import os
+import subprocess
+import sys
+import time
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+URL, SHOTS, CALL = sys.argv[1], sys.argv[2], sys.argv[3:]
+VIEWS = ["Overview", "calls", "History", "Peers", "Bans", "Explain", "Certificates", "Audit"]
+
+
+def browser():
+    options = webdriver.ChromeOptions()
+    for option in ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--window-size=1280,900", "--disable-background-networking"]:
+        options.add_argument(option)
+    options.binary_location = "/usr/bin/chromium"
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
+
+
+def wait(what, limit=8):
+    """Until it holds, or its last answer when the time is over."""
+    end = time.monotonic() + limit
+    while True:
+        try:
+            found = what()
+        except Exception as trouble:  # the page draws itself anew: an element may be gone
+            found, last = None, trouble
+        if found or time.monotonic() > end:
+            return found
+        time.sleep(0.1)
+
+
+def expect(what, holds, why=""):
+    print(f"ok {what}" if holds else f"not {what}: {why() if callable(why) else why}", flush=True)
+
+
+page = browser()
+page.set_page_load_timeout(20)
+
+
+def text():
+    return page.find_element(By.TAG_NAME, "main").text
+
+
+def title():
+    return page.find_element(By.CSS_SELECTOR, "main h2").text
+
+
+def press(key):
+    page.find_element(By.TAG_NAME, "body").send_keys(key)
+
+
+def shot(name):
+    page.save_screenshot(f"{SHOTS}/{name}.png")
+
+
+def sign_in(token):
+    field = page.find_element(By.ID, "token")
+    field.clear()
+    field.send_keys(token, Keys.ENTER)
+
+
+def field(name, value):
+    found = page.find_element(By.CSS_SELECTOR, f"main [name={name}]")
+    found.clear()
+    found.send_keys(value)
+    return found
+
+
+try:
+    page.get(URL)
+    expect("a browser is asked who is there", wait(lambda: page.find_element(By.ID, "sign-in").is_displayed()))
+    sign_in("wrong")
+    expect("a wrong token is refused in words", wait(lambda: "not known" in page.find_element(By.ID, "sign-in-trouble").text))
+    # Refusals of the token are the browser's to tell: they are all it may have told.
+    complaints = [entry for entry in page.get_log("browser") if "401" not in entry["message"]]
+    shot("0-sign-in")
+    sign_in(os.environ["TOKEN"])
+    expect("the overview comes after signing in", wait(lambda: title() == "Overview" and "calls up" in text()), lambda: text())
+    expect("it tells of the calls that are up", wait(lambda: any(tile.text.startswith("20") for tile in page.find_elements(By.CLASS_NAME, "tile"))), lambda: text())
+    expect("and of the one that failed", "call.rejected" in text(), lambda: text())
+
+    for number, name in enumerate(VIEWS, 1):
+        press(str(number))
+        expect(f"key {number} shows {name}", wait(lambda: name in title()), lambda: title())
+        time.sleep(0.3)
+        shot(f"{number}-{name.lower()}")
+        wide = page.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        expect(f"{name} fits a window of 1280", wide <= 0, f"{wide} pixels too wide")
+
+    press("2")
+    expect("twenty calls are listed", wait(lambda: title() == "20 calls" and len(page.find_elements(By.CSS_SELECTOR, "main tbody tr")) == 20), lambda: title())
+    held = subprocess.Popen(CALL[:-1] + ["3000"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    expect("a call that begins appears by itself", wait(lambda: title() == "21 calls", 6), lambda: title())
+    expect("and goes when it ends", wait(lambda: title() == "20 calls", 10), lambda: title())
+    held.wait(20)
+    page.find_element(By.CSS_SELECTOR, "main tbody a").click()
+    expect("a live call has its ladder", wait(lambda: "INVITE" in text() and "Signalling" in text()), lambda: text())
+    time.sleep(0.3)
+    shot("call")
+
+    press("3")
+    wait(lambda: title() == "History")
+    field("reason", "call.rejected").send_keys(Keys.ENTER)
+    expect("the history is searched by reason", wait(lambda: len(page.find_elements(By.CSS_SELECTOR, "main tbody tr")) == 1), lambda: text())
+    page.find_element(By.CSS_SELECTOR, "main tbody a").click()
+    expect("a record says why in words, and has its ladder", wait(lambda: "released by" in text() and "486" in text() and "INVITE" in text()), lambda: text())
+    time.sleep(0.3)
+    shot("record")
+
+    press("5")
+    wait(lambda: title() == "Bans")
+    field("source", "203.0.113.0/24")
+    field("reason", "<b>scans</b>").send_keys(Keys.ENTER)
+    expect("a source is shut out, and the reason stands there as it was written", wait(lambda: "203.0.113.0/24" in text() and "<b>scans</b>" in text()), lambda: text())
+    page.find_element(By.CSS_SELECTOR, "main td button").click()
+    expect("and let in again", wait(lambda: "203.0.113.0/24" not in text()), lambda: text())
+    press("8")
+    expect("the audit names who did it", wait(lambda: "alice" in text() and "/v1/bans" in text()), lambda: text())
+    press("3")
+    wait(lambda: title() == "History")
+    press("/")
+    expect("/ goes to the search", wait(lambda: page.switch_to.active_element.get_attribute("name") == "number"))
+
+    light = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    dark = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+    expect("it is dark where the system is", light != dark, light)
+    page.find_element(By.CSS_SELECTOR, "nav a").click()
+    wait(lambda: title() == "Overview")
+    time.sleep(0.3)
+    shot("dark")
+
+    complaints += page.get_log("browser")
+    expect("the browser has nothing to complain of", not complaints, lambda: str(complaints[:3]))
+
+    page.find_element(By.ID, "leave").click()
+    expect("signing out asks again", wait(lambda: page.find_element(By.ID, "sign-in").is_displayed()))
+    sign_in(os.environ["READER"])
+    wait(lambda: title() == "Overview")
+    press("5")
+    wait(lambda: title() == "Bans")
+    field("source", "203.0.113.0/24").send_keys(Keys.ENTER)
+    refused = wait(lambda: page.switch_to.alert.text)
+    expect("who may only read is told so", bool(refused) and "operate" in refused, refused)
+    page.switch_to.alert.accept()
+finally:
+    page.quit()
