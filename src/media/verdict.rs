@@ -201,8 +201,11 @@ pub fn explain(from: &SideReport, to: &SideReport, talk: &Talk) -> Cause {
     if from.fax_received > 0 && from.last_rtp <= from.last && !is_late(from.last_rtp, PAUSE) {
         return Cause::Fax { datagrams: from.fax_received };
     }
-    if let Some(cause) = meant(from, to) {
-        return cause;
+    match meant(from, to) {
+        // Before an answer nobody owes a description.
+        Some(Cause::NotAgreed { .. }) if talk.answered.is_none() => return Cause::NotAnswered,
+        Some(cause) => return cause,
+        None => {}
     }
     if is_late(to.last_sent, PAUSE) && to.sent > 0 {
         return sent_on(from, to, talk);

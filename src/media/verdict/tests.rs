@@ -101,6 +101,8 @@ fn what_is_not_agreed_or_not_answered_cannot_be_heard() {
     assert!(code == "call.not_agreed" && text.contains("trunk has not said yet"), "{text}");
     let (code, text) = says(quiet("192.0.2.7:4000"), SideReport::default(), TALK);
     assert!(code == "call.not_agreed" && text.contains("um has not said yet"), "{text}");
+    // A refused call has no audio fault for want of a description.
+    assert_eq!(says(quiet("192.0.2.7:4000"), SideReport::default(), ringing).0, "call.not_answered");
     let short = Talk { answered: Some(second(10)), until: Time::from_millis(10_400) };
     let (code, text) = says(quiet("192.0.2.7:4000"), quiet("198.51.100.1:6000"), short);
     assert!(code == "call.too_short" && text.contains("400 ms after the answer"), "{text}");
