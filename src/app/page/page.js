@@ -91,10 +91,10 @@ document.querySelector("#leave").addEventListener("click", () => {
 
 const views = { overview, calls, call, history, record, peers, bans, explain, certificates, audit };
 /// Which kinds of change a view is drawn again for.
-const moved = { overview: ["calls", "peers", "bans", "drain", "certificates", "policy"], calls: ["calls"], call: ["calls"], peers: ["peers", "policy"], bans: ["bans"], certificates: ["certificates"], audit: ["audit"] };
+const moved = { overview: ["calls", "limits", "peers", "bans", "drain", "certificates", "policy"], calls: ["calls"], call: ["calls"], peers: ["peers", "policy"], bans: ["bans"], certificates: ["certificates"], audit: ["audit"] };
 
 async function overview() {
-  const [status, peers, bans, certs, page] = await Promise.all([ask("/v1/status"), ask("/v1/peers"), ask("/v1/bans"), ask("/v1/certs"), perhaps("/v1/records?limit=100")]);
+  const [status, limits, peers, bans, certs, page] = await Promise.all([ask("/v1/status"), ask("/v1/limits"), ask("/v1/peers"), ask("/v1/bans"), ask("/v1/certs"), perhaps("/v1/records?limit=100")]);
   const down = peers.peers.filter((peer) => ["down", "draining"].includes(peer.liveness));
   const stale = peers.peers.flatMap((peer) => peer.names).filter((name) => name.state !== "fresh");
   const days = certs.held.map((held) => held.days_left).sort((a, b) => a - b)[0];
@@ -109,6 +109,7 @@ async function overview() {
     el("div", { class: "tiles" },
       tile(status.calls, "calls up", "#calls"),
       tile(`${status.calls_per_minute}`, "new calls a minute", "#history"),
+      tile(`${limits.occupancy.percent} %`, limits.holds_back ? "busy: new calls are held back" : "of its time signalling is busy", "#overview", limits.holds_back ? "bad" : ""),
       tile(`${down.length} of ${peers.peers.length}`, "peers that do not answer", "#peers", down.length ? "bad" : "good"),
       tile(stale.length, "names not fresh in DNS", "#peers", stale.length ? "warn" : "good"),
       tile(bans.bans.length, "sources shut out", "#bans"),
