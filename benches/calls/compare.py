@@ -25,6 +25,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+PROGRAM = Path(os.environ.get("PORTCULLIS", ROOT / "target/release/portcullis"))
 SETTINGS = {"rate": 200, "seconds": 10, "rounds": 3, "steps": "400,600,800,1000,1200,1400,1600,2000", "held": 1000}
 # Of failed calls and retransmissions together, of all calls.
 TOLERATED = 0.001
@@ -38,8 +39,10 @@ def pinned(core, *command):
 class Server:
     """A server under measurement. Ended when its `with` is left."""
 
-    def __init__(self, name, folder):
+    def __init__(self, name, folder, change=None):
         self.name = name
+        # What the policy set is changed by, once it is copied.
+        self.change = change
         self.folder = folder / name.lower()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
@@ -49,7 +52,9 @@ class Server:
             return ["kamailio", "-f", HERE / "kamailio.cfg", "-DD", "-E", "-m", "512", "-M", "16", "-Y", self.folder, "-P", self.folder / "pid"]
         policies = self.folder / "set"
         shutil.copytree(ROOT / "policies/unsecured-lab", policies)
-        return [ROOT / "target/release/portcullis", "run", policies]
+        if self.change:
+            self.change(policies)
+        return [PROGRAM, "run", policies]
 
     def __enter__(self):
         self.log = open(self.folder / "log", "wb")
@@ -113,7 +118,7 @@ class Outcome:
 
 
 def load(folder, transport, rate, calls, pause=100, during=None):
-    """So many calls at that rate through whatever listens on port 5060."""
+    """So many calls at that rate through whatever listens on port 5060. `during` is called once they have begun."""
     scratch = Path(tempfile.mkdtemp(dir=folder))
     limit = calls / rate + pause / 1000 + 10
     common = ["-nostdin", "-m", str(calls), "-buff_size", "4194304", "-max_socket", "20000", "-l", "100000"]
@@ -228,4 +233,5 @@ def report(title, names, rows):
     print(flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

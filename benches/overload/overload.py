@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""What becomes of calls when there are too many of them, and when strangers flood the border.
+
+Run by ./run in a network namespace of its own. sipp (both sides) and the flood are pinned to core 0, the border to core 1, where it gets a share of the
+core (`quota`), so that sipp can offer several times what it carries. A call is INVITE, 100, 180, 200, ACK, 100 ms, BYE, 200, the caller over UDP.
+
+Arguments, as key=value:
+  quota     percent of core 1 that the border gets while it is overloaded
+  rates     calls a second offered, separated by commas
+  seconds   how long each is offered
+  calm      calls a second of the trusted peer during the flood
+  flood     datagrams a second from strangers, at most, separated by commas
+"""
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "calls"))
+import compare  # noqa: E402
+
+SETTINGS = {"quota": 20, "rates": "50,100,200,400,800", "seconds": 8, "calm": 50, "flood": "0,5000,20000,50000"}
+GROUPS = Path("/sys/fs/cgroup/cpu") if Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").exists() else Path("/sys/fs/cgroup")
+# Short, so that a border that has used its share waits a moment only.
+PERIOD = 5000
+
+FLOOD = b"\r\n".join([
+    b"INVITE sip:100@127.0.0.1 SIP/2.0", b"Via: SIP/2.0/UDP 127.0.0.66:5060;branch=z9hG4bK-stranger", b"From: <sip:100@127.0.0.66>;tag=1",
+    b"To: <sip:100@127.0.0.1>", b"Call-ID: stranger", b"CSeq: 1 INVITE", b"Max-Forwards: 70", b"User-Agent: friendly-scanner", b"Content-Length: 0", b"", b""])
+
+
+def share(process, percent):
+    """Gives the process so much of a core. The group is removed with `free`."""
+    group = GROUPS / f"overload{os.getpid()}"
+    group.mkdir(exist_ok=True)
+    quota = max(1000, PERIOD * percent // 100)
+    if GROUPS.name == "cpu":
+        (group / "cpu.cfs_period_us").write_text(str(PERIOD))
+        (group / "cpu.cfs_quota_us").write_text(str(quota))
+    else:
+        (group / "cpu.max").write_text(f"{quota} {PERIOD}")
+    (group / "cgroup.procs").write_text(str(process.pid))
+    return group
+
+
+def set_occupancy(percent):
+    def change(policies):
+        with open(policies / "admission.toml", "a", encoding="utf-8") as file:
+            file.write(f"occupancy = {percent}\n")
+    return change
+
+
+def overloaded(folder, settings):
+    print(f"Offered more than the border carries on {settings['quota']} % of a core, for {settings['seconds']} s each: calls answered a second (setup delay, median and 99th percentile, ms)\n")
+    rates = [int(rate) for rate in str(settings["rates"]).split(",")]
+    print(f"  {'offered a second':22}" + "".join(f"{rate:>22}" for rate in rates))
+    for percent, title in [(100, "nothing held back"), (90, "occupancy 90 %")]:
+        cells = []
+        for rate in rates:
+            with compare.Server("Portcullis", folder, set_occupancy(percent)) as server:
+                group = share(server.process, settings["quota"])
+                outcome = compare.load(folder, "u1", rate, rate * settings["seconds"])
+                cells.append(f"{outcome.done / settings['seconds']:.0f} ({outcome.delay(0.5):.0f}, {outcome.delay(0.99):.0f})")
+            group.rmdir()
+        print(f"  {title:22}" + "".join(f"{cell:>22}" for cell in cells), flush=True)
+    print()
+
+
+def flood(rate, seconds):
+    """From an address where nobody lives, spread evenly. Returns how many were sent a second."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind(("127.0.0.66", 0))
+        sender.connect(("127.0.0.1", 5060))
+        began, sent = time.monotonic(), 0
+        while (passed := time.monotonic() - began) < seconds:
+            due = int(passed * rate)
+            while sent < due:
+                try:
+                    sender.send(FLOOD)
+                except ConnectionRefusedError:
+                    pass
+                sent += 1
+            time.sleep(0.001)
+        return sent / seconds
+
+
+def flooded(folder, settings):
+    print(f"{settings['calm']} trusted calls a second for {settings['seconds']} s while a stranger sends INVITEs over UDP\n")
+    print(f"  {'sent a second':>14}{'calls failed':>14}{'sent again':>12}{'setup ms, median':>18}{'99th':>8}{'CPU, % of a core':>18}")
+    for rate in [int(rate) for rate in str(settings["flood"]).split(",")]:
+        with compare.Server("Portcullis", folder) as server:
+            found = []
+
+            def during(_):
+                before = server.cpu()
+                child = os.fork()
+                if child == 0:
+                    os.sched_setaffinity(0, {0})
+                    sent = flood(rate, settings["seconds"]) if rate else 0
+                    (folder / "sent").write_text(str(sent))
+                    os._exit(0)
+                os.waitpid(child, 0) if rate else time.sleep(settings["seconds"])
+                found.append((server.cpu() - before) / settings["seconds"])
+
+            outcome = compare.load(folder, "u1", settings["calm"], settings["calm"] * settings["seconds"], during=during)
+            os.path.exists(folder / "sent") or (folder / "sent").write_text("0")
+            sent = float((folder / "sent").read_text())
+            (folder / "sent").unlink()
+            print(f"  {sent:>14.0f}{outcome.failed:>14}{outcome.again:>12}{outcome.delay(0.5):>18.0f}{outcome.delay(0.99):>8.0f}{100 * found[0]:>18.0f}", flush=True)
+
+
+def main():
+    settings = dict(SETTINGS)
+    for argument in sys.argv[1:]:
+        key, _, value = argument.partition("=")
+        if key not in settings:
+            sys.exit(f"no such setting: {key}\n\n{__doc__}")
+        settings[key] = value if key in ("rates", "flood") else int(value)
+    folder = Path(tempfile.mkdtemp(prefix="overload-"))
+    try:
+        overloaded(folder, settings)
+        flooded(folder, settings)
+    finally:
+        shutil.rmtree(folder)
+
+
+main()
