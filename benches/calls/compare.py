@@ -117,7 +117,7 @@ class Outcome:
         return self.delays[min(len(self.delays) - 1, int(share * len(self.delays)))] if self.delays else float("nan")
 
 
-def load(folder, transport, rate, calls, pause=100, during=None):
+def load(folder, transport, rate, calls, pause=100, during=None, caller=HERE / "caller.xml"):
     """So many calls at that rate through whatever listens on port 5060. `during` is called once they have begun."""
     scratch = Path(tempfile.mkdtemp(dir=folder))
     limit = calls / rate + pause / 1000 + 10
@@ -128,7 +128,7 @@ def load(folder, transport, rate, calls, pause=100, during=None):
     await_listener("5062")
     statistic = scratch / "statistic.csv"
     calling = subprocess.Popen(
-        pinned(0, "sipp", "127.0.0.1:5060", "-sf", HERE / "caller.xml", "-i", "127.0.0.2", "-p", "5060", "-mi", "127.0.0.2", "-t", transport,
+        pinned(0, "sipp", "127.0.0.1:5060", "-sf", caller, "-i", "127.0.0.2", "-p", "5060", "-mi", "127.0.0.2", "-t", transport,
                "-s", "5000", "-r", str(rate), "-d", str(pause), "-timeout", f"{int(limit)}s", "-trace_stat", "-stf", statistic, "-fd", "1",
                "-trace_rtt", "-rtt_freq", "200", *common),
         cwd=scratch, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
