@@ -1,13 +1,13 @@
-//! The commands that ask a running border over its control socket: `show`, `ban`, `unban`, `reload`, `rotate`, `retry-missed-calls`. Exit status: 0 done, 1 refused or no border
+//! The commands that ask a running border, over its control socket or over the network: `show`, `ban`, `unban`, `reload`, `rotate`, `retry-missed-calls`. Exit status: 0 done, 1 refused or no border
 //! answers, 2 the command line cannot be used.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::adapters::api::{self, Answer};
+use crate::adapters::api::{self, Answer, Place, Remote, Trust};
 use crate::app::api::network;
 use crate::config::duration;
 
@@ -17,9 +17,38 @@ pub struct Socket {
     /// The border's control socket (`[control] socket` of its policy set).
     #[arg(long, value_name = "PATH", default_value = api::DEFAULT)]
     pub socket: PathBuf,
+    /// Ask a border over the network instead, at its [api] door: https://HOST:PORT, or http://127.0.0.1:PORT. PORTCULLIS_URL says the same.
+    #[arg(long, value_name = "URL", conflicts_with = "socket")]
+    pub url: Option<String>,
+    /// A file with the token for that, and nothing else. The token itself may be in PORTCULLIS_TOKEN.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The CA of the door's certificate.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// A certificate of yours that the door knows, instead of a token; with --key.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub certificate: Option<PathBuf>,
+    /// The key of that certificate.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub key: Option<PathBuf>,
     /// Print the border's answer as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+impl Socket {
+    /// Whom to ask. The error names the remedy.
+    pub fn place(&self) -> Result<Place, String> {
+        let named = (self.socket.as_path() == Path::new(api::DEFAULT)).then(|| std::env::var("PORTCULLIS_URL").ok()).flatten();
+        let Some(url) = self.url.clone().or(named) else { return Ok(Place::Socket(self.socket.clone())) };
+        let token = match &self.token_file {
+            Some(file) => Some(std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?),
+            None => std::env::var("PORTCULLIS_TOKEN").ok(),
+        };
+        let own = self.certificate.as_deref().zip(self.key.as_deref());
+        Remote::new(&url, &Trust { ca: self.ca.as_deref(), own, token: token.as_deref() }).map(Place::Network)
+    }
 }
 
 /// Bans a source: everything it sends is dropped, until the ban ends. A trusted peer's address cannot be banned.
@@ -160,7 +189,8 @@ fn told(answer: &Value, done: &str) -> String {
 /// Asks and prints: the answer as JSON, or what `text` makes of it. A refusal's detail goes where the answer would have gone.
 pub fn ask(socket: &Socket, method: &str, path: &str, body: Option<&Value>, out: &mut dyn Write, text: impl Fn(&Value) -> String) -> io::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match runtime.block_on(api::ask(&socket.socket, method, path, body)) {
+    let place = socket.place().map_err(|trouble| io::Error::new(io::ErrorKind::InvalidInput, trouble))?;
+    match runtime.block_on(api::ask(&place, method, path, body)) {
         Ok(Answer { status, body }) => {
             let done = (200..300).contains(&status);
             match (socket.json, done) {
@@ -171,14 +201,24 @@ pub fn ask(socket: &Socket, method: &str, path: &str, body: Option<&Value>, out:
             Ok(u8::from(!done))
         }
         Err(error) => {
-            eprintln!("{}", unanswered(socket, &error));
+            eprintln!("{}", unanswered(&place, &error));
             Ok(1)
         }
     }
 }
 
-fn unanswered(socket: &Socket, error: &io::Error) -> String {
-    let path = socket.socket.display();
+fn unanswered(place: &Place, error: &io::Error) -> String {
+    let path = match place {
+        Place::Socket(socket) => socket.display(),
+        Place::Network(remote) => {
+            let why = match error.kind() {
+                io::ErrorKind::ConnectionRefused => "nobody listens there; write [api] listen in the border's border.toml, or ask where it runs".to_owned(),
+                io::ErrorKind::TimedOut => "no answer in time; see whether a firewall is on the way".to_owned(),
+                _ => error.to_string(),
+            };
+            return format!("{remote}: {why}");
+        }
+    };
     match error.kind() {
         io::ErrorKind::NotFound => {
             format!("{path}: no such socket; start the border, or name the one written as [control] socket in its border.toml with --socket")

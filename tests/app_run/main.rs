@@ -14,6 +14,7 @@ mod policy;
 mod process;
 mod quickstart;
 mod reload;
+mod remote;
 mod removed;
 mod rotation;
 mod simulate;

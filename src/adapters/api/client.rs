@@ -1,7 +1,7 @@
-//! Asking a running border: one request over its Unix socket.
+//! Asking a running border: one request over its Unix socket, or over the network.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -9,8 +9,11 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
+
+use super::remote::Remote;
 
 /// A rotation may have to read many files.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,9 +31,35 @@ pub struct Answer {
     pub body: Value,
 }
 
+/// Where a border is asked.
+#[derive(Clone)]
+pub enum Place {
+    Socket(PathBuf),
+    Network(Remote),
+}
+
+impl From<&Path> for Place {
+    fn from(socket: &Path) -> Place {
+        Place::Socket(socket.to_path_buf())
+    }
+}
+
+impl From<&Place> for Place {
+    fn from(place: &Place) -> Place {
+        place.clone()
+    }
+}
+
+impl From<&PathBuf> for Place {
+    fn from(socket: &PathBuf) -> Place {
+        Place::Socket(socket.clone())
+    }
+}
+
 /// Within a tokio runtime. An answer that refuses is an answer; an error means that there is none.
-pub async fn ask(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
-    timeout(PATIENCE, exchange(socket, method, path, body)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+pub async fn ask(place: impl Into<Place>, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
+    let place = place.into();
+    timeout(PATIENCE, exchange(&place, method, path, body)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Within a tokio runtime: whether somebody takes connections there. An error of kind `TimedOut`: somebody has the socket, but takes none.
@@ -51,18 +80,29 @@ async fn connect(socket: &Path) -> io::Result<UnixStream> {
     timeout(TAKEN, tried).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-async fn exchange(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
-    let stream = connect(socket).await?;
+async fn exchange(place: &Place, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
+    match place {
+        Place::Socket(socket) => exchange_over(connect(socket).await?, None, method, path, body).await,
+        Place::Network(remote) => {
+            let stream = timeout(TAKEN, remote.connect()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+            exchange_over(stream, remote.authorization.as_deref(), method, path, body).await
+        }
+    }
+}
+
+async fn exchange_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    authorization: Option<&str>,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> io::Result<Answer> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let connection = tokio::spawn(connection);
     let text = body.map(Value::to_string).unwrap_or_default();
-    let request = hyper::Request::builder()
-        .method(method)
-        .uri(path)
-        .header("Host", "portcullis")
-        .header("Content-Type", "application/json")
-        .body(Full::new(Bytes::from(text)))
-        .map_err(io::Error::other)?;
+    let request = hyper::Request::builder().method(method).uri(path).header("Host", "portcullis").header("Content-Type", "application/json");
+    let request = authorization.into_iter().fold(request, |request, token| request.header("Authorization", token));
+    let request = request.body(Full::new(Bytes::from(text))).map_err(io::Error::other)?;
     let answer = sender.send_request(request).await.map_err(io::Error::other)?;
     let status = answer.status().as_u16();
     let is_text = answer.headers().get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/"));

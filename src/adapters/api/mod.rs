@@ -15,8 +15,10 @@ mod audit;
 mod client;
 mod network;
 mod problem;
+mod remote;
 mod serve;
 mod socket;
+mod stream;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,9 +32,10 @@ use tokio::task::JoinSet;
 
 pub use access::{Operator, Role, Token, TokenDigest, Via};
 pub use audit::{Audit, Entry};
-pub use client::{Answer, ask, reach};
+pub use client::{Answer, Place, ask, reach};
 pub use network::Identities;
 pub use problem::Problem;
+pub use remote::{Remote, Trust};
 
 /// The longest body a request may have: a whole policy set.
 pub const LONGEST_BODY: usize = 8 << 20;

@@ -2,12 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -16,6 +13,7 @@ use tokio_rustls::server::TlsStream;
 use super::Listen;
 use super::access::{Client, Operator, Via};
 use super::serve;
+use super::stream::Stream;
 
 /// A handshake must be done after so long.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -48,13 +46,13 @@ impl Door {
 
 impl serve::Door for Door {
     type Raw = (TcpStream, SocketAddr);
-    type Stream = Stream;
+    type Stream = Stream<TlsStream<TcpStream>>;
 
     async fn accept(&mut self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
         self.listener.accept().await.map(Some)
     }
 
-    fn open(&self, (stream, remote): (TcpStream, SocketAddr)) -> impl Future<Output = Option<(Stream, Client)>> + Send + 'static {
+    fn open(&self, (stream, remote): (TcpStream, SocketAddr)) -> impl Future<Output = Option<(Self::Stream, Client)>> + Send + 'static {
         let (listen, identities) = (Arc::clone(&self.listen), Arc::clone(&self.identities));
         async move {
             if listen.tls.is_none() {
@@ -75,41 +73,4 @@ fn holder(stream: &TlsStream<TcpStream>, listen: &Listen, identities: &dyn Ident
     let known = listen.certificates.iter().filter(|(name, _)| names.iter().any(|shown| shown.eq_ignore_ascii_case(name)));
     let (name, role) = known.max_by_key(|(_, role)| *role)?;
     Some(Operator { name: name.as_str().into(), role: *role, via: Via::Certificate { remote } })
-}
-
-pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(context, into),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(context, into),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(context, from),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(context, from),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
 }
