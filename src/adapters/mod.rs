@@ -9,6 +9,7 @@ pub mod history;
 pub mod media;
 pub mod net;
 pub mod nft;
+pub mod otlp;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;

@@ -18,6 +18,7 @@ use crate::adapters::history::History;
 use crate::adapters::media::MediaPlane;
 use crate::adapters::net::{NetEvent, Network, Parting};
 use crate::adapters::nft::Firewall;
+use crate::adapters::otlp::Otlp;
 use crate::adapters::telemetry::{Anchor, Archive, Metrics, Outlets, Sink, Telemetry};
 use crate::adapters::tls::{self, CredentialStore};
 use crate::app::api::{self, Changes, Desk, Limits, Order, Shown, Standing, Watched, calls::Calls};
@@ -30,6 +31,7 @@ use crate::app::mirrored;
 use crate::app::missed_calls::MissedCalls;
 use crate::app::reloading::{as_running, restart_needed};
 use crate::app::rotation::{self, Rotation};
+use crate::app::traced;
 use crate::app::vitals::{self, Archived};
 use crate::config;
 use crate::policy::flow::ListenerId;
@@ -105,6 +107,7 @@ struct State {
     missed_calls: Option<MissedCalls>,
     history: Option<History>,
     hep: Option<Hep>,
+    otlp: Option<Otlp>,
     limits: Arc<Limits>,
 }
 
@@ -121,6 +124,7 @@ impl View for State {
             + &self.history.as_ref().map(|history| vitals::records(&history.status())).unwrap_or_default()
             + &self.limits.exposition()
             + &self.hep.as_ref().map(|hep| mirrored::exposition(hep.status())).unwrap_or_default()
+            + &self.otlp.as_ref().map(|otlp| traced::exposition(otlp.status())).unwrap_or_default()
     }
 
     fn ready(&self) -> Result<(), &'static str> {
@@ -223,7 +227,9 @@ impl Border {
         let history = settings.history.as_ref().map(History::open).transpose().map_err(|error| StartError(vec![error.to_string()]))?;
         let archive = history.clone().map(|history| Arc::new(Archived(history)) as Arc<dyn Archive>);
         let hep = settings.hep.as_ref().map(Hep::start).transpose().map_err(|error| StartError(vec![error]))?;
-        let outlets = Outlets { archive, mirror: hep.clone().map(|hep| mirrored::mirror(hep, &settings.signaling.listeners)) };
+        let otlp = settings.otlp.as_ref().map(|written| traced::start(written, &settings.name)).transpose().map_err(|error| StartError(vec![error]))?;
+        let tracer = otlp.clone().zip(settings.otlp.as_ref()).map(|(otlp, written)| traced::tracer(otlp, written));
+        let outlets = Outlets { archive, mirror: hep.clone().map(|hep| mirrored::mirror(hep, &settings.signaling.listeners)), tracer };
         let (sink, telemetry) = Telemetry::start(settings.telemetry.clone(), outlets, anchor).map_err(|error| failed("call records", &error))?;
         let (commands, commands_in) = mpsc::unbounded_channel();
         let listeners = settings.signaling.listeners.clone();
@@ -295,6 +301,7 @@ impl Border {
             missed_calls: missed_calls.clone(),
             history: history.clone(),
             hep,
+            otlp,
             limits: limits.clone(),
         };
         let state = Arc::new(state);
@@ -509,6 +516,9 @@ impl Border {
         self.telemetry.flush(Duration::from_secs(2));
         if let Some(history) = &self.state.history {
             history.flush(Duration::from_secs(2));
+        }
+        if let Some(otlp) = &self.state.otlp {
+            otlp.flush(Duration::from_secs(3));
         }
     }
 }

@@ -30,4 +30,5 @@ pub mod show;
 pub mod simulate;
 mod survey;
 pub mod token;
+mod traced;
 pub mod vitals;

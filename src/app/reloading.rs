@@ -13,6 +13,7 @@ pub fn as_running(mut settings: config::Settings, running: &config::Settings) ->
     settings.telemetry = running.telemetry.clone();
     settings.history = running.history.clone();
     settings.hep = running.hep.clone();
+    settings.otlp = running.otlp.clone();
     settings.admin = running.admin.clone();
     settings.dns = running.dns.clone();
     settings.firewall.as_running(&running.firewall);
@@ -50,6 +51,9 @@ pub fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'s
     }
     if old.hep != new.hep {
         parts.push("[hep]");
+    }
+    if old.otlp != new.otlp {
+        parts.push("[otlp]");
     }
     if old.dns != new.dns {
         parts.push("name servers");

@@ -48,6 +48,8 @@ pub struct Settings {
     pub history: Option<history::Settings>,
     /// The server that gets copies of what passes; `None`: there is none.
     pub hep: Option<hep::Settings>,
+    /// The receiver of traces; `None`: there is none.
+    pub otlp: Option<Otlp>,
     pub admin: admin::Settings,
     pub api: api::Settings,
     pub media: media::Settings,
@@ -55,6 +57,13 @@ pub struct Settings {
     pub mailboxes: Option<mailboxes::TableFile>,
     /// Where calls go that nobody answered; `None`: nobody is told of them.
     pub missed_calls: Option<MissedCalls>,
+}
+
+/// `[otlp]`: who gets traces of calls, and of which.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Otlp {
+    pub to: webhook::Settings,
+    pub calls: telemetry::Traced,
 }
 
 /// `[missed_calls]`: notices on disk, and who gets them.

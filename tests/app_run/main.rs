@@ -10,6 +10,7 @@ mod liveness;
 mod mixed;
 mod no_audio;
 mod numbers;
+mod otlp;
 mod policy;
 mod process;
 mod quickstart;

@@ -16,6 +16,7 @@ mod pressure;
 pub mod records;
 mod redact;
 pub mod sound;
+mod spans;
 mod summary;
 mod wall;
 mod watched;
@@ -33,6 +34,7 @@ pub use filing::{Archive, Filed, LaddersKept};
 pub use metrics::Metrics;
 pub use mirror::{Copied, Mirror, Mirrored, Seen};
 pub use redact::{clean, redact};
+pub use spans::{Named, Note, Span, Trace, Traced, Tracer, Value};
 pub use wall::Anchor;
 
 use self::filing::Filing;
@@ -41,6 +43,7 @@ use self::ladder::{Drawing, Held, Ladders, Load};
 use self::log::Log;
 use self::mirror::Mirroring;
 use self::records::RecordFile;
+use self::spans::Tracing;
 use self::summary::Summary;
 use crate::signaling::fact::{CallId, Fact, FirewallEvent, What};
 
@@ -163,6 +166,8 @@ fn is_vital(what: &What) -> bool {
 pub struct Outlets {
     pub archive: Option<Arc<dyn Archive>>,
     pub mirror: Option<Mirrored>,
+    /// And of which calls.
+    pub tracer: Option<(Arc<dyn Tracer>, Traced)>,
 }
 
 /// The way out: what was made of the facts. The thread ends when every `Sink` and this have gone.
@@ -195,6 +200,7 @@ impl Telemetry {
             invites: (settings.invites_kept && outlets.archive.is_some()).then(Invites::default),
             filing: Filing { file: records, archive: outlets.archive, ladders: settings.ladders_kept },
             mirroring: outlets.mirror.map(Mirroring::new),
+            tracing: outlets.tracer.map(|(tracer, which)| Tracing::new(tracer, which)),
             ladders: (settings.ladder.calls > 0).then(|| Arc::clone(&ladders)),
             anchor,
             reopen: Arc::clone(&reopen),
@@ -271,6 +277,7 @@ struct Rendering {
     /// `None`: none are kept.
     invites: Option<Invites>,
     mirroring: Option<Mirroring>,
+    tracing: Option<Tracing>,
     ladders: Option<Arc<Mutex<Ladders>>>,
     anchor: Anchor,
     reopen: Arc<AtomicBool>,
@@ -302,6 +309,9 @@ impl Rendering {
         if let Some(mirroring) = &mut self.mirroring {
             mirroring.note(&fact, &self.anchor);
         }
+        if let Some(tracing) = &mut self.tracing {
+            tracing.note(&fact);
+        }
         if let Some(invites) = &mut self.invites {
             invites.note(&fact);
         }
@@ -315,6 +325,9 @@ impl Rendering {
             self.log.heard(&record, &self.anchor);
             if let Some(mirroring) = &mut self.mirroring {
                 mirroring.ended(&record, &records::line(&record, &self.anchor), &self.anchor);
+            }
+            if let Some(tracing) = &mut self.tracing {
+                tracing.ended(&record, &self.anchor);
             }
             if let Some(file) = self.filing.file.as_mut().filter(|_| self.reopen.swap(false, Ordering::Relaxed)) {
                 file.reopen();

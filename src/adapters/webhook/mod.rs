@@ -1,4 +1,4 @@
-//! One JSON document to an operator's own HTTPS receiver (RFC 9110): POST, `Idempotency-Key`, bearer token (RFC 6750), TLS held against one file of CAs.
+//! One document to an operator's own HTTPS receiver (RFC 9110): POST, `Idempotency-Key`, bearer token (RFC 6750), TLS held against one file of CAs.
 //!
 //! Bounded in everything: time to connect and in all, what is read of an answer. A redirect is an answer like any other: it is never followed, for a
 //! token and a caller's number must not go where an answer says. Plain HTTP goes to this machine alone unless the settings say otherwise.
@@ -126,20 +126,35 @@ pub enum Answer {
     Failed(String),
 }
 
-/// Sends one document. `id` is the same however often it is sent, so that a receiver can drop a repeat.
+/// What is sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Document<'a> {
+    /// Its media type.
+    pub kind: &'static str,
+    /// The same however often it is sent, so that a receiver can drop a repeat.
+    pub id: Option<&'a str>,
+    pub body: Bytes,
+}
+
+/// Sends one document of JSON.
 pub async fn post(settings: &Settings, id: &str, body: &str) -> Answer {
-    match timeout(settings.timeout, exchange(settings, id, body)).await {
+    send(settings, Document { kind: "application/json", id: Some(id), body: Bytes::copy_from_slice(body.as_bytes()) }).await
+}
+
+/// Sends one document.
+pub async fn send(settings: &Settings, document: Document<'_>) -> Answer {
+    match timeout(settings.timeout, exchange(settings, document)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(why)) => Answer::Failed(why),
         Err(_) => Answer::Failed(format!("no answer came within {} s", settings.timeout.as_secs())),
     }
 }
 
-async fn exchange(settings: &Settings, id: &str, body: &str) -> Result<Answer, String> {
+async fn exchange(settings: &Settings, document: Document<'_>) -> Result<Answer, String> {
     // Off the event loop, which carries calls: a file of CAs may be long, and a disk slow.
     let (of_files, files) = (settings.clone(), |error: tokio::task::JoinError| error.to_string());
     let (token, trust) = tokio::task::spawn_blocking(move || prepared(&of_files)).await.map_err(files)??;
-    let request = request(settings, token.as_deref(), id, body)?;
+    let request = request(settings, token.as_deref(), document)?;
     let stream = connect(&settings.url).await?;
     let Some(trust) = trust else { return spoken(stream, request).await };
     let name = ServerName::try_from(settings.url.host.clone()).map_err(|_| format!("{} is no name that a certificate can carry", settings.url.host))?;
@@ -156,19 +171,21 @@ fn prepared(settings: &Settings) -> Result<(Option<String>, Option<ClientConfig>
     Ok((token, trust))
 }
 
-fn request(settings: &Settings, token: Option<&str>, id: &str, body: &str) -> Result<Request<Full<Bytes>>, String> {
-    let key = HeaderValue::from_str(&format!("\"{id}\"")).map_err(|_| String::from("the notice's id is no header value"))?;
+fn request(settings: &Settings, token: Option<&str>, document: Document<'_>) -> Result<Request<Full<Bytes>>, String> {
     let mut request = Request::post(&*settings.url.path)
         .header(HOST, settings.url.authority())
-        .header(CONTENT_TYPE, "application/json")
-        .header(USER_AGENT, concat!("Portcullis/", env!("CARGO_PKG_VERSION")))
-        .header("Idempotency-Key", key);
+        .header(CONTENT_TYPE, document.kind)
+        .header(USER_AGENT, concat!("Portcullis/", env!("CARGO_PKG_VERSION")));
+    if let Some(id) = document.id {
+        let key = HeaderValue::from_str(&format!("\"{id}\"")).map_err(|_| String::from("the notice's id is no header value"))?;
+        request = request.header("Idempotency-Key", key);
+    }
     if let Some(token) = token {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| String::from("the token holds what no header may hold"))?;
         value.set_sensitive(true);
         request = request.header(AUTHORIZATION, value);
     }
-    request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).map_err(|error| format!("the address makes no request ({error})"))
+    request.body(Full::new(document.body)).map_err(|error| format!("the address makes no request ({error})"))
 }
 
 fn read(token: &Token) -> Result<String, String> {

@@ -44,7 +44,7 @@ pub fn missed_calls(branch: &written::Branch, plans: &[Arc<DialPlan>], peers: &[
         let what = "no peer is believed in Diversion: no call is known to be for a mailbox, and none is missed";
         findings.warning(store.at, what, "write diversion = true for the PBX or gateway that diverts unanswered calls");
     }
-    let webhook = written.target.as_ref().and_then(|written| target(written, source, findings)).map(Target::Webhook);
+    let webhook = written.target.as_ref().and_then(|written| target(written, "a webhook", source, findings)).map(Target::Webhook);
     let pool = branch.um_pool.as_ref().map(|pool| pool.value.as_str());
     let over_sip = written.sip.as_ref().and_then(|written| sip(written, plans, pool, peers, findings)).map(Target::Sip);
     if let (Some(_), Some(sip)) = (&written.target, &written.sip) {
@@ -83,12 +83,13 @@ fn sip(written: &written::Sip, plans: &[Arc<DialPlan>], pool: Option<&str>, peer
     Some(SipTarget { peer: Arc::clone(&peer.name), uri: text.value.as_str().into(), by: written.by.as_ref().map_or(By::Message, |by| by.value) })
 }
 
-fn target(written: &written::Target, source: &dyn Source, findings: &Findings) -> Option<webhook::Settings> {
+/// `kind`: what is at the other end, with its article.
+pub(super) fn target(written: &written::Target, kind: &str, source: &dyn Source, findings: &Findings) -> Option<webhook::Settings> {
     let text = written.url.as_ref()?;
     let url = match webhook::Url::parse(&text.value) {
         Ok(url) => url,
         Err(remedy) => {
-            findings.problem(text.at, format!("\"{}\" is no address of a webhook", text.value), remedy);
+            findings.problem(text.at, format!("\"{}\" is no address of {kind}", text.value), remedy);
             return None;
         }
     };
@@ -105,7 +106,7 @@ fn target(written: &written::Target, source: &dyn Source, findings: &Findings) -
         findings.problem(text.at, "https without ca: no certificate could ever verify", instead);
     }
     if let Some(ca) = written.ca.as_ref().filter(|_| !url.is_tls) {
-        findings.problem(ca.at, "ca for a webhook without TLS", "remove it, or write https://");
+        findings.problem(ca.at, format!("ca for {kind} without TLS"), "remove it, or write https://");
     }
     let token = match (&written.token, &written.token_file) {
         (Some(_), Some(file)) => {

@@ -9,6 +9,7 @@ mod firewall;
 mod hep;
 mod hosted;
 mod numbers;
+mod otlp;
 mod peers;
 mod plans;
 mod reroute;
@@ -71,6 +72,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
         size: set.border.records_megabytes.unwrap_or(DEFAULT_RECORDS_MEGABYTES) << 20,
     });
     let hep = set.border.hep.as_ref().and_then(|written| hep::hep(written, source, findings));
+    let otlp = set.border.otlp.as_ref().and_then(|written| otlp::otlp(written, source, findings));
     let api = api::api(&set.border.api, source, findings);
     let media_plane = border::media_plane(&set.border, media.as_ref());
     Some(Settings {
@@ -85,6 +87,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
         telemetry,
         history,
         hep,
+        otlp,
         admin,
         api,
         firewall: firewall::firewall(&set.border, findings),

@@ -46,6 +46,7 @@ pub struct Border {
     pub records_days: Option<u32>,
     pub records_megabytes: Option<u64>,
     pub hep: Option<super::hep::Hep>,
+    pub otlp: Option<super::otlp::Otlp>,
     pub api: super::api::Api,
     pub dns: dns::Settings,
     pub dns_servers: Vec<Written<String>>,
@@ -93,6 +94,7 @@ pub fn read(root: &Table<'_, '_>) -> Border {
     read_dns(root, &mut border);
     read_certificates(root, &mut border);
     border.hep = super::hep::read(root);
+    border.otlp = super::otlp::read(root);
     border.api = super::api::read(root);
     super::firewall::read(root, &mut border.firewall);
     border

@@ -75,14 +75,21 @@ fn read_sip(table: Table<'_, '_>) -> Sip {
 }
 
 fn read_target(table: Table<'_, '_>) -> Target {
-    let target = Target {
-        url: table.required_text("url", "\"https://notices.example.com/missed\""),
-        ca: table.text("ca", "\"certs/ca.pem\""),
-        token: table.text("token", "\"${NOTICES_TOKEN}\""),
-        token_file: table.text("token_file", "\"notices.token\""),
-        timeout: table.duration("timeout", Duration::from_secs(1), Duration::from_secs(60)),
-        allow_http: table.flag("allow_http"),
-    };
+    let target = Target::read(&table, "\"https://notices.example.com/missed\"");
     table.finish();
     target
+}
+
+impl Target {
+    /// The keys of a receiver, among those of a table.
+    pub fn read(table: &Table<'_, '_>, example: &str) -> Target {
+        Target {
+            url: table.required_text("url", example),
+            ca: table.text("ca", "\"certs/ca.pem\""),
+            token: table.text("token", "\"${NOTICES_TOKEN}\""),
+            token_file: table.text("token_file", "\"notices.token\""),
+            timeout: table.duration("timeout", Duration::from_secs(1), Duration::from_secs(60)),
+            allow_http: table.flag("allow_http"),
+        }
+    }
 }

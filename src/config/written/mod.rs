@@ -6,6 +6,7 @@ mod branch;
 mod firewall;
 pub mod hep;
 pub mod numbers;
+pub mod otlp;
 mod peers;
 mod plans;
 mod routing;
