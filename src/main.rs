@@ -1,5 +1,8 @@
 //! The command line of Portcullis. Exit status: 0 done as asked, 1 findings or a failure, 2 the command line or its files cannot be used.
 
+#[cfg(test)]
+mod commands_in_documents;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -215,24 +215,60 @@ fn every_cause_of_silence_is_documented() {
     assert_named("docs/media.md", &codes, 26);
 }
 
-/// Files the documents name must be there.
+/// A heading as the address of a part of its page, the way GitHub makes it: lower case, without what is no letter, digit, `-` or `_`; blanks as `-`.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn anchors(page: &str) -> BTreeSet<String> {
+    let prose = page.split("\n```").step_by(2);
+    let headings = prose.flat_map(str::lines).filter_map(|line| line.strip_prefix('#')).map(|line| anchor(line.trim_start_matches('#')));
+    let named = page.split("<a name=\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned);
+    headings.chain(named).collect()
+}
+
+/// Files and headings the documents name must be there.
 #[test]
 fn links_lead_somewhere() {
-    let mut pages = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned(), "CONTRIBUTING.md".to_owned(), "CHANGELOG.md".to_owned()];
+    let mut pages =
+        vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned(), "CONTRIBUTING.md".to_owned(), "CHANGELOG.md".to_owned(), "certs/README.md".to_owned()];
     for folder in ["docs", "docs/monitoring", "deploy"] {
         pages.extend(fs::read_dir(at(folder)).unwrap().map(|entry| format!("{folder}/{}", entry.unwrap().file_name().to_string_lossy())));
     }
+    let (mut wrong, mut with_anchor) = (Vec::new(), 0);
     for page in pages.iter().filter(|page| page.ends_with(".md")) {
         let content = text(page);
         let folder = at(page).parent().unwrap().to_path_buf();
         for (start, _) in content.match_indices("](") {
-            let target: String = content[start + 2..].chars().take_while(|c| !matches!(c, ')' | '#' | ' ')).collect();
+            let target: String = content[start + 2..].chars().take_while(|c| !matches!(c, ')' | ' ')).collect();
             if target.is_empty() || target.contains("://") {
                 continue;
             }
-            assert!(folder.join(&target).exists(), "{page} links to {target}, which is not there");
+            let (file, part) = target.split_once('#').map_or((target.as_str(), None), |(file, part)| (file, Some(part)));
+            let led = if file.is_empty() { at(page) } else { folder.join(file) };
+            if !led.exists() {
+                wrong.push(format!("{page} links to {file}, which is not there"));
+                continue;
+            }
+            let Some(part) = part.filter(|_| led.extension().is_some_and(|extension| extension == "md")) else { continue };
+            with_anchor += 1;
+            if !anchors(&fs::read_to_string(&led).unwrap()).contains(part) {
+                wrong.push(format!("{page} links to {target}, and there is no such heading"));
+            }
         }
     }
+    assert!(with_anchor > 50, "only {with_anchor} links to headings were found");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The guide's table of contents has every page of the guide.
+#[test]
+fn the_guide_lists_its_pages() {
+    let contents = text("docs/README.md");
+    let pages = fs::read_dir(at("docs")).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    let missing: Vec<String> = pages.filter(|page| page.ends_with(".md") && page != "README.md" && !contents.contains(&format!("]({page})"))).collect();
+    assert!(missing.is_empty(), "docs/README.md does not list {missing:?}");
 }
 
 /// All Rust sources of a folder, as one text; of one module (`name.rs` and what is in folders called so) where a name is given.
