@@ -4,7 +4,6 @@
 mod commands_in_documents;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -20,11 +19,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the border on a policy set. SIGHUP reloads it, SIGTERM drains and stops.
-    Run {
-        /// The folder of the policy set.
-        policy_set: PathBuf,
-    },
+    Run(app::run::Run),
     /// Lists everything that is wrong with a policy set, at once.
     Check(app::check::Check),
     Diff(app::diff::Diff),
@@ -72,7 +67,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run { policy_set } => app::run::run(policy_set),
+        Command::Run(run) => app::run::run(run),
         Command::Check(check) => printed(|out| app::check::check(&check, out)),
         Command::Diff(diff) => printed(|out| app::diff::diff(&diff, out)),
         Command::Import { from } => printed(|out| app::import::import(&from, out)),

@@ -4,6 +4,7 @@ pub mod api;
 pub mod clock;
 pub mod dns;
 pub mod driver;
+pub mod handover;
 pub mod hep;
 pub mod history;
 pub mod media;

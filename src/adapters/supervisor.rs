@@ -23,6 +23,10 @@ pub enum News<'a> {
     Stopping {
         within: Duration,
     },
+    /// From now on the process to be watched is another.
+    Successor {
+        pid: i32,
+    },
     /// It lives.
     Alive,
     /// For people, in `systemctl status`: one line.
@@ -112,6 +116,7 @@ fn line(news: &News<'_>) -> String {
         News::Ready => "READY=1\n".to_owned(),
         News::Reloading => format!("RELOADING=1\nMONOTONIC_USEC={}\n", monotonic().as_micros()),
         News::Stopping { within } => format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}\n", within.as_micros()),
+        News::Successor { pid } => format!("MAINPID={pid}\n"),
         News::Alive => "WATCHDOG=1\n".to_owned(),
         // A second line would be a message of its own.
         News::Status(text) => format!("STATUS={}\n", text.replace(['\n', '\r'], " ")),

@@ -1,7 +1,6 @@
 //! The composition root: settings become a running border. Everything is loaded and checked before the first socket opens.
 
-use std::net::{IpAddr, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -9,14 +8,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 use crate::adapters::admin::{Admin, View};
-use crate::adapters::api::{Api, Audit};
+use crate::adapters::api::{Api, Audit, Start};
 use crate::adapters::clock::Clock;
 use crate::adapters::dns::{Locator, PeerResolver};
 use crate::adapters::driver::{self, Input};
 use crate::adapters::hep::Hep;
 use crate::adapters::history::History;
 use crate::adapters::media::MediaPlane;
-use crate::adapters::net::{NetEvent, Network, Parting};
+use crate::adapters::net::{Gates, Network};
 use crate::adapters::nft::Firewall;
 use crate::adapters::otlp::Otlp;
 use crate::adapters::telemetry::{Anchor, Archive, Metrics, Outlets, Sink, Telemetry};
@@ -27,10 +26,12 @@ use crate::app::footprint;
 use crate::app::handshakes::Handshakes;
 use crate::app::hosted;
 use crate::app::measuring;
+use crate::app::media_addresses;
 use crate::app::mirrored;
 use crate::app::missed_calls::MissedCalls;
 use crate::app::reloading::{as_running, restart_needed};
 use crate::app::rotation::{self, Rotation};
+use crate::app::takeover::{Between, Inheritance};
 use crate::app::traced;
 use crate::app::vitals::{self, Archived};
 use crate::config;
@@ -41,7 +42,7 @@ use crate::policy::settings::PolicySet;
 use crate::signaling::core::Core;
 use crate::signaling::event::{Action, Command, Event};
 use crate::signaling::fact::What;
-use crate::signaling::settings::{Listener, MediaSettings};
+use crate::signaling::settings::Listener;
 
 /// Events of the network that may wait for the core; above it datagrams are dropped and streams made to wait.
 const TRAFFIC: usize = 8192;
@@ -72,18 +73,20 @@ impl std::fmt::Display for StartError {
 pub struct Border {
     pub clock: Clock,
     pub telemetry: Arc<Telemetry>,
-    network: Arc<Network>,
+    pub(super) network: Arc<Network>,
     firewall: Firewall,
     media: Option<Arc<MediaPlane>>,
     resolver: Arc<PeerResolver>,
     rotation: Arc<Rotation>,
-    commands: mpsc::UnboundedSender<Input>,
+    pub(super) commands: mpsc::UnboundedSender<Input>,
+    /// The way to another process of this border, while there is one.
+    pub(super) between: Arc<Between>,
     drained: watch::Receiver<bool>,
     driver: tokio::task::JoinHandle<()>,
     /// Closed when the driver has ended, however it did.
     alive: watch::Receiver<()>,
-    admin: Option<Admin>,
-    api: Api,
+    pub(super) admin: Option<Admin>,
+    pub(super) api: Api,
     shown: Arc<Shown>,
     missed_calls: Option<MissedCalls>,
     /// What operators ask of the border as a whole, for whoever owns it to carry out.
@@ -152,6 +155,7 @@ struct Rim {
     limits: Arc<Limits>,
     missed_calls: Option<MissedCalls>,
     commands: mpsc::UnboundedSender<Input>,
+    between: Arc<Between>,
     drained: watch::Sender<bool>,
     /// The peer table the core goes by.
     core_table: watch::Sender<Arc<PeerTable>>,
@@ -181,6 +185,9 @@ impl driver::Rim for Rim {
                 }
                 self.sink.put(fact);
             }
+            Action::HandOver { flow, bytes } => self.between.hand_over(&self.network, flow, bytes),
+            Action::FlowOver(flow) => self.between.flow_over(flow),
+            Action::Bequeath(bequest) => self.between.bequeath(bequest),
             Action::Doors(table) => drop(self.core_table.send_replace(table)),
             Action::Locate { id, query } => {
                 let (locator, commands) = (self.locator.clone(), self.commands.clone());
@@ -194,32 +201,22 @@ impl driver::Rim for Rim {
     }
 }
 
-impl From<NetEvent> for Input {
-    fn from(event: NetEvent) -> Input {
-        match event {
-            NetEvent::Received { flow, bytes } => Input::Event(Event::Received { flow, bytes }),
-            NetEvent::FlowClosed { flow } => Input::Event(Event::FlowClosed { flow }),
-            NetEvent::TransportFailed { id, error } => Input::Event(Event::TransportFailed { id, error }),
-            NetEvent::TlsRefused { peer, remote, refusal } => Input::Fact(What::TlsRefused { peer, remote, refusal }),
-            NetEvent::Stranger { transport, remote, decision } => Input::Fact(What::Stranger { transport, remote, decision }),
-            NetEvent::Untrusted { party: Parting { flow, peer, outbound, age }, decision } => {
-                Input::Fact(What::ConnectionUntrusted { flow, peer, outbound, age, decision })
-            }
-            NetEvent::HandshakesHeld { source, delayed, refused, decision } => Input::Fact(What::HandshakesHeld { source, delayed, refused, decision }),
-            NetEvent::Parted { party: Parting { flow, peer, outbound, age } } => Input::Fact(What::ConnectionParted { flow, peer, outbound, age }),
-        }
-    }
-}
-
 impl Border {
     /// Within a tokio runtime. Everything runs when this returns.
     pub async fn start(settings: config::Settings) -> Result<Border, StartError> {
+        Border::start_after(settings, None).await
+    }
+
+    /// The same, with what another process of this border has; the doors remain shut then.
+    pub async fn start_after(settings: config::Settings, before: Option<Inheritance>) -> Result<Border, StartError> {
+        let gates = if before.is_some() { Gates::SHUT } else { Gates::OPEN };
+        let mut before = before.unwrap_or_default();
         let clock = Clock::start();
         let certificates = rotation::Ready::load(&settings.tls)?;
         for line in certificates.remarks(&settings.signaling.listeners) {
             tracing::warn!("{line}");
         }
-        check_media_addresses(&settings.signaling.media)?;
+        media_addresses::check(&settings.signaling.media)?;
         check_hosted(&settings)?;
         let tls = settings.api.listen.as_ref().and_then(|listen| listen.tls.clone());
         let shown = Arc::new(Shown::load(tls).map_err(|error| StartError(vec![error]))?);
@@ -241,7 +238,7 @@ impl Border {
 
         let (traffic, traffic_in) = mpsc::channel(TRAFFIC);
         let handshakes = Arc::new(Handshakes(rotation.store().clone()));
-        let network = Network::bind(settings.net.clone(), handshakes, table.clone(), traffic)
+        let network = Network::bind_after(settings.net.clone(), handshakes, table.clone(), traffic, &mut before.sip, gates)
             .await
             .map_err(|errors| StartError(errors.iter().map(ToString::to_string).collect()))?;
         let network = Arc::new(network);
@@ -263,6 +260,7 @@ impl Border {
         let (drained_in, drained) = watch::channel(false);
         let limits = Arc::new(Limits::new(settings.policy.clone()));
         measuring::start(commands.clone(), limits.clone());
+        let between = Between::new(commands.clone());
         let (watched, calls, standing, changes) = (Watched::default(), Calls::default(), Arc::<Standing>::default(), Changes::default());
         let missed_calls = settings.missed_calls.as_ref().map(|missed| MissedCalls::start(missed, &settings.name, anchor, &commands)).transpose();
         let missed_calls = missed_calls.map_err(|error| failed("[missed_calls] store", &error))?;
@@ -279,6 +277,7 @@ impl Border {
             limits: limits.clone(),
             missed_calls: missed_calls.clone(),
             commands: commands.clone(),
+            between: between.clone(),
             drained: drained_in,
             core_table: core_table_in,
         };
@@ -305,7 +304,9 @@ impl Border {
             limits: limits.clone(),
         };
         let state = Arc::new(state);
-        let admin = Admin::start(settings.admin.clone(), state.clone()).await.map_err(|error| failed("admin listener", &error))?;
+        let admin = Admin::start_after(settings.admin.clone(), state.clone(), before.admin(settings.admin.address), gates == Gates::OPEN)
+            .await
+            .map_err(|error| failed("admin listener", &error))?;
         let (send_orders, orders) = Desk::orders();
         let (resolver_of, rotation_of) = (resolver.clone(), rotation.clone());
         let audit = Audit::open(settings.api.audit.as_deref()).map_err(|error| StartError(vec![error.to_string()]))?;
@@ -330,7 +331,8 @@ impl Border {
             audit: audit.clone(),
             orders: send_orders,
         };
-        let api = Api::start(&settings.api, api::router(Arc::new(desk)), api::needs, shown.clone(), audit);
+        let opening = if gates == Gates::OPEN { Start::InPlace } else { before.api(settings.api.listen.as_ref().map(|listen| listen.address)) };
+        let api = Api::start(&settings.api, api::router(Arc::new(desk)), api::needs, shown.clone(), audit, opening);
         let api = api.await.map_err(|error| StartError(vec![error.to_string()]))?;
         let (media, orders) = (Some(media), Some(orders));
         Ok(Border {
@@ -342,6 +344,7 @@ impl Border {
             resolver,
             rotation,
             commands,
+            between,
             drained,
             driver,
             alive,
@@ -370,7 +373,7 @@ impl Border {
     }
 
     /// Where operators ask.
-    pub fn control(&self) -> Option<&Path> {
+    pub fn control(&self) -> Option<PathBuf> {
         self.api.socket()
     }
 
@@ -418,7 +421,7 @@ impl Border {
         settings.tls.listeners = certificates_of_running(&self.settings.signaling.listeners, &self.settings.tls, &settings.tls);
         let certificates = rotation::Ready::load(&settings.tls)?;
         let shown = self.shown.read().map_err(|error| StartError(vec![error]))?;
-        check_media_addresses(&settings.signaling.media)?;
+        media_addresses::check(&settings.signaling.media)?;
         check_hosted(&settings)?;
         self.loads += 1;
         let settings = settings.numbered(self.loads);
@@ -485,6 +488,12 @@ impl Border {
         let _ = self.commands.send(Input::Event(Event::Command(Command::Finish)));
         let mut drained = self.drained.clone();
         let _ = tokio::time::timeout(LAST_FILING, drained.wait_for(|drained| *drained)).await;
+    }
+
+    /// Returns when it takes no calls and has none.
+    pub async fn call_less(&self) {
+        // Never closed while the border lives.
+        let _ = self.drained.clone().wait_for(|drained| *drained).await;
     }
 
     /// Waits until no call is left after `drain`: at the latest a little after the drain time.
@@ -565,20 +574,6 @@ fn certificates_of_running(running: &[Listener], now: &tls::Settings, written: &
         Some(tls::ListenerCertificate { listener: listener.id, ..certificate.clone() })
     };
     running.iter().filter_map(of).collect()
-}
-
-/// Whether this machine has the addresses at which callers will be told to send their media: each call would fail by itself otherwise.
-fn check_media_addresses(media: &MediaSettings) -> Result<(), StartError> {
-    let mut addresses: Vec<IpAddr> = media.inside.iter().chain(&media.outside).copied().collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    let refused = |address: IpAddr| UdpSocket::bind((address, 0)).err().map(|error| (address, error));
-    let lines: Vec<String> = addresses
-        .into_iter()
-        .filter_map(refused)
-        .map(|(address, error)| format!("[media] {address}: {error}; write an address of this machine, or bring its interface up first"))
-        .collect();
-    if lines.is_empty() { Ok(()) } else { Err(StartError(lines)) }
 }
 
 fn check_hosted(settings: &config::Settings) -> Result<(), StartError> {

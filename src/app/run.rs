@@ -1,23 +1,54 @@
 //! `portcullis run POLICYSET`: the border itself. SIGHUP reloads the policy set and its certificates, all or nothing; SIGTERM and SIGINT stop it
 //! gracefully, a second one at once. systemd is told of each of these, and that the border lives.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 
+use crate::adapters::api::Operator;
 use crate::adapters::supervisor::{News, Supervisor, Watch as Signs};
 use crate::adapters::telemetry::log;
-use crate::app::api::{Order, Task};
+use crate::app::api::takeover::Asked;
+use crate::app::api::{Order, Outcome, Task};
 use crate::app::border::Border;
 use crate::app::mailboxes::Watch;
+use crate::app::takeover::{self, Left, Offering, Successor, Wanted};
 use crate::config;
 
 /// What `systemctl status` says of a border that stops.
 const DRAINING: &str = "draining: no new calls, those that are up go on";
 
-/// Exit status: 0 stopped as asked, 1 the policy set has problems or something could not be opened.
-pub fn run(folder: PathBuf) -> ExitCode {
+/// Runs the border on a policy set. SIGHUP reloads it, SIGTERM drains and stops.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Run {
+    /// The folder of the policy set.
+    pub policy_set: PathBuf,
+    /// Take the place of the border that runs: its listening sockets come over, its calls go on in the old process until they end.
+    #[arg(long)]
+    pub take_over: bool,
+    /// The running border's control socket, if it is another than this policy set's.
+    #[arg(long, value_name = "PATH", requires = "take_over")]
+    pub socket: Option<PathBuf>,
+    /// After so long, such as 2h, calls that are still up in the old process are ended; without it they end by themselves.
+    #[arg(long, value_name = "TIME", requires = "take_over")]
+    pub release_after: Option<String>,
+}
+
+/// Exit status: 0 stopped as asked, 1 the policy set has problems or something could not be opened, 2 wrong command line.
+pub fn run(run: Run) -> ExitCode {
+    let time = run.release_after.as_deref().map(|written| config::duration(written).ok_or(written));
+    let release_after = match time.transpose() {
+        Ok(time) => time,
+        Err(written) => {
+            eprintln!("--release-after {written}: write a time, such as 2h");
+            return ExitCode::from(2);
+        }
+    };
+    let after = run.take_over.then_some(Wanted { socket: run.socket, release_after });
+    let folder = run.policy_set;
     let (settings, warnings) = match config::load(&folder) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -37,7 +68,11 @@ pub fn run(folder: PathBuf) -> ExitCode {
         }
     };
     runtime.block_on(async {
-        match Border::start(settings).await {
+        let started = match &after {
+            None => Border::start(settings).await,
+            Some(wanted) => takeover::start(settings, wanted).await,
+        };
+        match started {
             Ok(border) => serve(border, folder).await,
             Err(error) => {
                 eprintln!("{error}");
@@ -47,7 +82,93 @@ pub fn run(folder: PathBuf) -> ExitCode {
     })
 }
 
+/// What the system asks of the process.
+pub struct Signals {
+    pub hangup: Signal,
+    pub end: End,
+}
+
+/// The signals that ask it to end.
+pub struct End {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn heard() -> io::Result<Signals> {
+        let [hangup, terminate, interrupt] = [SignalKind::hangup(), SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        Ok(Signals { hangup: hangup?, end: End { terminate: terminate?, interrupt: interrupt? } })
+    }
+}
+
+impl End {
+    /// Returns when the process is to end. Nothing is lost if it is dropped while it waits.
+    pub async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Why a border does not go on as it is.
+enum Turn {
+    Stop,
+    Died,
+    TakenOver(Successor),
+}
+
 async fn serve(mut border: Border, folder: PathBuf) -> ExitCode {
+    announce(&border);
+    let Some(mut orders) = border.orders() else { return ExitCode::from(1) };
+    let Ok(mut signals) = Signals::heard() else {
+        eprintln!("the system gives no signals");
+        return ExitCode::from(1);
+    };
+    let supervisor = supervisor();
+    let mut signs = supervisor.watch();
+    loop {
+        match take_calls(&mut border, &folder, &mut orders, &mut signals, &supervisor, &mut signs).await {
+            Turn::Stop => break,
+            Turn::Died => return failed(border).await,
+            Turn::TakenOver(successor) => {
+                if let Some(pid) = successor.pid {
+                    supervisor.tell(&[News::Successor { pid }]);
+                }
+                match takeover::leave(&mut border, successor, &mut signals, &mut orders).await {
+                    Left::CallLess => {
+                        border.stop().await;
+                        tracing::info!("stopped");
+                        return ExitCode::SUCCESS;
+                    }
+                    Left::InPlaceAgain => {}
+                    Left::Died => return failed(border).await,
+                }
+            }
+        }
+    }
+    // Who still waits for an order is told that the border is stopping.
+    drop(orders);
+    tracing::info!("draining: no new calls; a second signal ends at once");
+    supervisor.tell(&[News::Stopping { within: border.stops_within() }, News::Status(DRAINING)]);
+    border.drain();
+    let last_words = tokio::select! {
+        () = border.drained() => false,
+        () = signals.end.asked() => true,
+        () = border.died() => return failed(border).await,
+        never = signs_of(&border, &supervisor, &mut signs) => match never {},
+    };
+    if last_words {
+        border.release_all().await;
+    }
+    supervisor.tell(&[News::Alive, News::Status("closing: no call is left")]);
+    border.stop().await;
+    tracing::info!("stopped");
+    ExitCode::SUCCESS
+}
+
+/// Where it can be reached, in the log.
+fn announce(border: &Border) {
     for (id, address) in border.bound() {
         let listener = border.settings().signaling.listeners.iter().find(|listener| listener.id == id);
         if let Some(listener) = listener {
@@ -63,55 +184,67 @@ async fn serve(mut border: Border, folder: PathBuf) -> ExitCode {
     if let Some(address) = border.api() {
         tracing::info!(%address, "api");
     }
-    let Some(mut orders) = border.orders() else { return ExitCode::from(1) };
-    let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        eprintln!("the system gives no signals");
-        return ExitCode::from(1);
-    };
-    let supervisor = supervisor();
-    let mut signs = supervisor.watch();
-    supervisor.tell(&[News::Ready, News::Status(status(&border, false))]);
+}
+
+async fn take_calls(
+    border: &mut Border,
+    folder: &Path,
+    orders: &mut mpsc::Receiver<Order>,
+    signals: &mut Signals,
+    supervisor: &Supervisor,
+    signs: &mut Signs,
+) -> Turn {
+    supervisor.tell(&[News::Ready, News::Status(status(border, false))]);
     let mut mailboxes = Watch::of(border.settings());
     // The last reload was.
     let mut refused = false;
+    // Another process that prepares itself to take over.
+    let mut offering: Option<Offering> = None;
     loop {
         tokio::select! {
-            () = signs.due() => sign(&supervisor, border.media_is_whole(), status(&border, refused)),
-            _ = hangup.recv() => {
-                refused = reload(&mut border, &folder, &supervisor).is_err();
+            () = signs.due() => sign(supervisor, border.media_is_whole(), status(border, refused)),
+            _ = signals.hangup.recv() => {
+                refused = reload(border, folder, supervisor).is_err();
                 mailboxes = Watch::of(border.settings());
             }
-            Some(order) = orders.recv() => {
-                refused = carry_out(&mut border, &folder, order, &supervisor);
-                mailboxes = Watch::of(border.settings());
-            }
+            Some(order) = orders.recv() => match order {
+                Order { task: Task::TakeOver(asked), reply, .. } => drop(reply.send(offer(border, &mut offering, asked))),
+                Order { task: Task::Reload, operator, reply } => {
+                    refused = carry_out(border, folder, &operator, reply, supervisor);
+                    mailboxes = Watch::of(border.settings());
+                }
+            },
             table = mailboxes.changed() => border.take_mailboxes(table),
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            () = border.died() => return failed(border).await,
+            successor = prepared(&mut offering) => {
+                offering = None;
+                if let Some(successor) = successor {
+                    return Turn::TakenOver(successor);
+                }
+            }
+            () = signals.end.asked() => return Turn::Stop,
+            () = border.died() => return Turn::Died,
         }
     }
-    // Who still waits for an order is told that the border is stopping.
-    drop(orders);
-    tracing::info!("draining: no new calls; a second signal ends at once");
-    supervisor.tell(&[News::Stopping { within: border.stops_within() }, News::Status(DRAINING)]);
-    border.drain();
-    let last_words = tokio::select! {
-        () = border.drained() => false,
-        _ = terminate.recv() => true,
-        _ = interrupt.recv() => true,
-        () = border.died() => return failed(border).await,
-        never = signs_of(&border, &supervisor, &mut signs) => match never {},
-    };
-    if last_words {
-        border.release_all().await;
+}
+
+/// Returns when another process is ready to take over, or is not to be.
+async fn prepared(offering: &mut Option<Offering>) -> Option<Successor> {
+    match offering {
+        Some(offering) => offering.outcome().await,
+        None => std::future::pending().await,
     }
-    supervisor.tell(&[News::Alive, News::Status("closing: no call is left")]);
-    border.stop().await;
-    tracing::info!("stopped");
-    ExitCode::SUCCESS
+}
+
+/// Gives the sockets to another process, one at a time; the border goes on.
+fn offer(border: &Border, offering: &mut Option<Offering>, asked: Asked) -> Result<Vec<String>, String> {
+    if offering.is_some() {
+        return Err("another process is about to take over already".to_owned());
+    }
+    if let Some(why) = Offering::refusal(border, &asked) {
+        return Err(why);
+    }
+    *offering = Some(Offering::begin(border, asked).map_err(|error| format!("its sockets cannot be given: {error}"))?);
+    Ok(Vec::new())
 }
 
 /// What `systemctl status` says of a border that runs.
@@ -157,7 +290,7 @@ async fn failed(border: Border) -> ExitCode {
 }
 
 /// What changed and what did not, as told in the log.
-fn reload(border: &mut Border, folder: &std::path::Path, supervisor: &Supervisor) -> Result<Vec<String>, String> {
+fn reload(border: &mut Border, folder: &Path, supervisor: &Supervisor) -> Result<Vec<String>, String> {
     supervisor.tell(&[News::Reloading]);
     let outcome = border.reload(folder);
     supervisor.tell(&[News::Ready, News::Status(status(border, outcome.is_err()))]);
@@ -178,16 +311,12 @@ fn reload(border: &mut Border, folder: &std::path::Path, supervisor: &Supervisor
 }
 
 /// Returns whether a reload was refused.
-fn carry_out(border: &mut Border, folder: &std::path::Path, order: Order, supervisor: &Supervisor) -> bool {
-    let outcome = match order.task {
-        Task::Reload => {
-            tracing::info!(operator = &*order.operator.name, via = %order.operator.via, "an operator asks for a reload");
-            reload(border, folder, supervisor)
-        }
-    };
+fn carry_out(border: &mut Border, folder: &Path, operator: &Operator, reply: oneshot::Sender<Outcome>, supervisor: &Supervisor) -> bool {
+    tracing::info!(operator = &*operator.name, via = %operator.via, "an operator asks for a reload");
+    let outcome = reload(border, folder, supervisor);
     let refused = outcome.is_err();
     // Whoever asked may have left.
-    let _ = order.reply.send(outcome);
+    let _ = reply.send(outcome);
     refused
 }
 

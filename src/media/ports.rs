@@ -1,6 +1,7 @@
 //! The RTP port pairs we may hand out: the even port carries RTP, the odd one above it RTCP (RFC 3550 §11).
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::time::Time;
@@ -15,6 +16,8 @@ pub struct PortPool {
     resting: VecDeque<(Time, u16)>,
     /// One bit per pair of the range: in use.
     used: Vec<bool>,
+    /// Pairs of the range that another process has.
+    elsewhere: Vec<u16>,
     base: u16,
 }
 
@@ -24,7 +27,7 @@ impl PortPool {
         let base = u32::from(first).next_multiple_of(2);
         let free: VecDeque<u16> = (base..u32::from(last)).step_by(2).filter_map(|port| u16::try_from(port).ok()).filter(|port| *port != 0).collect();
         let base = free.front().copied().unwrap_or(0);
-        PortPool { used: vec![false; free.len()], resting: VecDeque::with_capacity(free.len()), free, base }
+        PortPool { used: vec![false; free.len()], resting: VecDeque::with_capacity(free.len()), free, elsewhere: Vec::new(), base }
     }
 
     /// An even port; its odd neighbour is allotted with it. `None` when every pair is in use or resting.
@@ -50,6 +53,27 @@ impl PortPool {
         }
     }
 
+    /// Keeps what is in use or rests, and of the free pairs an eighth, but no more than `spare`; the others are another process's. Returns what is kept.
+    pub fn keep(&mut self, spare: usize) -> Vec<u16> {
+        let spare = spare.min(self.free.len() / 8);
+        self.elsewhere.extend(self.free.drain(spare..));
+        let in_use = self.used.iter().enumerate().filter(|(_, used)| **used).filter_map(|(index, _)| u16::try_from(index * 2 + usize::from(self.base)).ok());
+        in_use.chain(self.resting.iter().map(|(_, port)| *port)).chain(self.free.iter().copied()).collect()
+    }
+
+    /// Without those of `address` that another process has.
+    pub fn without(mut self, elsewhere: &[SocketAddr], address: IpAddr) -> PortPool {
+        let theirs: std::collections::HashSet<u16> = elsewhere.iter().filter(|pair| pair.ip() == address).map(SocketAddr::port).collect();
+        self.elsewhere.extend(self.free.iter().copied().filter(|port| theirs.contains(port)));
+        self.free.retain(|port| !theirs.contains(port));
+        self
+    }
+
+    /// There is no other process any more.
+    pub fn take_back(&mut self) {
+        self.free.extend(self.elsewhere.drain(..));
+    }
+
     /// Whether the pool hands out the pairs of `first..=last`.
     pub fn is_of(&self, first: u16, last: u16) -> bool {
         let base = u32::from(first).next_multiple_of(2);
@@ -59,7 +83,7 @@ impl PortPool {
 
     /// Pairs in use now.
     pub fn in_use(&self) -> usize {
-        self.used.len() - self.free.len() - self.resting.len()
+        self.used.len() - self.free.len() - self.resting.len() - self.elsewhere.len()
     }
 
     /// Pairs in the range.
@@ -119,6 +143,24 @@ mod tests {
         assert_eq!(pool.in_use(), 0);
         assert_eq!(pool.allocate(T0 + Duration::from_millis(1_999)), None);
         assert_eq!(pool.allocate(T0 + QUARANTINE), Some(port));
+    }
+
+    #[test]
+    fn two_processes_never_hand_out_the_same_pair() {
+        let mut old = PortPool::new(10_000, 10_199);
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        let (used, rests) = (old.allocate(T0).unwrap(), old.allocate(T0).unwrap());
+        old.release(T0, rests);
+        let kept: Vec<SocketAddr> = old.keep(3).into_iter().map(|port| (address, port).into()).collect();
+        assert_eq!((kept.len(), old.in_use()), (5, 1), "one used, one resting, three spare");
+        let mut new = PortPool::new(10_000, 10_199).without(&kept, address);
+        assert_eq!(new.in_use(), 0);
+        let later = T0 + QUARANTINE;
+        let mut out: Vec<u16> = std::iter::from_fn(|| new.allocate(later)).chain(std::iter::from_fn(|| old.allocate(later))).chain([used]).collect();
+        out.sort_unstable();
+        assert_eq!(out, (10_000..10_200).step_by(2).collect::<Vec<u16>>(), "each once, and none is lost");
+        new.take_back();
+        assert_eq!(std::iter::from_fn(|| new.allocate(later)).count(), 5);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::signaling::b2bua::greylist::Greylist;
 use crate::signaling::b2bua::lingering::Lingering;
 use crate::signaling::b2bua::message_waiting;
 use crate::signaling::b2bua::reroute::Rerouting;
+use crate::signaling::companion::{Bequest, Companion};
 use crate::signaling::event::{Action, LocateId, Route};
 use crate::signaling::fact::{CallId, Fact, What};
 use crate::signaling::identifiers::Mint;
@@ -116,9 +117,12 @@ pub struct Border {
     /// To the centre.
     pub wan: Wan,
     pub draining: bool,
+    pub companion: Option<Companion>,
     /// Call-IDs of calls that are over, until `Timer::Forget`.
     past: HashMap<CallId, Vec<String>>,
     ports: HashMap<IpAddr, PortPool>,
+    /// RTP ports of pairs that another process of this border keeps.
+    kept_elsewhere: Vec<SocketAddr>,
     next_call: u64,
     next_locate: u64,
     next_stream: u64,
@@ -180,8 +184,10 @@ impl Border {
             rerouting: Rerouting::default(),
             wan: Wan::Unknown,
             draining: false,
+            companion: None,
             past: HashMap::new(),
             ports: HashMap::new(),
+            kept_elsewhere: Vec::new(),
             next_call: 1,
             next_locate: 1,
             next_stream: 1,
@@ -229,6 +235,27 @@ impl Border {
         self.transactions.reconfigure(settings.timers, TRANSACTIONS);
         self.ports.retain(|_, pool| pool.in_use() > 0);
         (self.set, self.settings) = (set, settings);
+    }
+
+    /// What a successor is told. No more than `spare` free pairs of each address stay here.
+    pub fn bequest(&mut self, spare: usize) -> Bequest {
+        let kept = self.ports.iter_mut().flat_map(|(address, pool)| {
+            let address = *address;
+            pool.keep(spare).into_iter().map(move |port| SocketAddr::new(address, port))
+        });
+        Bequest { next_call: self.next_call, ports: kept.collect() }
+    }
+
+    /// Uses nothing of what the predecessor has used and keeps.
+    pub fn inherit(&mut self, bequest: Bequest) {
+        self.next_call = self.next_call.max(bequest.next_call);
+        self.kept_elsewhere = bequest.ports;
+    }
+
+    /// There is no other process any more: all pairs are ours.
+    pub fn inherit_all(&mut self) {
+        self.kept_elsewhere.clear();
+        self.ports.values_mut().for_each(PortPool::take_back);
     }
 
     pub fn ports_in_use(&self) -> usize {
@@ -397,7 +424,8 @@ impl Supply for Supplier<'_> {
         let ours = if inside { &media.inside } else { &media.outside };
         let address = *ours.iter().find(|ours| like.is_none_or(|like| like.is_ipv4() == ours.is_ipv4()))?;
         let (first, last) = media.ports;
-        let pool = self.border.ports.entry(address).or_insert_with(|| PortPool::new(first, last));
+        let elsewhere = &self.border.kept_elsewhere;
+        let pool = self.border.ports.entry(address).or_insert_with(|| PortPool::new(first, last).without(elsewhere, address));
         let port = pool.allocate(self.now)?;
         Some(Addresses { rtp: (address, port).into(), rtcp: (address, port + 1).into() })
     }

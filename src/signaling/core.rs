@@ -21,6 +21,7 @@ use crate::signaling::b2bua::{
 };
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::branch;
+use crate::signaling::companion::{self, Change, Companion};
 use crate::signaling::event::{Action, Command, Event, LocateError, LocateId, Target, TransportError};
 use crate::signaling::fact::{CallId, What};
 use crate::signaling::liveness;
@@ -80,8 +81,15 @@ impl Core {
     /// Takes one event. Afterwards `poll` until it is empty, then wait for `deadline`.
     pub fn handle(&mut self, now: Time, event: Event) {
         match event {
-            Event::Received { flow, bytes } => self.received(now, &flow, bytes),
-            Event::FlowClosed { flow } => self.border.closed_flows.note(flow),
+            Event::Received { flow, bytes } => self.received(now, &flow, bytes, false),
+            Event::Handed { flow, bytes } => self.received(now, &flow, bytes, true),
+            Event::Companion(change) => self.companion(change),
+            Event::FlowClosed { flow } => {
+                self.border.closed_flows.note(flow);
+                if self.border.companion.is_some() {
+                    self.border.act(Action::FlowOver(flow));
+                }
+            }
             Event::TransportFailed { id, error } => self.border.transactions.transport_failed(now, id, error),
             Event::Located { id, targets } => self.located(now, id, targets),
             Event::Media(event) => self.media(now, event),
@@ -167,12 +175,35 @@ impl Core {
         }
     }
 
-    fn received(&mut self, now: Time, flow: &Arc<Flow>, bytes: Bytes) {
+    fn companion(&mut self, change: Change) {
+        match change {
+            Change::Leave => {
+                let bequest = companion::leave(&mut self.border);
+                self.border.act(Action::Bequeath(bequest));
+            }
+            Change::Follow(bequest) => {
+                self.border.companion = Some(Companion::Predecessor);
+                self.border.inherit(bequest);
+            }
+            Change::Alone => {
+                self.border.companion = None;
+                self.border.inherit_all();
+            }
+        }
+    }
+
+    /// `handed`: by another process of this border, which is not asked again.
+    fn received(&mut self, now: Time, flow: &Arc<Flow>, bytes: Bytes, handed: bool) {
         let (decision, peer) = identify(&self.border.table, flow);
-        let Some(peer) = peer else {
+        let message = peer.as_ref().map(|_| Message::parse(bytes.clone(), &self.limits));
+        let read = message.as_ref().and_then(|message| message.as_ref().ok());
+        if !handed && companion::is_theirs(&self.border, flow, peer.as_deref(), read) {
+            return self.border.act(Action::HandOver { flow: flow.clone(), bytes });
+        }
+        let (Some(peer), Some(message)) = (peer, message) else {
             return self.border.fact(now, None, What::Stranger { transport: flow.transport, remote: flow.remote, decision });
         };
-        match Message::parse(bytes.clone(), &self.limits) {
+        match message {
             Ok(message) if message.is_request() => self.request(now, flow, &peer, message),
             Ok(message) => self.response(now, flow, &peer, &message),
             Err(error) => standalone::malformed(&mut self.border, now, flow, &peer, bytes, &error),

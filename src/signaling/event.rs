@@ -14,6 +14,7 @@ use crate::policy::peer::PeerTable;
 use crate::policy::settings::PolicySet;
 use crate::policy::verdict::Reason;
 use crate::signaling::b2bua::missed_call::Carriage;
+use crate::signaling::companion::{Bequest, Change};
 use crate::signaling::fact::{CallId, Fact};
 use crate::signaling::settings::Settings;
 use crate::sip::Transport;
@@ -25,6 +26,13 @@ pub enum Event {
         flow: Arc<Flow>,
         bytes: Bytes,
     },
+    /// The same, from another process of this border, which has nothing it belongs to.
+    Handed {
+        flow: Arc<Flow>,
+        bytes: Bytes,
+    },
+    /// Another process of this border takes over from us, or we from it; or it is gone.
+    Companion(Change),
     /// A stream connection ended.
     FlowClosed {
         flow: FlowId,
@@ -90,6 +98,15 @@ pub enum Action {
     },
     Media(control::Command),
     Fact(Fact),
+    /// Not ours, but the other process's: it goes there as it came.
+    HandOver {
+        flow: Arc<Flow>,
+        bytes: Bytes,
+    },
+    /// Nothing more comes from this flow.
+    FlowOver(FlowId),
+    /// What the successor is to know.
+    Bequeath(Bequest),
     /// The table the core goes by from now on: a new one, or the same with others lingering. Whom it does not know gets no answer any more, so
     /// doors and firewalls may shut him out; whom it knows they must not.
     Doors(Arc<PeerTable>),

@@ -21,3 +21,4 @@ mod rotation;
 mod simulate;
 mod stop;
 mod supervised;
+mod takeover;

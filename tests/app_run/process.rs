@@ -98,12 +98,55 @@ impl Set {
 }
 
 fn spawn(folder: &Path, log: &Path) -> Child {
+    spawn_with(folder, log, &[])
+}
+
+fn spawn_with(folder: &Path, log: &Path, more: &[&str]) -> Child {
     let output = || Stdio::from(fs::File::options().create(true).append(true).open(log).expect("a log"));
-    portcullis().arg("run").arg(folder).stdin(Stdio::null()).stdout(output()).stderr(output()).spawn().expect("portcullis")
+    portcullis().arg("run").arg(folder).args(more).stdin(Stdio::null()).stdout(output()).stderr(output()).spawn().expect("portcullis")
 }
 
 fn ready(border: &mut Border) -> bool {
     border.door("/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+/// What a process says once it has taken over.
+const IN_FORCE: &str = "taking over: in force from here on";
+
+/// Another process beside a border, ended when dropped.
+pub struct Rival(Option<Child>);
+
+impl Drop for Rival {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Rival {
+    pub fn ended(mut self, border: &Border) -> ExitStatus {
+        ended(self.0.as_mut().expect("a child"), &border.log)
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.0.as_mut().is_some_and(|child| child.try_wait().expect("a child").is_none())
+    }
+}
+
+fn ended(child: &mut Child, log: &Path) -> ExitStatus {
+    let limit = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            return status;
+        }
+        if Instant::now() > limit {
+            let _ = child.kill();
+            panic!("it does not end:\n{}", fs::read_to_string(log).unwrap_or_default());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// A running border, ended when dropped.
@@ -147,15 +190,32 @@ impl Border {
         self.until("ready", ready);
     }
 
+    /// Another process on the same folder, or another, asks for its place; it is not waited for.
+    pub fn rival(&self, folder: &Path) -> Rival {
+        Rival(Some(spawn_with(folder, &self.log, &["--take-over"])))
+    }
+
+    /// Another process on the same folder takes over; returns the old one when the new one is in force.
+    pub fn taken_over(&mut self) -> Rival {
+        let before = self.log().matches(IN_FORCE).count();
+        let new = spawn_with(self.set.path(), &self.log, &["--take-over"]);
+        let old = std::mem::replace(&mut self.child, new);
+        self.until("in force", |border| border.log().matches(IN_FORCE).count() > before);
+        Rival(Some(old))
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().and_then(|()| self.child.wait()).expect("a child");
+    }
+
+    /// The process that took over is gone, and this one is the border again.
+    pub fn is_again(&mut self, mut old: Rival) {
+        self.child = old.0.take().expect("a child");
+    }
+
     pub fn ended(&mut self) -> ExitStatus {
-        let limit = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                return status;
-            }
-            assert!(Instant::now() < limit, "it does not end:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let log = self.log.clone();
+        ended(&mut self.child, &log)
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -13,6 +13,7 @@ use portcullis::policy::flow::{Flow, FlowId, ListenerId, TlsIdentity, TlsRefusal
 use portcullis::policy::peer::PeerTable;
 use portcullis::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PeerHost, PeerKind, PolicySet, Reroute, SecurityMode, UmPool, UriType};
 use portcullis::policy::verdict::Reason;
+use portcullis::signaling::companion::Bequest;
 use portcullis::signaling::core::{Core, Holdings};
 use portcullis::signaling::event::{Action, Event, Route, TransportError};
 use portcullis::signaling::fact::{CallRecord, Fact, What};
@@ -103,6 +104,9 @@ pub struct Lab {
     pub media: Vec<Command>,
     /// The table the doors go by, as last told.
     pub doors: Option<Arc<PeerTable>>,
+    /// What is another process's.
+    pub handed: Vec<(Arc<Flow>, Bytes)>,
+    pub bequest: Option<Bequest>,
     pub facts: Vec<Fact>,
     pub locates: Vec<(portcullis::signaling::event::LocateId, portcullis::signaling::event::LocateQuery)>,
     pub transport: Transport,
@@ -249,6 +253,11 @@ impl Lab {
 
     /// With a policy set of the scene that is changed a little.
     pub fn with(scene: Scene, change: impl FnOnce(&mut PolicySet)) -> Lab {
+        Lab::seeded(scene, [42; 32], change)
+    }
+
+    /// Another process of the same border.
+    pub fn seeded(scene: Scene, seed: [u8; 32], change: impl FnOnce(&mut PolicySet)) -> Lab {
         let mut set = policy_set(&scene);
         (scene.change)(&scene, &mut set);
         change(&mut set);
@@ -277,12 +286,14 @@ impl Lab {
             removed_peers: scene.removed_peers,
         });
         Lab {
-            core: Core::new(settings.clone(), set, table, [42; 32]),
+            core: Core::new(settings.clone(), set, table, seed),
             settings,
             now: Time::from_millis(1_000_000),
             sent: VecDeque::new(),
             media: Vec::new(),
             doors: None,
+            handed: Vec::new(),
+            bequest: None,
             facts: Vec::new(),
             locates: Vec::new(),
             transport: scene.transport,
@@ -388,6 +399,9 @@ impl Lab {
                 Action::Locate { id, query } => self.locates.push((id, query)),
                 Action::Fact(fact) => self.facts.push(fact),
                 Action::Doors(table) => self.doors = Some(table),
+                Action::HandOver { flow, bytes } => self.handed.push((flow, bytes)),
+                Action::Bequeath(bequest) => self.bequest = Some(bequest),
+                Action::FlowOver(_) => {}
             }
         }
         for stream in closed {

@@ -4,6 +4,7 @@ mod agent;
 mod basic;
 mod branch;
 mod cancel;
+mod companion;
 mod delayed_offer;
 mod digits;
 mod failover;

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,7 +13,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -40,24 +42,74 @@ pub trait View: Send + Sync + 'static {
 /// Dropping it closes the door.
 pub struct Admin {
     bound: SocketAddr,
+    socket: OwnedFd,
+    gate: watch::Sender<bool>,
     task: AbortHandle,
+}
+
+/// Whoever comes while it is shut waits in the system's queue.
+struct Door {
+    listener: TcpListener,
+    gate: watch::Receiver<bool>,
+}
+
+impl axum::serve::Listener for Door {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        let mut gate = self.gate.clone();
+        loop {
+            if gate.wait_for(|open| *open).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::select! {
+                accepted = axum::serve::Listener::accept(&mut self.listener) => return accepted,
+                _ = gate.wait_for(|open| !*open) => {}
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
 }
 
 impl Admin {
     /// Inside a tokio runtime. `None` where the settings name no address. Fails where the address is not loopback without leave, or is taken.
     pub async fn start(settings: Settings, view: Arc<dyn View>) -> io::Result<Option<Admin>> {
+        Admin::start_after(settings, view, None, true).await
+    }
+
+    /// The same, on a socket that another process of this border has there already; shut, until it is opened.
+    pub async fn start_after(settings: Settings, view: Arc<dyn View>, inherited: Option<OwnedFd>, open: bool) -> io::Result<Option<Admin>> {
         let Some(address) = settings.address else { return Ok(None) };
         if !address.ip().is_loopback() && !settings.beyond_loopback {
             let text = format!("admin address {address} can be reached by others and has no authentication; use 127.0.0.1 or [::1], or allow it expressly");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        let listener =
-            TcpListener::bind(address).await.map_err(|error| io::Error::new(error.kind(), format!("admin address {address} cannot be used: {error}")))?;
+        let listener = match inherited {
+            Some(socket) => TcpListener::from_std(socket.into()),
+            None => TcpListener::bind(address).await,
+        };
+        let listener = listener.map_err(|error| io::Error::new(error.kind(), format!("admin address {address} cannot be used: {error}")))?;
+        let socket = listener.as_fd().try_clone_to_owned()?;
         let bound = listener.local_addr()?;
         let app = Router::new().route("/metrics", get(metrics)).route("/healthz", get(async || "alive\n")).route("/readyz", get(ready)).with_state(view);
         // Serving ends only with the task.
-        let task = tokio::spawn(async move { drop(axum::serve(listener, app).await) }).abort_handle();
-        Ok(Some(Admin { bound, task }))
+        let (gate, shut) = watch::channel(open);
+        let task = tokio::spawn(async move { drop(axum::serve(Door { listener, gate: shut }, app).await) }).abort_handle();
+        Ok(Some(Admin { bound, socket, gate, task }))
+    }
+
+    /// Whether anybody is let in.
+    pub fn open(&self, open: bool) {
+        self.gate.send_replace(open);
+    }
+
+    /// The listening socket once more, for another process of this border.
+    pub fn bequeath(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
     }
 
     pub fn bound(&self) -> SocketAddr {
@@ -87,7 +139,6 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
 
     use super::*;
 

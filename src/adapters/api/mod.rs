@@ -22,12 +22,13 @@ mod stream;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::http::Method;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 pub use access::{Operator, Role, Token, TokenDigest, Via};
@@ -77,15 +78,32 @@ pub type Needs = fn(&Method, &str) -> Role;
 
 /// Dropping it closes the doors and removes the socket.
 pub struct Api {
-    socket: Option<PathBuf>,
+    /// Where the Unix socket is looked for, and where it is: aside, while another process of this border has that place.
+    place: Option<PathBuf>,
+    socket: Mutex<Option<PathBuf>>,
     bound: Option<SocketAddr>,
+    network: Option<OwnedFd>,
+    gate: watch::Sender<bool>,
     /// Dropped: the thread ends.
     _open: oneshot::Sender<()>,
+}
+
+/// After another process of this border, doors are opened aside and shut.
+#[derive(Debug, Default)]
+pub enum Start {
+    #[default]
+    InPlace,
+    Aside {
+        /// The socket of [`Listen::address`], if that process has it.
+        inherited: Option<OwnedFd>,
+    },
 }
 
 /// What the thread starts with.
 struct Behind {
     settings: Settings,
+    start: Start,
+    gate: watch::Receiver<bool>,
     router: Router,
     needs: Needs,
     identities: Arc<dyn Identities>,
@@ -95,8 +113,9 @@ struct Behind {
 impl Api {
     /// The doors have a thread and an event loop of their own: a long answer, or a slow disk under the audit, costs no call a millisecond. `identities` is asked
     /// only where [`Listen::tls`] is set.
-    pub async fn start(settings: &Settings, router: Router, needs: Needs, identities: Arc<dyn Identities>, audit: Audit) -> io::Result<Api> {
-        let behind = Behind { settings: settings.clone(), router, needs, identities, audit };
+    pub async fn start(settings: &Settings, router: Router, needs: Needs, identities: Arc<dyn Identities>, audit: Audit, start: Start) -> io::Result<Api> {
+        let (gate, shut) = watch::channel(matches!(start, Start::InPlace));
+        let behind = Behind { settings: settings.clone(), start, gate: shut, router, needs, identities, audit };
         let (opened_in, opened) = oneshot::channel();
         let (open, closing) = oneshot::channel();
         // The log that holds for the caller's thread holds for this one as well.
@@ -109,12 +128,41 @@ impl Api {
             });
         };
         std::thread::Builder::new().name("api".into()).spawn(serve)?;
-        let (socket, bound) = opened.await.unwrap_or_else(|_| Err(io::Error::other("the API's thread has ended")))?;
-        Ok(Api { socket, bound, _open: open })
+        let Places { socket, bound, network } = opened.await.unwrap_or_else(|_| Err(io::Error::other("the API's thread has ended")))?;
+        Ok(Api { place: socket_path(settings), socket: Mutex::new(socket), bound, network, gate, _open: open })
     }
 
-    pub fn socket(&self) -> Option<&Path> {
-        self.socket.as_deref()
+    pub fn socket(&self) -> Option<PathBuf> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes room for another process of this border: operators find this one's socket aside, and nobody is let in from the network.
+    pub fn step_aside(&self) -> io::Result<()> {
+        self.gate.send_replace(false);
+        self.place.as_deref().map_or(Ok(()), |place| self.rename(&aside(place)))
+    }
+
+    /// Takes the place, or takes it again.
+    pub fn take_place(&self) -> io::Result<()> {
+        self.gate.send_replace(true);
+        self.place.as_deref().map_or(Ok(()), |place| self.rename(place))
+    }
+
+    fn rename(&self, to: &Path) -> io::Result<()> {
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        match socket.as_mut().filter(|from| *from != to) {
+            Some(from) => {
+                std::fs::rename(&*from, to)?;
+                *from = to.to_owned();
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The listening socket of the network's door once more, for another process of this border.
+    pub fn bequeath(&self) -> io::Result<Option<OwnedFd>> {
+        self.network.as_ref().map(OwnedFd::try_clone).transpose()
     }
 
     pub fn bound(&self) -> Option<SocketAddr> {
@@ -124,7 +172,7 @@ impl Api {
 
 impl Drop for Api {
     fn drop(&mut self) {
-        if let Some(path) = &self.socket {
+        if let Some(path) = self.socket() {
             // Gone already, or another's by now: nothing to be done.
             let _ = std::fs::remove_file(path);
         }
@@ -132,7 +180,18 @@ impl Drop for Api {
 }
 
 /// Where the doors are.
-type Places = (Option<PathBuf>, Option<SocketAddr>);
+struct Places {
+    socket: Option<PathBuf>,
+    bound: Option<SocketAddr>,
+    network: Option<OwnedFd>,
+}
+
+/// Where the socket lies while another process of this border has its place.
+fn aside(place: &Path) -> PathBuf {
+    let mut name = place.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    name.into()
+}
 
 async fn serve(behind: Behind, opened: oneshot::Sender<io::Result<Places>>, closing: oneshot::Receiver<()>) {
     let mut tasks = JoinSet::new();
@@ -145,18 +204,27 @@ async fn serve(behind: Behind, opened: oneshot::Sender<io::Result<Places>>, clos
 }
 
 async fn open(behind: Behind, tasks: &mut JoinSet<()>) -> io::Result<Places> {
-    let Behind { settings, router, needs, identities, audit } = behind;
-    let socket = socket_path(&settings);
+    let Behind { settings, start, gate, router, needs, identities, audit } = behind;
+    let (socket, inherited) = match start {
+        Start::InPlace => (socket_path(&settings), None),
+        Start::Aside { inherited } => (socket_path(&settings).map(|place| aside(&place)), inherited),
+    };
     if let Some(path) = &socket {
         let door = socket::Door::open(path)?;
         let guard = access::Guard::new(needs, None, audit.clone());
-        tasks.spawn(serve::forever(door, access::guarded(router.clone(), guard)));
+        // Operators of this machine find it wherever it lies.
+        let (always, open) = watch::channel(true);
+        let router = access::guarded(router.clone(), guard);
+        tasks.spawn(async move {
+            serve::forever(door, router, open).await;
+            drop(always);
+        });
     }
-    let Some(listen) = settings.listen else { return Ok((socket, None)) };
-    let door = network::Door::open(&listen, identities).await?;
-    let bound = door.bound()?;
-    tasks.spawn(serve::forever(door, access::guarded(router, access::Guard::new(needs, Some(listen), audit))));
-    Ok((socket, Some(bound)))
+    let Some(listen) = settings.listen else { return Ok(Places { socket, bound: None, network: None }) };
+    let door = network::Door::open(&listen, identities, inherited).await?;
+    let (bound, network) = (door.bound()?, door.bequeath()?);
+    tasks.spawn(serve::forever(door, access::guarded(router, access::Guard::new(needs, Some(listen), audit)), gate));
+    Ok(Places { socket, bound: Some(bound), network: Some(network) })
 }
 
 fn socket_path(settings: &Settings) -> Option<PathBuf> {

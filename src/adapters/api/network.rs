@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,11 +33,19 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub async fn open(listen: &Listen, identities: Arc<dyn Identities>) -> io::Result<Door> {
+    pub async fn open(listen: &Listen, identities: Arc<dyn Identities>, inherited: Option<OwnedFd>) -> io::Result<Door> {
         let address = listen.address;
-        let listener =
-            TcpListener::bind(address).await.map_err(|error| io::Error::new(error.kind(), format!("[api] listen {address} cannot be used: {error}")))?;
+        let listener = match inherited {
+            Some(socket) => TcpListener::from_std(socket.into()),
+            None => TcpListener::bind(address).await,
+        };
+        let listener = listener.map_err(|error| io::Error::new(error.kind(), format!("[api] listen {address} cannot be used: {error}")))?;
         Ok(Door { listener, listen: Arc::new(listen.clone()), identities })
+    }
+
+    /// The listening socket once more, for another process of this border.
+    pub fn bequeath(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
     }
 
     pub fn bound(&self) -> io::Result<SocketAddr> {

@@ -12,7 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tower_service::Service;
 
 use super::access::Client;
@@ -36,12 +36,20 @@ pub(super) trait Door: Send + 'static {
     fn open(&self, raw: Self::Raw) -> impl Future<Output = Option<(Self::Stream, Client)>> + Send + 'static;
 }
 
-pub(super) async fn forever<D: Door>(mut door: D, router: Router) {
+/// `gate`: whether anybody is let in; whoever comes while it is shut waits in the system's queue.
+pub(super) async fn forever<D: Door>(mut door: D, router: Router, mut gate: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         // Whoever comes while all places are taken waits in the system's queue. The semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let raw = match door.accept().await {
+        if gate.wait_for(|open| *open).await.is_err() {
+            return;
+        }
+        let accepted = tokio::select! {
+            accepted = door.accept() => accepted,
+            _ = gate.wait_for(|open| !*open) => continue,
+        };
+        let raw = match accepted {
             Ok(Some(raw)) => raw,
             Ok(None) => continue,
             Err(_) => {
@@ -66,7 +74,7 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static
         let mut router = router.clone();
         async move { Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {})) }
     });
-    let served = http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD).serve_connection(TokioIo::new(stream), service);
+    let served = http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD).serve_connection(TokioIo::new(stream), service).with_upgrades();
     // A client that breaks off is no news.
     let _ = served.await;
 }

@@ -60,7 +60,7 @@ impl Lab {
         let file = folder.path().join("audit.jsonl");
         let audit = Audit::open(Some(&file)).unwrap();
         let settings = Settings { socket: Some(folder.path().join("control.sock")), listen, audit: Some(file) };
-        let api = Api::start(&settings, router(&reached), needs, Arc::new(Nobody), audit.clone()).await.unwrap();
+        let api = Api::start(&settings, router(&reached), needs, Arc::new(Nobody), audit.clone(), Start::InPlace).await.unwrap();
         Lab { folder, reached, audit, api }
     }
 
@@ -159,7 +159,7 @@ async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
     let lab = Lab::new(None).await;
     let again = |path: PathBuf| async move {
         let settings = Settings { socket: Some(path), ..Settings::default() };
-        Api::start(&settings, router(&Reached::default()), needs, Arc::new(Nobody), Audit::default()).await
+        Api::start(&settings, router(&Reached::default()), needs, Arc::new(Nobody), Audit::default(), Start::InPlace).await
     };
     let taken = again(lab.socket().to_path_buf()).await.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(taken.contains("another border"), "{taken}");
@@ -184,7 +184,7 @@ async fn a_file_that_is_no_socket_is_never_removed() {
     let path = folder.path().join("precious");
     std::fs::write(&path, "data").unwrap();
     let settings = Settings { socket: Some(path.clone()), ..Settings::default() };
-    assert!(Api::start(&settings, router(&Reached::default()), needs, Arc::new(Nobody), Audit::default()).await.is_err());
+    assert!(Api::start(&settings, router(&Reached::default()), needs, Arc::new(Nobody), Audit::default(), Start::InPlace).await.is_err());
     assert_eq!(std::fs::read_to_string(path).unwrap(), "data");
 }
 

@@ -15,7 +15,7 @@ use super::counts::count;
 use super::outbox::{Outbox, Outgoing};
 use super::shared::{Life, Shared};
 use super::standing::{GLANCE, Party, refusal, told};
-use super::under_way::{UnderWay, is_ending, is_request};
+use super::under_way::{is_ending, is_request};
 use crate::policy::flow::TlsRefusal;
 use crate::signaling::event::TransportError;
 use crate::sip::{Frame, Framer};
@@ -36,18 +36,14 @@ struct Connection<'a> {
     shared: &'a Shared,
     party: &'a Party,
     outbox: &'a Outbox,
-    under_way: UnderWay,
     opened: Instant,
     /// When something was last received or sent, in milliseconds after `opened`.
     active: AtomicU64,
-    /// The same of whole messages, keep-alives aside.
-    spoke: AtomicU64,
 }
 
 /// Carries messages until the connection ends; says why it did. What the outbox still holds then is the caller's to report.
 pub async fn carry<S: AsyncRead + AsyncWrite + Unpin>(shared: &Shared, stream: S, party: &Party, outbox: &Outbox) -> TransportError {
-    let connection =
-        Connection { shared, party, outbox, under_way: UnderWay::default(), opened: Instant::now(), active: AtomicU64::new(0), spoke: AtomicU64::new(0) };
+    let connection = Connection { shared, party, outbox, opened: Instant::now(), active: AtomicU64::new(0) };
     let (mut reader, mut writer) = tokio::io::split(stream);
     let error = tokio::select! {
         error = connection.read(&mut reader) => error,
@@ -116,8 +112,8 @@ impl Connection<'_> {
                 Ok(Some(Frame::Message(bytes))) => {
                     took_message = true;
                     count(&self.shared.counters.messages_received);
-                    self.under_way.received(&bytes);
-                    self.note(&self.spoke);
+                    self.party.under_way.received(&bytes);
+                    self.party.spoke();
                     self.take(bytes).await?;
                 }
                 Ok(Some(Frame::Ping)) => {
@@ -164,8 +160,7 @@ impl Connection<'_> {
         self.party.leaving().await;
         let limit = Instant::now() + self.shared.limits.leave;
         while Instant::now() < limit {
-            let quiet_since = self.at(&self.spoke) + self.shared.limits.leave_quiet;
-            if self.under_way.nothing() && quiet_since <= Instant::now() {
+            if self.party.is_quiet(self.shared.limits.leave_quiet) {
                 return;
             }
             sleep_until(limit.min(Instant::now() + GLANCE)).await;
@@ -195,8 +190,8 @@ impl Connection<'_> {
                     Err(_) => return TransportError::TimedOut,
                 }
                 for message in batch.iter().filter(|message| message.len() > 2) {
-                    self.under_way.sent(message);
-                    self.note(&self.spoke);
+                    self.party.under_way.sent(message);
+                    self.party.spoke();
                 }
                 self.outbox.written();
                 self.note(&self.active);

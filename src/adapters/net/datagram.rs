@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -14,9 +15,11 @@ use tokio::sync::Notify;
 use super::NetEvent;
 use super::batch::Batch;
 use super::counts::count;
+use super::doors::{self, Inherited};
 use super::shared::{Life, Shared};
 use crate::policy::flow::{Flow, ListenerId};
 use crate::policy::peer::{Edition, identify};
+use crate::policy::verdict::Decision;
 use crate::signaling::event::{TransmitId, TransportError};
 use crate::sip::Transport;
 
@@ -33,11 +36,17 @@ pub struct Datagrams {
     /// What the socket would not take yet, in order.
     waiting: Mutex<VecDeque<(TransmitId, SocketAddr, Bytes)>>,
     wake: Notify,
+    flows: Mutex<Flows>,
 }
 
 impl Datagrams {
     pub fn new(listener: ListenerId, socket: UdpSocket, local: SocketAddr) -> Datagrams {
-        Datagrams { listener, socket, local, waiting: Mutex::default(), wake: Notify::new() }
+        Datagrams { listener, socket, local, waiting: Mutex::default(), wake: Notify::new(), flows: Mutex::default() }
+    }
+
+    /// The socket once more, for another process of this border.
+    pub fn bequeath(&self) -> io::Result<Inherited> {
+        Ok(Inherited { is_datagram: true, address: self.local, socket: self.socket.as_fd().try_clone_to_owned()? })
     }
 
     fn flow(&self, shared: &Shared, remote: SocketAddr) -> Flow {
@@ -111,14 +120,38 @@ impl Datagrams {
         self.waiting().drain(..).for_each(|(id, ..)| shared.fail(id, TransportError::Closed));
     }
 
+    /// Whose flow a datagram is of; `None`: there is nothing to be made of it, and that was counted.
+    pub fn admit(&self, shared: &Shared, remote: SocketAddr, bytes: &Bytes) -> Option<Arc<Flow>> {
+        let known = self.flows.lock().unwrap_or_else(PoisonError::into_inner).of(self, shared, remote);
+        let flow = match known {
+            Ok(flow) => flow,
+            Err(_) if shared.datagram_to_companion(self.local, remote, bytes) => return None,
+            Err(decision) => {
+                let decide = || decision.unwrap_or_else(|| identify(&shared.table.load(), &self.flow(shared, remote)).0);
+                shared.stranger(Transport::Udp, remote, decide);
+                return None;
+            }
+        };
+        if bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | b'\0')) {
+            count(&shared.counters.keep_alives);
+            return None;
+        }
+        count(&shared.counters.datagrams_received);
+        Some(flow)
+    }
+
     pub async fn receive(self: Arc<Datagrams>, shared: Arc<Shared>) {
         let mut batch = Batch::new();
-        let mut flows = Flows::default();
         let closing = shared.reached(Life::Closing);
         tokio::pin!(closing);
         loop {
+            tokio::select! {
+                () = doors::until(&shared.gates, |gates| gates.datagrams) => {}
+                () = &mut closing => return,
+            }
             let received = tokio::select! {
                 received = self.socket.async_io(Interest::READABLE, || batch.receive(&self.socket)) => received,
+                () = doors::until(&shared.gates, |gates| !gates.datagrams) => continue,
                 () = &mut closing => return,
             };
             if received.is_err() {
@@ -128,12 +161,7 @@ impl Datagrams {
                 continue;
             }
             for (remote, bytes) in batch.received.drain(..) {
-                let Some(flow) = flows.of(&self, &shared, remote) else { continue };
-                if bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | b'\0')) {
-                    count(&shared.counters.keep_alives);
-                    continue;
-                }
-                count(&shared.counters.datagrams_received);
+                let Some(flow) = self.admit(&shared, remote, &bytes) else { continue };
                 if shared.events.send(NetEvent::Received { flow, bytes }).await.is_err() {
                     return;
                 }
@@ -158,33 +186,31 @@ struct Flows {
 }
 
 impl Flows {
-    /// `None`: a stranger, told of and counted.
-    fn of(&mut self, datagrams: &Datagrams, shared: &Shared, remote: SocketAddr) -> Option<Arc<Flow>> {
+    /// An error: a stranger, and why, if that is known already.
+    fn of(&mut self, datagrams: &Datagrams, shared: &Shared, remote: SocketAddr) -> Result<Arc<Flow>, Option<Decision>> {
         let table = shared.table.load();
         let now = table.edition();
         if let Some((then, flow)) = self.recent.get(&remote)
             && *then == now
         {
-            return Some(Arc::clone(flow));
+            return Ok(Arc::clone(flow));
         }
         let known = self.recent.remove(&remote).or_else(|| self.older.remove(&remote));
         if let Some((then, flow)) = &known
             && *then == now
         {
-            return Some(self.remember(now, Arc::clone(flow)));
+            return Ok(self.remember(now, Arc::clone(flow)));
         }
         if table.expected(remote.ip(), Transport::Udp).is_empty() {
-            shared.stranger(Transport::Udp, remote, || identify(&table, &datagrams.flow(shared, remote)).0);
-            return None;
+            return Err(None);
         }
         // A flow keeps its identity when the table changes.
         let flow = known.map_or_else(|| Arc::new(datagrams.flow(shared, remote)), |(_, flow)| flow);
         let (decision, peer) = identify(&table, &flow);
         if peer.is_none() {
-            shared.stranger(Transport::Udp, remote, || decision);
-            return None;
+            return Err(Some(decision));
         }
-        Some(self.remember(now, flow))
+        Ok(self.remember(now, flow))
     }
 
     fn remember(&mut self, edition: Edition, flow: Arc<Flow>) -> Arc<Flow> {

@@ -5,9 +5,11 @@
 //! at accept. TLS comes from a [`Handshakes`] that `app` wires to the TLS adapter; this folder never sees a key.
 
 mod batch;
+mod borrowed;
 mod connection;
 mod counts;
 mod datagram;
+mod doors;
 mod handshake_threads;
 mod network;
 mod outbox;
@@ -38,6 +40,7 @@ use crate::signaling::event::{Connect, TransmitId, TransportError};
 use crate::sip::Transport;
 
 pub use counts::Counts;
+pub use doors::{Companion, Foreign, Gates, Inherited};
 pub use network::Network;
 pub use settings::{Limits, ListenerSettings, Settings};
 
@@ -46,6 +49,11 @@ pub use settings::{Limits, ListenerSettings, Settings};
 pub enum NetEvent {
     /// One datagram, or one framed message of a stream, from a peer's address.
     Received {
+        flow: Arc<Flow>,
+        bytes: Bytes,
+    },
+    /// The same, from another process of this border: it is nobody's but ours.
+    Handed {
         flow: Arc<Flow>,
         bytes: Bytes,
     },

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,6 +15,7 @@ use tokio::time::timeout;
 
 use super::counts::Counts;
 use super::datagram::Datagrams;
+use super::doors::{Gates, Inherited};
 use super::handshake_threads::HandshakeThreads;
 use super::shared::{Ends, Life, Shared};
 use super::standing::keep_asking;
@@ -29,9 +31,12 @@ const CLOSING: Duration = Duration::from_secs(3);
 
 /// All listeners and connections of the border. Dropping it ends them where they stand; `close` does so gracefully.
 pub struct Network {
-    shared: Arc<Shared>,
-    datagrams: HashMap<ListenerId, Arc<Datagrams>>,
-    bound: Vec<(ListenerId, SocketAddr)>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) datagrams: HashMap<ListenerId, Arc<Datagrams>>,
+    /// Gone when the network has closed.
+    streams: Vec<(SocketAddr, Weak<TcpListener>)>,
+    pub(super) bound: Vec<(ListenerId, SocketAddr)>,
+    pub(super) gates: watch::Sender<Gates>,
     life: watch::Sender<Life>,
     all_gone: Mutex<mpsc::Receiver<()>>,
 }
@@ -49,10 +54,22 @@ impl Network {
         table: Arc<ArcSwap<PeerTable>>,
         events: mpsc::Sender<NetEvent>,
     ) -> Result<Network, Vec<BindError>> {
+        Network::bind_after(settings, handshakes, table, events, &mut Vec::new(), Gates::OPEN).await
+    }
+
+    /// The same, after another process of this border: what of its sockets can be used is taken out of `inherited`, and only the others are opened.
+    pub async fn bind_after(
+        settings: Settings,
+        handshakes: Arc<dyn Handshakes>,
+        table: Arc<ArcSwap<PeerTable>>,
+        events: mpsc::Sender<NetEvent>,
+        inherited: &mut Vec<Inherited>,
+        at_first: Gates,
+    ) -> Result<Network, Vec<BindError>> {
         let mut problems = Vec::new();
         let mut sockets = Vec::new();
         for listener in &settings.listeners {
-            match open(listener) {
+            match open(listener, Inherited::take(inherited, listener.transport, listener.address)) {
                 Ok((socket, local)) => sockets.push((listener, socket, local)),
                 Err(error) => problems.push(explain(listener, &error)),
             }
@@ -61,8 +78,10 @@ impl Network {
         let Some(threads) = threads.filter(|_| problems.is_empty()) else { return Err(problems) };
         let bound: Vec<_> = sockets.iter().map(|(listener, _, local)| (listener.id, *local)).collect();
         let addresses = bound.iter().copied().collect();
-        let (shared, Ends { mut failures, all_gone, life }) = Shared::new(settings.limits.bounded(), addresses, handshakes, table, events.clone(), threads);
-        let mut datagrams = HashMap::new();
+        let (shared, Ends { mut failures, all_gone, life, gates }) =
+            Shared::new(settings.limits.bounded(), addresses, handshakes, table, events.clone(), threads);
+        gates.send_replace(at_first);
+        let (mut datagrams, mut streams) = (HashMap::new(), Vec::new());
         for (listener, socket, local) in sockets {
             match socket {
                 Opened::Udp(socket) => {
@@ -72,6 +91,8 @@ impl Network {
                     datagrams.insert(listener.id, opened);
                 }
                 Opened::Stream(socket) => {
+                    let socket = Arc::new(socket);
+                    streams.push((local, Arc::downgrade(&socket)));
                     let door = Door { listener: listener.id, transport: listener.transport, local };
                     shared.spawn(accept(Arc::clone(&shared), socket, door));
                 }
@@ -86,12 +107,19 @@ impl Network {
                 }
             }
         });
-        Ok(Network { shared, datagrams, bound, life, all_gone: Mutex::new(all_gone) })
+        Ok(Network { shared, datagrams, streams, bound, gates, life, all_gone: Mutex::new(all_gone) })
     }
 
     /// Puts a guard at the doors, once.
     pub fn guarded_by(&self, guard: Arc<dyn Guard>) {
         let _ = self.shared.guard.set(guard);
+    }
+
+    /// The listening sockets once more, for another process of this border.
+    pub fn bequeath(&self) -> io::Result<Vec<Inherited>> {
+        let streams = self.streams.iter().filter_map(|(address, socket)| Some((*address, socket.upgrade()?)));
+        let streams = streams.map(|(address, socket)| Ok(Inherited { is_datagram: false, address, socket: socket.as_fd().try_clone_to_owned()? }));
+        streams.chain(self.datagrams.values().map(|datagrams| datagrams.bequeath())).collect()
     }
 
     /// Where each listener really listens.
@@ -148,15 +176,15 @@ impl Drop for Network {
     }
 }
 
-fn open(listener: &ListenerSettings) -> io::Result<(Opened, SocketAddr)> {
+fn open(listener: &ListenerSettings, inherited: Option<OwnedFd>) -> io::Result<(Opened, SocketAddr)> {
     match listener.transport {
         Transport::Udp => {
-            let socket = sockets::udp(listener.address)?;
+            let socket = inherited.map_or_else(|| sockets::udp(listener.address), |socket| UdpSocket::from_std(socket.into()))?;
             let local = socket.local_addr()?;
             Ok((Opened::Udp(socket), local))
         }
         Transport::Tcp | Transport::Tls => {
-            let socket = sockets::listen(listener.address)?;
+            let socket = inherited.map_or_else(|| sockets::listen(listener.address), |socket| TcpListener::from_std(socket.into()))?;
             let local = socket.local_addr()?;
             Ok((Opened::Stream(socket), local))
         }

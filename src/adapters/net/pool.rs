@@ -20,6 +20,9 @@ use crate::sip::Transport;
 
 /// Sends on an open flow, else on a connection to `otherwise`.
 pub fn send_on_flow(shared: &Arc<Shared>, id: TransmitId, flow: FlowId, otherwise: Option<Connect>, bytes: Bytes) {
+    if shared.send_by_companion(flow, id, &bytes) {
+        return;
+    }
     let outbox = {
         let connections = shared.connections();
         let open = connections.flows.get(&flow);

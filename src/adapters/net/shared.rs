@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::borrowed::Borrowed;
 use super::counts::{Counters, count};
+use super::doors::{Companion, Gates};
 use super::handshake_threads::HandshakeThreads;
 use super::outbox::Outbox;
 use super::standing::Party;
@@ -58,6 +60,10 @@ pub struct Shared {
     pub events: mpsc::Sender<NetEvent>,
     pub counters: Counters,
     pub life: watch::Receiver<Life>,
+    pub gates: watch::Receiver<Gates>,
+    /// Another process of this border, while there is one.
+    pub companion: RwLock<Option<Arc<dyn Companion>>>,
+    pub borrowed: Borrowed,
     /// Where each listener listens.
     pub addresses: HashMap<ListenerId, SocketAddr>,
     /// Never full: at most one entry for each message handed to us.
@@ -106,6 +112,7 @@ pub struct Ends {
     pub failures: mpsc::UnboundedReceiver<(TransmitId, TransportError)>,
     pub all_gone: mpsc::Receiver<()>,
     pub life: watch::Sender<Life>,
+    pub gates: watch::Sender<Gates>,
 }
 
 impl Shared {
@@ -120,6 +127,7 @@ impl Shared {
         let (failures, failed) = mpsc::unbounded_channel();
         let (alive, all_gone) = mpsc::channel(1);
         let (life, living) = watch::channel(Life::Open);
+        let (gates_in, gates) = watch::channel(Gates::OPEN);
         let shared = Shared {
             turnstile: Turnstile::new(&limits),
             threads,
@@ -129,6 +137,9 @@ impl Shared {
             events,
             counters: Counters::default(),
             life: living,
+            gates,
+            companion: RwLock::default(),
+            borrowed: Borrowed::default(),
             addresses,
             failures,
             guard: OnceLock::new(),
@@ -141,7 +152,7 @@ impl Shared {
             ask: Notify::new(),
             alive: Mutex::new(Some(alive)),
         };
-        (Arc::new(shared), Ends { failures: failed, all_gone, life })
+        (Arc::new(shared), Ends { failures: failed, all_gone, life, gates: gates_in })
     }
 
     pub fn flow_id(&self) -> FlowId {

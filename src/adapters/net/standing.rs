@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::connection::Direction;
 use super::counts::count;
 use super::shared::{Life, Shared};
+use super::under_way::UnderWay;
 use super::{Handshakes, NetEvent};
 use crate::policy::flow::{Flow, Presented, Proof, TlsRefusal};
 use crate::policy::peer::{PeerTable, identify};
@@ -34,13 +35,38 @@ pub struct Party {
     /// Under which key a connection of our own making is pooled.
     pub pooled: Option<Connect>,
     pub since: Instant,
+    pub under_way: UnderWay,
+    /// When a whole message last crossed, in milliseconds after `since`.
+    spoke: AtomicU64,
     leaving: AtomicBool,
     asked: Notify,
 }
 
 impl Party {
     pub fn new(flow: Arc<Flow>, peer: Arc<str>, direction: Direction, presented: Option<Arc<Presented>>, pooled: Option<Connect>) -> Party {
-        Party { flow, peer, direction, presented, pooled, since: Instant::now(), leaving: AtomicBool::new(false), asked: Notify::new() }
+        Party {
+            flow,
+            peer,
+            direction,
+            presented,
+            pooled,
+            since: Instant::now(),
+            under_way: UnderWay::default(),
+            spoke: AtomicU64::new(0),
+            leaving: AtomicBool::new(false),
+            asked: Notify::new(),
+        }
+    }
+
+    /// A whole message has crossed.
+    pub fn spoke(&self) {
+        self.spoke.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Nothing is under way, and nothing has crossed for so long.
+    pub fn is_quiet(&self, quiet: Duration) -> bool {
+        let spoke = self.since + Duration::from_millis(self.spoke.load(Ordering::Relaxed));
+        self.under_way.nothing() && spoke.elapsed() >= quiet
     }
 
     /// Whether nothing new may be begun on its connection.

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::NetEvent;
 use super::connection::{Direction, carry};
 use super::counts::count;
+use super::doors;
 use super::shared::{Life, Place, Shared};
 use super::sockets;
 use super::standing::Party;
@@ -31,12 +32,17 @@ pub struct Door {
     pub local: SocketAddr,
 }
 
-pub async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door) {
+pub async fn accept(shared: Arc<Shared>, listener: Arc<TcpListener>, door: Door) {
     let closing = shared.reached(Life::Closing);
     tokio::pin!(closing);
     loop {
+        tokio::select! {
+            () = doors::until(&shared.gates, |gates| gates.connections) => {}
+            () = &mut closing => return,
+        }
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            () = doors::until(&shared.gates, |gates| !gates.connections) => continue,
             () = &mut closing => return,
         };
         match accepted {

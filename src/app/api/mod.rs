@@ -18,6 +18,7 @@ mod policy;
 mod reasons;
 mod records;
 mod status;
+pub mod takeover;
 
 use std::sync::{Arc, Weak};
 
@@ -53,13 +54,17 @@ const ORDERS: usize = 16;
 pub struct Order {
     pub operator: Operator,
     pub task: Task,
-    /// What was told, or why it was refused; dropped: the border is stopping.
-    pub reply: oneshot::Sender<Result<Vec<String>, String>>,
+    /// Dropped: the border is stopping.
+    pub reply: oneshot::Sender<Outcome>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What was told, or why it was refused.
+pub type Outcome = Result<Vec<String>, String>;
+
 pub enum Task {
     Reload,
+    /// Another process of this border asks for its place.
+    TakeOver(takeover::Asked),
 }
 
 /// The running border, as what answers operators has hold of it. Nothing here keeps alive what `Border::stop` ends.
@@ -169,6 +174,7 @@ fn described() -> (Router<Arc<Desk>>, OpenApi) {
         status::routes(),
         limits::routes(),
         drain::routes(),
+        takeover::routes(),
         events::routes(),
         calls::routes(),
         ladder::routes(),

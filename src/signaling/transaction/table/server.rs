@@ -84,6 +84,13 @@ impl Transactions {
         }
     }
 
+    /// Whether there is a transaction for a request: its own, or for a CANCEL the INVITE's.
+    pub fn knows(&self, message: &Message, peer: &str, flow: &Arc<Flow>) -> bool {
+        let Some(identity) = self.matching.request(message, peer, flow) else { return false };
+        let invite = if let Kind::Cancel(invite) = identity.kind { Some(invite) } else { None };
+        [Some(identity.transaction), invite].into_iter().flatten().any(|known| self.by_request.contains_key(&known))
+    }
+
     /// Sends an answer in the transaction. A 2xx to an INVITE may be given again (the core repeats it until its ACK). What RFC 4320 forbids to a
     /// non-INVITE is not sent: provisionals but a 100 in time, and 408, which ends the transaction.
     pub fn respond(&mut self, now: Time, key: ServerKey, status: u16, bytes: Bytes) {

@@ -1,0 +1,72 @@
+//! Listening sockets that two processes of one border have at once, while one takes over from the other, and the gates behind them: which of the two
+//! takes what comes in.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::policy::flow::{Flow, Presented};
+use crate::signaling::event::TransmitId;
+use crate::sip::Transport;
+
+/// A listening socket of another process of this border.
+#[derive(Debug)]
+pub struct Inherited {
+    pub is_datagram: bool,
+    /// Where it is bound.
+    pub address: SocketAddr,
+    pub socket: OwnedFd,
+}
+
+impl Inherited {
+    /// Takes out the socket for a listener; `None`: there is none like it.
+    pub fn take(all: &mut Vec<Inherited>, transport: Transport, address: SocketAddr) -> Option<OwnedFd> {
+        let index = all.iter().position(|one| one.is_datagram == (transport == Transport::Udp) && one.address == address)?;
+        Some(all.swap_remove(index).socket)
+    }
+}
+
+/// What is taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gates {
+    /// New connections.
+    pub connections: bool,
+    pub datagrams: bool,
+}
+
+impl Gates {
+    pub const OPEN: Gates = Gates { connections: true, datagrams: true };
+    pub const SHUT: Gates = Gates { connections: false, datagrams: false };
+}
+
+/// Resolves when the gates are so. (Never, when nobody is left to open them.)
+pub async fn until(gates: &watch::Receiver<Gates>, hold: impl Fn(Gates) -> bool) {
+    if gates.clone().wait_for(|gates| hold(*gates)).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The other process: some flows are its connections, and it may know whom we do not. None of it may block. False: it does not take it.
+pub trait Companion: Send + Sync + 'static {
+    /// To be sent on the connection that it calls so.
+    fn send(&self, flow: u64, id: TransmitId, bytes: &Bytes) -> bool;
+
+    /// From somebody who is no peer of ours.
+    fn datagram(&self, local: SocketAddr, remote: SocketAddr, bytes: &Bytes) -> bool;
+}
+
+/// A connection of the other process, as that one describes it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Foreign {
+    /// Its number there.
+    pub number: u64,
+    /// Where its listener is bound.
+    pub listener: SocketAddr,
+    /// As there; the listener and the number are not ours yet.
+    pub flow: Flow,
+    /// Over TLS: by what its other end has proven who it is.
+    pub presented: Option<Arc<Presented>>,
+}

@@ -1,0 +1,151 @@
+//! What goes back and forth while there are two processes of this border: the core's and the network's end of it.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::words::Word;
+use crate::adapters::driver::Input;
+use crate::adapters::handover::{Heard, Link};
+use crate::adapters::net::{Companion, Network};
+use crate::policy::flow::{Flow, FlowId};
+use crate::signaling::companion::{Bequest, Companion as Role};
+use crate::signaling::event::{Event, TransmitId};
+use crate::sip::Transport;
+
+/// One for the life of the process; most of the time there is no other end.
+pub struct Between {
+    other: Mutex<Option<Other>>,
+    handed: AtomicU64,
+    taken: AtomicU64,
+    commands: UnboundedSender<Input>,
+}
+
+struct Other {
+    role: Role,
+    link: Link,
+    /// Connections of ours it has been told of.
+    told: HashSet<FlowId>,
+}
+
+/// How it came to be that there is no other process any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// It has said so.
+    Done,
+    Gone,
+}
+
+impl Between {
+    pub fn new(commands: UnboundedSender<Input>) -> Arc<Between> {
+        Arc::new(Between { other: Mutex::default(), handed: AtomicU64::new(0), taken: AtomicU64::new(0), commands })
+    }
+
+    fn other(&self) -> MutexGuard<'_, Option<Other>> {
+        self.other.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on there is another process.
+    pub fn begin(&self, role: Role, link: Link) {
+        *self.other() = Some(Other { role, link, told: HashSet::new() });
+    }
+
+    /// What was queued for it still goes out.
+    pub fn end(&self) {
+        *self.other() = None;
+    }
+
+    pub fn role(&self) -> Option<Role> {
+        self.other().as_ref().map(|other| other.role)
+    }
+
+    pub fn say(&self, word: &Word) -> bool {
+        self.other().as_ref().is_some_and(|other| other.link.send(word, Bytes::new()))
+    }
+
+    /// Messages given to other processes, and taken from them.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.handed.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed))
+    }
+
+    /// The first word the successor hears after it has said that it is ready.
+    pub fn bequeath(&self, bequest: Bequest) {
+        self.say(&Word::Go { bequest });
+    }
+
+    /// A message of the core's that belongs to the other process. Where that is gone by now, it is nobody's but ours.
+    pub fn hand_over(&self, network: &Network, flow: Arc<Flow>, bytes: Bytes) {
+        let handed = self.other().as_mut().is_some_and(|other| other.hand_over(network, &flow, &bytes));
+        if handed {
+            self.handed.fetch_add(1, Ordering::Relaxed);
+        } else {
+            let _ = self.commands.send(Input::Event(Event::Handed { flow, bytes }));
+        }
+    }
+
+    /// Nothing more comes from a connection of ours.
+    pub fn flow_over(&self, flow: FlowId) {
+        if let Some(other) = self.other().as_mut().filter(|other| other.told.contains(&flow)) {
+            other.told.remove(&flow);
+            other.link.send(&Word::Closed { flow: flow.0 }, Bytes::new());
+        }
+    }
+
+    /// Carries out what the other process says, until it has nothing more to say.
+    pub async fn listen(&self, network: &Network, heard: &mut Heard) -> End {
+        loop {
+            let Some((word, body)) = heard.next::<Word>().await else { return End::Gone };
+            if matches!(word, Word::Message { .. } | Word::Datagram { .. }) {
+                self.taken.fetch_add(1, Ordering::Relaxed);
+            }
+            match word {
+                Word::Connection(connection) => drop(connection.foreign().map(|foreign| network.borrow(foreign))),
+                Word::Message { flow } => network.handed(flow, body).await,
+                Word::Datagram { local, remote } => network.handed_datagram(local, remote, body).await,
+                Word::Send { flow, id } => {
+                    if !network.transmit_for_companion(flow, body) {
+                        self.say(&Word::Failed { id });
+                    }
+                }
+                Word::Failed { id } => network.companion_failed(TransmitId(id)),
+                Word::Closed { flow } => network.returned(flow).await,
+                Word::Done => return End::Done,
+                // Said at other times.
+                Word::Ready | Word::Refused { .. } | Word::Go { .. } => return End::Gone,
+            }
+        }
+    }
+}
+
+impl Other {
+    fn hand_over(&mut self, network: &Network, flow: &Flow, bytes: &Bytes) -> bool {
+        if flow.transport == Transport::Udp {
+            return self.link.send(&Word::Datagram { local: flow.local, remote: flow.remote }, bytes.clone());
+        }
+        if !self.told.contains(&flow.id) {
+            let Some(foreign) = network.lend(flow) else { return false };
+            if !self.link.send(&Word::Connection(Box::new(foreign.into())), Bytes::new()) {
+                return false;
+            }
+            self.told.insert(flow.id);
+        }
+        self.link.send(&Word::Message { flow: flow.id.0 }, bytes.clone())
+    }
+}
+
+impl Companion for Between {
+    fn send(&self, flow: u64, id: TransmitId, bytes: &Bytes) -> bool {
+        self.other().as_ref().is_some_and(|other| other.link.send(&Word::Send { flow, id: id.0 }, bytes.clone()))
+    }
+
+    /// The successor's table of peers is the newer one.
+    fn datagram(&self, local: SocketAddr, remote: SocketAddr, bytes: &Bytes) -> bool {
+        let other = self.other();
+        let successor = other.as_ref().filter(|other| other.role == Role::Successor && other.link.has_room());
+        successor.is_some_and(|other| other.link.send(&Word::Datagram { local, remote }, bytes.clone()))
+    }
+}

@@ -1,0 +1,188 @@
+//! The process that takes over: from the request on the control socket to the first call, and on until the old process has ended.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::between::{Between, End};
+use super::words::{Offer, Use, VERSION, Word};
+use crate::adapters::api::{self, Start};
+use crate::adapters::driver::Input;
+use crate::adapters::handover::{self, Heard, Opening};
+use crate::adapters::net::{Companion, Gates, Inherited, Network};
+use crate::app::api::takeover::{PROTOCOL, TakeOver};
+use crate::app::border::{Border, StartError};
+use crate::config;
+use crate::signaling::companion::{Bequest, Change, Companion as Role};
+use crate::signaling::event::Event;
+
+/// Peers' names that are not resolved by then are resolved later, as after any start.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// The old process says how things stand within this time, or does not work any more.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What the command line asks for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Wanted {
+    /// The running border's control socket; `None`: the one of the policy set.
+    pub socket: Option<PathBuf>,
+    /// After so long, calls that are still up in the old process are ended; `None`: they end by themselves.
+    pub release_after: Option<Duration>,
+}
+
+/// What of another process's sockets is there to be used.
+#[derive(Debug, Default)]
+pub struct Inheritance {
+    pub sip: Vec<Inherited>,
+    doors: Vec<(Use, SocketAddr, OwnedFd)>,
+}
+
+impl Inheritance {
+    fn of(offer: &Offer, sockets: Vec<OwnedFd>) -> Inheritance {
+        let mut inheritance = Inheritance::default();
+        for ((usage, address), socket) in offer.sockets.iter().zip(sockets) {
+            match usage {
+                Use::Datagrams => inheritance.sip.push(Inherited { is_datagram: true, address: *address, socket }),
+                Use::Connections => inheritance.sip.push(Inherited { is_datagram: false, address: *address, socket }),
+                Use::Admin | Use::Api => inheritance.doors.push((*usage, *address, socket)),
+            }
+        }
+        inheritance
+    }
+
+    fn door(&mut self, wanted: Use, address: Option<SocketAddr>) -> Option<OwnedFd> {
+        let index = self.doors.iter().position(|(usage, bound, _)| *usage == wanted && Some(*bound) == address)?;
+        Some(self.doors.swap_remove(index).2)
+    }
+
+    pub fn admin(&mut self, address: Option<SocketAddr>) -> Option<OwnedFd> {
+        self.door(Use::Admin, address)
+    }
+
+    pub fn api(&mut self, address: Option<SocketAddr>) -> Start {
+        Start::Aside { inherited: self.door(Use::Api, address) }
+    }
+}
+
+/// Takes the place of the running border. Until this has come to its end that one goes on as if nothing had been asked.
+pub async fn start(settings: config::Settings, wanted: &Wanted) -> Result<Border, StartError> {
+    let failed = |line: String| StartError(vec![line]);
+    refuse_what_cannot_be(&settings)?;
+    let place = wanted.socket.clone().or_else(|| settings.api.socket.clone()).unwrap_or_else(|| api::DEFAULT.into());
+    let asked = TakeOver {
+        protocol: VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        release_after_seconds: wanted.release_after.map(|after| after.as_secs().max(1)),
+    };
+    let asked = serde_json::to_value(&asked).unwrap_or_default();
+    let answer = handover::ask(&place, "/v1/take-over", PROTOCOL, &asked).await;
+    let answer = answer.map_err(|error| failed(unreached(&place, &error)))?;
+    let mut opening = answer.map_err(|(status, why)| failed(refused(status, &why)))?;
+    let heard = timeout(PATIENCE, opening.hear(|offer: &Offer| offer.sockets.len())).await;
+    let (offer, sockets) = heard
+        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        .map_err(|error| failed(format!("the running border was asked for its sockets, and gave none: {error}; it goes on")))?;
+    tracing::info!(
+        from = offer.pid,
+        version = offer.version,
+        sockets = sockets.len(),
+        "taking over: the running border has given its sockets, and goes on meanwhile"
+    );
+    match Border::start_after(settings, Some(Inheritance::of(&offer, sockets))).await {
+        Ok(border) => follow(border, opening, offer.pid).await,
+        Err(error) => {
+            // It goes on whether it hears this or not.
+            let _ = opening.say(&Word::Refused { why: error.to_string() }, &[]).await;
+            Err(error)
+        }
+    }
+}
+
+/// From ready to in force.
+async fn follow(border: Border, mut opening: Opening, old: u32) -> Result<Border, StartError> {
+    if timeout(SETTLING, border.settled()).await.is_err() {
+        tracing::warn!(seconds = SETTLING.as_secs(), "taking over: not all names of peers are resolved yet; those peers are strangers until they are");
+    }
+    let lost = |what: &str| StartError(vec![format!("the running border (process {old}) {what}: if it runs, it goes on as before; see its log")]);
+    opening.say(&Word::Ready, &[]).await.map_err(|error| lost(&format!("is not reached any more, {error}")))?;
+    match timeout(PATIENCE, opening.hear(|_: &Word| 0)).await {
+        Ok(Ok((Word::Go { bequest }, _))) => {
+            take_place(&border, bequest, opening, old).await.map_err(|error| lost(&format!("has left its place, which could not be taken, {error}")))?;
+            Ok(border)
+        }
+        Ok(Ok((Word::Refused { why }, _))) => Err(lost(&format!("has changed its mind, {why}"))),
+        Ok(Ok(_)) => Err(lost("says something that makes no sense")),
+        Ok(Err(error)) => Err(lost(&format!("has broken off, {error}"))),
+        Err(_) => Err(lost("says nothing any more")),
+    }
+}
+
+async fn take_place(border: &Border, bequest: Bequest, opening: Opening, old: u32) -> std::io::Result<()> {
+    let (between, network) = (border.between.clone(), border.network.clone());
+    let (link, mut heard) = opening.open();
+    tracing::info!(from = old, next_call = bequest.next_call, kept_port_pairs = bequest.ports.len(), "taking over: in force from here on");
+    between.begin(Role::Predecessor, link);
+    network.accompany(Some(between.clone() as Arc<dyn Companion>)).await;
+    let _ = border.commands.send(Input::Event(Event::Companion(Change::Follow(bequest))));
+    border.api.take_place()?;
+    if let Some(admin) = &border.admin {
+        admin.open(true);
+    }
+    network.gate(Gates { connections: true, datagrams: false });
+    let commands = border.commands.clone();
+    tokio::spawn(async move {
+        let end = between.listen(&network, &mut heard).await;
+        be_alone(&between, &network, end, old).await;
+        let _ = commands.send(Input::Event(Event::Companion(Change::Alone)));
+        drop::<Heard>(heard);
+    });
+    Ok(())
+}
+
+/// The old process reads nothing any more.
+async fn be_alone(between: &Between, network: &Network, end: End, old: u32) {
+    between.end();
+    network.gate(Gates::OPEN);
+    network.accompany(None).await;
+    let (handed, taken) = between.counts();
+    match end {
+        End::Done => {
+            tracing::info!(process = old, messages_taken = taken, messages_handed = handed, "taking over is over: the old process has ended its last call")
+        }
+        End::Gone => tracing::error!(
+            process = old,
+            messages_taken = taken,
+            messages_handed = handed,
+            "the old process has ended before its calls had: those are lost, unless it was told to end; this process serves everything now"
+        ),
+    }
+}
+
+/// What a take-over cannot carry across yet, so that the border has to be drained and started anew.
+fn refuse_what_cannot_be(settings: &config::Settings) -> Result<(), StartError> {
+    let mut lines = Vec::new();
+    if settings.missed_calls.is_some() {
+        lines.push("[missed_calls] store belongs to one process: drain and restart the border instead of taking over".to_owned());
+    }
+    if settings.firewall.mode != crate::adapters::nft::Mode::Off {
+        lines.push("[firewall] mode: the kernel's table belongs to one process: drain and restart the border instead of taking over".to_owned());
+    }
+    if lines.is_empty() { Ok(()) } else { Err(StartError(lines)) }
+}
+
+fn unreached(place: &std::path::Path, error: &std::io::Error) -> String {
+    let place = place.display();
+    format!("no border to take over from at {place}: {error}; name its control socket with --socket, or start without --take-over")
+}
+
+fn refused(status: u16, why: &str) -> String {
+    match status {
+        404 | 405 => "the running border is of a version that gives its place to no other: drain and restart it".to_owned(),
+        _ => format!("the running border keeps its place: {why}"),
+    }
+}

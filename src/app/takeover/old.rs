@@ -1,0 +1,222 @@
+//! The process that is taken over from: it offers its sockets, leaves its place, and ends with its last call; or takes its place again, if the new process ends first.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::words::{Offer, Use, VERSION, Word};
+use crate::adapters::driver::Input;
+use crate::adapters::handover::{Heard, Opening};
+use crate::adapters::net::{Companion, Gates};
+use crate::app::api::Order;
+use crate::app::api::takeover::Asked;
+use crate::app::border::Border;
+use crate::app::run::Signals;
+use crate::signaling::companion::{Change, Companion as Role};
+use crate::signaling::event::{Command, Event};
+
+/// The new process opens sockets and resolves names meanwhile.
+const PREPARING: Duration = Duration::from_secs(60);
+
+/// An answer that has got lost is asked for again: nearly all of that comes within this time after the last call.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A connection on which nothing is under way is closed after so long without a message …
+const QUIET: Duration = Duration::from_millis(300);
+/// … and any other after this.
+const UNQUIET: Duration = Duration::from_secs(8);
+
+/// What has been read is handed over within this time.
+const LAST_READ: Duration = Duration::from_millis(100);
+
+/// A new process that prepares itself.
+pub struct Offering {
+    pid: Option<i32>,
+    release_after: Option<Duration>,
+    ready: JoinHandle<std::io::Result<Opening>>,
+}
+
+/// A new process that is ready.
+pub struct Successor {
+    pub pid: Option<i32>,
+    opening: Opening,
+    release_after: Option<Duration>,
+}
+
+impl Offering {
+    /// Why not, in words for whoever asked.
+    pub fn refusal(border: &Border, asked: &Asked) -> Option<String> {
+        if asked.wanted.protocol != VERSION {
+            let theirs = asked.wanted.protocol;
+            return Some(format!("it speaks take-over protocol {VERSION} and the new one {theirs}: drain and restart the border"));
+        }
+        let (settings, role) = (border.settings(), border.between.role());
+        if role == Some(Role::Predecessor) {
+            return Some("it still hands over from the process before: wait until that has ended its last call, or end it".to_owned());
+        }
+        if settings.missed_calls.is_some() || settings.firewall.mode != crate::adapters::nft::Mode::Off {
+            return Some("it has [missed_calls] or a [firewall], which belong to one process: drain and restart it".to_owned());
+        }
+        None
+    }
+
+    /// The border goes on as ever.
+    pub fn begin(border: &Border, asked: Asked) -> std::io::Result<Offering> {
+        let (offer, sockets) = offer(border)?;
+        let (pid, release_after) = (asked.pid, asked.release_after());
+        tracing::info!(
+            to = pid,
+            version = asked.wanted.version,
+            sockets = sockets.len(),
+            "another process asks for this one's place; sockets are given, this one goes on until it is ready"
+        );
+        let ready = tokio::spawn(async move {
+            let preparing = async {
+                let stream = asked.stream.await.map_err(|_| std::io::Error::other("the connection broke off"))?;
+                let mut opening = Opening::of(stream)?;
+                opening.say(&offer, &sockets).await?;
+                drop(sockets);
+                match opening.hear(|_: &Word| 0).await?.0 {
+                    Word::Ready => Ok(opening),
+                    Word::Refused { why } => Err(std::io::Error::other(why)),
+                    _ => Err(std::io::Error::other("it says something that makes no sense")),
+                }
+            };
+            timeout(PREPARING, preparing).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        });
+        Ok(Offering { pid, release_after, ready })
+    }
+
+    /// Returns when the new process is ready; `None`: it is not to be, which has been told. Nothing is lost if it is dropped while it waits.
+    pub async fn outcome(&mut self) -> Option<Successor> {
+        let outcome = (&mut self.ready).await.unwrap_or_else(|fault| Err(std::io::Error::other(fault)));
+        match outcome {
+            Ok(opening) => Some(Successor { pid: self.pid, opening, release_after: self.release_after }),
+            Err(error) => {
+                tracing::error!(to = self.pid, %error, "the other process does not take over; this one goes on as before");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Offering {
+    fn drop(&mut self) {
+        self.ready.abort();
+    }
+}
+
+fn offer(border: &Border) -> std::io::Result<(Offer, Vec<OwnedFd>)> {
+    let mut sockets = Vec::new();
+    for socket in border.network.bequeath()? {
+        let usage = if socket.is_datagram { Use::Datagrams } else { Use::Connections };
+        sockets.push(((usage, socket.address), socket.socket));
+    }
+    if let Some(admin) = &border.admin {
+        sockets.push(((Use::Admin, admin.bound()), admin.bequeath()?));
+    }
+    if let (Some(bound), Some(socket)) = (border.api.bound(), border.api.bequeath()?) {
+        sockets.push(((Use::Api, bound), socket));
+    }
+    let (named, sockets) = sockets.into_iter().unzip();
+    Ok((Offer { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), sockets: named }, sockets))
+}
+
+/// What came of leaving.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Left {
+    /// No call is left: the border may be stopped.
+    CallLess,
+    /// The new process is gone: the border takes calls again.
+    InPlaceAgain,
+    /// Its core has ended by a fault.
+    Died,
+}
+
+/// Leaves its place to the new process, and keeps its calls until they have ended. Asked to end by a signal it gives them the set's drain time, asked again none.
+pub async fn leave(border: &mut Border, successor: Successor, signals: &mut Signals, orders: &mut mpsc::Receiver<Order>) -> Left {
+    let Successor { pid, opening, release_after } = successor;
+    let mut heard = give_place(border, opening, release_after).await;
+    let (between, network) = (border.between.clone(), border.network.clone());
+    let mut listening = tokio::spawn(async move { between.listen(&network, &mut heard).await });
+    let mut asked_to_end = false;
+    let is_alone = loop {
+        tokio::select! {
+            () = ended(border) => break false,
+            _ = &mut listening => break true,
+            () = border.died() => return Left::Died,
+            () = signals.end.asked() => {
+                if std::mem::replace(&mut asked_to_end, true) { border.release_all().await } else { border.drain() }
+            }
+            _ = signals.hangup.recv() => tracing::warn!("not reloaded: another process has taken over, ask that one"),
+            Some(order) = orders.recv() => {
+                // Whoever asked may have left.
+                let _ = order.reply.send(Err("another process has taken over: ask that one".to_owned()));
+            }
+        }
+    };
+    let (handed, taken) = border.between.counts();
+    if is_alone {
+        tracing::error!(process = pid, "the process that took over has ended; this one takes its place again");
+        take_place_again(border).await;
+        return Left::InPlaceAgain;
+    }
+    tracing::info!(to = pid, messages_handed = handed, messages_taken = taken, "the last call has ended, the place is wholly the other process's");
+    border.between.say(&Word::Done);
+    border.between.end();
+    Left::CallLess
+}
+
+/// Returns when no call is left, what was asked again has been answered, and as little as can be is under way on the connections that are left.
+async fn ended(border: &Border) {
+    border.call_less().await;
+    tokio::time::sleep(LINGER).await;
+    let limit = tokio::time::Instant::now() + UNQUIET;
+    while border.network.busy_connections(QUIET) > 0 && tokio::time::Instant::now() < limit {
+        tokio::time::sleep(LAST_READ).await;
+    }
+    // Datagrams wait for the new process from here on, a moment and no longer.
+    border.network.gate(Gates::SHUT);
+    tokio::time::sleep(LAST_READ).await;
+}
+
+async fn give_place(border: &Border, opening: Opening, release_after: Option<Duration>) -> Heard {
+    let (link, heard) = opening.open();
+    if let Err(error) = border.api.step_aside() {
+        tracing::error!(%error, "the control socket cannot be put aside; operators reach the new process as soon as it has taken its place");
+    }
+    if let Some(admin) = &border.admin {
+        admin.open(false);
+    }
+    border.network.gate(Gates { connections: false, datagrams: true });
+    border.between.begin(Role::Successor, link);
+    border.network.accompany(Some(border.between.clone() as Arc<dyn Companion>)).await;
+    for event in [Event::Companion(Change::Leave), Event::Command(Command::Drain { release_after })] {
+        let _ = border.commands.send(Input::Event(event));
+    }
+    let aside = border.control().map(|path| path.display().to_string()).unwrap_or_default();
+    tracing::info!(
+        control = aside,
+        "this process has left its place: it keeps its calls until they end; ask for them at its control socket, which is now aside"
+    );
+    heard
+}
+
+async fn take_place_again(border: &Border) {
+    border.between.end();
+    border.network.accompany(None).await;
+    for event in [Event::Companion(Change::Alone), Event::Command(Command::Resume)] {
+        let _ = border.commands.send(Input::Event(event));
+    }
+    border.network.gate(Gates::OPEN);
+    if let Some(admin) = &border.admin {
+        admin.open(true);
+    }
+    if let Err(error) = border.api.take_place() {
+        tracing::error!(%error, "the control socket cannot be put back to its place; operators find it where it was put aside");
+    }
+}
