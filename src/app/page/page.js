@@ -99,7 +99,7 @@ async function overview() {
   const stale = peers.peers.flatMap((peer) => peer.names).filter((name) => name.state !== "fresh");
   const days = certs.held.map((held) => held.days_left).sort((a, b) => a - b)[0];
   const records = (page?.records ?? []).map((found) => found.record);
-  const heard = records.filter((record) => record.audio);
+  const heard = records.filter((record) => record.audio && record.answered);
   const silent = heard.filter((record) => record.audio.a_to_b.fault || record.audio.b_to_a.fault);
   const scores = records.flatMap((record) => [record.media?.a_to_b.mos, record.media?.b_to_a.mos]).filter((mos) => mos);
   const mean = scores.length ? (scores.reduce((sum, mos) => sum + mos, 0) / scores.length).toFixed(2) : null;
@@ -204,13 +204,13 @@ async function history(asked) {
 function recordTable(found, nothing) {
   const rows = found.map(({ number, record }) => [
     el("a", { href: `#record/${number}` }, when(record.began)), user(record.from), user(record.to), record.a.peer, record.b?.peer, record.status,
-    el("td", { class: record.fault === "none" ? "" : "bad" }, record.reason), span(record.talk_ms === null ? null : Math.round(record.talk_ms / 1000)), audioCell(record.audio),
+    el("td", { class: record.fault === "none" ? "" : "bad" }, record.reason), span(record.talk_ms === null ? null : Math.round(record.talk_ms / 1000)), audioCell(record),
   ]);
   return table(["began", "from", "to", "A", "B", "status", "reason", "talk", "audio"], rows, nothing);
 }
 
-function audioCell(audio) {
-  if (!audio) return "–";
+function audioCell({ audio, answered }) {
+  if (!audio || !answered) return "–";
   const causes = [audio.a_to_b, audio.b_to_a].filter((direction) => direction.fault).map((direction) => direction.cause);
   return causes.length ? el("td", { class: "bad" }, causes.join(", ")) : el("td", { class: "good" }, "heard");
 }
