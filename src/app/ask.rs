@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::adapters::api::{self, Answer, Place, Remote, Trust};
 use crate::app::api::network;
+use crate::app::draining;
 use crate::config::duration;
 
 /// Where the border is asked.
@@ -88,6 +89,9 @@ pub struct Drain {
     /// After so long, such as 30m, calls that are still up are ended; without it they end by themselves.
     #[arg(long, value_name = "TIME")]
     pub release_after: Option<String>,
+    /// Stay until the last call has ended, and tell how far it is.
+    #[arg(long, conflicts_with = "json")]
+    pub wait: bool,
     #[command(flatten)]
     pub socket: Socket,
 }
@@ -155,9 +159,17 @@ pub fn drain(drain: &Drain, out: &mut dyn Write) -> io::Result<u8> {
         duration(written).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("--release-after {written}: write a time, such as 30m")))
     });
     let body = json!({ "seconds": time.transpose()?.map(|time| time.as_secs()) });
-    ask(&drain.socket, "POST", "/v1/drain", Some(&body), out, |answer| {
+    let asked = ask(&drain.socket, "POST", "/v1/drain", Some(&body), out, |answer| {
         let then = drain.release_after.as_ref().map_or_else(|| "which end by themselves".to_owned(), |time| format!("which are ended in {time}"));
         format!("no new calls are taken; {} are up, {then}\n", answer["calls"])
+    })?;
+    if asked != 0 || !drain.wait {
+        return Ok(asked);
+    }
+    let place = drain.socket.place().map_err(|trouble| io::Error::new(io::ErrorKind::InvalidInput, trouble))?;
+    draining::wait(&place, out).or_else(|error| {
+        eprintln!("{}", unanswered(&place, &error));
+        Ok(1)
     })
 }
 

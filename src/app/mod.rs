@@ -6,6 +6,7 @@ pub mod border;
 pub mod certs;
 pub mod check;
 pub mod diff;
+mod draining;
 pub mod explain;
 pub mod firewall;
 mod footprint;

@@ -122,6 +122,23 @@ async fn a_drain_is_told_and_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_that_waits_tells_how_far_it_is_and_ends_with_the_last_call() {
+    let um = um().await;
+    let border = Set::new(&um, "", CONTROL).run();
+    let up = border.call("5000").await.unwrap();
+    let mut waiting = portcullis();
+    waiting.args(["drain", "--wait", "--socket"]).arg(border.set.path().join("control.sock")).stdout(std::process::Stdio::piped());
+    let waiting = waiting.spawn().unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    up.hang_up().await.unwrap();
+    let output = tokio::task::spawn_blocking(move || waiting.wait_with_output()).await.unwrap().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("1 of 1 calls left, the longest for ") && text.contains("no call is left, after "), "{text}");
+    assert!(!text.contains('\u{1b}'), "no terminal, no colours: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_the_network_a_token_says_who_may_do_what() {
     let um = um().await;
     let port = free_port();

@@ -135,13 +135,6 @@ impl Network {
     pub fn companion_failed(&self, id: TransmitId) {
         self.shared.fail(id, TransportError::Closed);
     }
-
-    /// Stream connections on which requests are under way, or were a moment ago.
-    pub fn busy_connections(&self, quiet: Duration) -> usize {
-        let connections = self.shared.connections();
-        let busy = |party: &super::standing::Party| !party.is_quiet(quiet);
-        connections.flows.values().filter(|open| open.party.as_deref().is_some_and(busy)).count()
-    }
 }
 
 fn refused(flow: &Flow, refusal: TlsRefusal) -> Decision {

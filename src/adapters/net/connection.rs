@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::NetEvent;
 use super::counts::count;
+use super::doors;
 use super::outbox::{Outbox, Outgoing};
 use super::shared::{Life, Shared};
 use super::standing::{GLANCE, Party, refusal, told};
@@ -25,6 +26,9 @@ const READ: usize = 4 * 1024;
 const COALESCED: usize = 32 * 1024;
 /// For the answer to a message that could not be read, and for saying goodbye.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// On a connection that is to be closed, nothing must have crossed for so long: the less, the sooner a busy one has its pause.
+const QUIET: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Direction {
@@ -50,6 +54,7 @@ pub async fn carry<S: AsyncRead + AsyncWrite + Unpin>(shared: &Shared, stream: S
         error = connection.write(&mut writer) => error,
         () = shared.reached(Life::Over) => TransportError::Closed,
         () = connection.wind_up() => TransportError::Closed,
+        () = connection.part() => TransportError::Closed,
     };
     let _ = timeout(LAST_WORDS, writer.shutdown()).await;
     if party.is_leaving() {
@@ -164,6 +169,14 @@ impl Connection<'_> {
                 return;
             }
             sleep_until(limit.min(Instant::now() + GLANCE)).await;
+        }
+    }
+
+    /// Resolves when all connections are to be closed, and nothing is under way on this one.
+    async fn part(&self) {
+        doors::until(&self.shared.gates, |gates| gates.part).await;
+        while !self.party.is_quiet(QUIET) {
+            sleep(QUIET / 2).await;
         }
     }
 

@@ -35,11 +35,13 @@ pub struct Gates {
     /// New connections.
     pub connections: bool,
     pub datagrams: bool,
+    /// Connections that are open are closed, each as soon as nothing is under way on it.
+    pub part: bool,
 }
 
 impl Gates {
-    pub const OPEN: Gates = Gates { connections: true, datagrams: true };
-    pub const SHUT: Gates = Gates { connections: false, datagrams: false };
+    pub const OPEN: Gates = Gates { connections: true, datagrams: true, part: false };
+    pub const SHUT: Gates = Gates { connections: false, datagrams: false, part: false };
 }
 
 /// Resolves when the gates are so. (Never, when nobody is left to open them.)

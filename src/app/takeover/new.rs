@@ -133,7 +133,7 @@ async fn take_place(border: &Border, bequest: Bequest, opening: Opening, old: u3
     if let Some(admin) = &border.admin {
         admin.open(true);
     }
-    network.gate(Gates { connections: true, datagrams: false });
+    network.gate(Gates { datagrams: false, ..Gates::OPEN });
     let commands = border.commands.clone();
     tokio::spawn(async move {
         let end = between.listen(&network, &mut heard).await;

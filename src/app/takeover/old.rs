@@ -25,10 +25,8 @@ const PREPARING: Duration = Duration::from_secs(60);
 /// An answer that has got lost is asked for again: nearly all of that comes within this time after the last call.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// A connection on which nothing is under way is closed after so long without a message …
-const QUIET: Duration = Duration::from_millis(300);
-/// … and any other after this.
-const UNQUIET: Duration = Duration::from_secs(8);
+/// Each connection is closed in a pause of its own; one that has had none within this time is closed without.
+const PAUSES: Duration = Duration::from_secs(8);
 
 /// What has been read is handed over within this time.
 const LAST_READ: Duration = Duration::from_millis(100);
@@ -175,8 +173,9 @@ pub async fn leave(border: &mut Border, successor: Successor, signals: &mut Sign
 async fn ended(border: &Border) {
     border.call_less().await;
     tokio::time::sleep(LINGER).await;
-    let limit = tokio::time::Instant::now() + UNQUIET;
-    while border.network.busy_connections(QUIET) > 0 && tokio::time::Instant::now() < limit {
+    border.network.gate(Gates { connections: false, datagrams: true, part: true });
+    let limit = tokio::time::Instant::now() + PAUSES;
+    while border.network.connections() > 0 && tokio::time::Instant::now() < limit {
         tokio::time::sleep(LAST_READ).await;
     }
     // Datagrams wait for the new process from here on, a moment and no longer.
@@ -192,7 +191,7 @@ async fn give_place(border: &Border, opening: Opening, release_after: Option<Dur
     if let Some(admin) = &border.admin {
         admin.open(false);
     }
-    border.network.gate(Gates { connections: false, datagrams: true });
+    border.network.gate(Gates { connections: false, ..Gates::OPEN });
     border.between.begin(Role::Successor, link);
     border.network.accompany(Some(border.between.clone() as Arc<dyn Companion>)).await;
     for event in [Event::Companion(Change::Leave), Event::Command(Command::Drain { release_after })] {
