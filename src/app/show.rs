@@ -84,6 +84,15 @@ pub struct Records {
     /// Only those in which a direction was not heard, or not well.
     #[arg(long)]
     pub silent: bool,
+    /// Only those that were answered.
+    #[arg(long, conflicts_with = "unanswered")]
+    pub answered: bool,
+    /// Only those that were not.
+    #[arg(long)]
+    pub unanswered: bool,
+    /// Goes on where an earlier page ended, as its last line says.
+    #[arg(long, value_name = "PLACE")]
+    pub after: Option<String>,
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub limit: u16,
     #[command(flatten)]
@@ -110,7 +119,7 @@ pub fn show(show: &Show, out: &mut dyn Write) -> io::Result<u8> {
             let Records { socket, number, .. } = &**records;
             match number {
                 Some(number) => ask(socket, "GET", &format!("/v1/records/{number}"), None, out, records::one),
-                None => ask(socket, "GET", &records::path(records), None, out, records::all),
+                None => ask(socket, "GET", &records::path(records), None, out, |answer| records::all(answer, records)),
             }
         }
         Show::Limits(socket) => ask(socket, "GET", "/v1/limits", None, out, limits::limits),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Json;
@@ -39,8 +40,9 @@ pub(super) struct Up {
     pub admitted: Option<Option<Arc<str>>>,
     /// Whose budget it is of, whatever becomes of its legs.
     pub begun_by: Arc<str>,
-    pub from: String,
-    pub to: String,
+    /// Shared, since whoever looks holds up the core while these are taken along.
+    pub from: Arc<str>,
+    pub to: Arc<str>,
     pub a: Leg,
     /// The one that was tried last.
     pub b: Option<Leg>,
@@ -65,7 +67,7 @@ impl Calls {
         match &fact.what {
             What::CallBegan { peer, from, to } => {
                 let a = Leg { peer: Arc::clone(peer), way: None };
-                let (from, to) = (clean(from), clean(to));
+                let (from, to) = (clean(from).into(), clean(to).into());
                 let up = Up {
                     began: fact.at,
                     admitted: None,
@@ -106,8 +108,14 @@ impl Calls {
 
     /// Those that are wanted, by number, at most so many; second: how many there are in all.
     pub(super) fn of(&self, wanted: impl Fn(CallId, &Up) -> bool, most: usize) -> (Vec<(CallId, Up)>, usize) {
+        self.beyond(None, wanted, most)
+    }
+
+    /// The same, of those with higher numbers than this.
+    fn beyond(&self, after: Option<u64>, wanted: impl Fn(CallId, &Up) -> bool, most: usize) -> (Vec<(CallId, Up)>, usize) {
         let held = self.held();
-        let chosen = held.iter().filter(|(id, up)| wanted(**id, up)).take(most);
+        let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(CallId(after)));
+        let chosen = held.range((start, Bound::Unbounded)).filter(|(id, up)| wanted(**id, up)).take(most);
         (chosen.map(|(id, up)| (*id, up.clone())).collect(), held.len())
     }
 
@@ -151,8 +159,10 @@ struct Shown {
     call: u64,
     /// `setup`, `ringing`, `up` or `held`.
     state: &'static str,
-    from: String,
-    to: String,
+    #[schema(value_type = String)]
+    from: Arc<str>,
+    #[schema(value_type = String)]
+    to: Arc<str>,
     a: ShownLeg,
     b: Option<ShownLeg>,
     /// RFC 3339, UTC.
@@ -178,6 +188,8 @@ struct List {
     /// In all.
     up: usize,
     calls: Vec<Shown>,
+    /// For `after`; null where there is no more.
+    next: Option<u64>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -188,6 +200,8 @@ struct Which {
     peer: Option<String>,
     /// Only those whose caller or called contains this.
     number: Option<String>,
+    /// Continues an earlier answer: its `next`.
+    after: Option<u64>,
     /// At most so many.
     #[param(minimum = 1, maximum = 10_000)]
     limit: Option<usize>,
@@ -203,9 +217,12 @@ async fn calls(State(desk): Behind, Query(which): Query<Which>) -> Answered<List
     let of_peer = |up: &Up, peer: &str| *up.a.peer == *peer || up.b.as_ref().is_some_and(|leg| *leg.peer == *peer);
     let of_number = |up: &Up, number: &str| up.from.contains(number) || up.to.contains(number);
     let wanted = |_, up: &Up| which.peer.as_deref().is_none_or(|peer| of_peer(up, peer)) && which.number.as_deref().is_none_or(|number| of_number(up, number));
-    let (chosen, up) = desk.calls.of(wanted, limit);
+    let (mut chosen, up) = desk.calls.beyond(which.after, wanted, limit + 1);
+    let more = chosen.len() > limit;
+    chosen.truncate(limit);
+    let next = chosen.last().filter(|_| more).map(|(id, _)| id.0);
     let now = desk.clock.now();
-    Ok(Json(List { up, calls: chosen.iter().map(|(id, up)| show(*id, up, now, &desk.anchor)).collect() }))
+    Ok(Json(List { up, next, calls: chosen.iter().map(|(id, up)| show(*id, up, now, &desk.anchor)).collect() }))
 }
 
 /// One call that is up.
@@ -237,8 +254,8 @@ fn show(id: CallId, up: &Up, now: Time, anchor: &Anchor) -> Shown {
     Shown {
         call: id.0,
         state,
-        from: up.from.clone(),
-        to: up.to.clone(),
+        from: Arc::clone(&up.from),
+        to: Arc::clone(&up.to),
         a: show_leg(&up.a),
         b: up.b.as_ref().map(show_leg),
         began: anchor.rfc3339(up.began),

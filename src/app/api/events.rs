@@ -10,7 +10,8 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::time::sleep;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -18,7 +19,9 @@ use super::{Behind, Desk};
 use crate::signaling::fact::{Fact, FirewallEvent, What};
 
 /// Who reads more slowly than this many changes come is told `lagged` instead.
-const BEHIND: usize = 256;
+const BEHIND: usize = 4096;
+/// Changes of one kind that come within this are told once: with many calls there are thousands in a second, and whoever shows them asks once.
+const GATHER: Duration = Duration::from_millis(250);
 const ALIVE: Duration = Duration::from_secs(15);
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
@@ -65,17 +68,60 @@ fn kind(what: &What) -> Option<&'static str> {
     }
 }
 
+/// The first and what comes soon after it, each kind once. `None`: there will be none.
+async fn gathered(changes: &mut broadcast::Receiver<&'static str>) -> Option<Vec<&'static str>> {
+    let first = match changes.recv().await {
+        Ok(kind) => kind,
+        Err(RecvError::Lagged(_)) => "lagged",
+        Err(RecvError::Closed) => return None,
+    };
+    let mut kinds = vec![first];
+    sleep(GATHER).await;
+    loop {
+        let kind = match changes.try_recv() {
+            Ok(kind) => kind,
+            Err(TryRecvError::Lagged(_)) => "lagged",
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return Some(kinds),
+        };
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+}
+
 /// A stream of server-sent events, each named for what has changed: `calls`, `peers`, `bans`, `certificates`, `policy`, `drain`, `limits`, or `lagged`: some of these.
 #[utoipa::path(get, path = "/v1/events", tag = "border", responses((status = 200, body = String, content_type = "text/event-stream")))]
 async fn events(State(desk): Behind) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let changes = desk.changes.0.subscribe();
-    let stream = unfold(changes, async |mut changes| {
-        let kind = match changes.recv().await {
-            Ok(kind) => kind,
-            Err(RecvError::Lagged(_)) => "lagged",
-            Err(RecvError::Closed) => return None,
-        };
-        Some((Ok(Event::default().event(kind).data("{}")), changes))
+    let stream = unfold((desk.changes.0.subscribe(), Vec::new()), async |(mut changes, mut kinds)| {
+        if kinds.is_empty() {
+            kinds = gathered(&mut changes).await?;
+        }
+        let kind = kinds.pop()?;
+        Some((Ok(Event::default().event(kind).data("{}")), (changes, kinds)))
     });
     Sse::new(stream).keep_alive(KeepAlive::new().interval(ALIVE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thousand_changes_of_a_kind_are_told_once() {
+        let changes = Changes::default();
+        let mut listening = changes.0.subscribe();
+        for _ in 0..1000 {
+            changes.0.send("calls").unwrap();
+        }
+        changes.0.send("bans").unwrap();
+        assert_eq!(gathered(&mut listening).await, Some(vec!["calls", "bans"]));
+        changes.0.send("peers").unwrap();
+        assert_eq!(gathered(&mut listening).await, Some(vec!["peers"]));
+        for _ in 0..5000 {
+            changes.0.send("calls").unwrap();
+        }
+        assert_eq!(gathered(&mut listening).await, Some(vec!["lagged", "calls"]), "some of these were lost");
+        drop(changes);
+        assert_eq!(gathered(&mut listening).await, None);
+    }
 }

@@ -9,6 +9,7 @@ use super::{Columns, Records, encoded, list, span, text};
 /// The question, as the API takes it.
 pub(super) fn path(records: &Records) -> String {
     let silent = records.silent.then(|| String::from("true"));
+    let answered = (records.answered || records.unanswered).then(|| records.answered.to_string());
     let limit = Some(records.limit.to_string());
     let asked = [
         ("number", &records.of),
@@ -18,13 +19,15 @@ pub(super) fn path(records: &Records) -> String {
         ("from", &records.from),
         ("until", &records.until),
         ("audio_fault", &silent),
+        ("answered", &answered),
+        ("after", &records.after),
         ("limit", &limit),
     ];
     let asked: Vec<String> = asked.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", encoded(value.as_deref()?)))).collect();
     format!("/v1/records?{}", asked.join("&"))
 }
 
-pub(super) fn all(answer: &Value) -> String {
+pub(super) fn all(answer: &Value, asked: &Records) -> String {
     let mut table = Columns::new(&["NUMBER", "BEGAN", "FROM", "TO", "A", "B", "STATUS", "REASON", "TALK", "AUDIO"]);
     for found in list(answer, "records") {
         let record = &found["record"];
@@ -45,8 +48,19 @@ pub(super) fn all(answer: &Value) -> String {
     if list(answer, "records").is_empty() {
         return String::from("no such call\n");
     }
-    let more = if answer["next"].is_null() { "" } else { "there are more; ask for a time, or with --limit\n" };
-    format!("{table}{more}")
+    let more = answer["next"].as_str().map(|next| format!("there are more, older ones: portcullis show records {} --after {next}\n", again(asked)));
+    format!("{table}{}", more.unwrap_or_default())
+}
+
+/// What was asked for, as it is written.
+fn again(asked: &Records) -> String {
+    let quoted =
+        |value: &str| if value.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"+-._:".contains(&octet)) { value.into() } else { format!("'{value}'") };
+    let values = [("of", &asked.of), ("peer", &asked.peer), ("reason", &asked.reason), ("fault", &asked.fault), ("from", &asked.from), ("until", &asked.until)];
+    let flags = [("silent", asked.silent), ("answered", asked.answered), ("unanswered", asked.unanswered)];
+    let values = values.into_iter().filter_map(|(key, value)| Some(format!("--{key} {}", quoted(value.as_deref()?))));
+    let flags = flags.into_iter().filter(|(_, set)| *set).map(|(key, _)| format!("--{key}"));
+    values.chain(flags).chain([format!("--limit {}", asked.limit)]).collect::<Vec<_>>().join(" ")
 }
 
 fn audio(audio: &Value) -> String {
