@@ -1,8 +1,8 @@
 //! Call records in SQLite: what `[records] store` names, searchable by number, peer, time and reason.
 //!
 //! One thread owns the file for writing: what has gathered is committed at once, at the latest a second after it came (write-ahead log, so that a killed
-//! process loses no more than that and leaves nothing half-written). Writing waits for nobody and nobody waits for it: what finds the queue full, or a disk that
-//! refuses, is lost and counted. Readers have a connection of their own and a limit of time.
+//! process loses no more than that and leaves nothing half-written). Nobody waits for it: while the disk refuses, records wait in the queue and are tried again,
+//! and what finds the queue full is lost and counted. Readers have a connection of their own and a limit of time.
 
 mod file;
 mod invites;
@@ -12,7 +12,7 @@ mod tables;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,7 +32,8 @@ const BATCH: usize = 1024;
 const SWEEP: Duration = Duration::from_secs(60);
 /// Taking out rests for as long as a step of it took, and at least so long.
 const REST: Duration = Duration::from_millis(2);
-/// A disk that refuses is told of so often.
+/// A disk that refuses is asked again so soon, and told of so often.
+const AGAIN: Duration = Duration::from_secs(1);
 const TELL: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,9 +53,11 @@ pub struct Status {
     pub held: u64,
     /// Bytes of the file and its log.
     pub size: u64,
-    /// Of this process: written, and lost because the disk was too slow or refused.
+    /// Of this process: written, and lost because the disk was too slow or refused for too long.
     pub written: u64,
     pub lost: u64,
+    /// In memory, until the disk takes them.
+    pub waiting: u64,
     /// What the disk last said, while it refuses.
     pub error: Option<String>,
 }
@@ -63,6 +66,7 @@ pub struct Status {
 struct Counted {
     written: AtomicU64,
     lost: AtomicU64,
+    waiting: AtomicU64,
     held: AtomicU64,
     size: AtomicU64,
     error: Mutex<Option<String>>,
@@ -89,22 +93,35 @@ impl History {
         let file = File::open(settings)?;
         let (queue, orders) = sync_channel(WAITING);
         let counted = Arc::<Counted>::default();
-        let keeper = Keeper { file, settings: settings.clone(), counted: Arc::clone(&counted), told: None, sweep: Instant::now(), sweeping: false };
+        let keeper =
+            Keeper { file, settings: settings.clone(), counted: Arc::clone(&counted), told: None, full: false, sweep: Instant::now(), sweeping: false };
         std::thread::Builder::new().name("history".into()).spawn(move || keeper.run(&orders))?;
         Ok(History { queue, counted, settings: Arc::new(settings.clone()), reader: Arc::default() })
     }
 
     /// Never waits.
     pub fn keep(&self, record: Kept) {
+        self.counted.waiting.fetch_add(1, Ordering::Relaxed);
         if self.queue.try_send(Order::Keep(Box::new(record))).is_err() {
+            self.counted.waiting.fetch_sub(1, Ordering::Relaxed);
             self.counted.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Waits until everything kept before is on disk, or the disk refused it, at most `limit`. Blocks the thread.
+    /// Waits until everything kept before is on disk, at most `limit`; says whether it is. Blocks the thread.
     pub fn flush(&self, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
         let (done, flushed) = sync_channel(1);
-        self.queue.send(Order::Flush(done)).is_ok() && flushed.recv_timeout(limit).is_ok()
+        let mut order = Order::Flush(done);
+        while let Err(full) = self.queue.try_send(order) {
+            let TrySendError::Full(back) = full else { return false };
+            if Instant::now() >= end {
+                return false;
+            }
+            order = back;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        flushed.recv_timeout(end.saturating_duration_since(Instant::now())).is_ok()
     }
 
     pub fn status(&self) -> Status {
@@ -114,6 +131,7 @@ impl History {
             size: count(&self.counted.size),
             written: count(&self.counted.written),
             lost: count(&self.counted.lost),
+            waiting: count(&self.counted.waiting),
             error: self.counted.error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -153,6 +171,8 @@ struct Keeper {
     settings: Settings,
     counted: Arc<Counted>,
     told: Option<Instant>,
+    /// The last refusal was for want of room.
+    full: bool,
     /// When what is too old or too much is looked for again.
     sweep: Instant,
     /// The last look found some; it goes on by steps.
@@ -168,7 +188,7 @@ impl Keeper {
             match orders.recv_timeout(self.sweep.saturating_duration_since(Instant::now())) {
                 Ok(order) => take(order, &mut batch, &mut waiting),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.commit(&mut batch),
+                Err(RecvTimeoutError::Disconnected) => return,
             }
             let due = Instant::now() + if self.sweeping { REST } else { GATHER };
             while !batch.is_empty() && waiting.is_empty() && batch.len() < BATCH {
@@ -177,7 +197,14 @@ impl Keeper {
                     Err(_) => break,
                 }
             }
-            self.commit(&mut batch);
+            while !self.commit(&mut batch) {
+                // Nobody is left who could wait for it but the process, which is about to end.
+                if Arc::strong_count(&self.counted) == 1 {
+                    return;
+                }
+                std::thread::sleep(AGAIN);
+                self.reopen();
+            }
             for done in waiting.drain(..) {
                 // Whoever waited may have left.
                 let _ = done.try_send(());
@@ -188,23 +215,40 @@ impl Keeper {
         }
     }
 
-    fn commit(&mut self, batch: &mut Vec<Kept>) {
+    /// Whether the batch is done with: on disk, or such that no disk would take it.
+    fn commit(&mut self, batch: &mut Vec<Kept>) -> bool {
         if batch.is_empty() {
-            return;
+            return true;
         }
         let count = batch.len() as u64;
-        let outcome = self.file.append(batch);
-        batch.clear();
-        match outcome {
+        match self.file.append(batch) {
             Ok(()) => {
                 self.counted.written.fetch_add(count, Ordering::Relaxed);
                 self.counted.held.fetch_add(count, Ordering::Relaxed);
                 self.well();
             }
-            Err(error) => {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 self.counted.lost.fetch_add(count, Ordering::Relaxed);
-                self.ill(&error, count);
+                self.ill(&error);
             }
+            Err(error) => {
+                self.ill(&error);
+                return false;
+            }
+        }
+        self.counted.waiting.fetch_sub(count, Ordering::Relaxed);
+        batch.clear();
+        true
+    }
+
+    /// A file that was moved away, or put right, is another one; one on a full disk is the same.
+    fn reopen(&mut self) {
+        if self.full {
+            return;
+        }
+        match File::open(&self.settings) {
+            Ok(file) => self.file = file,
+            Err(error) => self.ill(&error),
         }
     }
 
@@ -215,7 +259,7 @@ impl Keeper {
         self.sweeping = match self.file.sweep(&self.settings, now) {
             Ok(more) => more,
             Err(error) => {
-                self.ill(&error, 0);
+                self.ill(&error);
                 false
             }
         };
@@ -231,7 +275,7 @@ impl Keeper {
                 self.counted.held.store(held, Ordering::Relaxed);
                 self.counted.size.store(size, Ordering::Relaxed);
             }
-            Err(error) => self.ill(&error, 0),
+            Err(error) => self.ill(&error),
         }
     }
 
@@ -239,17 +283,19 @@ impl Keeper {
         let was_ill = self.counted.error.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
         if was_ill {
             self.told = None;
-            tracing::info!(store = %self.settings.path.display(), "call records are stored again");
+            let lost = self.counted.lost.load(Ordering::Relaxed);
+            tracing::info!(store = %self.settings.path.display(), lost, "call records are stored again");
         }
     }
 
-    fn ill(&mut self, error: &io::Error, lost: u64) {
+    fn ill(&mut self, error: &io::Error) {
+        self.full = error.kind() == io::ErrorKind::StorageFull;
         *self.counted.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
         if self.told.is_none_or(|told| told.elapsed() >= TELL) {
             self.told = Some(Instant::now());
-            let all = self.counted.lost.load(Ordering::Relaxed);
+            let (waiting, lost) = (self.counted.waiting.load(Ordering::Relaxed), self.counted.lost.load(Ordering::Relaxed));
             let store = self.settings.path.display();
-            tracing::error!(%store, %error, lost, lost_since_start = all, "call records cannot be stored and are lost, calls go on; make room on the disk, or look at the file's rights");
+            tracing::error!(%store, %error, waiting, lost, "call records are not stored, calls go on; {WAITING} wait in memory and those after them are lost: make room on the disk, or look at the file's rights");
         }
     }
 }

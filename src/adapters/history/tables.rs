@@ -137,6 +137,7 @@ fn kind(error: &rusqlite::Error) -> io::ErrorKind {
         Some(rusqlite::ErrorCode::PermissionDenied | rusqlite::ErrorCode::ReadOnly) => io::ErrorKind::PermissionDenied,
         Some(rusqlite::ErrorCode::OperationInterrupted) => io::ErrorKind::TimedOut,
         Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => io::ErrorKind::InvalidData,
+        Some(rusqlite::ErrorCode::ConstraintViolation | rusqlite::ErrorCode::TooBig | rusqlite::ErrorCode::TypeMismatch) => io::ErrorKind::InvalidInput,
         _ => io::ErrorKind::Other,
     }
 }

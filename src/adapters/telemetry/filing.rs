@@ -1,7 +1,10 @@
 //! Where the record of a call goes when the call is over: a file of lines, a store that can be searched, or both.
 
 use std::io;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::invites::Invite;
 use super::ladder::{Drawing, Ladders};
@@ -55,28 +58,108 @@ pub enum LaddersKept {
     All,
 }
 
+/// How it stands with the file of records. Cheap to clone: all clones are one.
+#[derive(Clone, Default)]
+pub struct FileStanding(Arc<Counted>);
+
+#[derive(Default)]
+struct Counted {
+    written: AtomicU64,
+    lost: AtomicU64,
+    error: Mutex<Option<String>>,
+}
+
+impl FileStanding {
+    pub fn written(&self) -> u64 {
+        self.0.written.load(Ordering::Relaxed)
+    }
+
+    pub fn lost(&self) -> u64 {
+        self.0.lost.load(Ordering::Relaxed)
+    }
+
+    /// What the disk last said, while it refuses.
+    pub fn error(&self) -> Option<String> {
+        self.0.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, error: Option<String>) -> Option<String> {
+        std::mem::replace(&mut *self.0.error.lock().unwrap_or_else(PoisonError::into_inner), error)
+    }
+}
+
+/// A disk that refuses is told of so often.
+const TELL: Duration = Duration::from_secs(60);
+
 /// The telemetry thread's own.
 pub(super) struct Filing {
-    pub file: Option<RecordFile>,
-    pub archive: Option<Arc<dyn Archive>>,
-    pub ladders: LaddersKept,
+    file: Option<Appended>,
+    archive: Option<Arc<dyn Archive>>,
+    ladders: LaddersKept,
+}
+
+struct Appended {
+    file: RecordFile,
+    path: PathBuf,
+    standing: FileStanding,
+    told: Option<Instant>,
 }
 
 impl Filing {
+    /// Fails where the file cannot be opened.
+    pub fn new(path: Option<&Path>, archive: Option<Arc<dyn Archive>>, ladders: LaddersKept, standing: FileStanding) -> io::Result<Filing> {
+        let opened = |path: &Path| {
+            let named = |error: io::Error| io::Error::new(error.kind(), format!("call records cannot be written to {}: {error}", path.display()));
+            Ok::<_, io::Error>(Appended { file: RecordFile::open(path).map_err(named)?, path: path.to_owned(), standing, told: None })
+        };
+        Ok(Filing { file: path.map(opened).transpose()?, archive, ladders })
+    }
+
+    /// After a rotation.
+    pub fn reopen(&mut self) {
+        if let Some(appended) = &mut self.file {
+            appended.file.reopen();
+        }
+    }
+
     pub fn file(&mut self, record: &CallRecord, invite: Option<Invite>, held: Option<&Ladders>, metrics: &Metrics, anchor: &Anchor) {
         if self.file.is_none() && self.archive.is_none() {
             return;
         }
         let line = records::line(record, anchor);
-        if let Some(file) = &mut self.file {
-            let written: io::Result<()> = file.append(&line);
-            metrics.record_written(written.is_ok());
-            if let Err(error) = written {
-                tracing::error!(call = record.call.0, %error, "call record not written; check the disk and the path of the records");
-            }
+        if let Some(appended) = &mut self.file {
+            metrics.record_written(appended.append(&line));
         }
         if let Some(archive) = &self.archive {
             archive.keep(Filed { invite, ..filed(record, line, self.ladders, held, anchor) });
+        }
+    }
+}
+
+impl Appended {
+    /// Whether it is written. What is not is lost: a file that is only added to has no place for what comes late.
+    fn append(&mut self, line: &str) -> bool {
+        match self.file.append(line) {
+            Ok(()) => {
+                self.standing.0.written.fetch_add(1, Ordering::Relaxed);
+                if self.standing.error().is_some() {
+                    self.standing.set(None);
+                    self.told = None;
+                    tracing::info!(file = %self.path.display(), lost = self.standing.lost(), "call records are written again");
+                }
+                true
+            }
+            Err(error) => {
+                self.standing.0.lost.fetch_add(1, Ordering::Relaxed);
+                let full = error.kind() == io::ErrorKind::StorageFull;
+                self.standing.set(Some(if full { String::from("the disk is full; make room") } else { error.to_string() }));
+                if self.told.is_none_or(|told| told.elapsed() >= TELL) {
+                    self.told = Some(Instant::now());
+                    let lost = self.standing.lost();
+                    tracing::error!(file = %self.path.display(), %error, lost, "call records are not written and are lost, calls go on; make room on the disk, or look at the file's rights");
+                }
+                false
+            }
         }
     }
 }

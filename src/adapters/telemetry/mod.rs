@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 use tokio::sync::mpsc;
 
-pub use filing::{Archive, Filed, LaddersKept};
+pub use filing::{Archive, FileStanding, Filed, LaddersKept};
 pub use metrics::Metrics;
 pub use mirror::{Copied, Mirror, Mirrored, Seen};
 pub use redact::{clean, redact};
@@ -42,7 +42,6 @@ use self::invites::Invites;
 use self::ladder::{Drawing, Held, Ladders, Load};
 use self::log::Log;
 use self::mirror::Mirroring;
-use self::records::RecordFile;
 use self::spans::Tracing;
 use self::summary::Summary;
 use crate::signaling::fact::{CallId, Fact, FirewallEvent, What};
@@ -177,18 +176,16 @@ pub struct Telemetry {
     anchor: Anchor,
     reopen: Arc<AtomicBool>,
     queue: mpsc::Sender<Item>,
+    file: Option<FileStanding>,
 }
 
 impl Telemetry {
     /// Starts the thread. Fails where the records' file cannot be opened. Does not install the log: see [`log::install`].
     pub fn start(settings: Settings, outlets: Outlets, anchor: Anchor) -> io::Result<(Sink, Telemetry)> {
-        let records = match &settings.records {
-            Some(path) => {
-                let named = |error: io::Error| io::Error::new(error.kind(), format!("call records cannot be written to {}: {error}", path.display()));
-                Some(RecordFile::open(path).map_err(named)?)
-            }
-            None => None,
-        };
+        let file = FileStanding::default();
+        let invites = (settings.invites_kept && outlets.archive.is_some()).then(Invites::default);
+        let filing = Filing::new(settings.records.as_deref(), outlets.archive, settings.ladders_kept, file.clone())?;
+        let file = settings.records.as_ref().map(|_| file);
         let places = settings.queue.max(256);
         let (queue, facts) = mpsc::channel(places);
         let metrics = Metrics::new();
@@ -197,8 +194,8 @@ impl Telemetry {
         let rendering = Rendering {
             log: Log::new(&settings.log),
             metrics: metrics.clone(),
-            invites: (settings.invites_kept && outlets.archive.is_some()).then(Invites::default),
-            filing: Filing { file: records, archive: outlets.archive, ladders: settings.ladders_kept },
+            invites,
+            filing,
             mirroring: outlets.mirror.map(Mirroring::new),
             tracing: outlets.tracer.map(|(tracer, which)| Tracing::new(tracer, which)),
             ladders: (settings.ladder.calls > 0).then(|| Arc::clone(&ladders)),
@@ -209,12 +206,17 @@ impl Telemetry {
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
         std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || tracing::dispatcher::with_default(&dispatch, || rendering.run(facts)))?;
         let sink = Sink { queue: queue.clone(), kept: places / 4, lost_traffic: metrics.lost(false), lost_calls: metrics.lost(true) };
-        Ok((sink, Telemetry { metrics, ladders, anchor, reopen, queue }))
+        Ok((sink, Telemetry { metrics, ladders, anchor, reopen, queue, file }))
     }
 
     /// Cheap to clone.
     pub fn metrics(&self) -> Metrics {
         self.metrics.clone()
+    }
+
+    /// How it stands with the file of records, where there is one.
+    pub fn file(&self) -> Option<FileStanding> {
+        self.file.clone()
     }
 
     /// The ladder of one call still held in memory, with wall-clock times.
@@ -329,8 +331,8 @@ impl Rendering {
             if let Some(tracing) = &mut self.tracing {
                 tracing.ended(&record, &self.anchor);
             }
-            if let Some(file) = self.filing.file.as_mut().filter(|_| self.reopen.swap(false, Ordering::Relaxed)) {
-                file.reopen();
+            if self.reopen.swap(false, Ordering::Relaxed) {
+                self.filing.reopen();
             }
             let invite = self.invites.as_mut().and_then(|invites| invites.take(record.call));
             self.filing.file(&record, invite, ladders.as_deref(), &self.metrics, &self.anchor);
