@@ -81,7 +81,7 @@ fn assert_named(page: &str, words: &BTreeSet<String>, least: usize) {
 #[test]
 fn every_key_of_a_policy_set_is_documented() {
     let mut keys = BTreeSet::new();
-    for file in ["api", "border", "branch", "firewall", "hep", "numbers", "otlp", "peers", "plans", "mod"] {
+    for file in ["api", "border", "branch", "firewall", "hep", "numbers", "otlp", "peers", "plans", "records", "mod"] {
         let source = text(&format!("src/config/written/{file}.rs"));
         for method in ["text", "texts", "required_text", "required_texts", "some_texts", "choice", "choices", "required_choice"] {
             keys.extend(quoted_after(&source, &[&format!("table.{method}(\""), &format!("root.{method}(\"")]));

@@ -11,6 +11,7 @@ pub mod media;
 pub mod net;
 pub mod nft;
 pub mod otlp;
+pub mod postgres;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;

@@ -13,12 +13,11 @@ use crate::adapters::clock::Clock;
 use crate::adapters::dns::{Locator, PeerResolver};
 use crate::adapters::driver::{self, Input};
 use crate::adapters::hep::Hep;
-use crate::adapters::history::History;
 use crate::adapters::media::MediaPlane;
 use crate::adapters::net::{Gates, Network};
 use crate::adapters::nft::Firewall;
 use crate::adapters::otlp::Otlp;
-use crate::adapters::telemetry::{Anchor, Archive, Metrics, Outlets, Sink, Telemetry};
+use crate::adapters::telemetry::{Anchor, Metrics, Outlets, Sink, Telemetry};
 use crate::adapters::tls::{self, CredentialStore};
 use crate::app::api::{self, Changes, Desk, Limits, Order, Shown, Standing, Watched, calls::Calls};
 use crate::app::firewall;
@@ -29,11 +28,12 @@ use crate::app::measuring;
 use crate::app::media_addresses;
 use crate::app::mirrored;
 use crate::app::missed_calls::MissedCalls;
+use crate::app::recording::{Recording, Stores};
 use crate::app::reloading::{as_running, restart_needed};
 use crate::app::rotation::{self, Rotation};
 use crate::app::takeover::{Between, Inheritance};
 use crate::app::traced;
-use crate::app::vitals::{self, Archived};
+use crate::app::vitals;
 use crate::config;
 use crate::policy::flow::ListenerId;
 use crate::policy::mailboxes::MailboxTable;
@@ -108,7 +108,7 @@ struct State {
     firewall: Firewall,
     credentials: Arc<CredentialStore>,
     missed_calls: Option<MissedCalls>,
-    history: Option<History>,
+    recording: Recording,
     hep: Option<Hep>,
     otlp: Option<Otlp>,
     limits: Arc<Limits>,
@@ -124,10 +124,14 @@ impl View for State {
             + &firewall::exposition(&self.firewall.status())
             + &vitals::exposition(counts.as_ref(), counters.as_ref(), &self.credentials.current().lifetimes())
             + &self.missed_calls.as_ref().map(MissedCalls::exposition).unwrap_or_default()
-            + &self.history.as_ref().map(|history| vitals::records(&history.status())).unwrap_or_default()
+            + &self.recording.exposition()
             + &self.limits.exposition()
             + &self.hep.as_ref().map(|hep| mirrored::exposition(hep.status())).unwrap_or_default()
             + &self.otlp.as_ref().map(|otlp| traced::exposition(otlp.status())).unwrap_or_default()
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        self.recording.troubles()
     }
 
     fn ready(&self) -> Result<(), &'static str> {
@@ -221,12 +225,11 @@ impl Border {
         let tls = settings.api.listen.as_ref().and_then(|listen| listen.tls.clone());
         let shown = Arc::new(Shown::load(tls).map_err(|error| StartError(vec![error]))?);
         let anchor = Anchor { time: crate::time::Time::ZERO, wall: clock.began() };
-        let history = settings.history.as_ref().map(History::open).transpose().map_err(|error| StartError(vec![error.to_string()]))?;
-        let archive = history.clone().map(|history| Arc::new(Archived(history)) as Arc<dyn Archive>);
+        let stores = Stores::open(&settings, anchor.wall).map_err(|error| StartError(vec![error.to_string()]))?;
         let hep = settings.hep.as_ref().map(Hep::start).transpose().map_err(|error| StartError(vec![error]))?;
         let otlp = settings.otlp.as_ref().map(|written| traced::start(written, &settings.name)).transpose().map_err(|error| StartError(vec![error]))?;
         let tracer = otlp.clone().zip(settings.otlp.as_ref()).map(|(otlp, written)| traced::tracer(otlp, written));
-        let outlets = Outlets { archive, mirror: hep.clone().map(|hep| mirrored::mirror(hep, &settings.signaling.listeners)), tracer };
+        let outlets = Outlets { archive: stores.archive(), mirror: hep.clone().map(|hep| mirrored::mirror(hep, &settings.signaling.listeners)), tracer };
         let (sink, telemetry) = Telemetry::start(settings.telemetry.clone(), outlets, anchor).map_err(|error| failed("call records", &error))?;
         let (commands, commands_in) = mpsc::unbounded_channel();
         let listeners = settings.signaling.listeners.clone();
@@ -288,6 +291,7 @@ impl Border {
         });
 
         let telemetry = Arc::new(telemetry);
+        let recording = Recording::new(&telemetry, stores);
         let state = State {
             began: clock.began(),
             standing: standing.clone(),
@@ -298,7 +302,7 @@ impl Border {
             firewall: firewall.clone(),
             credentials: rotation.store().clone(),
             missed_calls: missed_calls.clone(),
-            history: history.clone(),
+            recording: recording.clone(),
             hep,
             otlp,
             limits: limits.clone(),
@@ -327,7 +331,7 @@ impl Border {
             changes,
             shown: shown.clone(),
             limits,
-            history: history.clone(),
+            recording,
             audit: audit.clone(),
             orders: send_orders,
         };
@@ -523,9 +527,7 @@ impl Border {
             let _ = tokio::time::timeout(LAST_NOTICES, missed_calls.close()).await;
         }
         self.telemetry.flush(Duration::from_secs(2));
-        if let Some(history) = &self.state.history {
-            history.flush(Duration::from_secs(2));
-        }
+        self.state.recording.stores.flush(Duration::from_secs(2));
         if let Some(otlp) = &self.state.otlp {
             otlp.flush(Duration::from_secs(3));
         }

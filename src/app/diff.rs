@@ -285,7 +285,7 @@ fn tls(all: &mut Vec<Change>, old: &tls::Settings, new: &tls::Settings) {
 /// What of a border is compared as a whole, since it is long, or may hold secrets.
 fn rest_of_border(all: &mut Vec<Change>, old: &Settings, new: &Settings) {
     let mut parts = fields!(old, new, Settings {
-        name, certificates, dns, firewall, telemetry, history, hep, otlp, admin, api, missed_calls,
+        name, certificates, dns, firewall, telemetry, history, postgres, hep, otlp, admin, api, missed_calls,
     } without { policy, signaling, net, tls, media, mailboxes });
     for part in parts.iter_mut().filter(|part| part.key != "name") {
         part.values = None;

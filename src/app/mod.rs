@@ -23,6 +23,7 @@ mod mirrored;
 pub mod missed_calls;
 pub mod printed;
 pub mod quickstart;
+pub mod recording;
 pub mod reloading;
 pub mod replay;
 pub mod rotation;

@@ -12,6 +12,7 @@ pub fn as_running(mut settings: config::Settings, running: &config::Settings) ->
     settings.media = running.media.clone();
     settings.telemetry = running.telemetry.clone();
     settings.history = running.history.clone();
+    settings.postgres = running.postgres.clone();
     settings.hep = running.hep.clone();
     settings.otlp = running.otlp.clone();
     settings.admin = running.admin.clone();
@@ -34,7 +35,7 @@ pub fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'s
     if old.media != new.media {
         parts.push("media threads");
     }
-    if old.telemetry != new.telemetry || old.history != new.history {
+    if old.telemetry != new.telemetry || old.history != new.history || old.postgres != new.postgres {
         parts.push("log, records and ladder");
     }
     if old.admin != new.admin {

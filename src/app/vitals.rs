@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::adapters::dns::NameStatus;
-use crate::adapters::history::{self, Class, Fields, History, Invite, Kept};
+use crate::adapters::history;
 use crate::adapters::media::Counters;
 use crate::adapters::net::Counts;
-use crate::adapters::telemetry::{Archive, Filed};
 use crate::adapters::tls::Lifetime;
 use crate::signaling::fact::CertificateKind;
 
@@ -57,18 +56,6 @@ pub fn exposition(network: Option<&Counts>, media: Option<&Counters>, lifetimes:
 
 pub(super) fn head(name: &str, kind: &str, help: &str) -> String {
     format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")
-}
-
-/// The telemetry's way into the store of records.
-pub struct Archived(pub History);
-
-impl Archive for Archived {
-    fn keep(&self, filed: Filed) {
-        let Filed { began, caller, called, a_peer, b_peer, reason, fault, answered, audio_fault, line, invite, ladder, .. } = filed;
-        let fields = Fields { began, caller, called, class: Class { a_peer, b_peer, reason, fault, answered, audio_fault } };
-        let invite = invite.map(|invite| Invite { message: invite.message.to_vec(), told: invite.told });
-        self.0.keep(Kept { fields, record: line, ladder, invite });
-    }
 }
 
 /// How it stands with the store of records.

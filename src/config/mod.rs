@@ -17,7 +17,7 @@ mod written;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::adapters::{admin, api, dns, hep, history, media, net, nft, store, telemetry, tls, webhook};
+use crate::adapters::{admin, api, dns, hep, history, media, net, nft, postgres, store, telemetry, tls, webhook};
 use crate::policy::settings::PolicySet;
 use crate::signaling;
 use crate::signaling::b2bua::missed_call::By;
@@ -46,6 +46,8 @@ pub struct Settings {
     pub telemetry: telemetry::Settings,
     /// The store of call records; `None`: there is none.
     pub history: Option<history::Settings>,
+    /// The PostgreSQL server that gets them as well; `None`: there is none.
+    pub postgres: Option<postgres::Settings>,
     /// The server that gets copies of what passes; `None`: there is none.
     pub hep: Option<hep::Settings>,
     /// The receiver of traces; `None`: there is none.

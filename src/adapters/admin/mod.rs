@@ -35,6 +35,10 @@ impl Default for Settings {
 pub trait View: Send + Sync + 'static {
     /// Prometheus' text exposition.
     fn metrics(&self) -> String;
+    /// What does not work though calls go on, a line each.
+    fn troubles(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// Why no new calls should be sent here: draining, no peer table yet.
     fn ready(&self) -> Result<(), &'static str>;
 }
@@ -95,7 +99,7 @@ impl Admin {
         let listener = listener.map_err(|error| io::Error::new(error.kind(), format!("admin address {address} cannot be used: {error}")))?;
         let socket = listener.as_fd().try_clone_to_owned()?;
         let bound = listener.local_addr()?;
-        let app = Router::new().route("/metrics", get(metrics)).route("/healthz", get(async || "alive\n")).route("/readyz", get(ready)).with_state(view);
+        let app = Router::new().route("/metrics", get(metrics)).route("/healthz", get(alive)).route("/readyz", get(ready)).with_state(view);
         // Serving ends only with the task.
         let (gate, shut) = watch::channel(open);
         let task = tokio::spawn(async move { drop(axum::serve(Door { listener, gate: shut }, app).await) }).abort_handle();
@@ -125,6 +129,11 @@ impl Drop for Admin {
 
 async fn metrics(State(view): State<Arc<dyn View>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], view.metrics())
+}
+
+/// What does not work is told and changes nothing: starting anew would help none of it, and end calls.
+async fn alive(State(view): State<Arc<dyn View>>) -> String {
+    view.troubles().iter().fold(String::from("alive\n"), |text, trouble| text + trouble + "\n")
 }
 
 async fn ready(State(view): State<Arc<dyn View>>) -> impl IntoResponse {

@@ -35,11 +35,11 @@ use crate::adapters::api::{Audit, Operator, Problem, Role};
 use crate::adapters::clock::Clock;
 use crate::adapters::dns::PeerResolver;
 use crate::adapters::driver::Input;
-use crate::adapters::history::History;
 use crate::adapters::media::MediaPlane;
 use crate::adapters::nft::Firewall;
 use crate::adapters::telemetry::{Anchor, Telemetry};
 use crate::app::missed_calls::MissedCalls;
+use crate::app::recording::Recording;
 use crate::app::rotation::Rotation;
 
 pub use firewall::network;
@@ -86,8 +86,7 @@ pub struct Desk {
     pub changes: Changes,
     pub shown: Arc<Shown>,
     pub limits: Arc<Limits>,
-    /// `None`: the policy set has no store of records.
-    pub history: Option<History>,
+    pub recording: Recording,
     pub audit: Audit,
     pub orders: mpsc::Sender<Order>,
 }

@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Behind, Desk};
+use crate::app::recording::Place;
 use crate::signaling::fact::{Fact, What};
 use crate::time::Time;
 
@@ -100,6 +101,8 @@ struct Status {
     certificates: u64,
     /// Every peer's name has been asked for.
     names_settled: bool,
+    /// Where call records go, and whether each place takes them.
+    records: Vec<Place>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -128,6 +131,7 @@ async fn status(State(desk): Behind) -> Json<Status> {
         peer_table: desk.resolver.tables().borrow().number,
         certificates: desk.rotation.store().generation(),
         names_settled: desk.resolver.is_settled(),
+        records: desk.recording.places(),
     })
 }
 

@@ -106,6 +106,7 @@ async function overview() {
   const failed = records.filter((record) => record.fault !== "none");
   return [
     el("h2", {}, "Overview"),
+    status.records.filter((place) => place.error).map((place) => el("p", { class: "bad" }, `Call records are not kept (${place.to}): ${place.error}. ${place.waiting} wait, ${place.lost} are lost; calls go on.`)),
     el("div", { class: "tiles" },
       tile(status.calls, "calls up", "#calls"),
       tile(`${status.calls_per_minute}`, "new calls a minute", "#history"),
@@ -147,7 +148,8 @@ async function act(path, method, body) {
 
 async function calls(asked) {
   const query = new URLSearchParams(asked);
-  const answer = await ask(`/v1/calls?${query}`);
+  const answer = await ask(`/v1/calls?limit=100&${query}`);
+  const window = (after) => `#calls?${new URLSearchParams([...query].filter(([key]) => key !== "after").concat(after ? [["after", after]] : []))}`;
   const rows = answer.calls.map((call) => [
     el("a", { href: `#call/${call.call}` }, String(call.call)), call.state, span(call.answered_seconds), user(call.from), user(call.to),
     call.a.peer, call.a.mode, call.b?.peer, call.b?.mode, when(call.began),
@@ -155,8 +157,8 @@ async function calls(asked) {
   return [
     el("h2", {}, `${answer.up} calls`),
     search("calls", query, [["number", "Number"], ["peer", "Peer"]]),
-    answer.calls.length < answer.up && !asked ? el("p", { class: "faint" }, `The first ${answer.calls.length} are shown; look for a number or a peer.`) : null,
     table(["call", "state", "for", "from", "to", "A", "mode", "B", "mode", "began"], rows, "No call is up."),
+    el("p", {}, query.get("after") ? el("a", { href: window() }, "First") : null, " ", answer.next ? el("a", { href: window(answer.next) }, "Next hundred") : null),
   ];
 }
 

@@ -25,6 +25,14 @@ pub(super) fn status(answer: &Value) -> String {
     line("peer table", text(&answer["peer_table"]));
     line("certificates", format!("load {}", text(&answer["certificates"])));
     line("names", if answer["names_settled"] == true { "all asked for".into() } else { "some were never answered yet".into() });
+    for place in list(answer, "records") {
+        let stands = match place["error"].as_str() {
+            None => format!("{} written", text(&place["written"])),
+            Some(error) => format!("NOT TAKEN: {error} ({} wait, {} lost; calls go on)", text(&place["waiting"]), text(&place["lost"])),
+        };
+        // Writing into a String does not fail.
+        let _ = writeln!(page, "{:<17}{stands}", format!("records {}", text(&place["to"])));
+    }
     page
 }
 

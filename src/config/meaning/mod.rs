@@ -12,6 +12,7 @@ mod numbers;
 mod otlp;
 mod peers;
 mod plans;
+mod records;
 mod reroute;
 mod routing;
 mod toll;
@@ -23,13 +24,8 @@ use super::finding::{At, Findings, Written};
 use super::near_miss::nearest;
 use super::source::Source;
 use super::written::Set;
-use crate::adapters::history;
 use crate::policy::number_pattern::NumberPattern;
 use crate::policy::settings::{PolicySet, number_of};
-
-/// Long enough for a bill to be disputed, and a size most disks have.
-const DEFAULT_RECORDS_DAYS: u32 = 90;
-const DEFAULT_RECORDS_MEGABYTES: u64 = 4096;
 
 /// `None` where too little is there to make settings of; a problem then says what.
 pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Settings> {
@@ -65,18 +61,16 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
     let admin = border::admin(&set.border, &listeners, findings);
     let dns = dns::dns(&set.border, source, findings);
     let mut telemetry = set.border.telemetry.clone();
-    telemetry.records = set.border.records.as_ref().map(|file| super::written::path(source, file));
-    let history = set.border.records_store.as_ref().map(|file| history::Settings {
-        path: super::written::path(source, file),
-        days: set.border.records_days.unwrap_or(DEFAULT_RECORDS_DAYS),
-        size: set.border.records_megabytes.unwrap_or(DEFAULT_RECORDS_MEGABYTES) << 20,
-    });
+    telemetry.records = set.border.records.file.as_ref().map(|file| super::written::path(source, file));
+    let name: Arc<str> = set.border.name.as_deref().unwrap_or("portcullis").into();
+    let history = records::store(&set.border.records, source);
+    let postgres = records::postgres(&set.border.records, &name, source, findings);
     let hep = set.border.hep.as_ref().and_then(|written| hep::hep(written, source, findings));
     let otlp = set.border.otlp.as_ref().and_then(|written| otlp::otlp(written, source, findings));
     let api = api::api(&set.border.api, source, findings);
     let media_plane = border::media_plane(&set.border, media.as_ref());
     Some(Settings {
-        name: set.border.name.as_deref().unwrap_or("portcullis").into(),
+        name,
         signaling: border::signaling(&set, &listeners, media?),
         net: border::net(&set.border, &listeners),
         policy: Arc::new(policy),
@@ -86,6 +80,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
         dns,
         telemetry,
         history,
+        postgres,
         hep,
         otlp,
         admin,

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::adapters::dns::Dnssec;
-use crate::adapters::telemetry::LaddersKept;
 use crate::adapters::telemetry::log::{self, Format};
 use crate::adapters::{admin, dns, media, net, nft, telemetry, tls};
 use crate::config::finding::{At, Written};
@@ -23,7 +22,6 @@ const REMOVED_PEERS: [(&str, RemovedPeers); 2] = [("keep-calls", RemovedPeers::K
 const KERNEL: [(&str, media::kernel::Mode); 4] =
     [("off", media::kernel::Mode::Off), ("auto", media::kernel::Mode::Auto), ("xdp", media::kernel::Mode::Xdp), ("nft", media::kernel::Mode::Nft)];
 const FRAMES: [(&str, media::frames::Mode); 2] = [("off", media::frames::Mode::Off), ("auto", media::frames::Mode::Auto)];
-const LADDERS: [(&str, LaddersKept); 3] = [("none", LaddersKept::None), ("failed", LaddersKept::Failed), ("all", LaddersKept::All)];
 const DNSSEC: [(&str, Dnssec); 3] = [("off", Dnssec::Off), ("validate", Dnssec::Validate), ("require", Dnssec::Require)];
 
 #[derive(Default)]
@@ -40,11 +38,7 @@ pub struct Border {
     pub admin: Option<Written<String>>,
     pub admin_beyond_loopback: bool,
     pub telemetry: telemetry::Settings,
-    /// Relative to the set's folder.
-    pub records: Option<String>,
-    pub records_store: Option<String>,
-    pub records_days: Option<u32>,
-    pub records_megabytes: Option<u64>,
+    pub records: super::records::Records,
     pub hep: Option<super::hep::Hep>,
     pub otlp: Option<super::otlp::Otlp>,
     pub api: super::api::Api,
@@ -215,27 +209,7 @@ fn read_operator(root: &Table<'_, '_>, border: &mut Border) {
         }
         table.finish();
     }
-    if let Some(table) = root.table("records", "[records]") {
-        border.records = table.text("file", "\"records.jsonl\"").map(|file| file.value);
-        border.records_store = table.text("store", "\"records.sqlite\"").map(|file| file.value);
-        if let Some(days) = table.integer("keep_days", 0..=36_500) {
-            border.records_days = Some(days.value as u32);
-        }
-        if let Some(megabytes) = table.integer("keep_megabytes", 0..=100_000_000) {
-            border.records_megabytes = Some(megabytes.value as u64);
-        }
-        if let Some(kept) = table.choice("ladders", &LADDERS) {
-            border.telemetry.ladders_kept = kept.value;
-        }
-        if let Some(kept) = table.flag("invites") {
-            border.telemetry.invites_kept = kept.value;
-        }
-        if border.records.is_none() && border.records_store.is_none() {
-            let instead = "write store = \"records.sqlite\" to search them, file = \"records.jsonl\" for other programs, or both";
-            table.findings().problem(table.at(), "[records] says nowhere to keep them", instead);
-        }
-        table.finish();
-    }
+    border.records = super::records::read(root, &mut border.telemetry);
 }
 
 fn read_dns(root: &Table<'_, '_>, border: &mut Border) {
