@@ -64,7 +64,7 @@ impl Lab {
         Lab { folder, reached, audit, api }
     }
 
-    fn socket(&self) -> &Path {
+    fn socket(&self) -> PathBuf {
         self.api.socket().unwrap()
     }
 
@@ -95,11 +95,11 @@ fn request(line: &str, token: Option<&str>) -> String {
 #[tokio::test]
 async fn the_kernel_knows_who_comes_by_the_socket_and_changes_are_accounted_for() {
     let lab = Lab::new(None).await;
-    let me = ask(lab.socket(), "GET", "/v1/thing", None).await.unwrap();
+    let me = ask(&lab.socket(), "GET", "/v1/thing", None).await.unwrap();
     assert_eq!(me.status, 200);
     let body = json!({ "source": "203.0.113.7" });
-    assert_eq!(ask(lab.socket(), "POST", "/v1/thing", Some(&body)).await.unwrap().status, 200);
-    let refused = ask(lab.socket(), "POST", "/v1/refused", None).await.unwrap();
+    assert_eq!(ask(&lab.socket(), "POST", "/v1/thing", Some(&body)).await.unwrap().status, 200);
+    let refused = ask(&lab.socket(), "POST", "/v1/refused", None).await.unwrap();
     assert_eq!((refused.status, refused.body["detail"].as_str()), (409, Some("sbc.key: this key does not belong to the certificate")));
     let entries = lab.audit.entries();
     let told: Vec<_> = entries.iter().map(|entry| (entry.request.as_str(), entry.status, entry.asked.clone(), entry.detail.is_some())).collect();
@@ -161,7 +161,7 @@ async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
         let settings = Settings { socket: Some(path), ..Settings::default() };
         Api::start(&settings, router(&Reached::default()), needs, Arc::new(Nobody), Audit::default(), Start::InPlace).await
     };
-    let taken = again(lab.socket().to_path_buf()).await.err().map(|error| error.to_string()).unwrap_or_default();
+    let taken = again(lab.socket()).await.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(taken.contains("another border"), "{taken}");
     let path = lab.folder.path().join("left.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());

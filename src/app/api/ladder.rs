@@ -42,6 +42,7 @@ enum Form {
 #[serde(deny_unknown_fields)]
 struct How {
     /// `text` where nothing is said.
+    #[param(inline)]
     format: Option<Form>,
     /// Of a picture: `false` leaves its style out, for a page that has it.
     alone: Option<bool>,

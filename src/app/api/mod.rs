@@ -211,3 +211,29 @@ async fn nothing_here() -> Response {
 async fn other_method() -> Response {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this cannot be done with it; /v1/openapi.json lists what can").into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    fn references<'d>(value: &'d Value, found: &mut Vec<&'d str>) {
+        match value {
+            Value::Object(fields) => fields.iter().for_each(|(key, value)| match value.as_str().filter(|_| key == "$ref") {
+                Some(reference) => found.push(reference),
+                None => references(value, found),
+            }),
+            Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn whatever_the_document_refers_to_is_in_it() {
+        let document = serde_json::to_value(super::document()).unwrap();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > 20, "{found:?}");
+        let missing: Vec<_> = found.into_iter().filter(|reference| document.pointer(reference.trim_start_matches('#')).is_none()).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+}
