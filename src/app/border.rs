@@ -308,7 +308,7 @@ impl Border {
             limits: limits.clone(),
         };
         let state = Arc::new(state);
-        let admin = Admin::start_after(settings.admin.clone(), state.clone(), before.admin(settings.admin.address), gates == Gates::OPEN)
+        let admin = Admin::start_after(settings.admin.clone(), state.clone(), before.admin(settings.admin.address), false)
             .await
             .map_err(|error| failed("admin listener", &error))?;
         let (send_orders, orders) = Desk::orders();
@@ -338,6 +338,10 @@ impl Border {
         let opening = if gates == Gates::OPEN { Start::InPlace } else { before.api(settings.api.listen.as_ref().map(|listen| listen.address)) };
         let api = Api::start(&settings.api, api::router(Arc::new(desk)), api::needs, shown.clone(), audit, opening);
         let api = api.await.map_err(|error| StartError(vec![error.to_string()]))?;
+        // Ready is who has all its doors.
+        if let Some(admin) = admin.as_ref().filter(|_| gates == Gates::OPEN) {
+            admin.open(true);
+        }
         let (media, orders) = (Some(media), Some(orders));
         Ok(Border {
             clock,

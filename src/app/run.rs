@@ -26,7 +26,7 @@ const DRAINING: &str = "draining: no new calls, those that are up go on";
 pub struct Run {
     /// The folder of the policy set.
     pub policy_set: PathBuf,
-    /// Take the place of the border that runs: its listening sockets come over, its calls go on in the old process until they end.
+    /// Take the place of the border that runs, if one does: its listening sockets come over, its calls go on in the old process until they end.
     #[arg(long)]
     pub take_over: bool,
     /// The running border's control socket, if it is another than this policy set's.

@@ -116,11 +116,13 @@ async fn the_old_process_takes_its_place_again_when_the_new_one_dies() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_running_border_there_is_nothing_to_take_over() {
+async fn where_no_border_runs_it_starts_as_ever() {
     let um = um().await;
     let mut border = border(&um).await;
     border.kill();
-    let rival = border.rival(border.set.path());
-    assert_eq!(rival.ended(&border).code(), Some(1));
-    assert!(border.log().contains("no border to take over from"), "{}", border.log());
+    let new = border.rival(border.set.path());
+    border.is_again(new);
+    border.until("ready", |border| border.door("/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")));
+    assert!(border.log().contains("no border runs there to take over from"), "{}", border.log());
+    border.call("5000").await.unwrap().hang_up().await.unwrap();
 }

@@ -1,5 +1,6 @@
 //! The process that takes over: from the request on the control socket to the first call, and on until the old process has ended.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -69,11 +70,18 @@ impl Inheritance {
     }
 }
 
-/// Takes the place of the running border. Until this has come to its end that one goes on as if nothing had been asked.
+/// Takes the place of the running border, which goes on as if nothing had been asked until this has come to its end. Where none runs it starts as ever, so that a service can always
+/// be started this way.
 pub async fn start(settings: config::Settings, wanted: &Wanted) -> Result<Border, StartError> {
     let failed = |line: String| StartError(vec![line]);
-    refuse_what_cannot_be(&settings)?;
     let place = wanted.socket.clone().or_else(|| settings.api.socket.clone()).unwrap_or_else(|| api::DEFAULT.into());
+    if let Err(error) = std::os::unix::net::UnixStream::connect(&place)
+        && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
+    {
+        tracing::warn!(socket = %place.display(), %error, "no border runs there to take over from; this one starts as ever");
+        return Border::start(settings).await;
+    }
+    refuse_what_cannot_be(&settings)?;
     let asked = TakeOver {
         protocol: VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -85,7 +93,7 @@ pub async fn start(settings: config::Settings, wanted: &Wanted) -> Result<Border
     let mut opening = answer.map_err(|(status, why)| failed(refused(status, &why)))?;
     let heard = timeout(PATIENCE, opening.hear(|offer: &Offer| offer.sockets.len())).await;
     let (offer, sockets) = heard
-        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        .unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
         .map_err(|error| failed(format!("the running border was asked for its sockets, and gave none: {error}; it goes on")))?;
     tracing::info!(
         from = offer.pid,
