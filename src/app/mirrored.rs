@@ -15,6 +15,7 @@ impl Mirror for ToServer {
     fn show(&self, seen: &Seen<'_>) {
         let (kind, payload) = match seen.what {
             Copied::Message(bytes) => (Kind::Sip, bytes),
+            Copied::Rtcp(json) => (Kind::Rtcp, json.as_bytes()),
             Copied::Record(line) => (Kind::Log, line.as_bytes()),
         };
         let Seen { at, from, to, transport, correlation, .. } = *seen;

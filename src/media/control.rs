@@ -23,7 +23,7 @@ pub use crate::media::events::Digit;
 pub use crate::media::keying::{DtlsParameters, DtlsRole, IDENTITIES, IceParameters, KeyingFailure, SOUGHT};
 pub use clocks::Clocks;
 pub use digits::Conversion;
-pub use report::{Foreign, Icmp, Rekeyed, Report, Run, SideReport, Signalled, Told, Unreachable, WrongType};
+pub use report::{Foreign, Heard, Icmp, Rekeyed, Report, Run, SideReport, Signalled, Told, Unreachable, WrongType};
 pub use way::{Io, KernelKind, Way};
 
 /// One m-line of one call, unique in the process's life.

@@ -248,6 +248,12 @@ impl Reception {
         self.sources.get(usize::from(self.current)).copied().flatten().map(|source| source.ssrc)
     }
 
+    /// The source heard last, and what is known of it.
+    pub fn heard(&self) -> Option<(u32, Seen)> {
+        let current = self.current()?;
+        self.sources().find(|(ssrc, _)| *ssrc == current)
+    }
+
     /// Timestamp units per second of the source heard last.
     pub fn clock(&self) -> u32 {
         self.sources.get(usize::from(self.current)).copied().flatten().map_or(8_000, |source| source.clock)

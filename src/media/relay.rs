@@ -8,7 +8,7 @@ mod refusals;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::media::control::{Clocks, Configuration, Content, Protection, Rekeyed, Report, Side, SideReport, Signalled, StreamId, Told};
+use crate::media::control::{Clocks, Configuration, Content, Heard, Protection, Rekeyed, Report, Side, SideReport, Signalled, StreamId, Told};
 use crate::media::demux::Kind;
 use crate::media::fax::{self, Fax};
 use crate::media::latch::{Admitted, Latch};
@@ -558,6 +558,13 @@ fn side_report(end: &End, path: &Path, fax_lost: u64) -> SideReport {
         gaps: path.reception.gaps(),
         payload_type: path.reception.payload_type(),
         jitter_us: path.reception.jitter_us(),
+        heard: path.reception.heard().map(|(ssrc, seen)| Heard {
+            ssrc,
+            fraction_lost: seen.fraction_lost(None),
+            lost: seen.lost(),
+            highest: seen.highest(),
+            jitter: seen.jitter(),
+        }),
         last_rtp: path.reception.last().max(end.counts.last_rtp),
         signalled,
         latch,

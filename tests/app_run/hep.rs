@@ -24,8 +24,11 @@ async fn both_legs_of_a_call_are_copied_under_one_correlation() {
     let port = server.local_addr().expect("an address").port();
     let um = um().await;
     let border = Set::new(&um, "", &format!("[hep]\nserver = \"127.0.0.1:{port}\"\ntransport = \"udp\"\ncapture_id = 7\n")).run();
-    border.call("5000").await.unwrap().hang_up().await.unwrap();
-    let (mut first_lines, mut correlations) = (Vec::new(), Vec::new());
+    let mut call = border.call("5000").await.unwrap();
+    assert!(call.hears(PATIENCE).await.is_clear());
+    um.until(PATIENCE, |taken| taken.heard.is_clear()).await;
+    call.hang_up().await.unwrap();
+    let (mut first_lines, mut correlations, mut reports) = (Vec::new(), Vec::new(), Vec::new());
     let mut buffer = [0; 65_535];
     loop {
         let length = server.recv(&mut buffer).expect("a copy");
@@ -36,6 +39,11 @@ async fn both_legs_of_a_call_are_copied_under_one_correlation() {
         let payload = String::from_utf8_lossy(chunk(15).expect("a payload")).into_owned();
         match chunk(11) {
             Some([1]) => first_lines.push(payload.lines().next().unwrap_or_default().to_owned()),
+            // RTCP, over UDP.
+            Some([5]) => {
+                assert_eq!(chunk(2), Some(&[17][..]));
+                reports.push(serde_json::from_str::<serde_json::Value>(&payload).expect("JSON"));
+            }
             Some([100]) => {
                 assert!(payload.contains("\"reason\":\"call.normal\""), "{payload}");
                 break;
@@ -43,6 +51,14 @@ async fn both_legs_of_a_call_are_copied_under_one_correlation() {
             other => panic!("type {other:?}"),
         }
     }
+    assert!(reports.len() >= 2, "one for each side that spoke: {reports:#?}");
+    for report in &reports {
+        assert_eq!((report["type"].as_u64(), report["report_count"].as_u64()), (Some(201), Some(1)), "{report:#}");
+        let block = &report["report_blocks"][0];
+        assert!(block["source_ssrc"].as_u64() != Some(0) && block["packets_lost"] == 0, "{report:#}");
+    }
+    let (first, second) = (&reports[0], &reports[1]);
+    assert_eq!(first["ssrc"], second["report_blocks"][0]["source_ssrc"], "what one side hears is what the other sent");
     correlations.dedup();
     assert_eq!(correlations.len(), 1, "one call, one correlation");
     let count = |begin: &str| first_lines.iter().filter(|line| line.starts_with(begin)).count();

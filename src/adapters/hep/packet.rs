@@ -22,6 +22,8 @@ const UDP: u8 = 17;
 #[repr(u8)]
 pub enum Kind {
     Sip = 1,
+    /// As JSON.
+    Rtcp = 5,
     /// A line of text.
     Log = 100,
 }

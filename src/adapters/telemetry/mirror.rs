@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::redact::redact;
+use super::reports;
 use super::summary::read;
 use super::wall::Anchor;
 use crate::media::control::Side;
@@ -35,6 +36,8 @@ pub struct Seen<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Copied<'a> {
     Message(&'a [u8]),
+    /// What a leg was told, or told, of its media: RTCP as JSON.
+    Rtcp(&'a str),
     /// One line of JSON, as in the file of records.
     Record(&'a str),
 }
@@ -108,6 +111,18 @@ impl Mirroring {
         let (remote, transport) = known.caller;
         let ours = known.ours_towards(remote).unwrap_or_else(|| nothing(remote));
         let at = anchor.wall(record.ended);
+        for report in reports::of(record) {
+            let signalled = match report.side {
+                Side::A => Some(remote),
+                Side::B => record.b.as_ref().map(|leg| leg.remote),
+            };
+            // Which port of ours it was is not known any more.
+            let here = signalled.and_then(|remote| known.ours_towards(remote)).unwrap_or_else(|| nothing(report.peer));
+            let (here, peer) = (SocketAddr::new(here.ip(), 0), report.peer);
+            let (from, to) = if report.is_ours { (here, peer) } else { (peer, here) };
+            let what = Copied::Rtcp(&report.json);
+            self.mirrored.to.show(&Seen { at, from, to, transport: Transport::Udp, correlation: &known.correlation, what });
+        }
         self.mirrored.to.show(&Seen { at, from: remote, to: ours, transport, correlation: &known.correlation, what: Copied::Record(line) });
         self.passes(record.call);
     }
@@ -184,6 +199,7 @@ mod tests {
         fn show(&self, seen: &Seen<'_>) {
             let text = match seen.what {
                 Copied::Message(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                Copied::Rtcp(json) => json.to_owned(),
                 Copied::Record(line) => line.to_owned(),
             };
             self.0.lock().unwrap().push((seen.from, seen.to, seen.correlation.to_owned(), text));

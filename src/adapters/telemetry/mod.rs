@@ -15,6 +15,7 @@ mod mirror;
 mod pressure;
 pub mod records;
 mod redact;
+mod reports;
 pub mod sound;
 mod spans;
 mod summary;

@@ -48,6 +48,8 @@ pub struct SideReport {
     pub jitter_us: u32,
     /// Between us and the peer and back, RFC 3550 §6.4.1, in microseconds; `None`: its RTCP has not told yet.
     pub round_trip_us: Option<u32>,
+    /// The source heard last, as a report block of RFC 3550 §6.4.1 would tell of it from its first packet on.
+    pub heard: Option<Heard>,
     /// What the peer's RTCP says of what it gets from us.
     pub told: Option<Told>,
     pub refused_source: u64,
@@ -191,6 +193,19 @@ pub enum Icmp {
         kind: u8,
         code: u8,
     },
+}
+
+/// What was received of one source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Heard {
+    pub ssrc: u32,
+    /// In 256ths.
+    pub fraction_lost: u8,
+    pub lost: u32,
+    /// Cycles and sequence number.
+    pub highest: u32,
+    /// Units of the payload's clock.
+    pub jitter: u32,
 }
 
 /// The last report block of the peer about what we send it (RFC 3550 §6.4.1).
