@@ -46,6 +46,16 @@ enum Command {
         #[command(subcommand)]
         what: app::show::Show,
     },
+    /// Changes something of a running border, after showing what would come of it.
+    Set {
+        #[command(subcommand)]
+        what: app::change_policy::Set,
+    },
+    /// Has a running border do something.
+    Request {
+        #[command(subcommand)]
+        what: app::change_policy::Request,
+    },
     Ban(app::ask::Ban),
     Unban(app::ask::Unban),
     Drain(app::ask::Drain),
@@ -78,6 +88,8 @@ fn main() -> ExitCode {
         Command::Health(health) => printed(|out| app::health::health(&health, out)),
         Command::Firewall(ruleset) => printed(|out| app::ruleset::ruleset(&ruleset, out)),
         Command::Show { what } => printed(|out| app::show::show(&what, out)),
+        Command::Set { what } => printed(|out| app::change_policy::set(&what, out)),
+        Command::Request { what } => printed(|out| app::change_policy::request(&what, out)),
         Command::Ban(ban) => printed(|out| app::ask::ban(&ban, out)),
         Command::Unban(unban) => printed(|out| app::ask::unban(&unban, out)),
         Command::Drain(drain) => printed(|out| app::ask::drain(&drain, out)),

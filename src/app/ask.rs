@@ -193,7 +193,7 @@ pub fn rotate(rotate: &Rotate, out: &mut dyn Write) -> io::Result<u8> {
     ask(&rotate.socket, "POST", "/v1/certs/rotate", None, out, |answer| told(answer, "the certificates are in force"))
 }
 
-fn told(answer: &Value, done: &str) -> String {
+pub fn told(answer: &Value, done: &str) -> String {
     let lines = answer["told"].as_array().into_iter().flatten().filter_map(Value::as_str);
     lines.chain([done]).map(|line| format!("{line}\n")).collect()
 }
@@ -219,7 +219,7 @@ pub fn ask(socket: &Socket, method: &str, path: &str, body: Option<&Value>, out:
     }
 }
 
-fn unanswered(place: &Place, error: &io::Error) -> String {
+pub fn unanswered(place: &Place, error: &io::Error) -> String {
     let path = match place {
         Place::Socket(socket) => socket.display(),
         Place::Network(remote) => {

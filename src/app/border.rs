@@ -18,7 +18,7 @@ use crate::adapters::net::{Gates, Network};
 use crate::adapters::nft::Firewall;
 use crate::adapters::otlp::Otlp;
 use crate::adapters::telemetry::{Anchor, Metrics, Outlets, Sink, Telemetry};
-use crate::adapters::tls::{self, CredentialStore};
+use crate::adapters::tls::CredentialStore;
 use crate::app::api::{self, Changes, Desk, Limits, Order, Shown, Standing, Watched, calls::Calls};
 use crate::app::firewall;
 use crate::app::footprint;
@@ -28,8 +28,9 @@ use crate::app::measuring;
 use crate::app::media_addresses;
 use crate::app::mirrored;
 use crate::app::missed_calls::MissedCalls;
+use crate::app::policy_sets::PolicySets;
 use crate::app::recording::{Recording, Stores};
-use crate::app::reloading::{as_running, restart_needed};
+use crate::app::reloading::{as_running, certificates_of_running, restart_needed};
 use crate::app::rotation::{self, Rotation};
 use crate::app::takeover::{Between, Inheritance};
 use crate::app::traced;
@@ -42,7 +43,6 @@ use crate::policy::settings::PolicySet;
 use crate::signaling::core::Core;
 use crate::signaling::event::{Action, Command, Event};
 use crate::signaling::fact::What;
-use crate::signaling::settings::Listener;
 
 /// Events of the network that may wait for the core; above it datagrams are dropped and streams made to wait.
 const TRAFFIC: usize = 8192;
@@ -92,6 +92,7 @@ pub struct Border {
     /// What operators ask of the border as a whole, for whoever owns it to carry out.
     orders: Option<mpsc::Receiver<Order>>,
     state: Arc<State>,
+    policy_sets: Arc<PolicySets>,
     /// In force. Of the parts that a reload cannot change: as they run.
     settings: config::Settings,
     loads: u64,
@@ -314,6 +315,7 @@ impl Border {
         let (send_orders, orders) = Desk::orders();
         let (resolver_of, rotation_of) = (resolver.clone(), rotation.clone());
         let audit = Audit::open(settings.api.audit.as_deref()).map_err(|error| StartError(vec![error.to_string()]))?;
+        let policy_sets = Arc::new(PolicySets::new(settings.clone()));
         let desk = Desk {
             name: settings.name.clone(),
             clock,
@@ -332,6 +334,7 @@ impl Border {
             shown: shown.clone(),
             limits,
             recording,
+            policy_sets: policy_sets.clone(),
             audit: audit.clone(),
             orders: send_orders,
         };
@@ -362,9 +365,15 @@ impl Border {
             missed_calls,
             orders,
             state,
+            policy_sets,
             settings,
             loads: 1,
         })
+    }
+
+    /// The set in force and those before it.
+    pub fn policy_sets(&self) -> Arc<PolicySets> {
+        self.policy_sets.clone()
     }
 
     pub fn settings(&self) -> &config::Settings {
@@ -425,7 +434,11 @@ impl Border {
     /// The records' file is opened anew even where the set is refused: it may have been moved away, and what follows would go into the old one.
     pub fn reload(&mut self, folder: &Path) -> Result<Vec<String>, StartError> {
         self.telemetry.reopen();
-        let (mut settings, warnings) = config::load(folder).map_err(|problems| StartError(vec![problems.to_string()]))?;
+        self.take(config::load(folder).map_err(|problems| StartError(vec![problems.to_string()]))?)
+    }
+
+    /// As [`reload`](Border::reload), of a set that is read already.
+    pub fn take(&mut self, (mut settings, warnings): (config::Settings, Vec<config::Warning>)) -> Result<Vec<String>, StartError> {
         settings.tls.listeners = certificates_of_running(&self.settings.signaling.listeners, &self.settings.tls, &settings.tls);
         let certificates = rotation::Ready::load(&settings.tls)?;
         let shown = self.shown.read().map_err(|error| StartError(vec![error]))?;
@@ -446,6 +459,7 @@ impl Border {
         // The driver outlives every reload; were it gone, the border would be too.
         let _ = self.commands.send(Input::Event(Event::Policies(settings.policy.clone(), Arc::new(signaling))));
         self.state.limits.take(settings.policy.clone());
+        self.policy_sets.put(settings.clone());
         self.settings = settings;
         Ok(told)
     }
@@ -455,6 +469,7 @@ impl Border {
         let mut policy = PolicySet::clone(&self.settings.policy);
         policy.mailboxes.table = Some(table);
         self.settings.policy = Arc::new(policy);
+        self.policy_sets.put(self.settings.clone());
         let mut signaling = self.settings.signaling.clone();
         take_bound_addresses(&mut signaling, &self.network.bound());
         // The driver outlives every table; were it gone, the border would be too.
@@ -571,17 +586,6 @@ fn media_plane(settings: &config::Settings, clock: &Clock, commands: &mpsc::Unbo
     Ok(plane)
 }
 
-/// Certificates go by a listener's number, and the listeners in force keep theirs whatever order a new set writes them in: each gets what the set
-/// writes for its name, or, where that is no longer written, keeps what it has.
-fn certificates_of_running(running: &[Listener], now: &tls::Settings, written: &tls::Settings) -> Vec<tls::ListenerCertificate> {
-    let of = |listener: &Listener| {
-        let new = written.listeners.iter().find(|certificate| certificate.name == listener.name);
-        let certificate = new.or_else(|| now.listeners.iter().find(|certificate| certificate.listener == listener.id))?;
-        Some(tls::ListenerCertificate { listener: listener.id, ..certificate.clone() })
-    };
-    running.iter().filter_map(of).collect()
-}
-
 fn check_hosted(settings: &config::Settings) -> Result<(), StartError> {
     let lines = hosted::problems(settings);
     if lines.is_empty() { Ok(()) } else { Err(StartError(lines)) }
@@ -601,7 +605,6 @@ fn take_bound_addresses(signaling: &mut crate::signaling::settings::Settings, bo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sip::Transport;
 
     /// A border with one TCP listener on a port of the system's choice, and its folder.
     fn settings(media: &str) -> (tempfile::TempDir, config::Settings) {
@@ -640,26 +643,5 @@ mod tests {
             assert!(told.iter().any(|line| line.starts_with("listeners changed")), "{told:?}");
         }
         border.stop().await;
-    }
-
-    #[test]
-    fn running_listeners_keep_their_own_certificates_whatever_the_new_order() {
-        let listener = |id: u16, name: &str| Listener {
-            id: ListenerId(id),
-            name: name.into(),
-            transport: Transport::Tls,
-            bound: "127.0.0.1:5061".parse().unwrap(),
-            advertised: "127.0.0.1:5061".into(),
-        };
-        let certificate = |id: u16, name: &str, file: &str| tls::ListenerCertificate {
-            listener: ListenerId(id),
-            name: name.into(),
-            own: tls::KeyPairFiles { certificate: file.into(), key: file.into() },
-        };
-        let now = tls::Settings { listeners: vec![certificate(0, "outside", "outside-1"), certificate(1, "inside", "inside-1")], ..tls::Settings::default() };
-        // One put in front, one renewed, one gone.
-        let written = tls::Settings { listeners: vec![certificate(0, "new", "new"), certificate(1, "outside", "outside-2")], ..tls::Settings::default() };
-        let kept = certificates_of_running(&[listener(0, "outside"), listener(1, "inside")], &now, &written);
-        assert_eq!(kept, [certificate(0, "outside", "outside-2"), certificate(1, "inside", "inside-1")]);
     }
 }

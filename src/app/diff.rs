@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use crate::adapters::tls;
 use crate::app::reloading::restart_needed;
@@ -38,7 +39,8 @@ pub const DIFFERENT: u8 = 1;
 pub const UNUSABLE: u8 = 2;
 
 /// One thing that differs.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[schema(as = PolicyChange)]
 pub struct Change {
     /// `peer`, `dial plan`, `[media]` …
     part: &'static str,
@@ -49,7 +51,8 @@ pub struct Change {
     what: What,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[schema(as = PolicyChangeKind)]
 #[serde(tag = "change", rename_all = "snake_case")]
 enum What {
     Added,
@@ -62,10 +65,12 @@ enum What {
 }
 
 /// One value that differs. `None`: not told, since it may be long or secret.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[schema(as = PolicyKey)]
 struct Key {
     key: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
     values: Option<[String; 2]>,
 }
 
@@ -116,26 +121,32 @@ fn unusable(arguments: &Diff, old: Vec<Problem>, new: Vec<Problem>, out: &mut dy
 }
 
 fn print(changes: &[Change], restart: &[&str], out: &mut dyn Write) -> io::Result<()> {
-    for Change { part, name, what } in changes {
-        let of = name.as_ref().map_or((*part).to_owned(), |name| format!("{part} \"{name}\""));
-        match what {
-            What::Added => writeln!(out, "+ {of}")?,
-            What::Removed => writeln!(out, "- {of}")?,
-            What::Reordered => writeln!(out, "~ {of}: in another order")?,
-            What::Changed { keys } => {
-                for Key { key, values } in keys {
-                    match values {
-                        Some([old, new]) => writeln!(out, "~ {of}: {key}: {old} -> {new}")?,
-                        None => writeln!(out, "~ {of}: {key} is another")?,
-                    }
-                }
-            }
-        }
+    for line in changes.iter().flat_map(Change::lines) {
+        writeln!(out, "{line}")?;
     }
     match (changes.is_empty(), restart.is_empty()) {
         (true, _) => writeln!(out, "both sets mean the same"),
         (false, true) => writeln!(out, "changes: {}; a reload takes all of them", changes.len()),
         (false, false) => writeln!(out, "changes: {}; a reload does not take these, they need a restart: {}", changes.len(), restart.join("; ")),
+    }
+}
+
+impl Change {
+    /// As people read it.
+    pub fn lines(&self) -> Vec<String> {
+        let of = self.name.as_ref().map_or_else(|| self.part.to_owned(), |name| format!("{} \"{name}\"", self.part));
+        match &self.what {
+            What::Added => vec![format!("+ {of}")],
+            What::Removed => vec![format!("- {of}")],
+            What::Reordered => vec![format!("~ {of}: in another order")],
+            What::Changed { keys } => keys
+                .iter()
+                .map(|Key { key, values }| match values {
+                    Some([old, new]) => format!("~ {of}: {key}: {old} -> {new}"),
+                    None => format!("~ {of}: {key} is another"),
+                })
+                .collect(),
+        }
     }
 }
 
@@ -285,7 +296,7 @@ fn tls(all: &mut Vec<Change>, old: &tls::Settings, new: &tls::Settings) {
 /// What of a border is compared as a whole, since it is long, or may hold secrets.
 fn rest_of_border(all: &mut Vec<Change>, old: &Settings, new: &Settings) {
     let mut parts = fields!(old, new, Settings {
-        name, certificates, dns, firewall, telemetry, history, postgres, hep, otlp, admin, api, missed_calls,
+        name, certificates, dns, firewall, telemetry, history, postgres, hep, otlp, admin, api, missed_calls, policy_sets,
     } without { policy, signaling, net, tls, media, mailboxes });
     for part in parts.iter_mut().filter(|part| part.key != "name") {
         part.values = None;

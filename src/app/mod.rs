@@ -1,9 +1,11 @@
 //! The composition root and the commands of the program, one file each. Everything may be imported here, and nobody imports this.
 
+pub mod adopting;
 pub mod api;
 pub mod ask;
 pub mod border;
 pub mod certs;
+pub mod change_policy;
 pub mod check;
 pub mod diff;
 mod draining;
@@ -21,6 +23,7 @@ mod measuring;
 mod media_addresses;
 mod mirrored;
 pub mod missed_calls;
+pub mod policy_sets;
 pub mod printed;
 pub mod quickstart;
 pub mod recording;

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::adapters::tls;
 use crate::config;
 use crate::policy::settings::PolicySet;
+use crate::signaling::settings::Listener;
 
 /// With the parts that a reload cannot change as they run, so that the next reload compares with what is in force.
 pub fn as_running(mut settings: config::Settings, running: &config::Settings) -> config::Settings {
@@ -60,4 +62,43 @@ pub fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'s
         parts.push("name servers");
     }
     parts
+}
+
+/// Certificates go by a listener's number, and the listeners in force keep theirs whatever order a new set writes them in: each gets what the set
+/// writes for its name, or, where that is no longer written, keeps what it has.
+pub fn certificates_of_running(running: &[Listener], now: &tls::Settings, written: &tls::Settings) -> Vec<tls::ListenerCertificate> {
+    let of = |listener: &Listener| {
+        let new = written.listeners.iter().find(|certificate| certificate.name == listener.name);
+        let certificate = new.or_else(|| now.listeners.iter().find(|certificate| certificate.listener == listener.id))?;
+        Some(tls::ListenerCertificate { listener: listener.id, ..certificate.clone() })
+    };
+    running.iter().filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::flow::ListenerId;
+    use crate::sip::Transport;
+
+    #[test]
+    fn running_listeners_keep_their_own_certificates_whatever_the_new_order() {
+        let listener = |id: u16, name: &str| Listener {
+            id: ListenerId(id),
+            name: name.into(),
+            transport: Transport::Tls,
+            bound: "127.0.0.1:5061".parse().unwrap(),
+            advertised: "127.0.0.1:5061".into(),
+        };
+        let certificate = |id: u16, name: &str, file: &str| tls::ListenerCertificate {
+            listener: ListenerId(id),
+            name: name.into(),
+            own: tls::KeyPairFiles { certificate: file.into(), key: file.into() },
+        };
+        let now = tls::Settings { listeners: vec![certificate(0, "outside", "outside-1"), certificate(1, "inside", "inside-1")], ..tls::Settings::default() };
+        // One put in front, one renewed, one gone.
+        let written = tls::Settings { listeners: vec![certificate(0, "new", "new"), certificate(1, "outside", "outside-2")], ..tls::Settings::default() };
+        let kept = certificates_of_running(&[listener(0, "outside"), listener(1, "inside")], &now, &written);
+        assert_eq!(kept, [certificate(0, "outside", "outside-2"), certificate(1, "inside", "inside-1")]);
+    }
 }

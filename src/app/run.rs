@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::adapters::api::Operator;
 use crate::adapters::supervisor::{News, Supervisor, Watch as Signs};
 use crate::adapters::telemetry::log;
+use crate::app::adopting;
 use crate::app::api::takeover::Asked;
 use crate::app::api::{Order, Outcome, Task};
 use crate::app::border::Border;
@@ -125,6 +126,7 @@ async fn serve(mut border: Border, folder: PathBuf) -> ExitCode {
         eprintln!("the system gives no signals");
         return ExitCode::from(1);
     };
+    border.policy_sets().begin(&folder);
     let supervisor = supervisor();
     let mut signs = supervisor.watch();
     loop {
@@ -204,11 +206,20 @@ async fn take_calls(
         tokio::select! {
             () = signs.due() => sign(supervisor, border.media_is_whole(), status(border, refused)),
             _ = signals.hangup.recv() => {
-                refused = reload(border, folder, supervisor).is_err();
+                refused = reload(border, folder, "SIGHUP", supervisor).is_err();
                 mailboxes = Watch::of(border.settings());
             }
             Some(order) = orders.recv() => match order {
                 Order { task: Task::TakeOver(asked), reply, .. } => drop(reply.send(offer(border, &mut offering, asked))),
+                Order { task: Task::Adopt(adoption), operator, reply } => {
+                    let outcome = match &offering {
+                        Some(_) => Err("another process is about to take over: activate the set there".to_owned()),
+                        None => adopting::adopt(border, folder, *adoption, &operator.name),
+                    };
+                    // Whoever asked may have left.
+                    let _ = reply.send(outcome);
+                    mailboxes = Watch::of(border.settings());
+                }
                 Order { task: Task::Reload, operator, reply } => {
                     refused = carry_out(border, folder, &operator, reply, supervisor);
                     mailboxes = Watch::of(border.settings());
@@ -290,9 +301,9 @@ async fn failed(border: Border) -> ExitCode {
 }
 
 /// What changed and what did not, as told in the log.
-fn reload(border: &mut Border, folder: &Path, supervisor: &Supervisor) -> Result<Vec<String>, String> {
+fn reload(border: &mut Border, folder: &Path, by: &str, supervisor: &Supervisor) -> Result<Vec<String>, String> {
     supervisor.tell(&[News::Reloading]);
-    let outcome = border.reload(folder);
+    let outcome = adopting::reload(border, folder, by);
     supervisor.tell(&[News::Ready, News::Status(status(border, outcome.is_err()))]);
     match outcome {
         Ok(told) => {
@@ -305,7 +316,7 @@ fn reload(border: &mut Border, folder: &Path, supervisor: &Supervisor) -> Result
         // The old set stays in force.
         Err(error) => {
             tracing::error!("reload refused, the old policy set stays in force: {error}");
-            Err(error.to_string())
+            Err(error)
         }
     }
 }
@@ -313,7 +324,7 @@ fn reload(border: &mut Border, folder: &Path, supervisor: &Supervisor) -> Result
 /// Returns whether a reload was refused.
 fn carry_out(border: &mut Border, folder: &Path, operator: &Operator, reply: oneshot::Sender<Outcome>, supervisor: &Supervisor) -> bool {
     tracing::info!(operator = &*operator.name, via = %operator.via, "an operator asks for a reload");
-    let outcome = reload(border, folder, supervisor);
+    let outcome = reload(border, folder, &operator.name, supervisor);
     let refused = outcome.is_err();
     // Whoever asked may have left.
     let _ = reply.send(outcome);

@@ -3,6 +3,7 @@
 mod calls;
 mod limits;
 mod media;
+mod policy;
 mod records;
 
 use std::fmt::Write as _;
@@ -22,6 +23,8 @@ pub enum Show {
     Limits(Socket),
     /// Calls that have ended, newest first, or one of them whole.
     Records(Box<Records>),
+    /// The policy set in force, since when and by whom, and those before it that can be gone back to.
+    Policy(Socket),
     /// Who changed what since the start, and what was refused.
     Audit(Socket),
     /// Who may talk: names and what DNS says of them, addresses, how they prove themselves, whether they answer.
@@ -123,6 +126,7 @@ pub fn show(show: &Show, out: &mut dyn Write) -> io::Result<u8> {
             }
         }
         Show::Limits(socket) => ask(socket, "GET", "/v1/limits", None, out, limits::limits),
+        Show::Policy(socket) => ask(socket, "GET", "/v1/policy", None, out, policy::policy),
         Show::Audit(socket) => ask(socket, "GET", "/v1/audit", None, out, calls::audit),
         Show::Peers(Peers { socket, simulators }) => ask(socket, "GET", "/v1/peers", None, out, |answer| peers(answer, *simulators)),
         Show::Media(Media { socket, call: None }) => ask(socket, "GET", "/v1/media", None, out, media::all),

@@ -14,7 +14,7 @@ pub mod source;
 mod table;
 mod written;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::adapters::{admin, api, dns, hep, history, media, net, nft, postgres, store, telemetry, tls, webhook};
@@ -55,6 +55,7 @@ pub struct Settings {
     pub admin: admin::Settings,
     pub api: api::Settings,
     pub media: media::Settings,
+    pub policy_sets: PolicySets,
     /// The table of mailboxes, read again when it changes.
     pub mailboxes: Option<mailboxes::TableFile>,
     /// Where calls go that nobody answered; `None`: nobody is told of them.
@@ -66,6 +67,25 @@ pub struct Settings {
 pub struct Otlp {
     pub to: webhook::Settings,
     pub calls: telemetry::Traced,
+}
+
+/// `[policy_sets]`: those that were in force before.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PolicySets {
+    /// Where they are kept over a restart; `None`: in memory alone.
+    pub folder: Option<PathBuf>,
+    /// So many.
+    pub keep: usize,
+}
+
+impl PolicySets {
+    pub const MOST: usize = 100;
+}
+
+impl Default for PolicySets {
+    fn default() -> PolicySets {
+        PolicySets { folder: None, keep: 10 }
+    }
 }
 
 /// `[missed_calls]`: notices on disk, and who gets them.

@@ -114,3 +114,114 @@ fn what_cannot_be_used_is_said_with_the_status_for_it() {
     let (status, said) = run(&[quickstart, "--from", &at(&text), "--since", "yesterday", "--against", quickstart]);
     assert!(status == Some(2) && said.contains("--since yesterday"), "{said}");
 }
+
+const KEPT: &str = "store = \"records.sqlite\"\n[control]\nsocket = \"control.sock\"\n[policy_sets]\nkept_in = \"kept\"";
+
+fn ask(border: &Border, arguments: &[&str]) -> (Option<i32>, String) {
+    let socket = border.set.path().join("control.sock");
+    let output = portcullis().args(arguments).arg("--socket").arg(socket).stdin(std::process::Stdio::null()).output().expect("portcullis");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+}
+
+fn shown(border: &Border) -> Value {
+    let (status, said) = ask(border, &["show", "policy", "--json"]);
+    assert_eq!(status, Some(0), "{said}");
+    serde_json::from_str(&said).expect("JSON")
+}
+
+fn hunt_groups(border: &Border) -> String {
+    std::fs::read_to_string(border.set.path().join("hunt_groups.toml")).expect("a file")
+}
+
+async fn carries(border: &Border, pilot: &str) -> bool {
+    match border.call(pilot).await {
+        Ok(call) => call.hang_up().await.is_ok(),
+        Err(_) => false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_is_looked_at_activated_and_gone_back_from() {
+    let um = um().await;
+    let mut border = Set::new(&um, "", KEPT).run();
+    with_two_calls(&mut border).await;
+    let first = shown(&border);
+    assert_eq!(
+        (&first["number"], &first["set"]["how"], &first["parts"]["hunt_groups"], &first["earlier"]),
+        (&1.into(), &"started".into(), &1.into(), &Value::Array(vec![]))
+    );
+    let moved = pilot(&border, "5999");
+    let at = moved.path().to_str().expect("a path");
+
+    let (status, said) = ask(&border, &["set", "policy", at]);
+    assert_eq!(status, Some(1), "{said}");
+    for part in [
+        "~ hunt group \"voicemail\": pilot: \"5000\" -> \"5999\"",
+        "compared  2 calls with what the set in force decides",
+        "2 would change",
+        "not activated: nobody can be asked here",
+    ] {
+        assert!(said.contains(part), "{part} is missing:\n{said}");
+    }
+    assert!(hunt_groups(&border).contains("5000") && carries(&border, "5000").await, "nothing was changed");
+
+    let (status, said) = ask(&border, &["set", "policy", at, "--yes"]);
+    assert!(status == Some(0) && said.contains("the policy set is in force"), "{said}");
+    assert!(hunt_groups(&border).contains("5999") && carries(&border, "5999").await && !carries(&border, "5000").await);
+    let second = shown(&border);
+    assert_eq!(
+        (&second["number"], &second["set"]["how"], &second["earlier"][0]["digest"], &second["folder_differs"]),
+        (&2.into(), &"activated".into(), &first["set"]["digest"], &false.into())
+    );
+
+    let (status, said) = ask(&border, &["request", "rollback", "policy"]);
+    assert!(status == Some(0) && said.contains("earlier policy set is in force"), "{said}");
+    assert!(hunt_groups(&border).contains("5000") && carries(&border, "5000").await);
+    let back = shown(&border);
+    assert_eq!((&back["set"]["digest"], &back["set"]["how"]), (&first["set"]["digest"], &"rolled_back".into()));
+
+    border.kill_and_run_again();
+    assert_eq!(shown(&border)["earlier"][0]["digest"], second["set"]["digest"], "it was kept over the restart");
+    let digest = second["set"]["digest"].as_str().expect("a digest");
+    assert_eq!(ask(&border, &["request", "rollback", "policy", "--to", &digest[..12], "--until-restart"]).0, Some(0));
+    assert!(hunt_groups(&border).contains("5000") && carries(&border, "5999").await, "the folder stays as it was");
+    let (_, page) = ask(&border, &["show", "policy"]);
+    assert!(page.contains("until the next start only") && page.contains(&digest[..12]), "{page}");
+    let (_, audit) = ask(&border, &["show", "audit"]);
+    assert!(audit.contains("POST /v1/policy/rollback"), "{audit}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_set_is_not_activated_by_any_way() {
+    let um = um().await;
+    let border = Set::new(&um, "", KEPT).run();
+    let bad = other(&border, |file, text| if file == "dial_plans.toml" { text.replace("\"um\"", "\"nowhere\"") } else { text });
+    let at = bad.path().to_str().expect("a path");
+    let (status, said) = ask(&border, &["set", "policy", at, "--yes"]);
+    assert!(status == Some(1) && said.contains("dial_plans.toml:") && said.contains("nothing was changed"), "{said}");
+    assert_eq!(ask(&border, &["set", "policy", "/nowhere", "--yes"]).0, Some(2));
+    assert_eq!(ask(&border, &["request", "rollback", "policy"]).0, Some(1), "there is none before it");
+    assert_eq!(ask(&border, &["request", "rollback", "policy", "--to", "0123456789ab"]).0, Some(1));
+    // By hand, and not by the command that looks first.
+    let body = serde_json::json!({ "folder": at });
+    let socket = border.set.path().join("control.sock");
+    let answer = portcullis::adapters::api::ask(&socket, "POST", "/v1/policy/activate", Some(&body)).await.expect("an answer");
+    assert_eq!(answer.status, 409, "{}", answer.body);
+    for body in [
+        serde_json::json!({}),
+        serde_json::json!({ "folder": "relative" }),
+        serde_json::json!({ "files": { "../x": "" } }),
+        serde_json::json!({ "files": {}, "folder": at }),
+        serde_json::json!({ "strange": 1 }),
+    ] {
+        let answer = portcullis::adapters::api::ask(&socket, "POST", "/v1/policy/validate", Some(&body)).await.expect("an answer");
+        assert_eq!(answer.status, 400, "{body}: {}", answer.body);
+    }
+    assert_eq!(shown(&border)["number"], 1);
+    // What was written by hand and never reloaded is not written over.
+    border.set.pilot("5111");
+    let moved = pilot(&border, "5999");
+    let (status, said) = ask(&border, &["set", "policy", moved.path().to_str().expect("a path"), "--yes"]);
+    assert!(status == Some(1) && said.contains("not in force"), "{said}");
+    assert!(hunt_groups(&border).contains("5111"));
+}

@@ -39,6 +39,7 @@ use crate::adapters::media::MediaPlane;
 use crate::adapters::nft::Firewall;
 use crate::adapters::telemetry::{Anchor, Telemetry};
 use crate::app::missed_calls::MissedCalls;
+use crate::app::policy_sets::{Adoption, PolicySets};
 use crate::app::recording::Recording;
 use crate::app::rotation::Rotation;
 
@@ -63,6 +64,8 @@ pub type Outcome = Result<Vec<String>, String>;
 
 pub enum Task {
     Reload,
+    /// Another policy set.
+    Adopt(Box<Adoption>),
     /// Another process of this border asks for its place.
     TakeOver(takeover::Asked),
 }
@@ -87,6 +90,7 @@ pub struct Desk {
     pub shown: Arc<Shown>,
     pub limits: Arc<Limits>,
     pub recording: Recording,
+    pub policy_sets: Arc<PolicySets>,
     pub audit: Audit,
     pub orders: mpsc::Sender<Order>,
 }

@@ -1,21 +1,345 @@
-//! The policy set in force, and taking its folder's contents into force anew.
+//! The policy set in force, and every way to another: checked, compared, tried on recorded calls, activated, gone back.
+//!
+//! Who may change it may also ask about another, since a set names files of this machine and the answer tells whether they are there.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Answered, Behind, Desk, Task, Told};
-use crate::adapters::api::Operator;
+use super::{Answered, Behind, Desk, Task, Told, limit};
+use crate::adapters::api::{Operator, Problem};
+use crate::adapters::dns::{self, PeerResolver};
+use crate::adapters::history::Chosen;
+use crate::app::diff::{self, Change};
+use crate::app::policy_sets::texts::Texts;
+use crate::app::policy_sets::{About, Adoption, How};
+use crate::app::reloading::restart_needed;
+use crate::app::replay::report::Report;
+use crate::app::replay::{self, DryRun, Records};
+use crate::config::{self, Settings};
+use crate::policy::settings::{PeerHost, PolicySet};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
-    OpenApiRouter::new().routes(routes!(reload))
+    OpenApiRouter::new()
+        .routes(routes!(policy))
+        .routes(routes!(reload))
+        .routes(routes!(validate))
+        .routes(routes!(compare))
+        .routes(routes!(dry_run))
+        .routes(routes!(activate))
+        .routes(routes!(rollback))
+}
+
+/// Calls a dry run is about.
+const CALLS: usize = 1000;
+const MOST_CALLS: usize = 20_000;
+/// Of those that change, so many are listed.
+const LISTED: usize = 100;
+const MOST_LISTED: usize = 1000;
+/// Names of another set's peers are asked for so long.
+const NAMES: Duration = Duration::from_secs(5);
+
+/// The set in force and those kept before it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PolicyInForce)]
+struct InForce {
+    /// Number of its load: 1 at start, one more with each reload, activation or rollback.
+    number: u64,
+    peer_table: u64,
+    /// The folder the border was started on.
+    folder: Option<String>,
+    /// The folder holds another set than the one in force; null where it cannot be read.
+    folder_differs: Option<bool>,
+    /// Null where the border was not started on a folder.
+    set: Option<About>,
+    files: Vec<PolicyFile>,
+    parts: Parts,
+    /// What can be gone back to, newest first.
+    earlier: Vec<About>,
+    /// Where those are kept over a restart.
+    kept_in: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct PolicyFile {
+    name: String,
+    bytes: usize,
+    lines: usize,
+}
+
+/// How many of each.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PolicyParts)]
+struct Parts {
+    peers: usize,
+    um_pools: usize,
+    dial_plans: usize,
+    hunt_groups: usize,
+    toll_rules: usize,
+    mailbox_rules: usize,
+}
+
+/// The policy set in force, and those before it that can be gone back to.
+#[utoipa::path(get, path = "/v1/policy", tag = "policy", responses((status = 200, body = InForce)))]
+async fn policy(State(desk): Behind) -> Answered<InForce> {
+    let peer_table = desk.resolver.tables().borrow().number;
+    off_the_loop(move || {
+        let sets = &desk.policy_sets;
+        let (settings, now) = (sets.settings(), sets.now());
+        let set: &PolicySet = &settings.policy;
+        let file = |(name, text): (&str, &str)| PolicyFile { name: String::from(name), bytes: text.len(), lines: text.lines().count() };
+        Ok(Json(InForce {
+            number: set.number,
+            peer_table,
+            folder: sets.folder().map(|folder| folder.display().to_string()),
+            folder_differs: sets.folder_differs(),
+            files: now.iter().flat_map(|now| now.texts.files()).map(file).collect(),
+            set: now.map(|now| now.about),
+            parts: Parts {
+                peers: set.peers.len(),
+                um_pools: set.um_pools.len(),
+                dial_plans: set.dial_plans.len(),
+                hunt_groups: set.hunt_groups.len(),
+                toll_rules: set.toll.len(),
+                mailbox_rules: set.mailboxes.rules.len(),
+            },
+            earlier: sets.earlier().into_iter().map(|earlier| earlier.about).collect(),
+            kept_in: settings.policy_sets.folder.as_ref().map(|folder| folder.display().to_string()),
+        }))
+    })
+    .await
 }
 
 /// Loads the whole policy set and its certificates anew, as SIGHUP does, all or nothing.
 #[utoipa::path(post, path = "/v1/reload", tag = "policy", responses((status = 200, body = Told)))]
 async fn reload(State(desk): Behind, Extension(operator): Extension<Operator>) -> Answered<Told> {
     desk.order(operator, Task::Reload).await.map(Json)
+}
+
+/// A policy set: its files, or the folder on the border's machine that has them. Relative paths in it lead from the border's own folder.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PolicySetGiven)]
+struct Given {
+    /// Texts by the names of their files.
+    files: Option<BTreeMap<String, String>>,
+    #[schema(example = "/etc/portcullis-next")]
+    folder: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Validated {
+    valid: bool,
+    /// Of the set's texts.
+    digest: String,
+    /// Of the set it would take the place of.
+    in_force: Option<String>,
+    problems: Vec<Finding>,
+    warnings: Vec<String>,
+    /// Parts whose change a reload cannot carry out.
+    restart: Vec<String>,
+}
+
+/// What is wrong, where, and what to write instead.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PolicyProblem)]
+struct Finding {
+    file: String,
+    line: u32,
+    column: u32,
+    what: String,
+    instead: String,
+}
+
+/// Whether a policy set could be activated; everything that is wrong with it.
+#[utoipa::path(post, path = "/v1/policy/validate", tag = "policy", request_body = Given, responses((status = 200, body = Validated)))]
+async fn validate(State(desk): Behind, body: Result<Json<Given>, JsonRejection>) -> Answered<Validated> {
+    let given = read(body)?;
+    off_the_loop(move || {
+        let (folder, texts) = texts(&desk, given)?;
+        let in_force = desk.policy_sets.now().map(|now| now.about.digest);
+        let mut validated = Validated { valid: false, digest: texts.digest(), in_force, problems: Vec::new(), warnings: Vec::new(), restart: Vec::new() };
+        match texts.load(&folder) {
+            Ok((settings, warnings)) => {
+                validated.valid = true;
+                validated.warnings = warnings.iter().map(ToString::to_string).collect();
+                validated.restart = restart_needed(&desk.policy_sets.settings(), &settings).into_iter().map(String::from).collect();
+            }
+            Err(problems) => validated.problems = problems.0.into_iter().map(finding).collect(),
+        }
+        Ok(Json(validated))
+    })
+    .await
+}
+
+fn finding(problem: config::Problem) -> Finding {
+    let config::Problem { file, line, column, what, instead } = problem;
+    Finding { file: String::from(file), line, column, what, instead }
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = PolicyDifference)]
+struct Compared {
+    same: bool,
+    changes: Vec<Change>,
+    /// The same as people read it.
+    lines: Vec<String>,
+    /// Parts whose change a reload cannot carry out.
+    restart: Vec<String>,
+}
+
+/// What a policy set would change.
+#[utoipa::path(post, path = "/v1/policy/diff", tag = "policy", request_body = Given, responses((status = 200, body = Compared)))]
+async fn compare(State(desk): Behind, body: Result<Json<Given>, JsonRejection>) -> Answered<Compared> {
+    let given = read(body)?;
+    off_the_loop(move || {
+        let (_, candidate) = loaded(&desk, given)?;
+        let in_force = desk.policy_sets.settings();
+        let changes = diff::changes(&in_force, &candidate);
+        let lines = changes.iter().flat_map(Change::lines).collect();
+        let restart = restart_needed(&in_force, &candidate).into_iter().map(String::from).collect();
+        Ok(Json(Compared { same: changes.is_empty(), changes, lines, restart }))
+    })
+    .await
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Trial {
+    /// As for `/v1/policy/validate`.
+    files: Option<BTreeMap<String, String>>,
+    folder: Option<String>,
+    /// The newest so many recorded calls; 1000 where nothing is written.
+    #[schema(minimum = 1, maximum = 20000)]
+    last: Option<usize>,
+    /// Begun then or later, milliseconds since 1970.
+    since_ms: Option<i64>,
+    /// So many of those that change are listed; 100 where nothing is written.
+    #[schema(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+}
+
+/// Which recorded calls a policy set would decide otherwise than the one in force, and why. Names of peers lead where the peer table, the records and DNS say.
+#[utoipa::path(post, path = "/v1/policy/dry-run", tag = "policy", request_body = Trial, responses((status = 200, body = Report)))]
+async fn dry_run(State(desk): Behind, body: Result<Json<Trial>, JsonRejection>) -> Answered<Report> {
+    let Trial { files, folder, last, since_ms, limit: listed } = read(body)?;
+    let (last, listed) = (limit(last, CALLS, MOST_CALLS)?, limit(listed, LISTED, MOST_LISTED)?);
+    let store = desk.policy_sets.settings().history.as_ref().map(|history| history.path.clone());
+    let detail = "this border keeps no calls to try a set on: its policy set has no store in [records] of border.toml";
+    let store = store.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, detail))?;
+    let of_candidate = Arc::clone(&desk);
+    let (_, candidate) = off_the_loop(move || loaded(&of_candidate, Given { files, folder })).await?;
+    let mut names = replay::names_in_force(&desk.resolver.tables().borrow());
+    if candidate.policy.peers.iter().flat_map(|peer| &peer.hosts).any(|host| matches!(host, PeerHost::Name(name) if !names.knows(name))) {
+        ask_dns(&candidate, &mut names).await;
+    }
+    off_the_loop(move || {
+        let in_force = desk.policy_sets.settings();
+        let recording = Records::new(store, Chosen { last: Some(last as u64), since: since_ms });
+        let against = Some(String::from("what the set in force decides"));
+        let run = DryRun { recording: &recording, candidate: &candidate, old: Some(&in_force), against, limit: listed };
+        run.run(names).map(Json).map_err(|why| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why))
+    })
+    .await
+}
+
+/// As the set's own resolver would once it is in force; what does not answer in time is not known.
+async fn ask_dns(candidate: &Settings, names: &mut replay::names::Names) {
+    let settings = dns::Settings { limit: NAMES, timeout: candidate.dns.timeout.min(NAMES / 2), ..candidate.dns.clone() };
+    if let Ok(resolver) = PeerResolver::start(settings, candidate.policy.clone(), |_| {}) {
+        let _ = tokio::time::timeout(NAMES, resolver.settled()).await;
+        names.learn_table(&resolver.tables().borrow());
+    }
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Activation {
+    /// As for `/v1/policy/validate`.
+    files: Option<BTreeMap<String, String>>,
+    folder: Option<String>,
+    /// Leaves the border's folder as it is: at the next start what lies there comes into force.
+    #[serde(default)]
+    until_restart: bool,
+    /// Writes over what the folder holds even where that was never in force.
+    #[serde(default)]
+    overwrite: bool,
+    /// Only over the set of this digest, as it was when one looked at what would change.
+    over: Option<String>,
+}
+
+/// Takes a policy set into force, all or nothing, and puts it into the border's folder.
+#[utoipa::path(post, path = "/v1/policy/activate", tag = "policy", request_body = Activation, responses((status = 200, body = Told)))]
+async fn activate(State(desk): Behind, Extension(operator): Extension<Operator>, body: Result<Json<Activation>, JsonRejection>) -> Answered<Told> {
+    let Activation { files, folder, until_restart, overwrite, over } = read(body)?;
+    let of_texts = Arc::clone(&desk);
+    let (_, texts) = off_the_loop(move || texts(&of_texts, Given { files, folder })).await?;
+    let adoption = Adoption { texts, how: How::Activated, until_restart, overwrite, over };
+    desk.order(operator, Task::Adopt(Box::new(adoption))).await.map(Json)
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Rollback {
+    /// Digest of a kept set, or six characters of it or more; nothing: the one before the one in force.
+    to: Option<String>,
+    #[serde(default)]
+    until_restart: bool,
+    #[serde(default)]
+    overwrite: bool,
+}
+
+/// Takes an earlier policy set into force again, and puts it into the border's folder.
+#[utoipa::path(post, path = "/v1/policy/rollback", tag = "policy", request_body = Rollback, responses((status = 200, body = Told)))]
+async fn rollback(State(desk): Behind, Extension(operator): Extension<Operator>, body: Result<Json<Rollback>, JsonRejection>) -> Answered<Told> {
+    let Rollback { to, until_restart, overwrite } = read(body)?;
+    let back = desk.policy_sets.back(to.as_deref()).map_err(|why| Problem::new(StatusCode::NOT_FOUND, why))?;
+    let adoption = Adoption { texts: Texts::clone(&back.texts), how: How::RolledBack, until_restart, overwrite, over: None };
+    desk.order(operator, Task::Adopt(Box::new(adoption))).await.map(Json)
+}
+
+fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
+    body.map(|Json(body)| body).map_err(|rejection| wrong(rejection.body_text()))
+}
+
+/// The border's folder, and the set that was given.
+fn texts(desk: &Desk, given: Given) -> Result<(PathBuf, Texts), Problem> {
+    let folder = desk.policy_sets.folder();
+    let folder = folder.ok_or_else(|| Problem::new(StatusCode::CONFLICT, "this border was not started on the folder of a policy set"))?;
+    let texts = match given {
+        Given { files: Some(files), folder: None } => Texts::new(files),
+        Given { files: None, folder: Some(folder) } if Path::new(&folder).is_absolute() => Texts::read(Path::new(&folder)),
+        Given { files: None, folder: Some(folder) } => Err(format!("folder {folder}: write the whole path")),
+        _ => Err(String::from("give the set's files, or the folder that has them")),
+    };
+    texts.map(|texts| (folder, texts)).map_err(wrong)
+}
+
+/// The set that was given, as it would be in force.
+fn loaded(desk: &Desk, given: Given) -> Result<(PathBuf, Settings), Problem> {
+    let (folder, texts) = texts(desk, given)?;
+    match texts.load(&folder) {
+        Ok((settings, _)) => Ok((folder, settings)),
+        Err(problems) => Err(wrong(format!("the set has problems:\n{problems}"))),
+    }
+}
+
+fn wrong(detail: String) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}
+
+/// Files are read and calls gone through where nobody else waits.
+async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())))
 }

@@ -1,6 +1,6 @@
 //! What of a call's verdict would be another, and why: two judgements of one INVITE side by side.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::heard::Judged;
@@ -9,7 +9,7 @@ use crate::policy::outcome::{Course, Outcome};
 use crate::policy::security_mode::mode_name;
 
 /// How a verdict changes, in the order of how much it matters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Let in before, refused after.
@@ -34,7 +34,7 @@ impl Kind {
 }
 
 /// One value that would be another.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Difference {
     pub of: String,
     pub before: String,
@@ -42,7 +42,7 @@ pub struct Difference {
 }
 
 /// The decisions of one stage, where they are not the same.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Why {
     pub stage: String,
     pub before: Vec<String>,

@@ -50,6 +50,11 @@ impl Names {
         }
     }
 
+    pub fn knows(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        self.told.contains_key(&name) || self.known.get(&name).is_some_and(|known| !known.is_empty())
+    }
+
     /// The peer table of a set, and the names nobody knows.
     pub fn table(&self, set: &PolicySet) -> (PeerTable, Vec<String>) {
         let hosts = set.peers.iter().flat_map(|peer| &peer.hosts);

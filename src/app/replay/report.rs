@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
@@ -15,7 +15,7 @@ use crate::policy::security_mode::mode_name;
 use crate::policy::verdict::Reason;
 
 /// What would become of recorded calls under another policy set.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, ToSchema)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[schema(as = DryRun)]
 pub struct Report {
     /// With what the set's verdicts were compared.
@@ -33,7 +33,7 @@ pub struct Report {
     pub changes: Vec<Changed>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Kinds {
     /// Let in before, refused after.
     pub refused: u64,
@@ -59,14 +59,14 @@ impl Kinds {
     }
 }
 
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LeftOut {
     pub calls: u64,
     pub why: String,
 }
 
 /// One call whose verdict would change.
-#[derive(Clone, PartialEq, Debug, Serialize, ToSchema)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = ChangedCall)]
 pub struct Changed {
     /// The record's number in the store; null: it is of a capture.

@@ -19,11 +19,11 @@ mod toll;
 
 use std::sync::Arc;
 
-use super::Settings;
 use super::finding::{At, Findings, Written};
 use super::near_miss::nearest;
 use super::source::Source;
 use super::written::Set;
+use super::{PolicySets, Settings};
 use crate::policy::number_pattern::NumberPattern;
 use crate::policy::settings::{PolicySet, number_of};
 
@@ -83,6 +83,10 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
         postgres,
         hep,
         otlp,
+        policy_sets: PolicySets {
+            folder: set.border.policy_sets.kept_in.as_ref().map(|folder| super::written::path(source, folder)),
+            keep: set.border.policy_sets.keep.unwrap_or(PolicySets::default().keep),
+        },
         admin,
         api,
         firewall: firewall::firewall(&set.border, findings),

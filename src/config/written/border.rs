@@ -41,6 +41,7 @@ pub struct Border {
     pub records: super::records::Records,
     pub hep: Option<super::hep::Hep>,
     pub otlp: Option<super::otlp::Otlp>,
+    pub policy_sets: super::policy_sets::PolicySets,
     pub api: super::api::Api,
     pub dns: dns::Settings,
     pub dns_servers: Vec<Written<String>>,
@@ -89,6 +90,7 @@ pub fn read(root: &Table<'_, '_>) -> Border {
     read_certificates(root, &mut border);
     border.hep = super::hep::read(root);
     border.otlp = super::otlp::read(root);
+    border.policy_sets = super::policy_sets::read(root);
     border.api = super::api::read(root);
     super::firewall::read(root, &mut border.firewall);
     border

@@ -9,6 +9,7 @@ pub mod numbers;
 pub mod otlp;
 mod peers;
 mod plans;
+pub mod policy_sets;
 pub mod records;
 mod routing;
 mod toll;

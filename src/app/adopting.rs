@@ -1,0 +1,46 @@
+//! A policy set comes into force by an operator's word: read and checked whole, written beside the folder's files, taken by the border, and only then put in their
+//! place. Whatever goes wrong before leaves everything as it was.
+
+use std::path::Path;
+
+use crate::app::border::Border;
+use crate::app::policy_sets::texts::Texts;
+use crate::app::policy_sets::{Adoption, How};
+
+/// Returns what is worth knowing of it, or why it was refused.
+pub fn adopt(border: &mut Border, folder: &Path, adoption: Adoption, by: &str) -> Result<Vec<String>, String> {
+    let loaded = adoption.texts.load(folder).map_err(|problems| format!("the set has problems, and nothing was changed:\n{problems}"))?;
+    let sets = border.policy_sets();
+    let staged = sets.stage(&adoption)?;
+    let mut told = border.take(loaded).map_err(|error| error.to_string())?;
+    let mut until_restart = adoption.until_restart;
+    if let Some(staged) = staged
+        && let Err(error) = staged.commit()
+    {
+        until_restart = true;
+        let what = format!("the set is in force, but {} holds parts of it and of the old one ({error}): mend it before the next start", folder.display());
+        tracing::error!("{what}");
+        told.push(what);
+    }
+    let digest = adoption.texts.digest();
+    tracing::info!(operator = by, digest, until_restart, how = ?adoption.how, "a policy set has come into force");
+    sets.adopted(adoption.texts, by, adoption.how, until_restart);
+    if adoption.until_restart {
+        told.push(format!("until the next start: {} holds another set, which comes into force then", folder.display()));
+    }
+    Ok(told)
+}
+
+/// Takes what lies in the folder now.
+pub fn reload(border: &mut Border, folder: &Path, by: &str) -> Result<Vec<String>, String> {
+    // Also where the set is refused: log rotation must not wait for it.
+    border.telemetry.reopen();
+    // Read once, so that what is kept is what was loaded.
+    let Ok(texts) = Texts::read(folder) else {
+        return border.reload(folder).map_err(|error| error.to_string());
+    };
+    let loaded = texts.load(folder).map_err(|problems| problems.to_string())?;
+    let told = border.take(loaded).map_err(|error| error.to_string())?;
+    border.policy_sets().adopted(texts, by, How::Reloaded, false);
+    Ok(told)
+}

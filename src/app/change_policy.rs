@@ -1,0 +1,174 @@
+//! `portcullis set policy FOLDER` and `request rollback policy`: another policy set for a running border. First what would change is shown, part by part and call by
+//! call as recorded; then the operator is asked; then it comes into force, all or nothing. Exit status: 0 in force, 1 refused or not wanted, 2 the command line or
+//! the set cannot be used.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::adapters::api::{self, Answer};
+use crate::app::ask::{Socket, ask, told, unanswered};
+use crate::app::policy_sets::texts::Texts;
+use crate::app::replay::report::Report;
+
+#[derive(clap::Subcommand, Clone, Debug)]
+pub enum Set {
+    Policy(Policy),
+}
+
+#[derive(clap::Subcommand, Clone, Debug)]
+pub enum Request {
+    /// Goes back to what was in force before.
+    Rollback {
+        #[command(subcommand)]
+        what: Back,
+    },
+}
+
+#[derive(clap::Subcommand, Clone, Debug)]
+pub enum Back {
+    Policy(Rollback),
+}
+
+/// Takes another policy set into force, after showing what would change for calls as they were recorded.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Policy {
+    /// The folder of the set that is to be; read here, with the rights of whoever asks.
+    pub policy_set: PathBuf,
+    /// Try it on the newest so many recorded calls.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub last: u32,
+    /// Activate without asking.
+    #[arg(long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub manner: Manner,
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+/// Takes an earlier policy set into force again, as `show policy` lists them.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Rollback {
+    /// Six characters of its digest or more; without it the one before the one in force.
+    #[arg(long, value_name = "DIGEST")]
+    pub to: Option<String>,
+    #[command(flatten)]
+    pub manner: Manner,
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct Manner {
+    /// Leave the border's folder as it is: at its next start what lies there comes into force.
+    #[arg(long)]
+    pub until_restart: bool,
+    /// Write over what the border's folder holds, even where that was never in force.
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+pub fn set(set: &Set, out: &mut dyn Write) -> io::Result<u8> {
+    let Set::Policy(policy) = set;
+    let texts = match Texts::read(&policy.policy_set) {
+        Ok(texts) => texts,
+        Err(why) => {
+            writeln!(out, "{why}")?;
+            return Ok(2);
+        }
+    };
+    let files: Value = texts.files().map(|(name, text)| (String::from(name), Value::from(text))).collect::<serde_json::Map<_, _>>().into();
+    let over = match looked_at(policy, &files, out) {
+        Ok(Some(over)) => over,
+        Ok(None) => return Ok(1),
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok(1);
+        }
+    };
+    if !(policy.yes || agreed(out)?) {
+        return Ok(1);
+    }
+    let Manner { until_restart, overwrite } = policy.manner;
+    let body = json!({ "files": files, "until_restart": until_restart, "overwrite": overwrite, "over": over });
+    ask(&policy.socket, "POST", "/v1/policy/activate", Some(&body), out, |answer| told(answer, "the policy set is in force"))
+}
+
+pub fn request(request: &Request, out: &mut dyn Write) -> io::Result<u8> {
+    let Request::Rollback { what: Back::Policy(Rollback { to, manner: Manner { until_restart, overwrite }, socket }) } = request;
+    let body = json!({ "to": to, "until_restart": until_restart, "overwrite": overwrite });
+    ask(socket, "POST", "/v1/policy/rollback", Some(&body), out, |answer| told(answer, "the earlier policy set is in force"))
+}
+
+/// Shows what would change. Returns the digest of the set in force, over which that was; `None`: it cannot be activated.
+fn looked_at(policy: &Policy, files: &Value, out: &mut dyn Write) -> io::Result<Option<Value>> {
+    let Some(validated) = asked(policy, "/v1/policy/validate", &json!({ "files": files }), out)? else { return Ok(None) };
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    for problem in list(&validated["problems"]) {
+        let (file, what, instead) = (word(&problem["file"]), word(&problem["what"]), word(&problem["instead"]));
+        writeln!(out, "{file}:{}:{}: {what}; {instead}", problem["line"], problem["column"])?;
+    }
+    if validated["valid"] != true {
+        writeln!(out, "the set has problems, so it cannot be activated; nothing was changed")?;
+        return Ok(None);
+    }
+    for warning in list(&validated["warnings"]) {
+        writeln!(out, "warning   {}", word(&warning))?;
+    }
+    let Some(difference) = asked(policy, "/v1/policy/diff", &json!({ "files": files }), out)? else { return Ok(None) };
+    for line in list(&difference["lines"]) {
+        writeln!(out, "{}", word(&line))?;
+    }
+    let restart: Vec<String> = list(&difference["restart"]).iter().map(word).collect();
+    if !restart.is_empty() {
+        writeln!(out, "takes effect at the next start only: {}", restart.join("; "))?;
+    }
+    if difference["same"] == true {
+        writeln!(out, "both sets mean the same")?;
+    }
+    tried(policy, files, out)?;
+    Ok(Some(validated["in_force"].clone()))
+}
+
+/// What would become of recorded calls; a border that keeps none says so, and the set may be activated all the same.
+fn tried(policy: &Policy, files: &Value, out: &mut dyn Write) -> io::Result<()> {
+    let answer = answered(policy, "/v1/policy/dry-run", &json!({ "files": files, "last": policy.last }))?;
+    match serde_json::from_value::<Report>(answer.body.clone()) {
+        Ok(report) if answer.status == 200 => report.print(out),
+        _ => writeln!(out, "not tried on recorded calls: {}", answer.body["detail"].as_str().unwrap_or("the border does not say why")),
+    }
+}
+
+fn asked(policy: &Policy, path: &str, body: &Value, out: &mut dyn Write) -> io::Result<Option<Value>> {
+    let answer = answered(policy, path, body)?;
+    if answer.status == 200 {
+        return Ok(Some(answer.body));
+    }
+    writeln!(out, "refused: {}", answer.body["detail"].as_str().unwrap_or("the border does not say why"))?;
+    Ok(None)
+}
+
+fn answered(policy: &Policy, path: &str, body: &Value) -> io::Result<Answer> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let place = policy.socket.place().map_err(|trouble| io::Error::new(io::ErrorKind::InvalidInput, trouble))?;
+    runtime.block_on(api::ask(&place, "POST", path, Some(body))).map_err(|error| io::Error::new(error.kind(), unanswered(&place, &error)))
+}
+
+fn agreed(out: &mut dyn Write) -> io::Result<bool> {
+    if !io::stdin().is_terminal() {
+        writeln!(out, "not activated: nobody can be asked here; write --yes")?;
+        return Ok(false);
+    }
+    write!(out, "activate it? [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    let agreed = matches!(answer.trim(), "y" | "Y" | "yes");
+    if !agreed {
+        writeln!(out, "not activated; nothing was changed")?;
+    }
+    Ok(agreed)
+}

@@ -1,0 +1,126 @@
+//! Sets on real folders: what was in force is gone back to, on disk and in memory, and a folder is changed whole or not at all.
+
+use super::*;
+
+fn texts(peers: &str) -> Texts {
+    let files = [("border.toml", BORDER), ("peers.toml", peers)];
+    Texts::new(files.iter().map(|(name, text)| (String::from(*name), String::from(*text))).collect()).unwrap()
+}
+
+const BORDER: &str =
+    "version = 1\n[[listener]]\nname = \"tcp\"\ntransport = \"tcp\"\naddress = \"127.0.0.1:5060\"\n[media]\ninside = \"127.0.0.1\"\noutside = \"127.0.0.1\"\n";
+
+struct Lab {
+    folder: tempfile::TempDir,
+    sets: PolicySets,
+}
+
+impl Lab {
+    fn new() -> Lab {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("set");
+        std::fs::create_dir(&place).unwrap();
+        for (name, text) in texts("version = 1\n").files() {
+            std::fs::write(place.join(name), text).unwrap();
+        }
+        let lab = Lab { sets: PolicySets::new(Lab::settings(&folder)), folder };
+        lab.sets.begin(&lab.place());
+        lab
+    }
+
+    fn settings(folder: &tempfile::TempDir) -> Settings {
+        let (mut settings, _) = config::load(&folder.path().join("set")).unwrap();
+        settings.policy_sets = config::PolicySets { folder: Some(folder.path().join("kept")), keep: 2 };
+        settings
+    }
+
+    fn place(&self) -> PathBuf {
+        self.folder.path().join("set")
+    }
+
+    fn adoption(&self, texts: Texts) -> Adoption {
+        Adoption { texts, how: How::Activated, until_restart: false, overwrite: false, over: None }
+    }
+
+    fn peers(&self) -> String {
+        std::fs::read_to_string(self.place().join("peers.toml")).unwrap()
+    }
+}
+
+#[test]
+fn what_was_in_force_is_gone_back_to_also_after_a_restart() {
+    let lab = Lab::new();
+    assert!(lab.sets.back(None).unwrap_err().contains("no set before"));
+    let first = lab.sets.now().unwrap();
+    for number in 1..=3 {
+        lab.sets.adopted(texts(&format!("version = 1 # {number}\n")), "alice", How::Activated, false);
+    }
+    let digests = |sets: &PolicySets| sets.earlier().iter().map(|earlier| earlier.texts.get("peers.toml").unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(digests(&lab.sets), ["version = 1 # 2\n", "version = 1 # 1\n"], "so many are kept");
+    assert!(lab.sets.back(Some(&first.about.digest)).is_err(), "and no more");
+    let back = lab.sets.back(None).unwrap();
+    assert_eq!(lab.sets.back(Some(&back.about.digest[..8])).unwrap(), back);
+    assert!(lab.sets.back(Some("00")).unwrap_err().contains("too short"));
+
+    let again = PolicySets::new(Lab::settings(&lab.folder));
+    again.begin(&lab.place());
+    assert_eq!(again.now().unwrap().about.how, How::Started);
+    assert_eq!(digests(&again), ["version = 1 # 3\n", "version = 1 # 2\n"], "what was in force when it ended is one of those before");
+    assert_eq!(again.back(None).unwrap().about.by, "alice");
+    std::fs::write(lab.folder.path().join("kept").join(&again.back(None).unwrap().about.digest).join("peers.toml"), "other").unwrap();
+    let third = PolicySets::new(Lab::settings(&lab.folder));
+    third.begin(&lab.place());
+    assert_eq!(digests(&third), ["version = 1 # 2\n"], "what was tampered with is not gone back to");
+}
+
+#[test]
+fn the_same_set_again_is_no_step_to_go_back() {
+    let lab = Lab::new();
+    lab.sets.adopted(texts("version = 1\n"), "SIGHUP", How::Reloaded, false);
+    assert!(lab.sets.earlier().is_empty());
+    lab.sets.adopted(texts("version = 1 # a\n"), "alice", How::Activated, false);
+    lab.sets.adopted(texts("version = 1\n"), "alice", How::RolledBack, false);
+    assert_eq!(lab.sets.earlier().len(), 1, "each stands there once");
+}
+
+#[test]
+fn a_folder_is_changed_when_the_set_is_in_force_and_not_before() {
+    let lab = Lab::new();
+    let staged = lab.sets.stage(&lab.adoption(texts("version = 1 # new\n"))).unwrap().unwrap();
+    assert_eq!(lab.peers(), "version = 1\n");
+    drop(staged);
+    assert_eq!(std::fs::read_dir(lab.place()).unwrap().count(), 2, "what was not wanted after all is gone");
+    std::fs::write(lab.place().join("toll.toml"), "version = 1\n").unwrap();
+    let overwriting = Adoption { overwrite: true, ..lab.adoption(texts("version = 1 # new\n")) };
+    lab.sets.stage(&overwriting).unwrap().unwrap().commit().unwrap();
+    assert_eq!((lab.peers().as_str(), lab.place().join("toll.toml").exists()), ("version = 1 # new\n", false), "it is the set and nothing else");
+}
+
+#[test]
+fn what_an_operator_has_written_and_not_reloaded_is_not_lost() {
+    let lab = Lab::new();
+    std::fs::write(lab.place().join("peers.toml"), "version = 1 # by hand\n").unwrap();
+    assert_eq!(lab.sets.folder_differs(), Some(true));
+    let refused = lab.sets.stage(&lab.adoption(texts("version = 1 # new\n"))).unwrap_err();
+    assert!(refused.contains("not in force") && refused.contains("--overwrite"), "{refused}");
+    assert!(lab.sets.stage(&Adoption { until_restart: true, ..lab.adoption(texts("version = 1 # new\n")) }).unwrap().is_none());
+    assert_eq!(lab.peers(), "version = 1 # by hand\n");
+}
+
+#[test]
+fn a_set_that_was_looked_at_over_another_is_not_activated() {
+    let lab = Lab::new();
+    let over = |over: String| Adoption { over: Some(over), ..lab.adoption(texts("version = 1 # new\n")) };
+    assert!(lab.sets.stage(&over(String::from("another"))).unwrap_err().contains("meanwhile"));
+    assert!(lab.sets.stage(&over(lab.sets.now().unwrap().about.digest)).is_ok());
+}
+
+#[test]
+fn a_mounted_folder_is_left_alone() {
+    let lab = Lab::new();
+    let (place, elsewhere) = (lab.place().join("peers.toml"), lab.folder.path().join("elsewhere"));
+    std::fs::rename(&place, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &place).unwrap();
+    assert!(lab.sets.stage(&lab.adoption(texts("version = 1 # new\n"))).unwrap_err().contains("symbolic link"));
+    assert_eq!(std::fs::read_dir(lab.place()).unwrap().count(), 2);
+}
