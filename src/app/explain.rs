@@ -4,6 +4,7 @@
 //! taken to chain to the CA of whichever peer is asked about. Host names are not looked up: `--resolve NAME=ADDR` says where one lives. A name
 //! without it lives at a stand-in address of the discard prefix (RFC 6666), no other peer's, and `--from` may be that name itself.
 
+pub mod compose;
 pub mod deciding;
 pub mod told;
 

@@ -225,3 +225,30 @@ async fn a_bad_set_is_not_activated_by_any_way() {
     assert!(status == Some(1) && said.contains("not in force"), "{said}");
     assert!(hunt_groups(&border).contains("5111"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_running_border_says_what_would_become_of_a_call() {
+    let um = um().await;
+    let border = Set::new(&um, "", KEPT).run();
+    let socket = border.set.path().join("control.sock");
+    let ask = async |question: Value| portcullis::adapters::api::ask(&socket, "POST", "/v1/explain", Some(&question)).await.expect("an answer");
+    let let_in = ask(serde_json::json!({ "peer": "trunk", "caller": "2001", "called": "5000" })).await.body;
+    assert_eq!(
+        (&let_in["outcome"]["verdict"], &let_in["outcome"]["dial_plan"], &let_in["outcome"]["targets"][0]),
+        (&"admitted".into(), &"um".into(), &"router".into()),
+        "{let_in:#}"
+    );
+    let refused = ask(serde_json::json!({ "from": "127.0.0.1", "called": "5999" })).await.body;
+    assert_eq!((&refused["outcome"]["reason"], &refused["outcome"]["status"]), (&"hunt_group.none".into(), &404.into()), "{refused:#}");
+    let stranger = ask(serde_json::json!({ "from": "203.0.113.7:5060", "message": "INVITE sip:5000@x SIP/2.0\nVia: SIP/2.0/TCP x\n\n" })).await.body;
+    assert_eq!((&stranger["outcome"]["reason"], &stranger["outcome"]["status"]), (&"peer.stranger_address".into(), &Value::Null), "{stranger:#}");
+    for question in [
+        serde_json::json!({}),
+        serde_json::json!({ "peer": "nobody", "called": "1" }),
+        serde_json::json!({ "from": "x" }),
+        serde_json::json!({ "peer": "trunk", "called": "1 2" }),
+        serde_json::json!({ "peer": "trunk", "transport": "smoke" }),
+    ] {
+        assert_eq!(ask(question.clone()).await.status, 400, "{question}");
+    }
+}

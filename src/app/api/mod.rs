@@ -6,6 +6,7 @@ pub mod calls;
 mod certificates;
 mod drain;
 mod events;
+mod explain;
 mod firewall;
 mod identities;
 mod ladder;
@@ -151,9 +152,9 @@ struct Told {
 )]
 struct Document;
 
-/// What a request needs: looking is reading.
-pub fn needs(method: &Method, _path: &str) -> Role {
-    if method.is_safe() { Role::Read } else { Role::Operate }
+/// What a request needs: looking is reading, and so is a question that changes nothing but has a body.
+pub fn needs(method: &Method, path: &str) -> Role {
+    if method.is_safe() || path == "/v1/explain" { Role::Read } else { Role::Operate }
 }
 
 /// Every route, and the document that describes them.
@@ -187,6 +188,7 @@ fn described() -> (Router<Arc<Desk>>, OpenApi) {
         firewall::routes(),
         certificates::routes(),
         policy::routes(),
+        explain::routes(),
         reasons::routes(),
         account::routes(),
         records::routes(),

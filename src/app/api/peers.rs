@@ -109,6 +109,11 @@ async fn peers(State(desk): Behind) -> Json<Peers> {
 pub struct Watched(Arc<Mutex<Board>>);
 
 impl Watched {
+    /// As it is now.
+    pub fn board(&self) -> Board {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub fn note(&self, fact: &Fact) {
         if let What::PeerLiveness { peer, address, state, .. } = &fact.what {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).set(peer, *address, *state);

@@ -2,6 +2,7 @@
 // never as markup: callers choose their own names.
 
 import { ladder } from "/ladder.js";
+import { form } from "/explain.js";
 
 const main = document.querySelector("#main");
 const standing = document.querySelector("#standing");
@@ -291,12 +292,14 @@ async function bans() {
 
 async function explain(asked) {
   const query = new URLSearchParams(asked);
-  const reasons = await ask("/v1/reasons");
+  const [reasons, known] = await Promise.all([ask("/v1/reasons"), ask("/v1/peers")]);
   const sought = (query.get("reason") ?? "").trim();
   const chosen = sought ? reasons.filter((reason) => reason.code.includes(sought) || reason.meaning.includes(sought) || reason.exchange_events.join(" ").includes(sought)) : reasons;
   const rows = chosen.map((reason) => [reason.code, reason.fault, reason.status, reason.exchange_events.join(", "), wide(reason.meaning)]);
   return [
     el("h2", {}, "Explain"),
+    form({ el, ask, table, wide }, known.peers.map((peer) => peer.name)),
+    el("h3", {}, "Reasons"),
     el("p", {}, "Why a call ended or a request was refused: the code that logs, records and ladders carry, or an event number of Exchange."),
     search("explain", query, [["reason", "Code, word or event number"]]),
     table(["code", "at fault", "status", "events", "meaning"], rows, "No code, meaning or event has that."),
@@ -353,7 +356,8 @@ async function draw() {
 
 function redraw() {
   const typing = main.contains(document.activeElement) && ["INPUT", "TEXTAREA"].includes(document.activeElement.tagName);
-  if (!typing && !document.hidden) draw();
+  // An explanation stays until it is asked for anew.
+  if (!typing && !document.hidden && place().view !== "explain") draw();
 }
 
 // ---- what the border tells
