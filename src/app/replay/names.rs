@@ -76,3 +76,48 @@ impl Names {
         (table, unknown)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use crate::policy::settings::PolicySet;
+
+    fn set(hosts: &[&str]) -> PolicySet {
+        let folder = tempfile::tempdir().unwrap();
+        let peers = hosts
+            .iter()
+            .enumerate()
+            .map(|(index, host)| format!("[[peer]]\nname = \"p{index}\"\nkind = \"trunk\"\nhosts = \"{host}\"\ntransport = \"udp\"\nmode = \"unsecured\"\n"));
+        let border = "version = 1\n[[listener]]\nname = \"udp\"\ntransport = \"udp\"\naddress = \"127.0.0.1:5060\"\n[media]\ninside = \"127.0.0.1\"\noutside = \"127.0.0.1\"\n";
+        std::fs::write(folder.path().join("border.toml"), border).unwrap();
+        std::fs::write(folder.path().join("peers.toml"), format!("version = 1\n{}", peers.collect::<String>())).unwrap();
+        let (settings, _) = crate::config::load(folder.path()).unwrap();
+        PolicySet::clone(&Arc::clone(&settings.policy))
+    }
+
+    #[test]
+    fn what_is_told_stands_above_what_is_known_and_all_that_is_known_counts() {
+        let mut names = Names::told(&[String::from("GW.example.com=192.0.2.1")]).unwrap();
+        for address in ["192.0.2.2", "192.0.2.3"] {
+            names.know("sbc.example.com", address.parse().unwrap());
+            names.know("gw.example.com", address.parse().unwrap());
+        }
+        let (table, unknown) = names.table(&set(&["gw.example.com", "sbc.example.com"]));
+        assert_eq!(table.addresses("p0"), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(table.addresses("p1"), ["192.0.2.2".parse::<IpAddr>().unwrap(), "192.0.2.3".parse().unwrap()]);
+        assert!(unknown.is_empty() && names.knows("Gw.Example.com") && !names.knows("other.example.com"));
+        let mut again = Names::default();
+        again.learn_table(&table);
+        assert!(again.knows("sbc.example.com"));
+    }
+
+    #[test]
+    fn names_nobody_knows_live_apart_and_are_told() {
+        let (table, unknown) = Names::default().table(&set(&["a.example.com", "b.example.com"]));
+        assert_eq!(unknown, ["a.example.com", "b.example.com"]);
+        assert_ne!(table.addresses("p0"), table.addresses("p1"));
+        assert!(Names::told(&[String::from("a.example.com")]).is_err() && Names::told(&[String::from("a=b")]).is_err());
+    }
+}
