@@ -194,7 +194,8 @@ async fn a_set_is_looked_at_activated_and_gone_back_from() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_set_is_not_activated_by_any_way() {
     let um = um().await;
-    let border = Set::new(&um, "", KEPT).run();
+    let mut border = Set::new(&um, "", KEPT).run();
+    border.until("to be asked", |border| border.set.path().join("control.sock").exists());
     let bad = other(&border, |file, text| if file == "dial_plans.toml" { text.replace("\"um\"", "\"nowhere\"") } else { text });
     let at = bad.path().to_str().expect("a path");
     let (status, said) = ask(&border, &["set", "policy", at, "--yes"]);
@@ -229,7 +230,8 @@ async fn a_bad_set_is_not_activated_by_any_way() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_running_border_says_what_would_become_of_a_call() {
     let um = um().await;
-    let border = Set::new(&um, "", KEPT).run();
+    let mut border = Set::new(&um, "", KEPT).run();
+    border.until("to be asked", |border| border.set.path().join("control.sock").exists());
     let socket = border.set.path().join("control.sock");
     let ask = async |question: Value| portcullis::adapters::api::ask(&socket, "POST", "/v1/explain", Some(&question)).await.expect("an answer");
     let let_in = ask(serde_json::json!({ "peer": "trunk", "caller": "2001", "called": "5000" })).await.body;
