@@ -94,7 +94,7 @@ impl Calls {
             reason,
             fault,
             answered,
-            audio_fault: reason == "media.silent" || drawn(number, 5) % 100 == 0,
+            audio_fault: reason == "media.silent" || drawn(number, 5).is_multiple_of(100),
         };
         let called = if drawn(number, 6) % 10 < 6 { String::from("5000") } else { format!("{}", 20_000 + drawn(number, 7) % 20_000) };
         let record = format!(
@@ -245,7 +245,8 @@ fn take_out(settings: &Settings, calls: &Calls) {
         std::thread::sleep(Duration::from_millis(20));
     }
     let took = began.elapsed();
-    (written.sort_unstable(), asked_for.sort_unstable());
+    written.sort_unstable();
+    asked_for.sort_unstable();
     let millis = |spans: &[Duration], share: usize| spans[(spans.len() - 1) * share / 100].as_secs_f64() * 1e3;
     println!("{} records taken out in {:.1} s, {} written meanwhile, {} lost", before / 10, took.as_secs_f64(), written.len() * 50, history.status().lost);
     println!("fifty records on disk meanwhile: median {:.1} ms, longest {:.1} ms", millis(&written, 50), millis(&written, 100));

@@ -81,7 +81,7 @@ async fn calls_are_shown_laddered_and_ended_one_by_one() {
     assert!(status == Some(0) && ladder.contains("INVITE") && ladder.contains("302") && ladder.contains("portcullis"), "{ladder}");
     assert_eq!(ask(&border, &["ladder", "4711"]).0, Some(1));
     let held = over_socket(&border, "/v1/ladders?number=5000&peer=worker").1;
-    assert!(held["calls"] == 2 && held["ladders"][1]["call"].to_string() == call && held["ladders"][1]["state"] == "answered", "{held}");
+    assert!(held["calls"] == 2 && held["ladders"][1]["call"] == shown["calls"][0]["call"] && held["ladders"][1]["state"] == "answered", "{held}");
     let drawing = over_socket(&border, &format!("/v1/calls/{call}/ladder?format=json")).1;
     assert_eq!(drawing["columns"][drawing["border"].as_u64().expect("ours") as usize], "portcullis");
     assert!(drawing["messages"][0]["text"].as_str().is_some_and(|text| text.starts_with("INVITE ")), "{drawing}");

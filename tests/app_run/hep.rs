@@ -24,7 +24,7 @@ async fn both_legs_of_a_call_are_copied_under_one_correlation() {
     let port = server.local_addr().expect("an address").port();
     let um = um().await;
     let border = Set::new(&um, "", &format!("[hep]\nserver = \"127.0.0.1:{port}\"\ntransport = \"udp\"\ncapture_id = 7\n")).run();
-    let mut call = border.call("5000").await.unwrap();
+    let call = border.call("5000").await.unwrap();
     assert!(call.hears(PATIENCE).await.is_clear());
     um.until(PATIENCE, |taken| taken.heard.is_clear()).await;
     call.hang_up().await.unwrap();
