@@ -112,15 +112,6 @@ pub struct End {
     pub socket: Socket,
 }
 
-/// Draws the signalling of a call as a ladder: both legs, what was decided and by which rule.
-#[derive(clap::Args, Clone, Debug)]
-pub struct Ladder {
-    /// By the number that log lines and records carry.
-    pub call: u64,
-    #[command(flatten)]
-    pub socket: Socket,
-}
-
 /// Has a running border load its certificates, keys, CAs and CRLs anew, all or nothing; calls and connections go on.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Rotate {
@@ -181,10 +172,6 @@ pub fn end(end: &End, out: &mut dyn Write) -> io::Result<u8> {
     ask(&end.socket, "DELETE", &format!("/v1/calls/{}", end.call), None, out, |_| format!("call {} is being ended\n", end.call))
 }
 
-pub fn ladder(ladder: &Ladder, out: &mut dyn Write) -> io::Result<u8> {
-    ask(&ladder.socket, "GET", &format!("/v1/calls/{}/ladder", ladder.call), None, out, |answer| answer.as_str().unwrap_or_default().to_owned())
-}
-
 pub fn reload(reload: &Reload, out: &mut dyn Write) -> io::Result<u8> {
     ask(&reload.socket, "POST", "/v1/reload", None, out, |answer| told(answer, "the policy set is in force"))
 }
@@ -219,6 +206,7 @@ pub fn ask(socket: &Socket, method: &str, path: &str, body: Option<&Value>, out:
     }
 }
 
+/// Why nobody answers there, and what to do.
 pub fn unanswered(place: &Place, error: &io::Error) -> String {
     let path = match place {
         Place::Socket(socket) => socket.display(),

@@ -302,7 +302,7 @@ fn missed_calls(answer: &Value) -> String {
 }
 
 /// For a query (RFC 3986 §2.1).
-fn encoded(value: &str) -> String {
+pub(super) fn encoded(value: &str) -> String {
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~".contains(&octet);
     value.bytes().map(|octet| if plain(octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") }).collect()
 }

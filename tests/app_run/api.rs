@@ -86,6 +86,17 @@ async fn calls_are_shown_laddered_and_ended_one_by_one() {
     assert_eq!(drawing["columns"][drawing["border"].as_u64().expect("ours") as usize], "portcullis");
     assert!(drawing["messages"][0]["text"].as_str().is_some_and(|text| text.starts_with("INVITE ")), "{drawing}");
     assert_eq!(over_socket(&border, &format!("/v1/calls/{call}/ladder?format=png")).0, 400);
+    let file = border.set.path().join("call.pcapng");
+    let (status, said) = ask(&border, &["ladder", &call, "--pcapng", file.to_str().expect("a path")]);
+    let capture = std::fs::read(&file).unwrap_or_default();
+    assert!(status == Some(0) && said.contains("bytes written to") && capture.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]), "{said}");
+    let holds = |wanted: &str| capture.windows(wanted.len()).any(|window| window == wanted.as_bytes());
+    assert!(holds("INVITE sip:5000@") && holds("SIP/2.0 302 ") && holds("* hunt_group: "), "messages and decisions");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).expect("the file").permissions());
+    assert_eq!(mode & 0o077, 0, "who called whom is for the owner of the file");
+    let (status, said) = ask(&border, &["ladder", "4711", "--pcapng", file.to_str().expect("a path")]);
+    assert!(status == Some(1) && said.contains("call 4711 is not held"), "{said}");
+    assert_eq!(ask(&border, &["ladder", "--follow"]).0, Some(2), "no terminal");
 
     let leaving = tokio::spawn(first.hung_up(PATIENCE));
     let (status, said) = ask(&border, &["end", &call]);

@@ -80,23 +80,43 @@ async fn connect(socket: &Path) -> io::Result<UnixStream> {
     timeout(TAKEN, tried).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
+/// As `ask`, of what is neither JSON nor text: status and bytes. A refusal is still JSON.
+pub async fn fetch(place: impl Into<Place>, method: &str, path: &str) -> io::Result<(u16, Bytes)> {
+    let place = place.into();
+    let fetched = timeout(PATIENCE, exchanged(&place, method, path, None)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    Ok((fetched.0, fetched.2))
+}
+
 async fn exchange(place: &Place, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
+    let (status, is_text, bytes) = exchanged(place, method, path, body).await?;
+    let body = match bytes.is_empty() {
+        true => Value::Null,
+        false if is_text => Value::String(String::from_utf8_lossy(&bytes).into_owned()),
+        false => serde_json::from_slice(&bytes)?,
+    };
+    Ok(Answer { status, body })
+}
+
+/// Status, whether it is text, and what came.
+type Exchanged = (u16, bool, Bytes);
+
+async fn exchanged(place: &Place, method: &str, path: &str, body: Option<&Value>) -> io::Result<Exchanged> {
     match place {
-        Place::Socket(socket) => exchange_over(connect(socket).await?, None, method, path, body).await,
+        Place::Socket(socket) => exchanged_over(connect(socket).await?, None, method, path, body).await,
         Place::Network(remote) => {
             let stream = timeout(TAKEN, remote.connect()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-            exchange_over(stream, remote.authorization.as_deref(), method, path, body).await
+            exchanged_over(stream, remote.authorization.as_deref(), method, path, body).await
         }
     }
 }
 
-async fn exchange_over(
+async fn exchanged_over(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     authorization: Option<&str>,
     method: &str,
     path: &str,
     body: Option<&Value>,
-) -> io::Result<Answer> {
+) -> io::Result<Exchanged> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let connection = tokio::spawn(connection);
     let text = body.map(Value::to_string).unwrap_or_default();
@@ -108,10 +128,5 @@ async fn exchange_over(
     let is_text = answer.headers().get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/"));
     let bytes = Limited::new(answer.into_body(), LONGEST).collect().await.map_err(io::Error::other)?.to_bytes();
     connection.abort();
-    let body = match bytes.is_empty() {
-        true => Value::Null,
-        false if is_text => Value::String(String::from_utf8_lossy(&bytes).into_owned()),
-        false => serde_json::from_slice(&bytes)?,
-    };
-    Ok(Answer { status, body })
+    Ok((status, is_text, bytes))
 }

@@ -33,7 +33,7 @@ use tokio::task::JoinSet;
 
 pub use access::{Operator, Role, Token, TokenDigest, Via};
 pub use audit::{Audit, Entry};
-pub use client::{Answer, Place, ask, reach};
+pub use client::{Answer, Place, ask, fetch, reach};
 pub use network::Identities;
 pub use problem::Problem;
 pub use remote::{Remote, Trust};

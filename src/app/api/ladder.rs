@@ -1,4 +1,5 @@
-//! Ladders: of calls still held in memory, and of records that were kept with theirs; as text, as a drawing that programs read, or as a picture.
+//! Ladders: of calls still held in memory, and of records that were kept with theirs; as text, as a drawing that
+//! programs read, as a picture, or as a capture file.
 
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
 
 /// A picture asked for by itself runs nothing and loads nothing.
 const PICTURE: &str = "default-src 'none'; style-src 'unsafe-inline'";
+/// As registered with IANA for files of either form.
+const CAPTURE: &str = "application/vnd.tcpdump.pcap";
 const LIMIT: usize = 100;
 const MOST: usize = 1000;
 
@@ -35,6 +38,8 @@ enum Form {
     Text,
     Json,
     Svg,
+    /// A capture file.
+    Pcapng,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -53,6 +58,7 @@ impl How {
         match self.format.unwrap_or_default() {
             Form::Text => drawing.page().into_response(),
             Form::Json => Json(drawing).into_response(),
+            Form::Pcapng => ([(header::CONTENT_TYPE, CAPTURE)], drawing.capture()).into_response(),
             Form::Svg => {
                 let headers = [(header::CONTENT_TYPE, "image/svg+xml"), (header::CONTENT_SECURITY_POLICY, PICTURE)];
                 (headers, drawing.picture(self.alone.unwrap_or(true))).into_response()
@@ -63,7 +69,7 @@ impl How {
 
 /// The ladder of a call still held in memory.
 #[utoipa::path(get, path = "/v1/calls/{call}/ladder", tag = "calls", params(("call" = u64, Path), How),
-    responses((status = 200, content((String = "text/plain"), (Drawing = "application/json"), (String = "image/svg+xml")))))]
+    responses((status = 200, content((String = "text/plain"), (Drawing = "application/json"), (String = "image/svg+xml"), (Vec<u8> = "application/vnd.tcpdump.pcap")))))]
 async fn of_call(State(desk): Behind, Path(call): Path<u64>, how: Result<Query<How>, QueryRejection>) -> Result<Response, Problem> {
     let Query(how) = how.map_err(wrong)?;
     let drawing = desk.telemetry.drawing(CallId(call)).ok_or_else(|| not_held(call))?;
@@ -72,7 +78,7 @@ async fn of_call(State(desk): Behind, Path(call): Path<u64>, how: Result<Query<H
 
 /// The ladder that was kept with a call record.
 #[utoipa::path(get, path = "/v1/records/{number}/ladder", tag = "calls", params(("number" = i64, Path), How),
-    responses((status = 200, content((String = "text/plain"), (Drawing = "application/json"), (String = "image/svg+xml")))))]
+    responses((status = 200, content((String = "text/plain"), (Drawing = "application/json"), (String = "image/svg+xml"), (Vec<u8> = "application/vnd.tcpdump.pcap")))))]
 async fn of_record(State(desk): Behind, Path(number): Path<i64>, how: Result<Query<How>, QueryRejection>) -> Result<Response, Problem> {
     let Query(how) = how.map_err(wrong)?;
     let missing = || Problem::new(StatusCode::NOT_FOUND, format!("no ladder was kept with record {number}: [records] ladders says of which calls one is"));

@@ -50,12 +50,12 @@ export async function ladder(path, ask, el) {
   return el("div", {},
     el("div", { class: "scroll picture", tabindex: "0" }, picture),
     about, message,
-    el("p", {}, save("Save the picture", "svg", `${name}.svg`), " ", save("Save as text", "text", `${name}.txt`)));
+    el("p", {}, save("Save the picture", "svg", `${name}.svg`), " ", save("Save as text", "text", `${name}.txt`), " ", save("Save a capture file", "pcapng", `${name}.pcapng`)));
 }
 
 /// With the operator's token, which a plain link would not carry.
 async function keep(path, name, ask) {
-  const content = await ask(path);
+  const content = await ask(path, "GET", undefined, "blob");
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([content]));
   link.download = name;

@@ -55,11 +55,12 @@ class Refused extends Error {
   constructor(status, detail) { super(detail); this.status = status; }
 }
 
-async function ask(path, method = "GET", body = undefined) {
+async function ask(path, method = "GET", body = undefined, form = undefined) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store" });
   const kind = answer.headers.get("content-type") ?? "";
+  if (form === "blob" && answer.ok) return answer.blob();
   const content = kind.includes("json") ? await answer.json() : await answer.text();
   if (!answer.ok) {
     if (answer.status === 401) askForToken(token ? "This token is not known here." : "");

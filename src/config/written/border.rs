@@ -86,6 +86,7 @@ pub fn read(root: &Table<'_, '_>) -> Border {
     read_limits(root, &mut border.limits);
     read_timers(root, &mut border);
     read_operator(root, &mut border);
+    read_ladder(root, &mut border);
     read_dns(root, &mut border);
     read_certificates(root, &mut border);
     border.hep = super::hep::read(root);
@@ -212,6 +213,17 @@ fn read_operator(root: &Table<'_, '_>, border: &mut Border) {
         table.finish();
     }
     border.records = super::records::read(root, &mut border.telemetry);
+}
+
+fn read_ladder(root: &Table<'_, '_>, border: &mut Border) {
+    let Some(table) = root.table("ladder", "[ladder]") else { return };
+    if let Some(calls) = table.integer("calls", 0..=1_000_000) {
+        border.telemetry.ladder.calls = calls.value as usize;
+    }
+    if let Some(megabytes) = table.integer("megabytes", 1..=16_384) {
+        border.telemetry.ladder.bytes = (megabytes.value as usize) << 20;
+    }
+    table.finish();
 }
 
 fn read_dns(root: &Table<'_, '_>, border: &mut Border) {

@@ -50,7 +50,7 @@ impl Drawing {
                 What::CallEnded(record) => {
                     drawing.rows.push(row(at, ended(record)));
                     if let Some(media) = &record.media {
-                        drawing.media(record, media, &columns, anchor);
+                        drawing.media(at, record, media, &columns, anchor);
                     }
                 }
                 what => drawing.rows.extend(marks(what).into_iter().map(|mark| row(at, mark))),
@@ -70,14 +70,14 @@ impl Drawing {
     }
 
     /// A bar for each leg and direction in which something went, and what was counted of each direction.
-    fn media(&mut self, record: &CallRecord, report: &Report, columns: &Columns, anchor: &Anchor) {
+    fn media(&mut self, at: i64, record: &CallRecord, report: &Report, columns: &Columns, anchor: &Anchor) {
         let border = columns.border();
         let a = columns.at(Some(Side::A), record.a.remote);
         let b = record.b.as_ref().map_or(border + 1, |leg| columns.at(Some(Side::B), leg.remote));
-        for (side, at) in [(&report.a, a), (&report.b, b)] {
+        for (side, peer) in [(&report.a, a), (&report.b, b)] {
             let bars = [
-                (at, border, side.received, Some(side.lost), side.first, side.last_rtp.or(side.last)),
-                (border, at, side.sent, None, side.first_sent, side.last_sent),
+                (peer, border, side.received, Some(side.lost), side.first, side.last_rtp.or(side.last)),
+                (border, peer, side.sent, None, side.first_sent, side.last_sent),
             ];
             for (from, to, packets, lost, first, last) in bars {
                 if let (Some(first), Some(last), 1..) = (first, last, packets) {
@@ -88,7 +88,7 @@ impl Drawing {
         let counted = |name: &str, from: &SideReport, to: &SideReport| {
             let jitter = f64::from(from.jitter_us) / 1000.0;
             let text = format!("media {name}: {} received, {} lost, jitter {jitter:.1} ms, {} sent", from.received, from.lost, to.sent);
-            row(anchor.micros(record.ended), Mark::Note { text, trouble: false })
+            row(at, Mark::Note { text, trouble: false })
         };
         self.rows.push(counted("A to B", &report.a, &report.b));
         self.rows.push(counted("B to A", &report.b, &report.a));

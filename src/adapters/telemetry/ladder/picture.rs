@@ -25,7 +25,7 @@ impl Drawing {
         let apart = (longest * CHARACTER).clamp(APART[0], APART[1]);
         let mut picture = Picture { out: String::new(), y: MARGIN + LINE, apart, width: GUTTER + apart * self.columns.len().max(2) + MARGIN };
         self.legs.iter().for_each(|leg| picture.words(MARGIN, "leg", leg));
-        picture.y += LINE / 2;
+        picture.y += LINE + LINE / 2;
         for (index, label) in self.columns.iter().enumerate() {
             picture.text(picture.column(index), "column", label);
         }

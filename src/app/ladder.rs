@@ -1,0 +1,76 @@
+//! `portcullis ladder`: a call's signalling from a running border, on the page, as a file for a browser or a packet analyser, or live in the terminal.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::ask::{Socket, ask, unanswered};
+use super::follow;
+use crate::adapters::api;
+
+/// Draws the signalling of a call as a ladder: both legs, what was decided and by which rule.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Ladder {
+    /// By the number that log lines and records carry; with --record, by the record's number in the store.
+    #[arg(required_unless_present = "follow")]
+    pub call: Option<u64>,
+    /// The ladder that was kept with a record, long after the call.
+    #[arg(long, conflicts_with = "follow")]
+    pub record: bool,
+    /// Live, in the whole terminal: calls as they come, Enter for a ladder, ? for the keys.
+    #[arg(long)]
+    pub follow: bool,
+    /// Write a capture file that Wireshark opens: every message as a packet, deciphered, with decisions as comments. Keys and credentials are blotted out.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["follow", "svg"])]
+    pub pcapng: Option<PathBuf>,
+    /// Write a picture (SVG).
+    #[arg(long, value_name = "FILE", conflicts_with = "follow")]
+    pub svg: Option<PathBuf>,
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+pub fn ladder(ladder: &Ladder, out: &mut dyn Write) -> io::Result<u8> {
+    if ladder.follow {
+        return follow::follow(&ladder.socket, ladder.call);
+    }
+    let number = ladder.call.unwrap_or_default();
+    let path = if ladder.record { format!("/v1/records/{number}/ladder") } else { format!("/v1/calls/{number}/ladder") };
+    match (&ladder.pcapng, &ladder.svg) {
+        (Some(file), _) => save(ladder, "GET", &format!("{path}?format=pcapng"), file, out),
+        (None, Some(file)) => save(ladder, "GET", &format!("{path}?format=svg"), file, out),
+        (None, None) => {
+            let form = if ladder.socket.json { "json" } else { "text" };
+            ask(&ladder.socket, "GET", &format!("{path}?format={form}"), None, out, |answer| answer.as_str().unwrap_or_default().to_owned())
+        }
+    }
+}
+
+fn save(ladder: &Ladder, method: &str, path: &str, file: &Path, out: &mut dyn Write) -> io::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let place = ladder.socket.place().map_err(|trouble| io::Error::new(io::ErrorKind::InvalidInput, trouble))?;
+    match runtime.block_on(api::fetch(&place, method, path)) {
+        Ok((200, bytes)) => {
+            keep(file, &bytes)?;
+            writeln!(out, "{} bytes written to {}", bytes.len(), file.display())?;
+            Ok(0)
+        }
+        Ok((_, refusal)) => {
+            let refusal: serde_json::Value = serde_json::from_slice(&refusal).unwrap_or_default();
+            writeln!(out, "refused: {}", refusal["detail"].as_str().unwrap_or("the border does not say why"))?;
+            Ok(1)
+        }
+        Err(error) => {
+            eprintln!("{}", unanswered(&place, &error));
+            Ok(1)
+        }
+    }
+}
+
+/// For its owner alone: it tells who called whom.
+pub(super) fn keep(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}; name another file", file.display()));
+    let mut written = File::options().create(true).write(true).truncate(true).mode(0o600).open(file).map_err(named)?;
+    written.write_all(bytes).map_err(named)
+}
