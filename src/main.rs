@@ -62,6 +62,8 @@ enum Command {
     Resume(app::ask::Resume),
     End(app::ask::End),
     Ladder(app::ladder::Ladder),
+    #[command(subcommand)]
+    Trace(app::trace::Trace),
     Token(app::token::Token),
     Reload(app::ask::Reload),
     Rotate(app::ask::Rotate),
@@ -96,6 +98,7 @@ fn main() -> ExitCode {
         Command::Resume(resume) => printed(|out| app::ask::resume(&resume, out)),
         Command::End(end) => printed(|out| app::ask::end(&end, out)),
         Command::Ladder(ladder) => printed(|out| app::ladder::ladder(&ladder, out)),
+        Command::Trace(trace) => printed(|out| app::trace::trace(&trace, out)),
         Command::Token(token) => printed(|out| app::token::token(&token, out)),
         Command::Reload(reload) => printed(|out| app::ask::reload(&reload, out)),
         Command::Rotate(rotate) => printed(|out| app::ask::rotate(&rotate, out)),

@@ -21,9 +21,12 @@ pub struct Ladder {
     /// Live, in the whole terminal: calls as they come, Enter for a ladder, ? for the keys.
     #[arg(long)]
     pub follow: bool,
-    /// Write a capture file that Wireshark opens: every message as a packet, deciphered, with decisions as comments. Keys and credentials are blotted out.
+    /// Write a capture file that Wireshark opens: every message as a packet, deciphered, with decisions as comments. Keys and credentials are blotted out, but for --keys.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["follow", "svg"])]
     pub pcapng: Option<PathBuf>,
+    /// With the keys in it: only of a call that was traced (portcullis trace); needs the role operate, and is in the audit.
+    #[arg(long, requires = "pcapng", conflicts_with = "record")]
+    pub keys: bool,
     /// Write a picture (SVG).
     #[arg(long, value_name = "FILE", conflicts_with = "follow")]
     pub svg: Option<PathBuf>,
@@ -38,6 +41,7 @@ pub fn ladder(ladder: &Ladder, out: &mut dyn Write) -> io::Result<u8> {
     let number = ladder.call.unwrap_or_default();
     let path = if ladder.record { format!("/v1/records/{number}/ladder") } else { format!("/v1/calls/{number}/ladder") };
     match (&ladder.pcapng, &ladder.svg) {
+        (Some(file), _) if ladder.keys => save(ladder, "POST", &format!("/v1/calls/{number}/keys"), file, out),
         (Some(file), _) => save(ladder, "GET", &format!("{path}?format=pcapng"), file, out),
         (None, Some(file)) => save(ladder, "GET", &format!("{path}?format=svg"), file, out),
         (None, None) => {

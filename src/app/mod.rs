@@ -39,6 +39,7 @@ pub mod simulate;
 mod survey;
 pub mod takeover;
 pub mod token;
+pub mod trace;
 mod traced;
 mod traffic;
 pub mod vitals;

@@ -113,6 +113,44 @@ async fn calls_are_shown_laddered_and_ended_one_by_one() {
     assert_eq!(told, [(Value::from(line.clone()), Value::from(404)), (Value::from(line), Value::from(202))]);
 }
 
+/// Nothing of a call's keys can be had unless configuration allows it, an operator asked for it before, and the account says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_had_of_traced_calls_alone_and_the_audit_tells() {
+    let um = um().await;
+    let border = Set::new(&um, "", CONTROL).run();
+    let (status, said) = ask(&border, &["trace", "start"]);
+    assert!(status == Some(1) && said.contains("traces = true under [ladder]"), "{said}");
+    drop(border);
+
+    let border = Set::new(&um, "", &format!("{CONTROL}\n[ladder]\ntraces = true")).run();
+    let before = border.call("5000").await.unwrap();
+    let (status, said) = ask(&border, &["trace", "start", "--peer", "worker", "--calls", "1", "--for", "5m"]);
+    assert!(status == Some(0) && said.contains("of worker until"), "{said}");
+    let traced = border.call("5000").await.unwrap();
+    let beyond = border.call("5000").await.unwrap();
+    let trace = json(&border, &["trace", "status"]);
+    let calls: Vec<u64> = json(&border, &["show", "calls"])["calls"].as_array().expect("calls").iter().filter_map(|call| call["call"].as_u64()).collect();
+    assert_eq!(trace["calls"], Value::from(vec![calls[1]]), "the one after the order, and no more than one: {calls:?}");
+    let file = border.set.path().join("keys.pcapng");
+    let keys = |call: u64| ask(&border, &["ladder", &call.to_string(), "--keys", "--pcapng", file.to_str().expect("a path")]);
+    assert_eq!(keys(calls[1]).0, Some(0));
+    for call in [calls[0], calls[2]] {
+        let (status, said) = keys(call);
+        assert!(status == Some(1) && said.contains("was not traced"), "{said}");
+    }
+    assert_eq!(ask(&border, &["trace", "stop"]).0, Some(0));
+    assert_eq!(keys(calls[1]).0, Some(1), "wiped");
+    assert_eq!(over_socket(&border, &format!("/v1/calls/{}/keys", calls[1])).0, 405, "none by looking");
+    let audit = json(&border, &["show", "audit"]);
+    let told: Vec<_> = audit["entries"].as_array().expect("entries").iter().map(|entry| entry["request"].as_str().expect("a request").to_owned()).collect();
+    let taken = format!("POST /v1/calls/{}/keys", calls[1]);
+    assert_eq!(told.iter().filter(|request| **request == taken).count(), 2, "{told:?}");
+    assert!(told.contains(&"POST /v1/trace".to_owned()) && told.contains(&"DELETE /v1/trace".to_owned()), "{told:?}");
+    for call in [before, traced, beyond] {
+        call.hang_up().await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_is_told_and_taken_back() {
     let um = um().await;

@@ -3,7 +3,8 @@
 //! Above stands a line for each leg: its mode, what TLS came to, the SRTP suite. Columns are the caller, the border, and the addresses of the called side in the
 //! order of first sight. Each message is an arrow with its time and the time since the row before; decisions stand between the arrows with their rule and the values
 //! compared, and media as bars where they began. One [`Drawing`] holds all of it, and each form is made from that: text of at most 140 columns, a picture (SVG),
-//! a capture file (pcapng), JSON. No key and no credential is in it.
+//! a capture file (pcapng), JSON. No key and no credential is in it,
+//! but for calls that an operator has asked to be traced, where that is allowed.
 
 mod canvas;
 mod capture;
@@ -13,12 +14,14 @@ mod head;
 mod kept;
 mod picture;
 mod text;
+mod trace;
 
 pub use self::drawing::{Class, Compared, Drawing, Mark, Passed, Row};
 pub(super) use self::kept::Ladders;
 pub use self::kept::{Held, Load, Stage, Who};
 pub use self::picture::STYLE;
 pub use self::text::{Drawn, Look, Stamp, clock};
+pub use self::trace::{Order, Standing};
 use super::wall::Anchor;
 use crate::signaling::fact::Fact;
 use crate::time::Time;
@@ -31,12 +34,14 @@ pub struct Settings {
     pub entries: usize,
     /// Bytes kept of all calls together.
     pub bytes: usize,
+    /// Operators may have messages kept with their keys for a while.
+    pub traces: bool,
 }
 
 impl Default for Settings {
     /// A call of two legs, one of them redirected, takes about 20 KB as these bytes are reckoned.
     fn default() -> Settings {
-        Settings { calls: 2000, entries: 200, bytes: 64 << 20 }
+        Settings { calls: 2000, entries: 200, bytes: 64 << 20, traces: false }
     }
 }
 

@@ -25,7 +25,7 @@ mod watched;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
@@ -40,12 +40,13 @@ pub use wall::Anchor;
 
 use self::filing::Filing;
 use self::invites::Invites;
-use self::ladder::{Drawing, Held, Ladders, Load};
+use self::ladder::{Drawing, Held, Ladders, Load, Order, Standing};
 use self::log::Log;
 use self::mirror::Mirroring;
 use self::spans::Tracing;
 use self::summary::Summary;
 use crate::signaling::fact::{CallId, Fact, FirewallEvent, What};
+use crate::time::Time;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -178,6 +179,7 @@ pub struct Telemetry {
     reopen: Arc<AtomicBool>,
     queue: mpsc::Sender<Item>,
     file: Option<FileStanding>,
+    may_trace: bool,
 }
 
 impl Telemetry {
@@ -207,7 +209,7 @@ impl Telemetry {
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
         std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || tracing::dispatcher::with_default(&dispatch, || rendering.run(facts)))?;
         let sink = Sink { queue: queue.clone(), kept: places / 4, lost_traffic: metrics.lost(false), lost_calls: metrics.lost(true) };
-        Ok((sink, Telemetry { metrics, ladders, anchor, reopen, queue, file }))
+        Ok((sink, Telemetry { metrics, ladders, anchor, reopen, queue, file, may_trace: settings.ladder.traces }))
     }
 
     /// Cheap to clone.
@@ -227,19 +229,50 @@ impl Telemetry {
 
     /// The same for all its forms.
     pub fn drawing(&self, call: CallId) -> Option<Drawing> {
-        let (facts, left_out) = self.ladders.lock().unwrap_or_else(PoisonError::into_inner).facts(call)?;
+        let (facts, left_out) = self.held_ladders().facts(call)?;
         Some(Drawing { left_out, ..Drawing::of(&facts, &self.anchor) })
+    }
+
+    /// With its keys, where the call is traced; see [`Telemetry::trace`].
+    pub fn drawing_with_secrets(&self, call: CallId, now: Time) -> Option<Drawing> {
+        let (facts, left_out) = self.held_ladders().facts_with_secrets(call, now)?;
+        Some(Drawing { left_out, ..Drawing::with_secrets(&facts, &self.anchor) })
+    }
+
+    /// The settings allow it.
+    pub fn may_trace(&self) -> bool {
+        self.may_trace
+    }
+
+    /// Has the messages of calls kept with their keys, if the settings allow it.
+    pub fn trace(&self, order: Order) {
+        if self.may_trace {
+            self.held_ladders().trace(order);
+        }
+    }
+
+    /// Wipes what was gathered.
+    pub fn trace_no_more(&self) {
+        self.held_ladders().trace_no_more();
+    }
+
+    pub fn traced(&self, now: Time) -> Standing {
+        self.held_ladders().traced(now)
+    }
+
+    fn held_ladders(&self) -> MutexGuard<'_, Ladders> {
+        self.ladders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls held in memory that are wanted, newest first, at most so many; and how much is held in all.
     pub fn held(&self, wanted: &dyn Fn(&Held) -> bool, most: usize) -> (Vec<Held>, Load) {
-        let ladders = self.ladders.lock().unwrap_or_else(PoisonError::into_inner);
+        let ladders = self.held_ladders();
         (ladders.held(wanted, most), ladders.load())
     }
 
     /// Calls held in memory, oldest first.
     pub fn ladders(&self) -> Vec<CallId> {
-        self.ladders.lock().unwrap_or_else(PoisonError::into_inner).calls()
+        self.held_ladders().calls()
     }
 
     /// The records' file is opened anew before the next record, as after a rotation. Returns at once.

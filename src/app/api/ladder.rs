@@ -26,7 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
 /// A picture asked for by itself runs nothing and loads nothing.
 const PICTURE: &str = "default-src 'none'; style-src 'unsafe-inline'";
 /// As registered with IANA for files of either form.
-const CAPTURE: &str = "application/vnd.tcpdump.pcap";
+pub(super) const CAPTURE: &str = "application/vnd.tcpdump.pcap";
 const LIMIT: usize = 100;
 const MOST: usize = 1000;
 

@@ -20,6 +20,7 @@ mod reasons;
 mod records;
 mod status;
 pub mod takeover;
+mod trace;
 
 use std::sync::{Arc, Weak};
 
@@ -182,6 +183,7 @@ fn described() -> (Router<Arc<Desk>>, OpenApi) {
         events::routes(),
         calls::routes(),
         ladder::routes(),
+        trace::routes(),
         media::routes(),
         missed_calls::routes(),
         peers::routes(),

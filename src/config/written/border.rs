@@ -223,6 +223,9 @@ fn read_ladder(root: &Table<'_, '_>, border: &mut Border) {
     if let Some(megabytes) = table.integer("megabytes", 1..=16_384) {
         border.telemetry.ladder.bytes = (megabytes.value as usize) << 20;
     }
+    if let Some(traces) = table.flag("traces") {
+        border.telemetry.ladder.traces = traces.value;
+    }
     table.finish();
 }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Settings;
+use super::trace::{Order, Standing, Tracing};
 use crate::adapters::telemetry::redact::{clean, redact};
 use crate::media::control::Side;
 use crate::policy::verdict::Reason;
@@ -26,6 +27,7 @@ pub(in crate::adapters::telemetry) struct Ladders {
     up: BTreeSet<CallId>,
     ended: BTreeSet<CallId>,
     bytes: usize,
+    tracing: Tracing,
 }
 
 struct Kept {
@@ -79,7 +81,15 @@ pub struct Load {
 
 impl Ladders {
     pub fn new(settings: Settings) -> Ladders {
-        Ladders { settings, calls: HashMap::new(), exchanges: BTreeSet::new(), up: BTreeSet::new(), ended: BTreeSet::new(), bytes: 0 }
+        Ladders {
+            settings,
+            calls: HashMap::new(),
+            exchanges: BTreeSet::new(),
+            up: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            bytes: 0,
+            tracing: Tracing::default(),
+        }
     }
 
     /// Facts of no call are not kept.
@@ -100,6 +110,7 @@ impl Ladders {
             kept.left_out += 1;
             return;
         }
+        self.tracing.note(call, &fact, kept.facts.len());
         let mut size = NOTE_BYTES;
         if let What::Received { bytes, .. } | What::Sent { bytes, .. } = &mut fact.what {
             // A copy: the original may be a slice of a large receive buffer.
@@ -133,6 +144,7 @@ impl Ladders {
             let Some(oldest) = oldest else { return };
             if let Some(gone) = self.calls.remove(&oldest) {
                 self.bytes = self.bytes.saturating_sub(gone.bytes);
+                self.tracing.forget(oldest);
             }
         }
     }
@@ -140,6 +152,24 @@ impl Ladders {
     /// What is held of a call, and how much of it was not kept.
     pub fn facts(&self, call: CallId) -> Option<(Vec<Fact>, u64)> {
         self.calls.get(&call).map(|kept| (kept.facts.clone(), kept.left_out))
+    }
+
+    /// The same with messages as they were; `None`: the call is not held, or not traced.
+    pub fn facts_with_secrets(&mut self, call: CallId, now: Time) -> Option<(Vec<Fact>, u64)> {
+        let (facts, left_out) = self.facts(call)?;
+        Some((self.tracing.restored(call, facts, now)?, left_out))
+    }
+
+    pub fn trace(&mut self, order: Order) {
+        self.tracing.start(order);
+    }
+
+    pub fn trace_no_more(&mut self) {
+        self.tracing.stop();
+    }
+
+    pub fn traced(&mut self, now: Time) -> Standing {
+        self.tracing.standing(now)
     }
 
     /// Calls held, oldest first.
