@@ -30,7 +30,7 @@ use crate::app::mirrored;
 use crate::app::missed_calls::MissedCalls;
 use crate::app::policy_sets::PolicySets;
 use crate::app::recording::{Recording, Stores};
-use crate::app::reloading::{as_running, certificates_of_running, restart_needed};
+use crate::app::reloading::{as_running, certificates_of_running, restart_needed, take_bound_addresses};
 use crate::app::rotation::{self, Rotation};
 use crate::app::takeover::{Between, Inheritance};
 use crate::app::traced;
@@ -589,17 +589,6 @@ fn media_plane(settings: &config::Settings, clock: &Clock, commands: &mpsc::Unbo
 fn check_hosted(settings: &config::Settings) -> Result<(), StartError> {
     let lines = hosted::problems(settings);
     if lines.is_empty() { Ok(()) } else { Err(StartError(lines)) }
-}
-
-/// A listener on port 0 gets a port from the system: that one is advertised.
-fn take_bound_addresses(signaling: &mut crate::signaling::settings::Settings, bound: &[(ListenerId, std::net::SocketAddr)]) {
-    for listener in &mut signaling.listeners {
-        let Some((_, address)) = bound.iter().find(|(id, _)| *id == listener.id) else { continue };
-        if listener.bound.port() == 0 {
-            listener.advertised = format!("{}:{}", listener.host(), address.port()).into();
-        }
-        listener.bound = *address;
-    }
 }
 
 #[cfg(test)]

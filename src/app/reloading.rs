@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::adapters::tls;
 use crate::config;
+use crate::policy::flow::ListenerId;
 use crate::policy::settings::PolicySet;
 use crate::signaling::settings::Listener;
 
@@ -75,10 +76,20 @@ pub fn certificates_of_running(running: &[Listener], now: &tls::Settings, writte
     running.iter().filter_map(of).collect()
 }
 
+/// A listener on port 0 gets a port from the system: that one is advertised.
+pub fn take_bound_addresses(signaling: &mut crate::signaling::settings::Settings, bound: &[(ListenerId, std::net::SocketAddr)]) {
+    for listener in &mut signaling.listeners {
+        let Some((_, address)) = bound.iter().find(|(id, _)| *id == listener.id) else { continue };
+        if listener.bound.port() == 0 {
+            listener.advertised = format!("{}:{}", listener.host(), address.port()).into();
+        }
+        listener.bound = *address;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::flow::ListenerId;
     use crate::sip::Transport;
 
     #[test]
