@@ -700,7 +700,7 @@ fn the_firewall_tells_what_to_do_and_bans_flood_no_log() {
 
 #[test]
 fn ladders_are_kept_in_bounded_memory_without_secrets() {
-    let kept = ladder::Settings { calls: 3, entries: 10, bytes: 1 << 20 };
+    let kept = ladder::Settings { calls: 3, entries: 10, bytes: 1 << 20, ..ladder::Settings::default() };
     let (sink, telemetry) = start(Settings { ladder: kept, ..Settings::default() });
     for n in 0..10 {
         for fact in call() {
