@@ -54,20 +54,14 @@ enum Command {
     /// Has a running border do something.
     Request {
         #[command(subcommand)]
-        what: app::change_policy::Request,
+        what: app::request::Request,
     },
-    Ban(app::ask::Ban),
-    Unban(app::ask::Unban),
-    Drain(app::ask::Drain),
-    Resume(app::ask::Resume),
-    End(app::ask::End),
+    #[command(flatten)]
+    Verb(app::request::Verb),
     Ladder(app::ladder::Ladder),
     #[command(subcommand)]
     Trace(app::trace::Trace),
     Token(app::token::Token),
-    Reload(app::ask::Reload),
-    Rotate(app::ask::Rotate),
-    RetryMissedCalls(app::ask::RetryMissedCalls),
     /// Makes, checks and rotates certificates.
     Certs {
         #[command(subcommand)]
@@ -91,18 +85,11 @@ fn main() -> ExitCode {
         Command::Firewall(ruleset) => printed(|out| app::ruleset::ruleset(&ruleset, out)),
         Command::Show { what } => printed(|out| app::show::show(&what, out)),
         Command::Set { what } => printed(|out| app::change_policy::set(&what, out)),
-        Command::Request { what } => printed(|out| app::change_policy::request(&what, out)),
-        Command::Ban(ban) => printed(|out| app::ask::ban(&ban, out)),
-        Command::Unban(unban) => printed(|out| app::ask::unban(&unban, out)),
-        Command::Drain(drain) => printed(|out| app::ask::drain(&drain, out)),
-        Command::Resume(resume) => printed(|out| app::ask::resume(&resume, out)),
-        Command::End(end) => printed(|out| app::ask::end(&end, out)),
+        Command::Request { what } => printed(|out| app::request::request(&what, out)),
+        Command::Verb(verb) => printed(|out| app::request::verb(&verb, out)),
         Command::Ladder(ladder) => printed(|out| app::ladder::ladder(&ladder, out)),
         Command::Trace(trace) => printed(|out| app::trace::trace(&trace, out)),
         Command::Token(token) => printed(|out| app::token::token(&token, out)),
-        Command::Reload(reload) => printed(|out| app::ask::reload(&reload, out)),
-        Command::Rotate(rotate) => printed(|out| app::ask::rotate(&rotate, out)),
-        Command::RetryMissedCalls(retry) => printed(|out| app::ask::retry_missed_calls(&retry, out)),
         Command::Certs { command } => printed(|out| app::certs::run(&command, out)),
         Command::Completions(shell) => printed(|out| app::manual::completions(&shell, Arguments::command(), out)),
         Command::Man(man) => printed(|out| app::manual::man(&man, Arguments::command(), out)),

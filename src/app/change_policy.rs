@@ -18,15 +18,6 @@ pub enum Set {
 }
 
 #[derive(clap::Subcommand, Clone, Debug)]
-pub enum Request {
-    /// Goes back to what was in force before.
-    Rollback {
-        #[command(subcommand)]
-        what: Back,
-    },
-}
-
-#[derive(clap::Subcommand, Clone, Debug)]
 pub enum Back {
     Policy(Rollback),
 }
@@ -96,8 +87,8 @@ pub fn set(set: &Set, out: &mut dyn Write) -> io::Result<u8> {
     ask(&policy.socket, "POST", "/v1/policy/activate", Some(&body), out, |answer| told(answer, "the policy set is in force"))
 }
 
-pub fn request(request: &Request, out: &mut dyn Write) -> io::Result<u8> {
-    let Request::Rollback { what: Back::Policy(Rollback { to, manner: Manner { until_restart, overwrite }, socket }) } = request;
+pub fn rollback(back: &Back, out: &mut dyn Write) -> io::Result<u8> {
+    let Back::Policy(Rollback { to, manner: Manner { until_restart, overwrite }, socket }) = back;
     let body = json!({ "to": to, "until_restart": until_restart, "overwrite": overwrite });
     ask(socket, "POST", "/v1/policy/rollback", Some(&body), out, |answer| told(answer, "the earlier policy set is in force"))
 }

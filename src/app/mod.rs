@@ -31,6 +31,7 @@ pub mod quickstart;
 pub mod recording;
 pub mod reloading;
 pub mod replay;
+pub mod request;
 pub mod rotation;
 pub mod ruleset;
 pub mod run;
