@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -25,8 +26,11 @@ const PREPARING: Duration = Duration::from_secs(60);
 /// An answer that has got lost is asked for again: nearly all of that comes within this time after the last call.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Each connection is closed in a pause of its own; one that has had none within this time is closed without.
-const PAUSES: Duration = Duration::from_secs(8);
+/// Each connection is closed in a pause of its own; one that has had none within this time is closed without, and its peer may lose a request.
+const PAUSES: Duration = Duration::from_secs(600);
+
+/// The same once this process has been asked to end.
+const HURRIED_PAUSES: Duration = Duration::from_secs(8);
 
 /// What has been read is handed over within this time.
 const LAST_READ: Duration = Duration::from_millis(100);
@@ -141,14 +145,14 @@ pub async fn leave(border: &mut Border, successor: Successor, signals: &mut Sign
     let mut heard = give_place(border, opening, release_after).await;
     let (between, network) = (border.between.clone(), border.network.clone());
     let mut listening = tokio::spawn(async move { between.listen(&network, &mut heard).await });
-    let mut asked_to_end = false;
+    let asked_to_end = AtomicBool::new(false);
     let is_alone = loop {
         tokio::select! {
-            () = ended(border) => break false,
+            () = ended(border, &asked_to_end) => break false,
             _ = &mut listening => break true,
             () = border.died() => return Left::Died,
             () = signals.end.asked() => {
-                if std::mem::replace(&mut asked_to_end, true) { border.release_all().await } else { border.drain() }
+                if asked_to_end.swap(true, Ordering::Relaxed) { border.release_all().await } else { border.drain() }
             }
             _ = signals.hangup.recv() => tracing::warn!("not reloaded: another process has taken over, ask that one"),
             Some(order) = orders.recv() => {
@@ -170,12 +174,13 @@ pub async fn leave(border: &mut Border, successor: Successor, signals: &mut Sign
 }
 
 /// Returns when no call is left, what was asked again has been answered, and as little as can be is under way on the connections that are left.
-async fn ended(border: &Border) {
+async fn ended(border: &Border, asked_to_end: &AtomicBool) {
     border.call_less().await;
     tokio::time::sleep(LINGER).await;
     border.network.gate(Gates { connections: false, datagrams: true, part: true });
-    let limit = tokio::time::Instant::now() + PAUSES;
-    while border.network.connections() > 0 && tokio::time::Instant::now() < limit {
+    let began = tokio::time::Instant::now();
+    let limit = || if asked_to_end.load(Ordering::Relaxed) { HURRIED_PAUSES } else { PAUSES };
+    while border.network.connections() > 0 && began.elapsed() < limit() {
         tokio::time::sleep(LAST_READ).await;
     }
     // Datagrams wait for the new process from here on, a moment and no longer.
