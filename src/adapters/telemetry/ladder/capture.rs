@@ -252,7 +252,7 @@ mod tests {
         let (mut at, mut found) = (0, Vec::new());
         while at < file.len() {
             let length = word(at + 4) as usize;
-            assert!(length % 4 == 0 && word(at + length - 4) as usize == length, "at {at}");
+            assert!(length.is_multiple_of(4) && word(at + length - 4) as usize == length, "at {at}");
             if word(at) == wanted {
                 found.push(&file[at + 8..at + length - 4]);
             }

@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn exchanges_outside_calls_push_no_call_out() {
-        let mut ladders = Ladders::new(Settings { calls: 300, entries: 20, bytes: 64 << 20 });
+        let mut ladders = Ladders::new(Settings { calls: 300, entries: 20, bytes: 64 << 20, ..Settings::default() });
         ladders.keep(began(1));
         (2..5000).for_each(|call| ladders.keep(sent(call, 400)));
         assert_eq!(held(&ladders)[..2], [1, 5000 - EXCHANGES as u64]);
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_bytes_hold_whatever_comes_and_the_newest_stays() {
-        let mut ladders = Ladders::new(Settings { calls: 1000, entries: 20, bytes: 100_000 });
+        let mut ladders = Ladders::new(Settings { calls: 1000, entries: 20, bytes: 100_000, ..Settings::default() });
         for call in 1..500 {
             ladders.keep(began(call));
             ladders.keep(answered(call));
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_call_that_goes_on_for_ever_says_how_much_of_it_is_not_kept() {
-        let mut ladders = Ladders::new(Settings { calls: 2, entries: 10, bytes: 1 << 20 });
+        let mut ladders = Ladders::new(Settings { calls: 2, entries: 10, bytes: 1 << 20, ..Settings::default() });
         (0..25).for_each(|_| ladders.keep(sent(1, 10)));
         let (facts, left_out) = ladders.facts(CallId(1)).unwrap();
         assert_eq!((facts.len(), left_out), (10, 15));
