@@ -227,6 +227,7 @@ impl Core {
         };
         match incoming {
             Incoming::Absorbed => note(&mut self.border, call, true),
+            Incoming::Confirmed => note(&mut self.border, call, false),
             Incoming::Ack => {
                 note(&mut self.border, call, false);
                 if let Some((call, Part::Leg(side))) = dialog.filter(|dialog| by_its_way(self, *dialog)) {

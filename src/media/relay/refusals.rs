@@ -91,6 +91,10 @@ pub(super) fn refuse(now: Time, counts: &mut SideReport, reason: DropReason, fro
         }
         DropReason::Source => {
             counts.refused_source += 1;
+            // RTCP from a port beside it would hide where the sound comes from.
+            if kind == Kind::Rtcp && counts.foreign.is_some_and(|foreign| foreign.from != from) {
+                return;
+            }
             let before = counts.foreign.filter(|foreign| foreign.from == from).map(|foreign| foreign.run);
             counts.foreign = Some(Foreign { from, run: Run::more(before, now, counts.last) });
         }
@@ -116,5 +120,22 @@ pub(super) fn refuse(now: Time, counts: &mut SideReport, reason: DropReason, fro
             counts.refused_not_ready += 1;
             counts.refused_key_spent += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rtcp_beside_it_does_not_hide_where_the_sound_comes_from() {
+        let [rtp, rtcp] = ["203.0.113.67:10038", "203.0.113.67:10039"].map(|address| address.parse::<SocketAddr>().unwrap());
+        let mut counts = SideReport::default();
+        refuse(Time::ZERO, &mut counts, DropReason::Source, rtcp, Kind::Rtcp);
+        assert_eq!(counts.foreign.map(|foreign| foreign.from), Some(rtcp), "all there is so far");
+        (0..390).for_each(|_| refuse(Time::ZERO, &mut counts, DropReason::Source, rtp, Kind::Rtp));
+        refuse(Time::ZERO, &mut counts, DropReason::Source, rtcp, Kind::Rtcp);
+        assert_eq!(counts.foreign.map(|foreign| (foreign.from, foreign.run.packets)), Some((rtp, 390)));
+        assert_eq!(counts.refused_source, 392);
     }
 }

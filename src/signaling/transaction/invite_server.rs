@@ -35,6 +35,8 @@ pub enum Heard {
     /// Send the last answer again, if there is one.
     Repeat,
     Pass,
+    /// The first ACK to an answer that is no 2xx: nothing more to do.
+    Confirm,
     Absorb,
 }
 
@@ -68,7 +70,7 @@ impl InviteServer {
             InviteServer::Completed { .. } => {
                 // Timer I is zero over a reliable transport.
                 *self = if reliable { InviteServer::Terminated } else { InviteServer::Confirmed { i: now + timers.t4 } };
-                Heard::Absorb
+                Heard::Confirm
             }
             InviteServer::Accepted { .. } => Heard::Pass,
             InviteServer::Proceeding { .. } | InviteServer::Confirmed { .. } | InviteServer::Terminated => Heard::Absorb,
@@ -226,7 +228,7 @@ mod tests {
     #[test]
     fn completed_ack_to_confirmed_with_timer_i() {
         let mut machine = answered(486);
-        assert_eq!(machine.on_ack(ms(200), &t(), false), Heard::Absorb);
+        assert_eq!(machine.on_ack(ms(200), &t(), false), Heard::Confirm);
         assert_eq!(machine, InviteServer::Confirmed { i: ms(5_200) });
     }
 

@@ -35,8 +35,10 @@ pub struct ServerKey(pub(super) u64);
 pub enum Incoming {
     /// A new request; answer it by `respond`.
     New(ServerKey),
-    /// A retransmission, answered from the transaction where it had an answer; or the ACK to a non-2xx.
+    /// A retransmission, answered from the transaction where it had an answer.
     Absorbed,
+    /// The first ACK to an answer that is no 2xx, which the transaction has awaited.
+    Confirmed,
     /// An ACK that belongs to no transaction or to one that was answered 2xx: the dialog's.
     Ack,
     /// Answer `cancel` by 200, or by 481 if `invite` is none (§9.2). The INVITE may have its final answer already.

@@ -153,7 +153,11 @@ impl Transactions {
             Machine::NonInvite(_) => invite_server::Heard::Absorb,
         };
         self.after_server(key);
-        if heard == invite_server::Heard::Pass { Incoming::Ack } else { Incoming::Absorbed }
+        match heard {
+            invite_server::Heard::Pass => Incoming::Ack,
+            invite_server::Heard::Confirm => Incoming::Confirmed,
+            invite_server::Heard::Repeat | invite_server::Heard::Absorb => Incoming::Absorbed,
+        }
     }
 
     pub(super) fn server_timeout(&mut self, now: Time, key: ServerKey) {

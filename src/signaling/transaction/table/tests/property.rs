@@ -119,7 +119,7 @@ fn step(world: &mut World, watch: &mut Watch, now: &mut Time, step: Step) {
             let message = parse(&their_request(which, method, branch));
             match world.table.received_request(*now, &message, PEER, &world.flow.clone(), udp()) {
                 Incoming::New(key) | Incoming::Merged(key) | Incoming::Cancel { cancel: key, .. } => assert!(watch.servers.insert(key), "a key twice"),
-                Incoming::Absorbed | Incoming::Ack | Incoming::Overload => {}
+                Incoming::Absorbed | Incoming::Confirmed | Incoming::Ack | Incoming::Overload => {}
                 Incoming::Malformed => panic!("none of these is"),
             }
         }

@@ -35,7 +35,7 @@ fn a_refused_invite_goes_through_completed_and_confirmed() {
     assert_eq!(world.said(), ["486"]);
     assert_eq!(world.run(600), [(600, "again 486".into())]);
     assert_eq!(world.take(700, THEIR_INVITE), Incoming::Absorbed);
-    assert_eq!(world.take(800, &ack_of(THEIR_INVITE)), Incoming::Absorbed);
+    assert_eq!(world.take(800, &ack_of(THEIR_INVITE)), Incoming::Confirmed);
     assert_eq!(world.take(900, &ack_of(THEIR_INVITE)), Incoming::Absorbed);
     assert_eq!(world.take(901, THEIR_INVITE), Incoming::Absorbed);
     assert_eq!(world.said(), ["again 486"]);
@@ -175,7 +175,7 @@ fn a_peer_of_rfc_2543_is_matched_without_branch() {
     assert_eq!(world.take(1, &old), Incoming::Absorbed);
     assert_eq!(world.take(2, &with_method(&old, "CANCEL")), Incoming::Cancel { cancel: ServerKey(1), invite: Some(key) });
     world.respond(3, key, 486);
-    assert_eq!(world.take(4, &ack_of(&old)), Incoming::Absorbed);
+    assert_eq!(world.take(4, &ack_of(&old)), Incoming::Confirmed);
     world.take_new(5, &old.replace("3 INVITE", "4 INVITE"));
 }
 
