@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use portcullis::media::control::{Command, StreamId};
 use portcullis::policy::flow::{Flow, FlowId};
+use portcullis::policy::outcome::Outcome;
 use portcullis::policy::settings::{Keying, Refer, SecurityMode};
 use portcullis::signaling::event::{Action, Connect, Route};
 use portcullis::signaling::fact::{Fact, What};
@@ -477,7 +478,9 @@ impl Observer {
     fn told(&mut self, fact: &Fact) {
         let name = || format!("{:?}", fact.what).chars().take(60).collect::<String>();
         let only_seen = matches!(fact.what, What::Received { .. } | What::Sent { .. } | What::Malformed { .. } | What::Standalone { .. } | What::Decided(_));
-        let refused = matches!(&fact.what, What::CallBegan { .. }) || matches!(&fact.what, What::CallEnded(record) if record.status.unwrap_or(0) >= 400);
+        let screened_out = matches!(&fact.what, What::Screened(screened) if matches!(screened.outcome, Outcome::Refused { .. }));
+        let refused =
+            screened_out || matches!(&fact.what, What::CallBegan { .. }) || matches!(&fact.what, What::CallEnded(record) if record.status.unwrap_or(0) >= 400);
         match self.step {
             Step::Stranger if !matches!(fact.what, What::Stranger { .. }) => self.breaks(Rule::StrangerServed, name()),
             Step::Improper { is_new } if !(only_seen || is_new && refused) => self.breaks(Rule::AcceptedInClear, name()),
