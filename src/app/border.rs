@@ -459,6 +459,7 @@ impl Border {
         // The driver outlives every reload; were it gone, the border would be too.
         let _ = self.commands.send(Input::Event(Event::Policies(settings.policy.clone(), Arc::new(signaling))));
         self.state.limits.take(settings.policy.clone());
+        self.api.know(&settings.api);
         self.policy_sets.put(settings.clone());
         self.settings = settings;
         Ok(told)

@@ -21,7 +21,7 @@ pub fn as_running(mut settings: config::Settings, running: &config::Settings) ->
     settings.admin = running.admin.clone();
     settings.dns = running.dns.clone();
     settings.firewall.as_running(&running.firewall);
-    settings.api = running.api.clone();
+    settings.api.as_running(&running.api);
     settings.missed_calls = running.missed_calls.clone();
     if settings.policy.missed_calls != running.missed_calls.is_some() {
         settings.policy = Arc::new(PolicySet { missed_calls: running.missed_calls.is_some(), ..PolicySet::clone(&settings.policy) });
@@ -44,8 +44,8 @@ pub fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'s
     if old.admin != new.admin {
         parts.push("admin listener");
     }
-    if old.api != new.api {
-        parts.push("control socket and [api]");
+    if old.api.needs_restart(&new.api) {
+        parts.push("control socket, or address, TLS files and audit of [api]");
     }
     if old.firewall.needs_restart(&new.firewall) {
         parts.push("firewall mode, table or program");

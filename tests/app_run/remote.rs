@@ -90,6 +90,19 @@ async fn commands_ask_a_border_over_the_network() {
     assert!(status == Some(0) && page.contains("no new calls are taken"), "{page}");
     let (status, page) = lab.ask(&["show", "audit"], own);
     assert!(status == Some(0) && page.contains("alice.example.test") && page.contains("bob"), "{page}");
+    // Taken out by a reload: the certificate is as good as ever, and its holder a stranger.
+    let border = std::fs::read_to_string(lab.file("border.toml")).expect("border.toml");
+    lab.border.set.write("border.toml", &border.replace("alice.example.test", "carol.example.test"));
+    lab.border.signal("HUP");
+    let end = std::time::Instant::now() + crate::process::PATIENCE;
+    let page = loop {
+        let (status, page) = lab.ask(&["show", "status"], own);
+        if status == Some(1) || std::time::Instant::now() > end {
+            break page;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert!(page.contains("show a bearer token, or a certificate that is known here"), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

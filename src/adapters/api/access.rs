@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -118,20 +119,42 @@ pub(super) enum Client {
     At(SocketAddr),
 }
 
+/// Who is let in from the network: tokens, and names in certificates of the CA with what their holders may do.
+#[derive(Debug, Default)]
+pub(super) struct Callers {
+    pub tokens: Vec<Token>,
+    pub certificates: Vec<(String, Role)>,
+}
+
+impl Callers {
+    pub fn of(listen: Option<&Listen>) -> Callers {
+        listen.map(|listen| Callers { tokens: listen.tokens.clone(), certificates: listen.certificates.clone() }).unwrap_or_default()
+    }
+}
+
+/// Those of now: asked at every request, so that who is taken out is out at once.
+pub(super) type Known = Arc<ArcSwap<Callers>>;
+
 pub(super) struct Guard {
     needs: Needs,
-    listen: Option<Listen>,
+    known: Known,
     audit: Audit,
 }
 
 impl Guard {
-    pub fn new(needs: Needs, listen: Option<Listen>, audit: Audit) -> Arc<Guard> {
-        Arc::new(Guard { needs, listen, audit })
+    pub fn new(needs: Needs, known: Known, audit: Audit) -> Arc<Guard> {
+        Arc::new(Guard { needs, known, audit })
     }
 
     /// `Err`: the words of the refusal.
     fn identify(&self, client: &Client, authorization: Option<&HeaderValue>) -> Result<Operator, &'static str> {
+        let known = self.known.load();
         let remote = match client {
+            // The connection outlives a reload that takes its holder's name out, or makes a reader of an operator.
+            Client::Known(operator @ Operator { via: Via::Certificate { .. }, .. }) => {
+                let role = known.certificates.iter().find(|(name, _)| **name == *operator.name).map(|(_, role)| *role);
+                return role.map(|role| Operator { role, ..operator.clone() }).ok_or("this certificate is not known here any more");
+            }
             Client::Known(operator) => return Ok(operator.clone()),
             Client::At(remote) => *remote,
         };
@@ -139,8 +162,7 @@ impl Guard {
         let token = written.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let Some((_, token)) = token else { return Err("the Authorization header is none of a bearer token") };
         let shown = TokenDigest::of(token.trim());
-        let tokens = self.listen.iter().flat_map(|listen| &listen.tokens);
-        let known = tokens.into_iter().find(|known| bool::from(known.digest.0.ct_eq(&shown.0)));
+        let known = known.tokens.iter().find(|known| bool::from(known.digest.0.ct_eq(&shown.0)));
         let known = known.ok_or("this token is not known here")?;
         Ok(Operator { name: known.name.as_str().into(), role: known.role, via: Via::Token { remote } })
     }

@@ -26,11 +26,13 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::http::Method;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
+use access::Callers;
 pub use access::{Operator, Role, Token, TokenDigest, Via};
 pub use audit::{Audit, Entry};
 pub use client::{Answer, Place, ask, fetch, reach};
@@ -49,6 +51,24 @@ pub struct Settings {
     pub listen: Option<Listen>,
     /// Changes are written there too, one line of JSON each.
     pub audit: Option<PathBuf>,
+}
+
+impl Settings {
+    /// With the doors of what runs and the callers of these: all that can be changed while the doors are open.
+    pub fn as_running(&mut self, running: &Settings) {
+        let callers = self.listen.take();
+        *self = running.clone();
+        if let (Some(listen), Some(callers)) = (&mut self.listen, callers) {
+            (listen.tokens, listen.certificates) = (callers.tokens, callers.certificates);
+        }
+    }
+
+    /// Whether the doors themselves differ.
+    pub fn needs_restart(&self, new: &Settings) -> bool {
+        let mut as_taken = new.clone();
+        as_taken.as_running(self);
+        as_taken != *new
+    }
 }
 
 /// A door others than this machine's users can reach.
@@ -85,6 +105,7 @@ pub struct Api {
     network: Option<OwnedFd>,
     gate: watch::Sender<bool>,
     /// Dropped: the thread ends.
+    known: access::Known,
     _open: oneshot::Sender<()>,
 }
 
@@ -108,6 +129,7 @@ struct Behind {
     needs: Needs,
     identities: Arc<dyn Identities>,
     audit: Audit,
+    known: access::Known,
 }
 
 impl Api {
@@ -115,7 +137,8 @@ impl Api {
     /// only where [`Listen::tls`] is set.
     pub async fn start(settings: &Settings, router: Router, needs: Needs, identities: Arc<dyn Identities>, audit: Audit, start: Start) -> io::Result<Api> {
         let (gate, shut) = watch::channel(matches!(start, Start::InPlace));
-        let behind = Behind { settings: settings.clone(), start, gate: shut, router, needs, identities, audit };
+        let known: access::Known = Arc::new(ArcSwap::from_pointee(Callers::of(settings.listen.as_ref())));
+        let behind = Behind { settings: settings.clone(), start, gate: shut, router, needs, identities, audit, known: known.clone() };
         let (opened_in, opened) = oneshot::channel();
         let (open, closing) = oneshot::channel();
         // The log that holds for the caller's thread holds for this one as well.
@@ -129,7 +152,12 @@ impl Api {
         };
         std::thread::Builder::new().name("api".into()).spawn(serve)?;
         let Places { socket, bound, network } = opened.await.unwrap_or_else(|_| Err(io::Error::other("the API's thread has ended")))?;
-        Ok(Api { place: socket_path(settings), socket: Mutex::new(socket), bound, network, gate, _open: open })
+        Ok(Api { place: socket_path(settings), socket: Mutex::new(socket), bound, network, gate, known, _open: open })
+    }
+
+    /// From now on these tokens and names in certificates are let in from the network, and no others; connections that are up included.
+    pub fn know(&self, settings: &Settings) {
+        self.known.store(Arc::new(Callers::of(settings.listen.as_ref())));
     }
 
     pub fn socket(&self) -> Option<PathBuf> {
@@ -204,14 +232,14 @@ async fn serve(behind: Behind, opened: oneshot::Sender<io::Result<Places>>, clos
 }
 
 async fn open(behind: Behind, tasks: &mut JoinSet<()>) -> io::Result<Places> {
-    let Behind { settings, start, gate, router, needs, identities, audit } = behind;
+    let Behind { settings, start, gate, router, needs, identities, audit, known } = behind;
     let (socket, inherited) = match start {
         Start::InPlace => (socket_path(&settings), None),
         Start::Aside { inherited } => (socket_path(&settings).map(|place| aside(&place)), inherited),
     };
     if let Some(path) = &socket {
         let door = socket::Door::open(path)?;
-        let guard = access::Guard::new(needs, None, audit.clone());
+        let guard = access::Guard::new(needs, Arc::default(), audit.clone());
         // Operators of this machine find it wherever it lies.
         let (always, open) = watch::channel(true);
         let router = access::guarded(router.clone(), guard);
@@ -221,9 +249,9 @@ async fn open(behind: Behind, tasks: &mut JoinSet<()>) -> io::Result<Places> {
         });
     }
     let Some(listen) = settings.listen else { return Ok(Places { socket, bound: None, network: None }) };
-    let door = network::Door::open(&listen, identities, inherited).await?;
+    let door = network::Door::open(&listen, known.clone(), identities, inherited).await?;
     let (bound, network) = (door.bound()?, door.bequeath()?);
-    tasks.spawn(serve::forever(door, access::guarded(router, access::Guard::new(needs, Some(listen), audit)), gate));
+    tasks.spawn(serve::forever(door, access::guarded(router, access::Guard::new(needs, known, audit)), gate));
     Ok(Places { socket, bound: Some(bound), network: Some(network) })
 }
 

@@ -12,7 +12,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 
 use super::Listen;
-use super::access::{Client, Operator, Via};
+use super::access::{Callers, Client, Known, Operator, Via};
 use super::serve;
 use super::stream::Stream;
 
@@ -28,19 +28,20 @@ pub trait Identities: Send + Sync + 'static {
 
 pub(super) struct Door {
     listener: TcpListener,
-    listen: Arc<Listen>,
+    is_tls: bool,
+    known: Known,
     identities: Arc<dyn Identities>,
 }
 
 impl Door {
-    pub async fn open(listen: &Listen, identities: Arc<dyn Identities>, inherited: Option<OwnedFd>) -> io::Result<Door> {
+    pub async fn open(listen: &Listen, known: Known, identities: Arc<dyn Identities>, inherited: Option<OwnedFd>) -> io::Result<Door> {
         let address = listen.address;
         let listener = match inherited {
             Some(socket) => TcpListener::from_std(socket.into()),
             None => TcpListener::bind(address).await,
         };
         let listener = listener.map_err(|error| io::Error::new(error.kind(), format!("[api] listen {address} cannot be used: {error}")))?;
-        Ok(Door { listener, listen: Arc::new(listen.clone()), identities })
+        Ok(Door { listener, is_tls: listen.tls.is_some(), known, identities })
     }
 
     /// The listening socket once more, for another process of this border.
@@ -62,24 +63,24 @@ impl serve::Door for Door {
     }
 
     fn open(&self, (stream, remote): (TcpStream, SocketAddr)) -> impl Future<Output = Option<(Self::Stream, Client)>> + Send + 'static {
-        let (listen, identities) = (Arc::clone(&self.listen), Arc::clone(&self.identities));
+        let (is_tls, known, identities) = (self.is_tls, Arc::clone(&self.known), Arc::clone(&self.identities));
         async move {
-            if listen.tls.is_none() {
+            if !is_tls {
                 return Some((Stream::Plain(stream), Client::At(remote)));
             }
             let acceptor = TlsAcceptor::from(identities.server()?);
             let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await.ok()?.ok()?;
-            let client = holder(&stream, &listen, &*identities, remote).map_or(Client::At(remote), Client::Known);
+            let client = holder(&stream, &known.load(), &*identities, remote).map_or(Client::At(remote), Client::Known);
             Some((Stream::Tls(Box::new(stream)), client))
         }
     }
 }
 
 /// Whoever holds the certificate shown, if the settings know one of its names. The strongest role of those counts.
-fn holder(stream: &TlsStream<TcpStream>, listen: &Listen, identities: &dyn Identities, remote: SocketAddr) -> Option<Operator> {
+fn holder(stream: &TlsStream<TcpStream>, callers: &Callers, identities: &dyn Identities, remote: SocketAddr) -> Option<Operator> {
     let certificate = stream.get_ref().1.peer_certificates()?.first()?;
     let names = identities.names(certificate.as_ref());
-    let known = listen.certificates.iter().filter(|(name, _)| names.iter().any(|shown| shown.eq_ignore_ascii_case(name)));
+    let known = callers.certificates.iter().filter(|(name, _)| names.iter().any(|shown| shown.eq_ignore_ascii_case(name)));
     let (name, role) = known.max_by_key(|(_, role)| *role)?;
     Some(Operator { name: name.as_str().into(), role: *role, via: Via::Certificate { remote } })
 }

@@ -127,6 +127,31 @@ async fn a_token_is_needed_and_its_role_holds() {
 }
 
 #[tokio::test]
+async fn who_is_taken_out_is_out_at_once_and_who_is_put_in_is_in() {
+    let lab = Lab::new(Some(tokens())).await;
+    assert!(lab.get(&request("GET /v1/thing", Some("look-1"))).await.starts_with("HTTP/1.1 200"));
+    let mut listen = tokens();
+    listen.tokens = vec![Token { name: "bob".into(), role: Role::Operate, digest: TokenDigest::of("new-1") }];
+    let running = Settings { listen: Some(tokens()), ..Settings::default() };
+    let settings = Settings { listen: Some(listen), ..Settings::default() };
+    assert!(!running.needs_restart(&settings));
+    lab.api.know(&settings);
+    for (token, status) in [("look-1", "401"), ("do-1", "401"), ("new-1", "200")] {
+        assert!(lab.get(&request("POST /v1/thing", Some(token))).await.starts_with(&format!("HTTP/1.1 {status}")), "{token}");
+    }
+}
+
+#[test]
+fn other_doors_wait_for_a_restart() {
+    let running = Settings { listen: Some(tokens()), ..Settings::default() };
+    let elsewhere = Settings { listen: Some(Listen { address: "127.0.0.1:9".parse().unwrap(), ..tokens() }), ..Settings::default() };
+    assert!(running.needs_restart(&elsewhere) && running.needs_restart(&Settings::default()) && Settings::default().needs_restart(&running));
+    let mut taken = elsewhere;
+    taken.as_running(&running);
+    assert_eq!(taken, running);
+}
+
+#[tokio::test]
 async fn the_page_needs_no_token_and_nothing_of_the_api_goes_without() {
     let lab = Lab::new(Some(tokens())).await;
     assert!(lab.get(&request("GET /", None)).await.ends_with("page"));
