@@ -11,6 +11,10 @@ use crate::adapters::api::{self, Answer, Place};
 /// How often the border is asked.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// The drain that was asked for takes effect a moment after the border has said yes, and until then it looks as if it had been taken back.
+const TAKING_EFFECT: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// Where nothing has changed, a line of a file says so as often as this.
 const SIGN: Duration = Duration::from_secs(30);
 
@@ -34,6 +38,10 @@ pub fn wait(place: &Place, out: &mut dyn Write) -> io::Result<u8> {
     let (began, mut at_first, mut told) = (Instant::now(), 0, None::<(Seen, Instant)>);
     loop {
         let Some(seen) = runtime.block_on(look(place))? else {
+            if told.is_none() && began.elapsed() < TAKING_EFFECT {
+                std::thread::sleep(AGAIN);
+                continue;
+            }
             writeln!(out, "new calls are taken again: the drain has been taken back")?;
             return Ok(1);
         };
