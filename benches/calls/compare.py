@@ -94,6 +94,17 @@ class Server:
         return total * 1024
 
 
+def arguments(settings, usage):
+    """The settings with what the command line says of them, as key=value, each of the kind it has."""
+    settings = dict(settings)
+    for argument in sys.argv[1:]:
+        key, _, value = argument.partition("=")
+        if key not in settings:
+            sys.exit(f"no such setting: {key}\n\n{usage}")
+        settings[key] = type(settings[key])(value)
+    return settings
+
+
 def await_listener(port):
     limit = time.monotonic() + 10
     while not subprocess.run(["ss", "-Hltn", f"sport = :{port}"], capture_output=True, check=True).stdout.strip():
@@ -188,12 +199,7 @@ def highest(server, folder, transport, settings):
 
 
 def main():
-    settings = dict(SETTINGS)
-    for argument in sys.argv[1:]:
-        key, _, value = argument.partition("=")
-        if key not in settings:
-            sys.exit(f"no such setting: {key}\n\n{__doc__}")
-        settings[key] = value if key == "steps" else int(value)
+    settings = arguments(SETTINGS, __doc__)
     names = ["Portcullis", "Kamailio"]
     folder = Path(tempfile.mkdtemp(prefix="calls-"))
     print(f"{settings['rate']} calls a second for {settings['seconds']} s, {settings['rounds']} rounds; sipp on core 0, the server on core 1\n")

@@ -52,7 +52,7 @@ class Border(compare.Server):
         (policies / "border.toml").write_text(text)
         if self.store:
             shutil.copy(self.store, policies / "records.sqlite")
-        return [os.environ.get("PORTCULLIS", compare.ROOT / "target/release/portcullis"), "run", policies]
+        return [compare.PROGRAM, "run", policies]
 
 
 class Local(http.client.HTTPConnection):
@@ -80,12 +80,7 @@ def asked(border, path):
 
 
 def main():
-    settings = dict(SETTINGS)
-    for argument in sys.argv[1:]:
-        key, _, value = argument.partition("=")
-        if key not in settings:
-            sys.exit(f"no such setting: {key}\n\n{__doc__}")
-        settings[key] = value if key == "store" else int(value)
+    settings = compare.arguments(SETTINGS, __doc__)
     os.sched_setaffinity(0, {0})
     folder = Path(tempfile.mkdtemp(prefix="page-"))
     Border.store = Path(settings["store"]) / "records.sqlite" if settings["store"] else None

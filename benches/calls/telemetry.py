@@ -41,7 +41,7 @@ class Border(compare.Server):
         if self.name == HEP:
             text += '[hep]\nserver = "127.0.0.1:9060"\ntransport = "udp"\n'
         (policies / "border.toml").write_text(text)
-        return [os.environ.get("PORTCULLIS", compare.ROOT / "target/release/portcullis"), "run", policies]
+        return [compare.PROGRAM, "run", policies]
 
     def threads(self):
         """Nanoseconds on a processor of each kind of thread."""
@@ -65,12 +65,7 @@ def measure(border, folder, settings):
 
 
 def main():
-    settings = dict(SETTINGS)
-    for argument in sys.argv[1:]:
-        key, _, value = argument.partition("=")
-        if key not in settings:
-            sys.exit(f"no such setting: {key}\n\n{__doc__}")
-        settings[key] = value if key == "steps" else int(value)
+    settings = compare.arguments(SETTINGS, __doc__)
     # A HEP server that reads and forgets.
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)

@@ -130,12 +130,7 @@ def flooded(folder, settings):
 
 
 def main():
-    settings = dict(SETTINGS)
-    for argument in sys.argv[1:]:
-        key, _, value = argument.partition("=")
-        if key not in settings:
-            sys.exit(f"no such setting: {key}\n\n{__doc__}")
-        settings[key] = value if key in ("rates", "flood") else int(value)
+    settings = compare.arguments(SETTINGS, __doc__)
     folder = Path(tempfile.mkdtemp(prefix="overload-"))
     try:
         overloaded(folder, settings)

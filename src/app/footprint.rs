@@ -14,7 +14,7 @@ pub fn exposition(began: SystemTime) -> String {
     let mut text = head("process_cpu_seconds_total", "counter", "Processor time of all threads");
     // Writing into a String does not fail.
     let _ = writeln!(text, "process_cpu_seconds_total {}", cpu().as_secs_f64());
-    if let Some(bytes) = fs::read_to_string("/proc/self/status").ok().as_deref().and_then(resident) {
+    if let Some(bytes) = memory() {
         text += &head("process_resident_memory_bytes", "gauge", "Memory that is really there");
         let _ = writeln!(text, "process_resident_memory_bytes {bytes}");
     }
@@ -37,6 +37,11 @@ pub fn exposition(began: SystemTime) -> String {
 fn cpu() -> Duration {
     let spent = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(u64::try_from(spent.tv_sec).unwrap_or(0), u32::try_from(spent.tv_nsec).unwrap_or(0))
+}
+
+/// Bytes that are really there, which are what a container's limit counts.
+pub fn memory() -> Option<u64> {
+    fs::read_to_string("/proc/self/status").ok().as_deref().and_then(resident)
 }
 
 /// Bytes, of the kernel's `VmRSS: N kB`.

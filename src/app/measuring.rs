@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::adapters::driver::Input;
 use crate::app::api::Limits;
+use crate::app::footprint;
 use crate::signaling::event::{Event, Measured};
 
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -28,7 +29,7 @@ pub fn start(commands: mpsc::UnboundedSender<Input>, limits: Arc<Limits>) {
         for round in 0u32.. {
             ticks.tick().await;
             if round % MEMORY_EVERY == 0 {
-                measured.memory = held().unwrap_or_default();
+                measured.memory = footprint::memory().unwrap_or_default();
             }
             let (now, total) = (Instant::now(), metrics.worker_total_busy_duration(0));
             let Some(occupied) = per_mille(total.saturating_sub(busy), now - at) else { continue };
@@ -47,16 +48,6 @@ fn per_mille(busy: Duration, passed: Duration) -> Option<u16> {
     let share = (busy.as_micros() * 1000).checked_div(passed.as_micros())?;
     // A turn that began before the interval counts as a whole where it ends.
     Some(share.min(1000) as u16)
-}
-
-/// Bytes resident, by the kernel's count.
-fn held() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
-    resident(&text, rustix::param::page_size() as u64)
-}
-
-fn resident(statm: &str, page: u64) -> Option<u64> {
-    statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(page)
 }
 
 /// What the process's control group grants it: the least of its own and those above it, of version 2. `None`: no limit, or none that can be read.
@@ -83,12 +74,5 @@ mod tests {
     fn busy_is_a_share_of_the_time_that_passed() {
         let share = |busy, passed| per_mille(Duration::from_millis(busy), Duration::from_millis(passed));
         assert_eq!([share(25, 100), share(130, 100), share(0, 100), share(1, 0)], [Some(250), Some(1000), Some(0), None]);
-    }
-
-    #[test]
-    fn what_is_resident_is_the_second_number() {
-        assert_eq!(resident("81234 2500 1200 300 0 9000 0\n", 4096), Some(2500 * 4096));
-        assert_eq!(resident("", 4096), None);
-        assert!(held().is_some_and(|held| held > 1 << 20), "this process holds some");
     }
 }

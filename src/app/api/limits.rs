@@ -1,7 +1,6 @@
 //! How many calls there may be and how many there are: in all, of each peer, of each dial plan; and what the border itself can carry just now (RFC 6357).
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
@@ -15,6 +14,7 @@ use utoipa_axum::routes;
 
 use super::calls::Up;
 use super::{Behind, Desk};
+use crate::app::vitals::head;
 use crate::policy::admission::CallLimits;
 use crate::policy::settings::PolicySet;
 use crate::signaling::event::Measured;
@@ -65,15 +65,9 @@ impl Limits {
 
     /// In Prometheus' text exposition.
     pub fn exposition(&self) -> String {
-        let mut text = String::new();
-        let mut gauge = |name: &str, means: &str, value: String| {
-            // Writing into a String does not fail.
-            let _ = writeln!(text, "# HELP {name} {means}\n# TYPE {name} gauge\n{name} {value}");
-        };
         let share = f64::from(self.occupied.load(Ordering::Relaxed)) / 1000.0;
-        gauge("portcullis_signaling_occupancy_ratio", "How much of its thread's time signalling took in the last tenth of a second", share.to_string());
-        gauge("portcullis_memory_resident_bytes", "Memory the process holds", self.memory.load(Ordering::Relaxed).to_string());
-        text
+        let name = "portcullis_signaling_occupancy_ratio";
+        head(name, "gauge", "How much of its thread's time signalling took in the last tenth of a second") + &format!("{name} {share}\n")
     }
 }
 
