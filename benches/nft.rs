@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use portcullis::adapters::clock::Clock;
 use portcullis::adapters::nft::contents::{Element, Family, Kind, Set};
 use portcullis::adapters::nft::netlink::{Netlink, watch};
-use portcullis::adapters::nft::{Firewall, Mode, Ours, Settings, process, ruleset_of};
+use portcullis::adapters::nft::{Firewall, Mode, Ours, Place, Settings, process, ruleset_of};
 use portcullis::media::control::StreamId;
 use portcullis::policy::peer::PeerTable;
 use portcullis::policy::settings::{Peer, PeerHost, PeerKind, PolicySet, SecurityMode};
@@ -81,7 +81,7 @@ fn settings() -> (Settings, Ours) {
 
 async fn firewall(addresses: &[IpAddr]) -> Firewall {
     let (settings, ours) = settings();
-    let started = Firewall::start(settings, &ours, Clock::start(), peers(1, addresses), |_| {}).await;
+    let started = Firewall::start(settings, &ours, Clock::start(), peers(1, addresses), Place::Ours, |_| {}).await;
     started.unwrap_or_else(|refused| panic!("{refused}"))
 }
 

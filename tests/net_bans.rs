@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use net_border::*;
 use portcullis::adapters::clock::Clock;
 use portcullis::adapters::net::NetEvent;
-use portcullis::adapters::nft::{Firewall, Ours, Settings};
+use portcullis::adapters::nft::{Firewall, Ours, Place, Settings};
 use portcullis::app::firewall::Doors;
 use portcullis::signaling::fact::{FirewallEvent, What};
 use portcullis::sip::Transport::{Tcp, Udp};
@@ -22,7 +22,7 @@ async fn guarded() -> (Border, Firewall, Told) {
     let border = Border::open(&[(Udp, V4), (Tcp, V4)], &[peer("phone", Udp, "127.0.0.1".parse().unwrap(), &[])]).await;
     let told = Told::default();
     let keep = Arc::clone(&told);
-    let firewall = Firewall::start(Settings::default(), &Ours::default(), Clock::start(), border.table.load_full(), move |what| {
+    let firewall = Firewall::start(Settings::default(), &Ours::default(), Clock::start(), border.table.load_full(), Place::Ours, move |what| {
         let line = match what {
             What::Firewall(FirewallEvent::Banned(ban)) => format!("banned {} {} {}", ban.net, ban.cause.code(), ban.owner),
             What::Firewall(FirewallEvent::Unbanned { ban, why }) => format!("unbanned {} {why}", ban.net),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nft_rig::{holds, inside, nft};
 use portcullis::adapters::clock::Clock;
-use portcullis::adapters::nft::{Firewall, Mode, Ours, Refused, Settings};
+use portcullis::adapters::nft::{Change, Firewall, Mode, Ours, Place, Refused, Settings, Tell};
 use portcullis::media::control::StreamId;
 use portcullis::policy::peer::PeerTable;
 use portcullis::policy::settings::{Peer, PeerHost, PeerKind, PolicySet, SecurityMode};
@@ -41,7 +41,7 @@ fn on() -> Settings {
     Settings { mode: Mode::On, check: Duration::from_millis(300), ..Settings::default() }
 }
 
-async fn attempt(settings: Settings, hosts: &[&str]) -> (Result<Firewall, Refused>, Told) {
+async fn attempt(settings: Settings, hosts: &[&str], place: Place) -> (Result<Firewall, Refused>, Told) {
     let told = Told::default();
     let keep = told.clone();
     let ours = Ours {
@@ -54,11 +54,11 @@ async fn attempt(settings: Settings, hosts: &[&str]) -> (Result<Firewall, Refuse
         What::Firewall(event) => keep.0.lock().unwrap().push(event),
         other => panic!("{other:?}"),
     };
-    (Firewall::start(settings, &ours, Clock::start(), table(1, hosts), report).await, told)
+    (Firewall::start(settings, &ours, Clock::start(), table(1, hosts), place, report).await, told)
 }
 
 async fn start(settings: Settings, hosts: &[&str]) -> (Firewall, Told) {
-    let (firewall, told) = attempt(settings, hosts).await;
+    let (firewall, told) = attempt(settings, hosts, Place::Ours).await;
     (firewall.unwrap_or_else(|refused| panic!("{refused}")), told)
 }
 
@@ -317,7 +317,7 @@ async fn required_refuses_what_on_goes_without() {
         return;
     }
     let required = Settings { mode: Mode::Required, program: Some("/nowhere/nft".into()), ..on() };
-    let (refused, told) = attempt(required, &["198.51.100.1"]).await;
+    let (refused, told) = attempt(required, &["198.51.100.1"], Place::Ours).await;
     let refused = refused.err().map(|refused| refused.to_string()).unwrap_or_default();
     assert!(refused.contains("mode = \"required\"") && refused.contains("/nowhere/nft") && refused.contains("install nftables"), "{refused}");
     assert_eq!(told.all(), []);
@@ -383,4 +383,105 @@ async fn two_borders_with_one_table_end_their_quarrel() {
     assert!(holds("udp4", holder));
     holding.stop().await;
     assert_eq!(nft("list tables"), "");
+}
+
+/// What a process that has left tells, carried to the one that keeps the table.
+fn carried(to: &Firewall) -> Tell {
+    let to = to.clone();
+    Arc::new(move |changes: &[Change]| {
+        to.let_others(changes.to_vec());
+        true
+    })
+}
+
+#[tokio::test]
+async fn one_process_takes_the_table_of_another_and_lets_in_what_its_calls_need() {
+    if !inside("one_process_takes_the_table_of_another_and_lets_in_what_its_calls_need") {
+        return;
+    }
+    let (old, old_told) = start(on(), &["198.51.100.1", "10.0.0.0/25"]).await;
+    old.media_opened(StreamId(1), vec![port("192.0.2.1:20000")]);
+    old.media_opened(StreamId(2), vec![port("192.0.2.1:20004")]);
+    old.ban("203.0.113.0/24".parse().unwrap(), "toll fraud", "ada", None).await.unwrap();
+    nft("add element inet portcullis flood4 { 192.0.2.66 timeout 10m expires 5m }");
+    until("its ports", || holds("media4", "192.0.2.1 . 20004")).await;
+    // But for the time that is left of bans.
+    let listed = || nft("list table inet portcullis").lines().filter(|line| !line.contains("expires")).map(str::to_owned).collect::<Vec<_>>();
+    let before = listed();
+
+    // The peers of the new process are others, and so is its table's name.
+    let settings = Settings { table: "second".into(), ..on() };
+    let (new, new_told) = attempt(settings, &["198.51.100.2", "10.0.0.128/25"], Place::Anothers).await;
+    let new = new.unwrap();
+    new.media_opened(StreamId(1), vec![port("192.0.2.1:20008")]);
+    assert!(!in_force(&new_told) && nft("list tables").lines().count() == 1, "it looks on");
+    assert_eq!(listed(), before);
+
+    let bans = old.leave(Some(carried(&new))).await;
+    assert_eq!(listed(), before, "whoever leaves leaves it as it is");
+    assert_eq!(old.bans(), []);
+    new.take(Some("portcullis".into()), bans).await;
+    assert_eq!(nft("list tables").trim(), "table inet second");
+    let has = |set: &str, element: &str| {
+        Command::new("nft").args(["get", "element", "inet", "second", set, &format!("{{ {element} }}")]).output().unwrap().status.success()
+    };
+    assert!(has("udp4", "198.51.100.1") && has("udp4", "198.51.100.2") && has("udp4_nets", "10.0.0.0-10.0.0.255"), "the peers of either");
+    assert!(has("media4", "192.0.2.1 . 20000") && has("media4", "192.0.2.1 . 20004") && has("media4", "192.0.2.1 . 20008"), "the ports of either");
+    assert!(has("ban4", "203.0.113.9") && has("flood4", "192.0.2.66"), "operators' bans and the kernel's");
+    let listed = new.bans();
+    assert!(listed.iter().any(|ban| ban.net == "203.0.113.0/24" && ban.why == "toll fraud" && ban.owner == "operator ada"), "{listed:?}");
+    assert!(listed.iter().any(|ban| ban.net == "192.0.2.66/32" && ban.owner == "kernel" && ban.left_seconds.is_some_and(|left| left <= 300)), "{listed:?}");
+
+    // A call of the old process ends, another one of its calls gets new ports.
+    old.media_closed(StreamId(1));
+    old.media_opened(StreamId(3), vec![port("192.0.2.1:20012")]);
+    until("its ports follow", || has("media4", "192.0.2.1 . 20012") && !has("media4", "192.0.2.1 . 20000")).await;
+    // A peer that only the old process knows goes for the old process too.
+    old.retire(table(2, &["10.0.0.0/25"])).await;
+    until("its peers follow", || !has("udp4", "198.51.100.1")).await;
+    new.unban("203.0.113.0/24".parse().unwrap(), "ada").await.unwrap();
+    old.stop().await;
+    assert!(!has("ban4", "203.0.113.9") && has("media4", "192.0.2.1 . 20012"), "the one that has left takes nothing away");
+    new.be_alone();
+    until("the old process's needs end with it", || !has("media4", "192.0.2.1 . 20012") && !has("media4", "192.0.2.1 . 20004")).await;
+    assert!(has("media4", "192.0.2.1 . 20008") && !has("udp4_nets", "10.0.0.1") && has("udp4_nets", "10.0.0.129"));
+    assert_eq!((rebuilt(&old_told), rebuilt(&new_told)), (Vec::new(), Vec::new()), "neither took the other for a stranger");
+}
+
+#[tokio::test]
+async fn a_process_that_had_left_takes_the_table_back() {
+    if !inside("a_process_that_had_left_takes_the_table_back") {
+        return;
+    }
+    let (old, _) = start(on(), &["198.51.100.1"]).await;
+    old.ban("203.0.113.0/24".parse().unwrap(), "", "ada", None).await.unwrap();
+    let (new, _) = attempt(on(), &["198.51.100.2"], Place::Anothers).await;
+    let new = new.unwrap();
+    let bans = old.leave(Some(carried(&new))).await;
+    new.take(Some("portcullis".into()), bans).await;
+    assert!(holds("udp4", "198.51.100.1") && holds("udp4", "198.51.100.2"));
+    old.media_opened(StreamId(1), vec![port("192.0.2.1:20000")]);
+    until("told", || holds("media4", "192.0.2.1 . 20000")).await;
+    // It ends as a program does that was told to: the table goes with it.
+    new.stop().await;
+    assert!(!holds("udp4", "198.51.100.1"));
+    old.come_back().await;
+    assert!(holds("udp4", "198.51.100.1") && !holds("udp4", "198.51.100.2") && holds("media4", "192.0.2.1 . 20000") && holds("ban4", "203.0.113.9"));
+    assert_eq!(old.bans().len(), 1);
+    // Where the new process is to do without a firewall, the table goes.
+    old.leave(None).await;
+    assert_eq!(nft("list tables").trim(), "");
+}
+
+#[tokio::test]
+async fn a_process_that_could_not_keep_the_table_does_not_take_it() {
+    if !inside("a_process_that_could_not_keep_the_table_does_not_take_it") {
+        return;
+    }
+    let (_old, _) = start(on(), &["198.51.100.1"]).await;
+    let settings = Settings { program: Some("/nowhere/nft".into()), ..on() };
+    let (new, _) = attempt(settings, &["198.51.100.2"], Place::Anothers).await;
+    let refused = new.err().map(|refused| refused.to_string()).unwrap_or_default();
+    assert!(refused.contains("is to be taken over") && refused.contains("nft"), "{refused}");
+    assert!(holds("udp4", "198.51.100.1"));
 }

@@ -15,7 +15,7 @@ use crate::adapters::driver::{self, Input};
 use crate::adapters::hep::Hep;
 use crate::adapters::media::MediaPlane;
 use crate::adapters::net::{Gates, Network};
-use crate::adapters::nft::Firewall;
+use crate::adapters::nft::{Firewall, Place};
 use crate::adapters::otlp::Otlp;
 use crate::adapters::telemetry::{Anchor, Metrics, Outlets, Sink, Telemetry};
 use crate::adapters::tls::CredentialStore;
@@ -74,7 +74,7 @@ pub struct Border {
     pub clock: Clock,
     pub telemetry: Arc<Telemetry>,
     pub(super) network: Arc<Network>,
-    firewall: Firewall,
+    pub(super) firewall: Firewall,
     media: Option<Arc<MediaPlane>>,
     resolver: Arc<PeerResolver>,
     rotation: Arc<Rotation>,
@@ -214,7 +214,7 @@ impl Border {
 
     /// The same, with what another process of this border has; the doors remain shut then.
     pub async fn start_after(settings: config::Settings, before: Option<Inheritance>) -> Result<Border, StartError> {
-        let gates = if before.is_some() { Gates::SHUT } else { Gates::OPEN };
+        let (gates, place) = if before.is_some() { (Gates::SHUT, Place::Anothers) } else { (Gates::OPEN, Place::Ours) };
         let mut before = before.unwrap_or_default();
         let clock = Clock::start();
         let certificates = rotation::Ready::load(&settings.tls)?;
@@ -246,7 +246,7 @@ impl Border {
             .await
             .map_err(|errors| StartError(errors.iter().map(ToString::to_string).collect()))?;
         let network = Arc::new(network);
-        let firewall = firewall::start(&settings, &network, clock, table.load_full(), &commands).await?;
+        let firewall = firewall::start(&settings, place, &network, clock, table.load_full(), &commands).await?;
         let (core_table_in, core_table) = watch::channel(table.load_full());
         rotation.attach(&network);
         let held = rotation.clone();
@@ -264,7 +264,7 @@ impl Border {
         let (drained_in, drained) = watch::channel(false);
         let limits = Arc::new(Limits::new(settings.policy.clone()));
         measuring::start(commands.clone(), limits.clone());
-        let between = Between::new(commands.clone());
+        let between = Between::new(commands.clone(), clock);
         let (watched, calls, standing, changes) = (Watched::default(), Calls::default(), Arc::<Standing>::default(), Changes::default());
         let missed_calls = settings.missed_calls.as_ref().map(|missed| MissedCalls::start(missed, &settings.name, anchor, &commands)).transpose();
         let missed_calls = missed_calls.map_err(|error| failed("[missed_calls] store", &error))?;

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use crate::adapters::clock::Clock;
 use crate::adapters::driver::Input;
 use crate::adapters::net::{Guard, Network};
-use crate::adapters::nft::{Firewall, Mode, Ours, Status};
+use crate::adapters::nft::{Firewall, Mode, Ours, Place, Status};
 use crate::app::border::StartError;
 use crate::config;
 use crate::media::control::Command;
@@ -38,9 +38,11 @@ impl Guard for Doors {
     }
 }
 
-/// Starts it, and puts it at the network's doors. Returns when the kernel has it, or is known not to.
+/// Starts it, and puts it at the network's doors. Returns when the kernel has it, or is known not to; where another process has the kernel's table still,
+/// when it is known that it could be taken.
 pub async fn start(
     settings: &config::Settings,
+    place: Place,
     network: &Network,
     clock: Clock,
     table: Arc<PeerTable>,
@@ -51,7 +53,7 @@ pub async fn start(
         // Nobody hears it once the border has stopped.
         let _ = report.send(Input::Fact(what));
     };
-    let started = Firewall::start(settings.firewall.clone(), &ours(settings, &network.bound()), clock, table, report).await;
+    let started = Firewall::start(settings.firewall.clone(), &ours(settings, &network.bound()), clock, table, place, report).await;
     let firewall = started.map_err(|refused| StartError(vec![refused.to_string()]))?;
     network.guarded_by(Arc::new(Doors(firewall.clone())));
     Ok(firewall)

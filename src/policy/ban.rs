@@ -224,6 +224,10 @@ impl Bans {
         self.rules = rules;
     }
 
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// Whether this address is banned. On the way of strangers only: no peer is ever asked for here.
     pub fn of(&self, address: IpAddr, now: Time) -> Option<&Ban> {
         let address = address.to_canonical();
@@ -269,6 +273,19 @@ impl Bans {
         self.ordered.insert(net, ban.clone());
         self.measure();
         Ok(ban)
+    }
+
+    /// A ban that another process of this border had made. Passed over where it is over by now, a peer lives there, or there are too many.
+    pub fn adopt(&mut self, table: &PeerTable, ban: Ban, now: Time) {
+        if ban.is_over(now) || may_ban(table, ban.net).is_err() {
+            return;
+        }
+        match ban.owner {
+            Owner::Operator(_) if self.ordered.len() < MOST => drop(self.ordered.insert(ban.net, ban)),
+            Owner::Border if self.has_room(now) => drop(self.automatic.insert(ban.net, ban)),
+            Owner::Operator(_) | Owner::Border | Owner::Kernel => {}
+        }
+        self.measure();
     }
 
     /// Ends every ban of exactly this net (of an IPv6 address: also automation's of its /64).

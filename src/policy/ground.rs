@@ -15,7 +15,7 @@ use super::settings::{Peer, PeerStatus};
 use crate::sip::Transport;
 
 /// Addresses of one family from `first` to `last`, both included.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Range {
     pub first: IpAddr,
     pub last: IpAddr,

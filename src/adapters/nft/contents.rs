@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::policy::ground::{Range, join, trusted};
 use crate::policy::peer::PeerTable;
 use crate::sip::Transport;
 
 pub const TRANSPORTS: [Transport; 3] = [Transport::Udp, Transport::Tcp, Transport::Tls];
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Family {
     V4,
     V6,
@@ -24,7 +26,7 @@ impl Family {
 }
 
 /// What a set is of.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Kind {
     /// Peers' addresses, by the transport they speak.
     Peers(Transport),
@@ -50,7 +52,7 @@ pub enum Form {
 }
 
 /// A named set of our table.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Set {
     pub kind: Kind,
     pub family: Family,
@@ -103,7 +105,7 @@ impl Set {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Element {
     Address(IpAddr),
     Range(Range),
@@ -131,20 +133,29 @@ impl Contents {
         contents
     }
 
-    /// Whom either lets in. Ranges that meet become one, since the kernel takes none that overlap.
+    /// Whom either lets in.
     pub fn with_peers_of(&self, table: &PeerTable) -> Contents {
+        self.with(&Contents::of_peers(table))
+    }
+
+    /// What either holds. Ranges that meet become one, since the kernel takes none that overlap.
+    pub fn with(&self, more: &Contents) -> Contents {
         let mut both = self.clone();
-        let more = Contents::of_peers(table);
-        for (set, elements) in more.sets {
+        for (set, elements) in &more.sets {
             if set.form() == Form::Ranges {
-                let ranges = both.of(set).chain(&elements).filter_map(|element| if let Element::Range(range) = element { Some(*range) } else { None });
+                let ranges = both.of(*set).chain(elements).filter_map(|element| if let Element::Range(range) = element { Some(*range) } else { None });
                 let joined = join(ranges.collect());
-                both.replace(set, joined.into_iter().map(Element::Range).collect());
+                both.replace(*set, joined.into_iter().map(Element::Range).collect());
             } else {
-                both.sets.entry(set).or_default().extend(elements);
+                both.sets.entry(*set).or_default().extend(elements);
             }
         }
         both
+    }
+
+    /// Without what operators have banned.
+    pub fn without_bans(&self) -> Contents {
+        Contents { sets: self.sets.iter().filter(|(set, _)| set.kind != Kind::Bans).map(|(set, elements)| (*set, elements.clone())).collect() }
     }
 
     /// With these peers instead of its own, and all else as it is.
@@ -185,6 +196,11 @@ impl Contents {
         self.sets.get(&set).into_iter().flatten()
     }
 
+    pub fn is_open(&self, port: SocketAddr) -> bool {
+        let set = Set { kind: Kind::Media, family: Family::of(port.ip()) };
+        self.sets.get(&set).is_some_and(|elements| elements.contains(&Element::Port(port)))
+    }
+
     pub fn total(&self) -> usize {
         self.sets.values().map(BTreeSet::len).sum()
     }
@@ -199,17 +215,15 @@ impl Contents {
         changes.filter(|change| !change.out.is_empty() || !change.into.is_empty()).collect()
     }
 
-    /// As `changes`, of these media ports alone: without a look at everything else.
-    pub fn changes_of_ports(&self, next: &Contents, ports: &[SocketAddr]) -> Vec<Change> {
+    /// As `changes`, of these media ports alone: without a look at everything else. `is_open`: whether one is to be open.
+    pub fn changes_of_ports(&self, is_open: impl Fn(SocketAddr) -> bool, ports: &[SocketAddr]) -> Vec<Change> {
         let mut changes = Family::BOTH.map(|family| Change { set: Set { kind: Kind::Media, family }, out: Vec::new(), into: Vec::new() });
         for port in ports.iter().copied().collect::<BTreeSet<SocketAddr>>() {
             let [v4, v6] = &mut changes;
             let change = if port.is_ipv4() { v4 } else { v6 };
-            let element = Element::Port(port);
-            let has = |contents: &Contents| contents.sets.get(&change.set).is_some_and(|elements| elements.contains(&element));
-            match (has(self), has(next)) {
-                (true, false) => change.out.push(element),
-                (false, true) => change.into.push(element),
+            match (self.is_open(port), is_open(port)) {
+                (true, false) => change.out.push(Element::Port(port)),
+                (false, true) => change.into.push(Element::Port(port)),
                 _ => {}
             }
         }
@@ -228,7 +242,7 @@ impl Contents {
 }
 
 /// What changes in one set.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Change {
     pub set: Set,
     pub out: Vec<Element>,

@@ -10,14 +10,15 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::keeper::{Keeper, Order};
+use super::contents::Change;
+use super::keeper::{Keeper, Order, Tell};
 use super::netlink::Netlink;
 use super::ruleset::Layout;
 use super::shared::Shared;
 use super::{BanStatus, Mode, Ours, Settings, Status, privilege};
 use crate::adapters::clock::Clock;
 use crate::media::control::StreamId;
-use crate::policy::ban::{Answer, Bans, Knock, Refusal};
+use crate::policy::ban::{Answer, Ban, Bans, Knock, Refusal};
 use crate::policy::peer::PeerTable;
 use crate::signaling::fact::{FirewallEvent, What};
 
@@ -30,13 +31,14 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Why a firewall that is required could not be had.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refused {
+    pub place: Place,
     pub why: String,
     pub remedy: String,
 }
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "[firewall] mode = \"required\", and {}; {}", self.why, self.remedy)
+        write!(f, "[firewall] {}, and {}; {}", if self.place == Place::Ours { "mode = \"required\"" } else { "is to be taken over" }, self.why, self.remedy)
     }
 }
 
@@ -50,6 +52,16 @@ struct Inner {
     /// `None`: the kernel has no part in it.
     orders: Mutex<Option<mpsc::UnboundedSender<Order>>>,
     keeper: Mutex<Option<JoinHandle<()>>>,
+    /// This process's bans, while another one of this border goes by them.
+    lent: Mutex<Option<Bans>>,
+}
+
+/// Whose the kernel's table is when the firewall starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    Ours,
+    /// Another process's, until it is taken; whether it could be is found out.
+    Anothers,
 }
 
 impl Firewall {
@@ -60,10 +72,11 @@ impl Firewall {
         ours: &Ours,
         clock: Clock,
         table: Arc<PeerTable>,
+        place: Place,
         report: impl Fn(What) + Send + Sync + 'static,
     ) -> Result<Firewall, Refused> {
         let shared = Arc::new(Shared::new(settings.mode, clock, Arc::clone(&table), Bans::new(settings.rules.clone()), report));
-        let inner = Inner { shared: Arc::clone(&shared), orders: Mutex::default(), keeper: Mutex::default() };
+        let inner = Inner { shared: Arc::clone(&shared), orders: Mutex::default(), keeper: Mutex::default(), lent: Mutex::default() };
         let firewall = Firewall { inner: Arc::new(inner) };
         if settings.mode == Mode::Off {
             return Ok(firewall);
@@ -71,21 +84,21 @@ impl Firewall {
         let (orders, received) = mpsc::unbounded_channel();
         let (ready, begun) = oneshot::channel();
         let (layout, mode) = (layout(&settings, ours), settings.mode);
-        let thread = thread::Builder::new().name("firewall".to_owned()).spawn(move || keep(shared, layout, &settings, &table, received, ready));
+        let thread = thread::Builder::new().name("firewall".to_owned()).spawn(move || keep(shared, layout, &settings, &table, place, received, ready));
         let began = match thread {
             Ok(thread) => {
                 *firewall.inner.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
                 *firewall.inner.orders.lock().unwrap_or_else(PoisonError::into_inner) = Some(orders);
                 begun.await.unwrap_or_else(|_| {
                     let why = "the thread that keeps the kernel's table ended by a fault of ours".to_owned();
-                    if mode == Mode::Required {
-                        Err(Refused { why, remedy: "see the log; write mode = \"on\" in [firewall] to run without it".to_owned() })
+                    if mode == Mode::Required || place == Place::Anothers {
+                        Err(Refused { place, why, remedy: "see the log; write mode = \"on\" in [firewall] to run without it".to_owned() })
                     } else {
                         Ok(())
                     }
                 })
             }
-            Err(error) => Err(Refused { why: format!("the system gives no thread: {error}"), remedy: "raise the limit on processes".to_owned() }),
+            Err(error) => Err(Refused { place, why: format!("the system gives no thread: {error}"), remedy: "raise the limit on processes".to_owned() }),
         };
         began.map(|()| firewall)
     }
@@ -182,6 +195,52 @@ impl Firewall {
         }
     }
 
+    /// Gives the table and the bans to another process of this border, which is told what our calls need as long as they go on; `None`: it does nothing
+    /// in the kernel, and the table goes. Strangers that come to us are its to judge from now on.
+    pub async fn leave(&self, tell: Option<Tell>) -> Vec<Ban> {
+        let shared = &self.inner.shared;
+        let bans = {
+            let mut bans = shared.bans();
+            let emptied = Bans::new(bans.rules().clone());
+            std::mem::replace(&mut *bans, emptied)
+        };
+        let handed = bans.list(shared.clock.now());
+        *self.inner.lent.lock().unwrap_or_else(PoisonError::into_inner) = Some(bans);
+        self.inner.order("leaving the table", |reply| Order::Leave(tell, reply)).await;
+        handed
+    }
+
+    /// The process that had them is gone: table and bans as they were when it got them.
+    pub async fn come_back(&self) {
+        if let Some(bans) = self.inner.lent.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            *self.inner.shared.bans() = bans;
+        }
+        self.inner.order("taking the table back", Order::Return).await;
+    }
+
+    /// Takes the place of another process's table, and its bans into force.
+    pub async fn take(&self, former: Option<Arc<str>>, bans: Vec<Ban>) {
+        let shared = &self.inner.shared;
+        {
+            let (now, table) = (shared.clock.now(), shared.table.load());
+            let mut held = shared.bans();
+            bans.into_iter().for_each(|ban| held.adopt(&table, ban, now));
+        }
+        if let Some(former) = former {
+            self.inner.order("taking the table", |reply| Order::Take(former, reply)).await;
+        }
+    }
+
+    /// What calls of another process need, besides ours.
+    pub fn let_others(&self, changes: Vec<Change>) {
+        self.inner.send(Order::Others(changes));
+    }
+
+    /// There is no other process any more.
+    pub fn be_alone(&self) {
+        self.inner.send(Order::Alone);
+    }
+
     /// Takes the table out of the kernel, unless it is to be kept there. Nothing is in force after that.
     pub async fn stop(&self) {
         self.inner.order("stop", Order::Stop).await;
@@ -243,11 +302,12 @@ fn keep(
     layout: Layout,
     settings: &Settings,
     table: &PeerTable,
+    place: Place,
     orders: mpsc::UnboundedReceiver<Order>,
     ready: oneshot::Sender<Result<(), Refused>>,
 ) {
     let (left, name) = (Arc::clone(&shared), Arc::clone(&layout.table));
-    let kept = catch_unwind(AssertUnwindSafe(|| keep_on(shared, layout, settings, table, orders, ready)));
+    let kept = catch_unwind(AssertUnwindSafe(|| keep_on(shared, layout, settings, table, place, orders, ready)));
     if kept.is_err() {
         fallen(&left, &name);
     }
@@ -272,6 +332,7 @@ fn keep_on(
     layout: Layout,
     settings: &Settings,
     table: &PeerTable,
+    place: Place,
     orders: mpsc::UnboundedReceiver<Order>,
     ready: oneshot::Sender<Result<(), Refused>>,
 ) {
@@ -280,15 +341,20 @@ fn keep_on(
         Ok(runtime) => runtime,
         Err(error) => {
             let why = format!("the system gives no event loop: {error}");
-            let _ = ready.send(Err(Refused { why, remedy: "raise the limit on open files".to_owned() }));
+            let _ = ready.send(Err(Refused { place, why, remedy: "raise the limit on open files".to_owned() }));
             return;
         }
     };
     runtime.block_on(async {
         let mut keeper = Keeper::new(shared, layout, settings, table);
-        if let Err(failure) = keeper.begin().await {
-            if settings.mode == Mode::Required {
-                let _ = ready.send(Err(Refused { why: failure.to_string(), remedy: failure.remedy() }));
+        let begun = match place {
+            Place::Ours => keeper.begin().await,
+            Place::Anothers => keeper.stand_aside().await,
+        };
+        if let Err(failure) = begun {
+            // The other process keeps a table that works.
+            if settings.mode == Mode::Required || place == Place::Anothers {
+                let _ = ready.send(Err(Refused { place, why: failure.to_string(), remedy: failure.remedy() }));
                 return;
             }
             keeper.give_up(&failure, RETRY);

@@ -4,6 +4,8 @@
 //! be gone or another: a netlink socket tells of changes by others at once, and now and then everything is compared. What cannot be loaded is
 //! tried again, less and less often; meanwhile the table is taken out of the kernel where that can be done, so that no stale one drops peers or
 //! calls' media, and the doors of this process do what it would have done.
+//!
+//! A table has one keeper, also while one process of a border takes over from another ([`succession`]).
 
 use std::collections::HashMap;
 use std::io;
@@ -18,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::contents::{Change, Contents, Element, Family, Kind, Set};
 use super::failure::Failure;
-use super::netlink::{self, Netlink, Structure};
+use super::netlink::{self, Netlink};
 use super::ruleset::{self, Layout, Timed};
 use super::shared::Shared;
 use super::{process, rules};
@@ -28,6 +30,13 @@ use crate::policy::ground::Inhabited;
 use crate::policy::peer::PeerTable;
 use crate::signaling::fact::FirewallEvent;
 use crate::time::Time;
+
+mod comparison;
+mod succession;
+
+use comparison::{Difference, Held, differences};
+pub use succession::Tell;
+use succession::Told;
 
 /// How often bans and counters are read.
 const LOOK: Duration = Duration::from_secs(1);
@@ -57,6 +66,16 @@ pub enum Order {
     /// Comes with others, by [`Shared::take_closed`].
     Closed(StreamId),
     Reload(Box<Layout>, oneshot::Sender<()>),
+    /// Another process keeps the table from now on, and is told; `None`: it has none, so this one goes.
+    Leave(Option<Tell>, oneshot::Sender<()>),
+    /// We keep it from now on, in the place of another process, whose table had this name.
+    Take(Arc<str>, oneshot::Sender<()>),
+    /// What another process's calls need changes.
+    Others(Vec<Change>),
+    /// There is no other process any more.
+    Alone,
+    /// The other process is gone, and we keep the table again.
+    Return(oneshot::Sender<()>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -68,14 +87,8 @@ enum State {
         at: Instant,
         pause: Duration,
     },
-}
-
-/// What the kernel holds, as far as we know.
-struct Held {
-    contents: Contents,
-    structure: Structure,
-    /// When all of it was last compared.
-    generation: Option<u32>,
+    /// Another process of this border keeps the table.
+    Aside(Option<Told>),
 }
 
 pub struct Keeper {
@@ -87,6 +100,10 @@ pub struct Keeper {
     netlink: Option<Netlink>,
     /// What the kernel should hold.
     wanted: Contents,
+    /// … and besides for another process.
+    others: Contents,
+    /// Another process's table, which ours takes the place of.
+    former: Option<Arc<str>>,
     streams: HashMap<StreamId, Vec<SocketAddr>>,
     /// Whose each open media port is.
     users: HashMap<SocketAddr, StreamId>,
@@ -106,6 +123,8 @@ impl Keeper {
     pub fn new(shared: Arc<Shared>, layout: Layout, settings: &super::Settings, table: &PeerTable) -> Keeper {
         Keeper {
             wanted: Contents::of_peers(table),
+            others: Contents::default(),
+            former: None,
             check: settings.check,
             keep_on_stop: settings.keep_on_stop,
             program: settings.program.clone().or_else(process::find),
@@ -143,7 +162,7 @@ impl Keeper {
         loop {
             let retry = match self.state {
                 State::Out { at, .. } => Some(at),
-                State::Held(_) => None,
+                State::Held(_) | State::Aside(_) => None,
             };
             tokio::select! {
                 count = orders.recv_many(&mut batch, TOGETHER) => {
@@ -221,6 +240,23 @@ impl Keeper {
                     self.reload(*layout).await;
                     replies.push(reply);
                 }
+                Order::Leave(tell, reply) => {
+                    self.leave(tell);
+                    replies.push(reply);
+                }
+                Order::Take(former, reply) => {
+                    self.take(former).await;
+                    replies.push(reply);
+                }
+                Order::Others(changes) => self.let_others(&changes),
+                Order::Alone => {
+                    self.others = Contents::default();
+                    self.changed = true;
+                }
+                Order::Return(reply) => {
+                    self.come_back().await;
+                    replies.push(reply);
+                }
                 Order::Stop(reply) => stop = Some(reply),
             }
         }
@@ -277,39 +313,63 @@ impl Keeper {
     /// Brings the kernel from what it holds to what it should hold, in one transaction.
     async fn bring(&mut self) {
         let (touched, changed) = (std::mem::take(&mut self.touched), std::mem::take(&mut self.changed));
-        let State::Held(held) = &mut self.state else { return };
-        let changes = if changed { held.contents.changes(&self.wanted) } else { held.contents.changes_of_ports(&self.wanted, &touched) };
+        let held = match &self.state {
+            State::Held(held) => &held.contents,
+            State::Aside(Some(told)) => &told.contents,
+            State::Out { .. } | State::Aside(None) => return,
+        };
+        let changes = if changed {
+            held.changes(&self.all_wanted())
+        } else {
+            held.changes_of_ports(|port| self.wanted.is_open(port) || self.others.is_open(port), &touched)
+        };
         if changes.is_empty() {
             return;
         }
-        match commit(&mut self.netlink, &self.layout.table, &changes) {
-            Ok(()) => held.contents.apply(&changes),
-            Err(error) => self.rebuild(format!("a change of its sets was refused: {error}")).await,
+        match &mut self.state {
+            State::Held(held) => match commit(&mut self.netlink, &self.layout.table, &changes) {
+                Ok(()) => {
+                    held.contents.apply(&changes);
+                    self.shared.set_elements(held.contents.total());
+                }
+                Err(error) => self.rebuild(format!("a change of its sets was refused: {error}")).await,
+            },
+            State::Aside(Some(told)) if (told.tell)(&changes) => told.contents.apply(&changes),
+            // Said again at the next look.
+            _ => self.changed = true,
         }
-        self.shared.set_elements(self.wanted.total());
     }
 
     /// Loads everything anew, in one transaction.
     async fn load(&mut self) -> Result<(), Failure> {
-        if self.netlink.is_none() {
-            self.netlink = Some(Netlink::open().map_err(Failure::kernel("netlink"))?);
-        }
+        self.look_for_table()?;
+        let (Some(program), wanted) = (&self.program, self.all_wanted()) else { return Err(Failure::Absent) };
         let Some(netlink) = &mut self.netlink else { return Err(Failure::Privilege) };
-        // Asked first: without the right to look there is none to change either, and no need for a process to find that out.
-        netlink.structure(&self.layout.table).map_err(Failure::kernel("looking for our table"))?;
-        let Some(program) = &self.program else { return Err(Failure::Absent) };
         let bans = self.shared.timed_bans();
         let before = netlink.generation().ok();
-        process::load(program, &ruleset::render(&self.layout, &self.wanted, &bans)).await?;
+        process::load(program, &ruleset::render(&self.layout, &wanted, &bans)).await?;
         self.shared.counters_anew();
         let found = netlink.structure(&self.layout.table).map_err(Failure::kernel("reading our table back"))?;
         let structure = found.ok_or_else(|| Failure::Kernel { doing: "reading our table back", error: io::ErrorKind::NotFound.into() })?;
         // Ours was one transaction. Where there have been others since, what was read back may be theirs, and is looked at as soon as anything is.
         let generation = netlink.generation().ok().filter(|after| before.is_some_and(|before| before.wrapping_add(1) == *after));
         (self.touched, self.changed) = (Vec::new(), false);
-        self.state = State::Held(Box::new(Held { contents: self.wanted.clone(), structure, generation }));
-        self.shared.in_force(self.wanted.total());
+        self.shared.in_force(wanted.total());
+        self.state = State::Held(Box::new(Held { contents: wanted, structure, generation }));
+        if let Some(former) = self.former.take().filter(|former| *former != self.layout.table) {
+            // Gone already, if its process has gone too.
+            let _ = netlink.commit(|batch| batch.delete_table(&former));
+        }
         Ok(())
+    }
+
+    /// Without the right to look there is none to change either, and no need for a process to find that out.
+    fn look_for_table(&mut self) -> Result<(), Failure> {
+        if self.netlink.is_none() {
+            self.netlink = Some(Netlink::open().map_err(Failure::kernel("netlink"))?);
+        }
+        let Some(netlink) = &mut self.netlink else { return Err(Failure::Privilege) };
+        netlink.structure(&self.layout.table).map_err(Failure::kernel("looking for our table")).map(drop)
     }
 
     async fn rebuild(&mut self, missing: String) {
@@ -367,6 +427,9 @@ impl Keeper {
 
     fn withdraw(&mut self) -> io::Result<()> {
         let Some(netlink) = &mut self.netlink else { return Ok(()) };
+        if let Some(former) = self.former.take().filter(|former| *former != self.layout.table) {
+            let _ = netlink.commit(|batch| batch.delete_table(&former));
+        }
         match netlink.structure(&self.layout.table) {
             Ok(None) => Ok(()),
             // Without the right to look there is none of ours, unless an earlier start left one.
@@ -401,18 +464,25 @@ impl Keeper {
     async fn look(&mut self) {
         self.take_bans();
         self.bring().await;
-        let (State::Held(_), Some(netlink)) = (&self.state, &mut self.netlink) else { return };
+        let State::Held(_) = self.state else { return };
+        let table = self.table();
+        // Not there: the table is gone, and the next comparison finds that.
+        let Some(found) = self.banned_by_kernel(&table) else { return };
+        self.shared.kernel_bans(found);
+        if let Some(Ok(counters)) = self.netlink.as_mut().map(|netlink| netlink.counters(&table)) {
+            self.shared.count(&counters);
+        }
+    }
+
+    fn banned_by_kernel(&mut self, table: &str) -> Option<Vec<(Set, IpAddr, Ban)>> {
+        let netlink = self.netlink.as_mut()?;
         let (now, length) = (self.shared.clock.now(), self.layout.rules.length);
         let mut found = Vec::new();
         for set in Set::kernels() {
-            // Not there: the table is gone, and the next comparison finds that.
-            let Ok(sources) = netlink.timed(&self.layout.table, set) else { return };
+            let sources = netlink.timed(table, set).ok()?;
             found.extend(sources.into_iter().map(|(address, left)| (set, address, ban(set, address, left, length, now))));
         }
-        self.shared.kernel_bans(found);
-        if let Ok(counters) = netlink.counters(&self.layout.table) {
-            self.shared.count(&counters);
-        }
+        Some(found)
     }
 
     /// Ends the kernel's bans of addresses that are trusted now.
@@ -475,32 +545,6 @@ fn commit(netlink: &mut Option<Netlink>, table: &str, changes: &[Change]) -> io:
             batch.add(table, change.set.name(), &change.into);
         }
     })
-}
-
-enum Difference {
-    None,
-    Structure(&'static str),
-    Elements { found: Contents, missing: String },
-}
-
-fn differences(netlink: &mut Netlink, table: &str, held: &mut Held, structure: bool) -> io::Result<Difference> {
-    let generation = netlink.generation()?;
-    if held.generation == Some(generation) {
-        return Ok(Difference::None);
-    }
-    match netlink.structure(table)? {
-        None => return Ok(Difference::Structure("the whole table")),
-        Some(found) if found != held.structure => return Ok(Difference::Structure("some of its chains or rules")),
-        Some(_) if structure => return Ok(Difference::None),
-        Some(_) => {}
-    }
-    let mut found = Contents::default();
-    for set in Set::ours() {
-        found.replace(set, netlink.elements(table, set)?.into_iter().collect());
-    }
-    held.generation = Some(generation);
-    let missing: Vec<String> = found.changes(&held.contents).iter().map(Change::to_string).collect();
-    Ok(if missing.is_empty() { Difference::None } else { Difference::Elements { found, missing: missing.join(", ") } })
 }
 
 fn ban(set: Set, address: IpAddr, left: Duration, length: Duration, now: Time) -> Ban {

@@ -28,7 +28,9 @@ use crate::policy::ban::{Ban, Cause, Rules};
 use crate::sip::Transport;
 use crate::time::Time;
 
-pub use firewall::{Firewall, Refused};
+pub use contents::Change;
+pub use firewall::{Firewall, Place, Refused};
+pub use keeper::Tell;
 pub use ruleset::COUNTERS;
 
 /// What the kernel does.

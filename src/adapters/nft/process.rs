@@ -37,13 +37,18 @@ fn lendable(program: &Path) -> Result<(), Failure> {
 
 /// Loads a ruleset, all or nothing.
 pub async fn load(program: &Path, ruleset: &Value) -> Result<(), Failure> {
-    load_within(program, ruleset, LIMIT).await
+    run_within(program, &["-j", "-f", "-"], ruleset, LIMIT).await
 }
 
-async fn load_within(program: &Path, ruleset: &Value, limit: Duration) -> Result<(), Failure> {
+/// Whether it would be loaded.
+pub async fn check(program: &Path, ruleset: &Value) -> Result<(), Failure> {
+    run_within(program, &["-c", "-j", "-f", "-"], ruleset, LIMIT).await
+}
+
+async fn run_within(program: &Path, arguments: &[&str], ruleset: &Value, limit: Duration) -> Result<(), Failure> {
     lendable(program)?;
     let mut command = Command::new(program);
-    command.args(["-j", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let run = async {
         let mut child = command.spawn().map_err(|error| Failure::Program { program: program.into(), error })?;
         let input = child.stdin.take();
@@ -106,7 +111,7 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_hangs_is_given_up_in_time() {
         let folder = tempfile::tempdir().unwrap();
-        let failure = load_within(&program(folder.path(), "exec sleep 600"), &json!({}), Duration::from_millis(100)).await.unwrap_err();
+        let failure = run_within(&program(folder.path(), "exec sleep 600"), &[], &json!({}), Duration::from_millis(100)).await.unwrap_err();
         assert!(matches!(failure, Failure::Late { .. }), "{failure}");
     }
 }

@@ -83,6 +83,12 @@ impl Shared {
         seen.bans.clear();
     }
 
+    /// Another process of this border keeps the table, and the kernel's bans with it.
+    pub fn left(&self) {
+        self.out("another process of this border keeps the table".to_owned());
+        self.seen().bans.clear();
+    }
+
     pub fn set_elements(&self, elements: usize) {
         self.seen().status.elements = elements;
     }
@@ -116,6 +122,11 @@ impl Shared {
             seen.bans = next;
         }
         fresh.into_iter().for_each(|ban| self.tell(FirewallEvent::Banned(ban)));
+    }
+
+    /// What the kernel has banned while another process kept the table, and told of.
+    pub fn adopt_kernel_bans(&self, found: Vec<(Set, IpAddr, Ban)>) {
+        self.seen().bans = found.into_iter().map(|(set, address, ban)| ((set, address), ban)).collect();
     }
 
     pub fn kernel_banned(&self) -> Vec<Ban> {

@@ -9,9 +9,11 @@ use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::words::Word;
+use crate::adapters::clock::Clock;
 use crate::adapters::driver::Input;
 use crate::adapters::handover::{Heard, Link};
 use crate::adapters::net::{Companion, Network};
+use crate::adapters::nft::Firewall;
 use crate::policy::flow::{Flow, FlowId};
 use crate::signaling::companion::{Bequest, Companion as Role};
 use crate::signaling::event::{Event, TransmitId};
@@ -23,6 +25,7 @@ pub struct Between {
     handed: AtomicU64,
     taken: AtomicU64,
     commands: UnboundedSender<Input>,
+    clock: Clock,
 }
 
 struct Other {
@@ -30,6 +33,8 @@ struct Other {
     link: Link,
     /// Connections of ours it has been told of.
     told: HashSet<FlowId>,
+    /// What is to be said after the first word; `None`: that has been said.
+    later: Option<Vec<Word>>,
 }
 
 /// How it came to be that there is no other process any more.
@@ -41,17 +46,18 @@ pub enum End {
 }
 
 impl Between {
-    pub fn new(commands: UnboundedSender<Input>) -> Arc<Between> {
-        Arc::new(Between { other: Mutex::default(), handed: AtomicU64::new(0), taken: AtomicU64::new(0), commands })
+    pub fn new(commands: UnboundedSender<Input>, clock: Clock) -> Arc<Between> {
+        Arc::new(Between { other: Mutex::default(), handed: AtomicU64::new(0), taken: AtomicU64::new(0), commands, clock })
     }
 
     fn other(&self) -> MutexGuard<'_, Option<Other>> {
         self.other.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on there is another process.
+    /// From now on there is another process. The first word is the predecessor's.
     pub fn begin(&self, role: Role, link: Link) {
-        *self.other() = Some(Other { role, link, told: HashSet::new() });
+        let later = (role == Role::Successor).then(Vec::new);
+        *self.other() = Some(Other { role, link, told: HashSet::new(), later });
     }
 
     /// What was queued for it still goes out.
@@ -67,6 +73,17 @@ impl Between {
         self.other().as_ref().is_some_and(|other| other.link.send(word, Bytes::new()))
     }
 
+    /// As soon as the first word has been said. False: there is nobody to hear it.
+    pub fn say_in_turn(&self, word: Word) -> bool {
+        self.other().as_mut().is_some_and(|other| match &mut other.later {
+            Some(later) => {
+                later.push(word);
+                true
+            }
+            None => other.link.send(&word, Bytes::new()),
+        })
+    }
+
     /// Messages given to other processes, and taken from them.
     pub fn counts(&self) -> (u64, u64) {
         (self.handed.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed))
@@ -74,7 +91,12 @@ impl Between {
 
     /// The first word the successor hears after it has said that it is ready.
     pub fn bequeath(&self, bequest: Bequest) {
-        self.say(&Word::Go { bequest });
+        if let Some(other) = self.other().as_mut() {
+            let first = std::iter::once(Word::Go { bequest });
+            for word in first.chain(other.later.take().unwrap_or_default()) {
+                other.link.send(&word, Bytes::new());
+            }
+        }
     }
 
     /// A message of the core's that belongs to the other process. Where that is gone by now, it is nobody's but ours.
@@ -96,7 +118,7 @@ impl Between {
     }
 
     /// Carries out what the other process says, until it has nothing more to say.
-    pub async fn listen(&self, network: &Network, heard: &mut Heard) -> End {
+    pub async fn listen(&self, network: &Network, firewall: &Firewall, heard: &mut Heard) -> End {
         loop {
             let Some((word, body)) = heard.next::<Word>().await else { return End::Gone };
             if matches!(word, Word::Message { .. } | Word::Datagram { .. }) {
@@ -113,9 +135,15 @@ impl Between {
                 }
                 Word::Failed { id } => network.companion_failed(TransmitId(id)),
                 Word::Closed { flow } => network.returned(flow).await,
+                Word::Guard { changes } => firewall.let_others(changes),
+                Word::Keep { table, bans } => {
+                    // Messages do not wait for the kernel.
+                    let (firewall, bans) = (firewall.clone(), bans.into_iter().filter_map(|ban| ban.since(self.clock.now())).collect());
+                    tokio::spawn(async move { firewall.take(table.map(Into::into), bans).await });
+                }
                 Word::Done => return End::Done,
                 // Said at other times.
-                Word::Ready | Word::Refused { .. } | Word::Go { .. } => return End::Gone,
+                Word::Ready { .. } | Word::Refused { .. } | Word::Go { .. } => return End::Gone,
             }
         }
     }
@@ -145,7 +173,7 @@ impl Companion for Between {
     /// The successor's table of peers is the newer one.
     fn datagram(&self, local: SocketAddr, remote: SocketAddr, bytes: &Bytes) -> bool {
         let other = self.other();
-        let successor = other.as_ref().filter(|other| other.role == Role::Successor && other.link.has_room());
+        let successor = other.as_ref().filter(|other| other.role == Role::Successor && other.later.is_none() && other.link.has_room());
         successor.is_some_and(|other| other.link.send(&Word::Datagram { local, remote }, bytes.clone()))
     }
 }

@@ -15,6 +15,7 @@ use crate::adapters::api::{self, Start};
 use crate::adapters::driver::Input;
 use crate::adapters::handover::{self, Heard, Opening};
 use crate::adapters::net::{Companion, Gates, Inherited, Network};
+use crate::adapters::nft::Mode;
 use crate::app::api::takeover::{PROTOCOL, TakeOver};
 use crate::app::border::{Border, StartError};
 use crate::config;
@@ -101,7 +102,11 @@ pub async fn start(settings: config::Settings, wanted: &Wanted) -> Result<Border
         sockets = sockets.len(),
         "taking over: the running border has given its sockets, and goes on meanwhile"
     );
-    match Border::start_after(settings, Some(Inheritance::of(&offer, sockets))).await {
+    let started = match firewall_gap(&settings, &offer) {
+        Some(gap) => Err(failed(gap)),
+        None => Border::start_after(settings, Some(Inheritance::of(&offer, sockets))).await,
+    };
+    match started {
         Ok(border) => follow(border, opening, offer.pid).await,
         Err(error) => {
             // It goes on whether it hears this or not.
@@ -117,7 +122,8 @@ async fn follow(border: Border, mut opening: Opening, old: u32) -> Result<Border
         tracing::warn!(seconds = SETTLING.as_secs(), "taking over: not all names of peers are resolved yet; those peers are strangers until they are");
     }
     let lost = |what: &str| StartError(vec![format!("the running border (process {old}) {what}: if it runs, it goes on as before; see its log")]);
-    opening.say(&Word::Ready, &[]).await.map_err(|error| lost(&format!("is not reached any more, {error}")))?;
+    let keeps_firewall = border.settings().firewall.mode != Mode::Off;
+    opening.say(&Word::Ready { keeps_firewall }, &[]).await.map_err(|error| lost(&format!("is not reached any more, {error}")))?;
     match timeout(PATIENCE, opening.hear(|_: &Word| 0)).await {
         Ok(Ok((Word::Go { bequest }, _))) => {
             take_place(&border, bequest, opening, old).await.map_err(|error| lost(&format!("has left its place, which could not be taken, {error}")))?;
@@ -131,7 +137,7 @@ async fn follow(border: Border, mut opening: Opening, old: u32) -> Result<Border
 }
 
 async fn take_place(border: &Border, bequest: Bequest, opening: Opening, old: u32) -> std::io::Result<()> {
-    let (between, network) = (border.between.clone(), border.network.clone());
+    let (between, network, firewall) = (border.between.clone(), border.network.clone(), border.firewall.clone());
     let (link, mut heard) = opening.open();
     tracing::info!(from = old, next_call = bequest.next_call, kept_port_pairs = bequest.ports.len(), "taking over: in force from here on");
     between.begin(Role::Predecessor, link);
@@ -144,7 +150,8 @@ async fn take_place(border: &Border, bequest: Bequest, opening: Opening, old: u3
     network.gate(Gates { datagrams: false, ..Gates::OPEN });
     let commands = border.commands.clone();
     tokio::spawn(async move {
-        let end = between.listen(&network, &mut heard).await;
+        let end = between.listen(&network, &firewall, &mut heard).await;
+        firewall.be_alone();
         be_alone(&between, &network, end, old).await;
         let _ = commands.send(Input::Event(Event::Companion(Change::Alone)));
         drop::<Heard>(heard);
@@ -177,10 +184,14 @@ fn refuse_what_cannot_be(settings: &config::Settings) -> Result<(), StartError> 
     if settings.missed_calls.is_some() {
         lines.push("[missed_calls] store belongs to one process: drain and restart the border instead of taking over".to_owned());
     }
-    if settings.firewall.mode != crate::adapters::nft::Mode::Off {
-        lines.push("[firewall] mode: the kernel's table belongs to one process: drain and restart the border instead of taking over".to_owned());
-    }
     if lines.is_empty() { Ok(()) } else { Err(StartError(lines)) }
+}
+
+/// A process that keeps no table does not know which media ports of its calls to tell.
+fn firewall_gap(settings: &config::Settings, offer: &Offer) -> Option<String> {
+    (settings.firewall.mode != Mode::Off && !offer.keeps_firewall).then(|| {
+        "[firewall] is on in this set and off in the running border, whose calls would lose their media ports: drain and restart the border, or take over with mode = \"off\"".to_owned()
+    })
 }
 
 fn unreached(place: &std::path::Path, error: &std::io::Error) -> String {

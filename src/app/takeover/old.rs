@@ -9,10 +9,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::words::{Offer, Use, VERSION, Word};
+use super::words::{HandedBan, Offer, Use, VERSION, Word};
 use crate::adapters::driver::Input;
 use crate::adapters::handover::{Heard, Opening};
 use crate::adapters::net::{Companion, Gates};
+use crate::adapters::nft::{Mode, Tell};
 use crate::app::api::Order;
 use crate::app::api::takeover::Asked;
 use crate::app::border::Border;
@@ -39,13 +40,14 @@ const LAST_READ: Duration = Duration::from_millis(100);
 pub struct Offering {
     pid: Option<i32>,
     release_after: Option<Duration>,
-    ready: JoinHandle<std::io::Result<Opening>>,
+    ready: JoinHandle<std::io::Result<(Opening, bool)>>,
 }
 
 /// A new process that is ready.
 pub struct Successor {
     pub pid: Option<i32>,
     opening: Opening,
+    keeps_firewall: bool,
     release_after: Option<Duration>,
 }
 
@@ -60,8 +62,8 @@ impl Offering {
         if role == Some(Role::Predecessor) {
             return Some("it still hands over from the process before: wait until that has ended its last call, or end it".to_owned());
         }
-        if settings.missed_calls.is_some() || settings.firewall.mode != crate::adapters::nft::Mode::Off {
-            return Some("it has [missed_calls] or a [firewall], which belong to one process: drain and restart it".to_owned());
+        if settings.missed_calls.is_some() {
+            return Some("it has [missed_calls], which belong to one process: drain and restart it".to_owned());
         }
         None
     }
@@ -83,7 +85,7 @@ impl Offering {
                 opening.say(&offer, &sockets).await?;
                 drop(sockets);
                 match opening.hear(|_: &Word| 0).await?.0 {
-                    Word::Ready => Ok(opening),
+                    Word::Ready { keeps_firewall } => Ok((opening, keeps_firewall)),
                     Word::Refused { why } => Err(std::io::Error::other(why)),
                     _ => Err(std::io::Error::other("it says something that makes no sense")),
                 }
@@ -97,7 +99,7 @@ impl Offering {
     pub async fn outcome(&mut self) -> Option<Successor> {
         let outcome = (&mut self.ready).await.unwrap_or_else(|fault| Err(std::io::Error::other(fault)));
         match outcome {
-            Ok(opening) => Some(Successor { pid: self.pid, opening, release_after: self.release_after }),
+            Ok((opening, keeps_firewall)) => Some(Successor { pid: self.pid, opening, keeps_firewall, release_after: self.release_after }),
             Err(error) => {
                 tracing::error!(to = self.pid, %error, "the other process does not take over; this one goes on as before");
                 None
@@ -125,7 +127,8 @@ fn offer(border: &Border) -> std::io::Result<(Offer, Vec<OwnedFd>)> {
         sockets.push(((Use::Api, bound), socket));
     }
     let (named, sockets) = sockets.into_iter().unzip();
-    Ok((Offer { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), sockets: named }, sockets))
+    let keeps_firewall = border.settings().firewall.mode != Mode::Off;
+    Ok((Offer { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), sockets: named, keeps_firewall }, sockets))
 }
 
 /// What came of leaving.
@@ -141,10 +144,10 @@ pub enum Left {
 
 /// Leaves its place to the new process, and keeps its calls until they have ended. Asked to end by a signal it gives them the set's drain time, asked again none.
 pub async fn leave(border: &mut Border, successor: Successor, signals: &mut Signals, orders: &mut mpsc::Receiver<Order>) -> Left {
-    let Successor { pid, opening, release_after } = successor;
-    let mut heard = give_place(border, opening, release_after).await;
-    let (between, network) = (border.between.clone(), border.network.clone());
-    let mut listening = tokio::spawn(async move { between.listen(&network, &mut heard).await });
+    let pid = successor.pid;
+    let mut heard = give_place(border, successor).await;
+    let (between, network, firewall) = (border.between.clone(), border.network.clone(), border.firewall.clone());
+    let mut listening = tokio::spawn(async move { between.listen(&network, &firewall, &mut heard).await });
     let asked_to_end = AtomicBool::new(false);
     let is_alone = loop {
         tokio::select! {
@@ -188,7 +191,8 @@ async fn ended(border: &Border, asked_to_end: &AtomicBool) {
     tokio::time::sleep(LAST_READ).await;
 }
 
-async fn give_place(border: &Border, opening: Opening, release_after: Option<Duration>) -> Heard {
+async fn give_place(border: &Border, successor: Successor) -> Heard {
+    let Successor { opening, release_after, keeps_firewall, .. } = successor;
     let (link, heard) = opening.open();
     if let Err(error) = border.api.step_aside() {
         tracing::error!(%error, "the control socket cannot be put aside; operators reach the new process as soon as it has taken its place");
@@ -199,6 +203,7 @@ async fn give_place(border: &Border, opening: Opening, release_after: Option<Dur
     border.network.gate(Gates { connections: false, ..Gates::OPEN });
     border.between.begin(Role::Successor, link);
     border.network.accompany(Some(border.between.clone() as Arc<dyn Companion>)).await;
+    leave_firewall(border, keeps_firewall).await;
     for event in [Event::Companion(Change::Leave), Event::Command(Command::Drain { release_after })] {
         let _ = border.commands.send(Input::Event(event));
     }
@@ -210,8 +215,21 @@ async fn give_place(border: &Border, opening: Opening, release_after: Option<Dur
     heard
 }
 
+/// It is the other process's from here on, with our bans; that has to know what our calls need of it.
+async fn leave_firewall(border: &Border, is_kept: bool) {
+    let firewall = &border.settings().firewall;
+    let is_kept = is_kept && firewall.mode != Mode::Off;
+    let between = border.between.clone();
+    let tell: Tell = Arc::new(move |changes| between.say_in_turn(Word::Guard { changes: changes.to_vec() }));
+    let bans = border.firewall.leave(is_kept.then_some(tell)).await;
+    let now = border.clock.now();
+    let bans = bans.iter().filter_map(|ban| HandedBan::of(ban, now)).collect();
+    border.between.say_in_turn(Word::Keep { table: is_kept.then(|| firewall.table.to_string()), bans });
+}
+
 async fn take_place_again(border: &Border) {
     border.between.end();
+    border.firewall.come_back().await;
     border.network.accompany(None).await;
     for event in [Event::Companion(Change::Alone), Event::Command(Command::Resume)] {
         let _ = border.commands.send(Input::Event(event));

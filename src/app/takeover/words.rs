@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,12 +10,15 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::adapters::net::Foreign;
+use crate::adapters::nft::Change;
+use crate::policy::ban::{Ban, Cause, Owner};
 use crate::policy::flow::{Flow, FlowId, ListenerId, Presented, Proof, TlsBackend, TlsIdentity};
 use crate::signaling::companion::Bequest;
 use crate::sip::Transport;
+use crate::time::Time;
 
 /// Of these words and their order. Another number is refused: then the border is stopped and started.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// For what a socket listens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -32,13 +36,15 @@ pub struct Offer {
     pub version: String,
     pub pid: u32,
     pub sockets: Vec<(Use, SocketAddr)>,
+    /// It has the kernel's firewall do its part.
+    pub keeps_firewall: bool,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "word", rename_all = "snake_case")]
 pub enum Word {
-    /// Of the new process: it only waits for `Go`.
-    Ready,
+    /// Of the new process: it only waits for `Go`. Whether it is to have the kernel's firewall do its part.
+    Ready { keeps_firewall: bool },
     /// It cannot go on.
     Refused { why: String },
     /// Of the old process: from here on the place is the other's.
@@ -55,6 +61,10 @@ pub enum Word {
     Failed { id: u64 },
     /// A connection of the sender's has ended.
     Closed { flow: u64 },
+    /// Of the old process: what its calls need of the kernel's firewall changes.
+    Guard { changes: Vec<Change> },
+    /// Of the old process: its table in the kernel, and its bans, are the other's from here on.
+    Keep { table: Option<String>, bans: Vec<HandedBan> },
     /// Of the old process: it has no call any more, reads nothing any more, and ends.
     Done,
 }
@@ -129,9 +139,72 @@ impl Connection {
     }
 }
 
+/// A ban of the sender's. The other process's clock is another.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HandedBan {
+    net: String,
+    cause: HandedCause,
+    old: Duration,
+    left: Option<Duration>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum HandedCause {
+    Scan,
+    HandshakeFlood,
+    Ordered { why: String, operator: String },
+}
+
+impl HandedBan {
+    /// As of `now`. `None`: one of the kernel's, which stays there.
+    pub fn of(ban: &Ban, now: Time) -> Option<HandedBan> {
+        let cause = match (&ban.cause, &ban.owner) {
+            (Cause::Ordered(why), Owner::Operator(operator)) => HandedCause::Ordered { why: why.to_string(), operator: operator.to_string() },
+            (Cause::Scan, Owner::Border) => HandedCause::Scan,
+            (Cause::HandshakeFlood, Owner::Border) => HandedCause::HandshakeFlood,
+            _ => return None,
+        };
+        Some(HandedBan { net: ban.net.to_string(), cause, old: now.since(ban.since), left: ban.left(now) })
+    }
+
+    /// As the receiver has it, whose clock says `now`; one made before that began was made when it began. `None`: it makes no sense.
+    pub fn since(self, now: Time) -> Option<Ban> {
+        let (cause, owner) = match self.cause {
+            HandedCause::Scan => (Cause::Scan, Owner::Border),
+            HandedCause::HandshakeFlood => (Cause::HandshakeFlood, Owner::Border),
+            HandedCause::Ordered { why, operator } => (Cause::Ordered(why.into()), Owner::Operator(operator.into())),
+        };
+        let old = u64::try_from(self.old.as_nanos()).unwrap_or(u64::MAX);
+        let since = Time::from_nanos(now.as_nanos().saturating_sub(old));
+        Some(Ban { net: self.net.parse().ok()?, cause, owner, since, until: self.left.map(|left| now + left) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ban_keeps_the_time_it_has_left() {
+        let (here, there) = (Time::from_nanos(50_000_000_000), Time::from_nanos(3_000_000_000));
+        let ban = |cause, owner, until: Option<u64>| Ban {
+            net: "203.0.113.0/24".parse().unwrap(),
+            cause,
+            owner,
+            since: Time::from_nanos(49_000_000_000),
+            until: until.map(Time::from_nanos),
+        };
+        let ordered = ban(Cause::Ordered("toll fraud".into()), Owner::Operator("anna".into()), None);
+        let scan = ban(Cause::Scan, Owner::Border, Some(60_000_000_000));
+        for (given, left) in [(&ordered, None), (&scan, Some(Duration::from_secs(10)))] {
+            let text = serde_json::to_vec(&HandedBan::of(given, here).unwrap()).unwrap();
+            let taken = serde_json::from_slice::<HandedBan>(&text).unwrap().since(there).unwrap();
+            assert_eq!((&taken.cause, &taken.owner, taken.net), (&given.cause, &given.owner, given.net));
+            assert_eq!((taken.left(there), there.since(taken.since)), (left, Duration::from_secs(1)));
+        }
+        assert_eq!(HandedBan::of(&ban(Cause::Scan, Owner::Kernel, None), here), None);
+    }
 
     #[test]
     fn a_connection_comes_across_as_it_was() {
