@@ -10,6 +10,7 @@ use portcullis::adapters::media::{IoChoice, Settings};
 use portcullis::media::control::{Addresses, Command, Event, LatchPolicy, Report, StreamId};
 use portcullis::sdp::crypto::Suite::AesCm128HmacSha1_80;
 use relay_rig::{Call, Leg, Plane, free_ports, next_stream, own_address, until};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// One test, since the descriptors counted are the whole process's.
 #[test]
@@ -57,6 +58,7 @@ fn come_back(io: IoChoice) {
     }
     a_port_in_use_fails_the_open_and_nothing_else(&mut plane);
     closing_what_is_not_open_is_answered(&mut plane);
+    calls_leave_descriptors_to_others(&mut plane, &open);
     let started_again = descriptors();
     assert_eq!(started_again, started);
 
@@ -108,6 +110,33 @@ fn a_port_in_use_fails_the_open_and_nothing_else(plane: &mut Plane) {
 fn closing_what_is_not_open_is_answered(plane: &mut Plane) {
     let stream = next_stream();
     assert_eq!(plane.close(stream), Report::default());
+}
+
+/// Operators were answered a tenth of a second late, and new connections not at all, once calls had taken every descriptor.
+fn calls_leave_descriptors_to_others(plane: &mut Plane, open: &dyn Fn(&Plane, u16) -> StreamId) {
+    let before = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(512), ..before }).unwrap();
+    let streams: Vec<StreamId> = (0..200).map(|n| open(plane, n)).collect();
+    let mut refused = HashSet::new();
+    until(|| {
+        while let Ok(event) = plane.events.try_recv() {
+            match event {
+                Event::OpenFailed { stream, error } => {
+                    assert!(error.contains("of 512 descriptors 32 are left") && error.contains("LimitNOFILE"), "{error}");
+                    refused.insert(stream);
+                }
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        plane.plane.counters().streams as usize + refused.len() == streams.len()
+    });
+    assert!((90..120).contains(&(streams.len() - refused.len())), "{} are open", streams.len() - refused.len());
+    let others: Vec<_> = (0..32).map(|_| std::fs::File::open("/dev/null").expect("what is left to others")).collect();
+    drop(others);
+    setrlimit(Resource::Nofile, before).unwrap();
+    for stream in streams.into_iter().filter(|stream| !refused.contains(stream)) {
+        plane.close(stream);
+    }
 }
 
 fn descriptors() -> usize {

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::media::control::{Addresses, Side};
@@ -14,6 +15,10 @@ use super::{Settings, system};
 
 /// Between two attempts at an address in use.
 const AGAIN: Duration = Duration::from_millis(5);
+/// Of the descriptors that the process may have, those that media leaves to connections, operators and files: one in so many, but no more than this. Without
+/// them one call too many would leave peers unanswered, and the operator who wants to know why.
+const LEAVES: u64 = 16;
+const LEAVES_AT_MOST: u64 = 512;
 
 /// Which of a stream's four sockets: the low two bits of its epoll token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +99,7 @@ impl Sockets {
 /// under a mapped address.
 fn bind(address: SocketAddr, settings: &Settings) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    stay_within(&socket)?;
     let class = u32::from(settings.dscp.min(63)) << 2;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -105,6 +111,19 @@ fn bind(address: SocketAddr, settings: &Settings) -> io::Result<OwnedFd> {
     socket.set_recv_buffer_size(settings.receive_buffer)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+/// The kernel gives the lowest number that is free: one this high says that all below are taken.
+fn stay_within(socket: &Socket) -> io::Result<()> {
+    let Some(most) = getrlimit(Resource::Nofile).current else { return Ok(()) };
+    let left = (most / LEAVES).min(LEAVES_AT_MOST);
+    if u64::try_from(socket.as_raw_fd()).is_ok_and(|number| number < most - left) {
+        return Ok(());
+    }
+    let why = format!(
+        "of {most} descriptors {left} are left to connections and operators, and all others are taken; raise LimitNOFILE (a container: --ulimit nofile)"
+    );
+    Err(io::Error::other(why))
 }
 
 #[cfg(test)]
