@@ -224,6 +224,26 @@ impl Scene {
         shown["calls"].as_array().cloned().unwrap_or_default()
     }
 
+    /// A ladder has its bars while the call is up: two for each direction that is heard, and none of one that never was.
+    fn ladder_so_far(&self, call: &Call, case: &Case) {
+        let heard = match (case.trunk, case.um) {
+            (Sends::Voice, Sends::Voice) if case.directions == ["sendrecv"; 2] => 4,
+            (Sends::Nothing, Sends::Voice) => 2,
+            _ => return,
+        };
+        let ladder = |json: &[&str]| {
+            let socket = self.border.set.path().join("control.sock");
+            let output = portcullis().args(["ladder", &call.number.to_string()]).args(json).arg("--socket").arg(socket).output().expect("portcullis");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let drawing: Value = serde_json::from_str(&ladder(&["--json"])).unwrap();
+        let bars: Vec<&Value> = drawing["rows"].as_array().unwrap().iter().filter(|row| row["kind"] == "media").collect();
+        assert_eq!(bars.len(), heard, "{bars:?}");
+        assert!(bars.iter().all(|bar| bar["so_far"] == true && bar["packets"].as_u64() > Some(0)), "{bars:?}");
+        let text = ladder(&[]);
+        assert!(text.matches(" s so far").count() == heard && text.contains("= media A to B so far: "), "{text}");
+    }
+
     /// All calls up at once, each misbehaving until all are told of as they should be; then their records.
     async fn told(mut self, cases: &[Case]) {
         let mut calls = Vec::new();
@@ -245,6 +265,9 @@ impl Scene {
             }
             assert!(Instant::now() < limit, "after {round} rounds:\n{}\n{}", wrong.join("\n"), self.border.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for (call, case) in calls.iter().zip(cases) {
+            self.ladder_so_far(call, case);
         }
         for (call, case) in calls.iter_mut().zip(cases) {
             call.trunk.send(case.trunk, u32::MAX, &stranger);

@@ -17,6 +17,7 @@ mod text;
 mod trace;
 
 pub use self::drawing::{Class, Compared, Drawing, Mark, Passed, Row};
+pub use self::drawn::Counted;
 pub(super) use self::kept::Ladders;
 pub use self::kept::{Held, Load, Stage, Who};
 pub use self::picture::STYLE;

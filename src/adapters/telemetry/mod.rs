@@ -40,7 +40,7 @@ pub use wall::Anchor;
 
 use self::filing::Filing;
 use self::invites::Invites;
-use self::ladder::{Drawing, Held, Ladders, Load, Order, Standing};
+use self::ladder::{Counted, Drawing, Held, Ladders, Load, Order, Standing};
 use self::log::Log;
 use self::mirror::Mirroring;
 use self::spans::Tracing;
@@ -231,6 +231,12 @@ impl Telemetry {
     pub fn drawing(&self, call: CallId) -> Option<Drawing> {
         let (facts, left_out) = self.held_ladders().facts(call)?;
         Some(Drawing { left_out, ..Drawing::of(&facts, &self.anchor) })
+    }
+
+    /// Of a call that is up, with what its media has counted so far.
+    pub fn drawing_so_far(&self, call: CallId, counted: &Counted<'_>) -> Option<Drawing> {
+        let (facts, left_out) = self.held_ladders().facts(call)?;
+        Some(Drawing { left_out, ..Drawing::so_far(&facts, &self.anchor, counted) })
     }
 
     /// With its keys, where the call is traced; see [`Telemetry::trace`].

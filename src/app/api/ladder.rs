@@ -13,10 +13,11 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Answered, Behind, Desk, limit, records};
+use super::calls::Leg;
+use super::{Answered, Behind, Desk, limit, media, records};
 use crate::adapters::api::Problem;
 use crate::adapters::telemetry::Anchor;
-use crate::adapters::telemetry::ladder::{Drawing, Held, Stage, Who};
+use crate::adapters::telemetry::ladder::{Counted, Drawing, Held, Stage, Who};
 use crate::signaling::fact::CallId;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
@@ -72,8 +73,18 @@ impl How {
     responses((status = 200, content((String = "text/plain"), (Drawing = "application/json"), (String = "image/svg+xml"), (Vec<u8> = "application/vnd.tcpdump.pcap")))))]
 async fn of_call(State(desk): Behind, Path(call): Path<u64>, how: Result<Query<How>, QueryRejection>) -> Result<Response, Problem> {
     let Query(how) = how.map_err(wrong)?;
-    let drawing = desk.telemetry.drawing(CallId(call)).ok_or_else(|| not_held(call))?;
+    let drawing = drawing(&desk, call).await.ok_or_else(|| not_held(call))?;
     Ok(how.answer(&drawing))
+}
+
+/// While the call is up its media is in it as well, as counted so far.
+async fn drawing(desk: &Desk, call: u64) -> Option<Drawing> {
+    let id = CallId(call);
+    let Some((up, view)) = media::view(desk, call).await else { return desk.telemetry.drawing(id) };
+    let at = |leg: &Leg| leg.way.map(|(_, _, remote)| remote);
+    let Some(a) = at(&up.a) else { return desk.telemetry.drawing(id) };
+    let counted = Counted { at: desk.clock.now(), a, b: up.b.as_ref().and_then(at), report: &view.report, so_far: true };
+    desk.telemetry.drawing_so_far(id, &counted)
 }
 
 /// The ladder that was kept with a call record.

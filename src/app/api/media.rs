@@ -160,6 +160,14 @@ async fn tell(desk: &Desk, call: Option<u64>) -> Result<Media, Problem> {
     Ok(Media { ways, up, calls: shown })
 }
 
+/// The media of one call as its worker tells it at this moment. `None`: the call is not up, no stream of it is open, or the worker did not answer.
+pub(super) async fn view(desk: &Desk, call: u64) -> Option<(Up, StreamView)> {
+    let up = desk.calls.one(call)?;
+    let asked = desk.media.upgrade()?.inspection(up.stream?);
+    let view = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()??;
+    Some((up, view))
+}
+
 fn ways(plane: &MediaPlane) -> Vec<Tried> {
     let tell = |way: &Way, outcome: &Result<String, String>| {
         let (used, detail) = match outcome {

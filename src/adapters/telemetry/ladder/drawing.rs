@@ -78,6 +78,9 @@ pub enum Mark {
         lost: Option<u64>,
         /// Microseconds since 1970: the last packet.
         last: i64,
+        /// The call was up when this was drawn.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        so_far: bool,
     },
 }
 

@@ -16,19 +16,37 @@ use crate::policy::verdict::Decision;
 use crate::sdp::Description;
 use crate::signaling::fact::{CallRecord, Fact, ReleasedBy, TransferEvent, What};
 use crate::sip::{Message, Transport};
+use crate::time::Time;
+
+/// What media has counted of a call: at its end, or so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted<'a> {
+    pub at: Time,
+    /// Where the legs are, by their signalling.
+    pub a: SocketAddr,
+    pub b: Option<SocketAddr>,
+    pub report: &'a Report,
+    /// The call is up.
+    pub so_far: bool,
+}
 
 impl Drawing {
     /// Of these facts, one call's as a rule, in any order. Keys and credentials are blotted out.
     pub fn of(facts: &[Fact], anchor: &Anchor) -> Drawing {
-        Drawing::showing(facts, anchor, redact)
+        Drawing::showing(facts, anchor, redact, None)
+    }
+
+    /// The same of a call that is up, with what media has counted so far. What its facts say of its end goes before that.
+    pub fn so_far(facts: &[Fact], anchor: &Anchor, counted: &Counted<'_>) -> Drawing {
+        Drawing::showing(facts, anchor, redact, Some(counted))
     }
 
     /// The same with messages as they are.
     pub fn with_secrets(facts: &[Fact], anchor: &Anchor) -> Drawing {
-        Drawing::showing(facts, anchor, Bytes::copy_from_slice)
+        Drawing::showing(facts, anchor, Bytes::copy_from_slice, None)
     }
 
-    fn showing(facts: &[Fact], anchor: &Anchor, shown: fn(&[u8]) -> Bytes) -> Drawing {
+    fn showing(facts: &[Fact], anchor: &Anchor, shown: fn(&[u8]) -> Bytes, mut so_far: Option<&Counted<'_>>) -> Drawing {
         let mut facts: Vec<&Fact> = facts.iter().collect();
         facts.sort_by_key(|fact| fact.at);
         let columns = Columns::of(&facts);
@@ -49,12 +67,17 @@ impl Drawing {
                 }
                 What::CallEnded(record) => {
                     drawing.rows.push(row(at, ended(record)));
-                    if let Some(media) = &record.media {
-                        drawing.media(at, record, media, &columns, anchor);
+                    so_far = None;
+                    if let Some(report) = &record.media {
+                        let b = record.b.as_ref().map(|leg| leg.remote);
+                        drawing.media(&Counted { at: fact.at, a: record.a.remote, b, report, so_far: false }, &columns, anchor);
                     }
                 }
                 what => drawing.rows.extend(marks(what).into_iter().map(|mark| row(at, mark))),
             }
+        }
+        if let Some(counted) = so_far {
+            drawing.media(counted, &columns, anchor);
         }
         drawing.in_order();
         drawing
@@ -70,10 +93,12 @@ impl Drawing {
     }
 
     /// A bar for each leg and direction in which something went, and what was counted of each direction.
-    fn media(&mut self, at: i64, record: &CallRecord, report: &Report, columns: &Columns, anchor: &Anchor) {
+    fn media(&mut self, counted: &Counted<'_>, columns: &Columns, anchor: &Anchor) {
+        let Counted { report, so_far, .. } = *counted;
+        let at = anchor.micros(counted.at);
         let border = columns.border();
-        let a = columns.at(Some(Side::A), record.a.remote);
-        let b = record.b.as_ref().map_or(border + 1, |leg| columns.at(Some(Side::B), leg.remote));
+        let a = columns.at(Some(Side::A), counted.a);
+        let b = counted.b.map_or(border + 1, |remote| columns.at(Some(Side::B), remote));
         for (side, peer) in [(&report.a, a), (&report.b, b)] {
             let bars = [
                 (peer, border, side.received, Some(side.lost), side.first, side.last_rtp.or(side.last)),
@@ -81,13 +106,14 @@ impl Drawing {
             ];
             for (from, to, packets, lost, first, last) in bars {
                 if let (Some(first), Some(last), 1..) = (first, last, packets) {
-                    self.rows.push(row(anchor.micros(first), Mark::Media { from, to, packets, lost, last: anchor.micros(last) }));
+                    self.rows.push(row(anchor.micros(first), Mark::Media { from, to, packets, lost, last: anchor.micros(last), so_far }));
                 }
             }
         }
         let counted = |name: &str, from: &SideReport, to: &SideReport| {
             let jitter = f64::from(from.jitter_us) / 1000.0;
-            let text = format!("media {name}: {} received, {} lost, jitter {jitter:.1} ms, {} sent", from.received, from.lost, to.sent);
+            let far = if so_far { " so far" } else { "" };
+            let text = format!("media {name}{far}: {} received, {} lost, jitter {jitter:.1} ms, {} sent", from.received, from.lost, to.sent);
             row(at, Mark::Note { text, trouble: false })
         };
         self.rows.push(counted("A to B", &report.a, &report.b));

@@ -91,9 +91,9 @@ impl Picture {
                 }
                 self.out.push_str("</g>");
             }
-            Mark::Media { from, to, .. } => {
+            Mark::Media { from, to, so_far, .. } => {
                 self.y += LINE * 2;
-                self.out.push_str("<g class=\"media\">");
+                let _ = write!(self.out, "<g class=\"media{}\">", if *so_far { " live" } else { "" });
                 self.stamp(row);
                 let (left, right) = self.ends(*from, *to);
                 let arrow = if to > from { "→" } else { "←" };
@@ -191,7 +191,7 @@ mod tests {
             arrow(true),
             decision,
             Mark::Note { text: HOSTILE.into(), trouble: true },
-            Mark::Media { from: 1, to: 0, packets: 9, lost: Some(1), last: 5 },
+            Mark::Media { from: 1, to: 0, packets: 9, lost: Some(1), last: 5, so_far: true },
         ];
         let rows = marks.into_iter().map(|mark| Row { at: 0, after_us: 0, mark }).collect();
         let drawing =

@@ -114,12 +114,13 @@ fn lines(row: &Row, look: &Look) -> Vec<Line> {
     }
 }
 
-/// Such as `RTP 399, 1 lost, 7.9 s`.
+/// Such as `RTP 399, 1 lost, 7.9 s`, and `so far` while the call is up.
 pub(super) fn media(row: &Row) -> Option<String> {
-    let Mark::Media { packets, lost, last, .. } = &row.mark else { return None };
+    let Mark::Media { packets, lost, last, so_far, .. } = &row.mark else { return None };
     let lost = lost.filter(|lost| *lost > 0).map_or_else(String::new, |lost| format!(", {lost} lost"));
     let seconds = last.saturating_sub(row.at).max(0) as f64 / 1e6;
-    Some(format!("RTP {packets}{lost}, {seconds:.1} s"))
+    let far = if *so_far { " so far" } else { "" };
+    Some(format!("RTP {packets}{lost}, {seconds:.1} s{far}"))
 }
 
 /// The last moment with a year of four digits.
