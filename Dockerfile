@@ -42,8 +42,10 @@ USER 65532:65532
 
 # The policy set, with the certificates it names. It is only read: mount it read-only. Keys must be readable by user 65532.
 VOLUME /etc/portcullis
-# Call records, where the policy set files them here ([records] file). The only place written to: the root may be read-only.
+# Call records: the store to be searched, unless [records] store says otherwise, and what else the policy set files here. The only place written to: the root may be
+# read-only.
 VOLUME /var/lib/portcullis
+ENV STATE_DIRECTORY=/var/lib/portcullis
 
 # 5060 SIP over UDP and TCP, 5061 over TLS; media as in [media] ports (20000-29999 unless set otherwise). Ten thousand published ports
 # are slow in most container engines, and a translated address would have to be advertised: the host's network (--network host) avoids both.

@@ -17,6 +17,7 @@ RUN setcap cap_net_admin=+p /usr/bin/portcullis && useradd --system --uid 65532 
 USER 65532:65532
 VOLUME /etc/portcullis
 VOLUME /var/lib/portcullis
+ENV STATE_DIRECTORY=/var/lib/portcullis
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/usr/bin/portcullis", "health"]
 STOPSIGNAL SIGTERM
 WORKDIR /var/lib/portcullis

@@ -25,7 +25,19 @@ impl Stores {
     /// `started`: when this process did. A file that cannot be opened is an error and says what to do; a server that is away is none.
     pub fn open(settings: &config::Settings, started: SystemTime) -> io::Result<Stores> {
         let started = started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-        let history = settings.history.as_ref().map(History::open).transpose()?;
+        let history = match &settings.history {
+            None => {
+                tracing::info!("call records are not kept to be searched: write [records] store in border.toml, if they are to be");
+                None
+            }
+            Some(settings) => match History::open(settings) {
+                Err(error) if !settings.is_required => {
+                    tracing::error!(%error, "call records are not kept to be searched; write [records] store in border.toml, a path or \"off\"");
+                    None
+                }
+                opened => Some(opened?),
+            },
+        };
         let postgres = settings.postgres.as_ref().map(|settings| Postgres::start(settings, started)).transpose()?;
         Ok(Stores { history, postgres })
     }

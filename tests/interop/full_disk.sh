@@ -11,7 +11,7 @@ DISK=$WORK/disk
 cp -r "$ROOT/policies/unsecured-lab" "$SET"
 mkdir "$DISK"
 mount -t tmpfs -o size=8m tmpfs "$DISK"
-sed -i "s|^file = .*|file = \"$DISK/records.jsonl\"\nstore = \"$DISK/records.sqlite\"\n\n[control]\nsocket = \"$WORK/control.sock\"|" "$SET/border.toml"
+sed -i "/^store = /d; s|^file = .*|file = \"$DISK/records.jsonl\"\nstore = \"$DISK/records.sqlite\"\n\n[control]\nsocket = \"$WORK/control.sock\"|" "$SET/border.toml"
 border lab "$SET" 5060
 
 # of PATH : what the admin door says.

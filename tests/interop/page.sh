@@ -11,7 +11,7 @@ cp -r "$ROOT/policies/unsecured-lab" "$SET"
 TOKEN=$("$PORTCULLIS" token alice --role operate | sed -n 's/^# The token.*: //p')
 READER=$("$PORTCULLIS" token rita --role read | sed -n 's/^# The token.*: //p')
 digest() { printf %s "$1" | sha256sum | cut -d ' ' -f 1; }
-sed -i 's|^\[records\]|[records]\nstore = "records.db"\nladders = "all"|' "$SET/border.toml"
+sed -i 's|^\[records\]|[records]\nladders = "all"|' "$SET/border.toml"
 cat >>"$SET/border.toml" <<CONFIG
 
 [api]

@@ -43,6 +43,8 @@ pub struct Settings {
     pub days: u32,
     /// The oldest are taken out when the file is larger, bytes; zero: it may grow.
     pub size: u64,
+    /// A border does not start without it.
+    pub is_required: bool,
 }
 
 /// How it stands with the file.

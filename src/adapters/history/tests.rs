@@ -33,7 +33,7 @@ struct Lab {
 impl Lab {
     fn new(days: u32, size: u64, records: u64) -> Lab {
         let folder = tempfile::tempdir().unwrap();
-        let settings = Settings { path: folder.path().join("records.sqlite"), days, size };
+        let settings = Settings { path: folder.path().join("records.sqlite"), days, size, is_required: true };
         let history = History::open(&settings).unwrap();
         let lab = Lab { folder, history };
         // As fast as the thread takes them: a full queue loses some, which is another test.
@@ -124,7 +124,7 @@ fn what_is_too_old_goes_and_what_is_young_stays() {
         lab.history.keep(kept);
     }
     assert!(lab.history.flush(Duration::from_secs(10)));
-    let (held, size) = swept(&Settings { path: lab.path(), days: 30, size: 0 }, now);
+    let (held, size) = swept(&Settings { path: lab.path(), days: 30, size: 0, is_required: true }, now);
     assert!(held == 2 && size > 0);
     assert_eq!(lab.found(query(9)).0, [4, 3]);
 }
@@ -132,7 +132,7 @@ fn what_is_too_old_goes_and_what_is_young_stays() {
 #[test]
 fn a_file_too_large_loses_its_oldest() {
     let lab = Lab::new(0, 0, 6000);
-    let settings = Settings { path: lab.path(), days: 0, size: 512 << 10 };
+    let settings = Settings { path: lab.path(), days: 0, size: 512 << 10, is_required: true };
     let (held, size) = swept(&settings, 0);
     assert!(held > 100 && held < 6000, "{held}");
     assert!(size < 2 << 20, "{size}: what is free is given back");
@@ -149,7 +149,7 @@ fn what_a_killed_process_had_committed_is_there() {
         let path = entry.unwrap().path();
         std::fs::copy(&path, left.path().join(path.file_name().unwrap())).unwrap();
     }
-    let history = History::open(&Settings { path: left.path().join("records.sqlite"), days: 0, size: 0 }).unwrap();
+    let history = History::open(&Settings { path: left.path().join("records.sqlite"), days: 0, size: 0, is_required: true }).unwrap();
     assert_eq!(history.search(&query(1000)).unwrap().records.len(), 100);
 }
 
@@ -157,7 +157,7 @@ fn what_a_killed_process_had_committed_is_there() {
 fn records_that_find_the_queue_full_are_counted_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.sqlite");
-    let history = History::open(&Settings { path: path.clone(), days: 0, size: 0 }).unwrap();
+    let history = History::open(&Settings { path: path.clone(), days: 0, size: 0, is_required: true }).unwrap();
     // Somebody else has the file: the thread waits for it.
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
@@ -177,7 +177,7 @@ fn a_file_of_something_else_is_left_alone_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("precious");
     std::fs::write(&path, "this is no database, and longer than a header of one would have to be, by far and wide, to be taken for none").unwrap();
-    let error = History::open(&Settings { path: path.clone(), days: 0, size: 0 }).err().map(|error| error.to_string()).unwrap_or_default();
+    let error = History::open(&Settings { path: path.clone(), days: 0, size: 0, is_required: true }).err().map(|error| error.to_string()).unwrap_or_default();
     assert!(error.contains("precious") && error.contains("move the file away"), "{error}");
     assert!(std::fs::read_to_string(&path).unwrap().starts_with("this is no database"));
 }
@@ -231,9 +231,9 @@ fn every_combination_finds_what_a_plain_look_at_all_finds() {
 #[test]
 fn numbers_and_counts_go_with_the_last_call_that_has_them() {
     let lab = Lab::new(0, 0, 2000);
-    let mut file = File::open(&Settings { path: lab.path(), days: 1, size: 0 }).unwrap();
+    let mut file = File::open(&Settings { path: lab.path(), days: 1, size: 0, is_required: true }).unwrap();
     // A day and a second after the thousandth began.
-    let settings = Settings { path: lab.path(), days: 1, size: 0 };
+    let settings = Settings { path: lab.path(), days: 1, size: 0, is_required: true };
     while file.sweep(&settings, 86_400_000 + 1_001_000).unwrap() {}
     assert_eq!(file.measure().unwrap().0, 1000);
     let one = |question: &str| rusqlite::Connection::open(lab.path()).unwrap().query_row(question, [], |row| row.get::<_, i64>(0)).unwrap();
@@ -265,7 +265,7 @@ fn a_store_of_the_first_form_is_searched_like_a_new_one() {
     )
     .unwrap();
     drop(old);
-    let lab = Lab { history: History::open(&Settings { path, days: 0, size: 0 }).unwrap(), folder };
+    let lab = Lab { history: History::open(&Settings { path, days: 0, size: 0, is_required: true }).unwrap(), folder };
     assert_eq!(lab.found(query(9)).0, [2, 1]);
     assert_eq!(lab.found(Query { number: Some("*92".into()), ..query(9) }).0, [2]);
     assert_eq!(lab.found(Query { peer: Some("um".into()), ..query(9) }).0, [1]);
@@ -296,7 +296,7 @@ fn an_invite_is_found_with_its_call_and_goes_with_it() {
     lab.history.invites(&Chosen::default(), &mut |_| (first += 1, false).1).unwrap();
     assert_eq!(first, 1, "whoever asks may stop");
     // A day and a second after the sixteenth began.
-    swept(&Settings { path: lab.path(), days: 1, size: 0 }, 86_400_000 + 17_000);
+    swept(&Settings { path: lab.path(), days: 1, size: 0, is_required: true }, 86_400_000 + 17_000);
     let file = rusqlite::Connection::open(lab.path()).unwrap();
     assert_eq!(file.query_row("SELECT count(*) FROM invite", [], |row| row.get::<_, i64>(0)).unwrap(), 2);
 }

@@ -7,18 +7,29 @@ use crate::adapters::{history, postgres};
 use crate::config::finding::Findings;
 use crate::config::source::Source;
 use crate::config::written;
-use crate::config::written::records::{Postgres, Records};
+use crate::config::written::records::{Postgres, Records, Store};
 
 /// Long enough for a bill to be disputed, and a size most disks have.
 const DEFAULT_DAYS: u32 = 90;
 const DEFAULT_MEGABYTES: u64 = 4096;
 const DEFAULT_PORT: i64 = 5432;
 
+/// What systemd and the image say where a service may keep what is to last (systemd.exec(5), `StateDirectory`): several are parted by colons.
+const STATE: &str = "STATE_DIRECTORY";
+/// The store in that folder.
+const DEFAULT_STORE: &str = "records.db";
+
 pub fn store(records: &Records, source: &dyn Source) -> Option<history::Settings> {
+    let path = match &records.store {
+        Some(Store::At(path)) => written::path(source, path),
+        Some(Store::Off) => return None,
+        None => source.variable(STATE)?.split(':').next().map(PathBuf::from).filter(|folder| folder.is_absolute())?.join(DEFAULT_STORE),
+    };
     Some(history::Settings {
-        path: written::path(source, records.store.as_ref()?),
+        path,
         days: records.days.unwrap_or(DEFAULT_DAYS),
         size: records.megabytes.unwrap_or(DEFAULT_MEGABYTES) << 20,
+        is_required: records.store.is_some(),
     })
 }
 
@@ -75,4 +86,24 @@ fn server(postgres: &Postgres, source: &dyn Source, findings: &Findings) -> Opti
         (None, false) => postgres::Tls::Off,
     };
     Some(postgres::Server::Network { host: host.to_owned(), port, tls })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::source::Texts;
+
+    #[test]
+    fn the_store_is_where_it_is_written_or_else_where_a_service_keeps_its_state() {
+        let set = |store: Option<Store>| Records { store, ..Records::default() };
+        let place = |variable: Option<&str>, store: Option<Store>| {
+            let variables = variable.map(|folders| (STATE.to_owned(), folders.to_owned())).into_iter().collect();
+            super::store(&set(store), &Texts { variables, ..Texts::default() }).map(|settings| (settings.path.display().to_string(), settings.is_required))
+        };
+        assert_eq!(place(None, None), None);
+        assert_eq!(place(Some("/var/lib/portcullis:/var/lib/more"), None), Some(("/var/lib/portcullis/records.db".to_owned(), false)));
+        assert_eq!(place(Some("relative"), None), None);
+        assert_eq!(place(Some("/var/lib/portcullis"), Some(Store::Off)), None);
+        assert_eq!(place(Some("/var/lib/portcullis"), Some(Store::At("/srv/calls.db".to_owned()))), Some(("/srv/calls.db".to_owned(), true)));
+    }
 }

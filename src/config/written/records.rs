@@ -10,10 +10,18 @@ const LADDERS: [(&str, LaddersKept); 3] = [("none", LaddersKept::None), ("failed
 pub struct Records {
     /// Relative to the set's folder.
     pub file: Option<String>,
-    pub store: Option<String>,
+    /// Not written: in the folder for state that the environment names, if it does.
+    pub store: Option<Store>,
     pub days: Option<u32>,
     pub megabytes: Option<u64>,
     pub postgres: Option<Postgres>,
+}
+
+/// `store`.
+pub enum Store {
+    /// Relative to the set's folder.
+    At(String),
+    Off,
 }
 
 /// `[records.postgres]`.
@@ -33,7 +41,7 @@ pub fn read(root: &Table<'_, '_>, telemetry: &mut telemetry::Settings) -> Record
     let Some(table) = root.table("records", "[records]") else { return Records::default() };
     let records = Records {
         file: table.text("file", "\"records.jsonl\"").map(|file| file.value),
-        store: table.text("store", "\"records.sqlite\"").map(|file| file.value),
+        store: table.text("store", "\"records.db\", or \"off\"").map(|file| if file.value == "off" { Store::Off } else { Store::At(file.value) }),
         days: table.integer("keep_days", 0..=36_500).map(|days| days.value as u32),
         megabytes: table.integer("keep_megabytes", 0..=100_000_000).map(|megabytes| megabytes.value as u64),
         postgres: table.table("postgres", "[records.postgres]").map(postgres),
@@ -45,7 +53,7 @@ pub fn read(root: &Table<'_, '_>, telemetry: &mut telemetry::Settings) -> Record
         telemetry.invites_kept = kept.value;
     }
     if records.file.is_none() && records.store.is_none() && records.postgres.is_none() {
-        let instead = "write store = \"records.sqlite\" to search them, file = \"records.jsonl\" for other programs, or both";
+        let instead = "write store = \"records.db\" to search them, file = \"records.jsonl\" for other programs, or both";
         table.findings().problem(table.at(), "[records] says nowhere to keep them", instead);
     }
     table.finish();
