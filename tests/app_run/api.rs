@@ -304,7 +304,7 @@ async fn the_page_comes_whole_and_hears_of_changes() {
     let border = Set::new(&um, "", &format!("{CONTROL}\n[api]\nlisten = \"127.0.0.1:{port}\"\n{lines}")).run();
     let (status, page) = over_network(port, "GET", "/", None, "");
     assert!(status == 200 && page.contains("/page.js"), "{page}");
-    for part in ["/page.js", "/page.css", "/ladder.js", "/ladder.css", "/icon.svg"] {
+    for part in ["/page.js", "/page.css", "/ladder.js", "/ladder.css", "/live.js", "/icon.svg"] {
         let (status, content) = over_network(port, "GET", part, None, "");
         assert!(status == 200 && !content.is_empty(), "{part}");
     }

@@ -54,6 +54,23 @@ def title():
     return page.find_element(By.CSS_SELECTOR, "main h2").text
 
 
+def rows():
+    return page.find_elements(By.CSS_SELECTOR, "main tbody tr")
+
+
+def first():
+    return page.find_element(By.CSS_SELECTOR, "main tbody a").text
+
+
+def follow(words):
+    """Its view may be drawn anew meanwhile."""
+    wait(lambda: page.find_element(By.LINK_TEXT, words).click() or True)
+
+
+def value(name):
+    return page.find_element(By.CSS_SELECTOR, f"main [name={name}]").get_attribute("value")
+
+
 def press(key):
     page.find_element(By.TAG_NAME, "body").send_keys(key)
 
@@ -85,7 +102,7 @@ try:
     shot("0-sign-in")
     sign_in(os.environ["TOKEN"])
     expect("the overview comes after signing in", wait(lambda: title() == "Overview" and "calls up" in text()), lambda: text())
-    expect("it tells of the calls that are up", wait(lambda: any(tile.text.startswith("20") for tile in page.find_elements(By.CLASS_NAME, "tile"))), lambda: text())
+    expect("it tells of the calls that are up", wait(lambda: any(tile.text.startswith("120") for tile in page.find_elements(By.CLASS_NAME, "tile"))), lambda: text())
     expect("and of the one that failed", "call.rejected" in text(), lambda: text())
 
     for number, name in enumerate(VIEWS, 1):
@@ -97,12 +114,35 @@ try:
         expect(f"{name} fits a window of 1280", wide <= 0, f"{wide} pixels too wide")
 
     press("2")
-    expect("twenty calls are listed", wait(lambda: title() == "20 calls" and len(page.find_elements(By.CSS_SELECTOR, "main tbody tr")) == 20), lambda: title())
+    expect("of 120 calls a hundred are listed", wait(lambda: title() == "120 calls" and len(rows()) == 100, 20), lambda: f"{title()}, {len(rows())} rows")
+    follow("Next hundred")
+    expect("and then the others", wait(lambda: len(rows()) == 20 and int(first()) > 100), lambda: first())
+    follow("First")
+    wait(lambda: len(rows()) == 100)
+    address = page.execute_script("const link = document.querySelectorAll('main tbody a')[3]; link.focus(); return link.getAttribute('href')")
     held = subprocess.Popen(CALL[:-1] + ["3000"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-    expect("a call that begins appears by itself", wait(lambda: title() == "21 calls", 6), lambda: title())
-    expect("and goes when it ends", wait(lambda: title() == "20 calls", 10), lambda: title())
+    expect("a call that begins appears by itself", wait(lambda: title() == "121 calls", 6), lambda: title())
+    kept = page.execute_script("return document.activeElement.getAttribute('href')")
+    expect("and what had the focus has it still", kept == address, f"{kept} in place of {address}")
+    expect("it goes when it ends", wait(lambda: title() == "120 calls", 10), lambda: title())
     held.wait(20)
-    page.find_element(By.CSS_SELECTOR, "main tbody a").click()
+    # Whoever types is not interrupted by what begins and ends meanwhile.
+    field("number", "20")
+    held = subprocess.Popen(CALL[:-1] + ["500"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    held.wait(20)
+    time.sleep(1.5)
+    page.switch_to.active_element.send_keys("01", Keys.ENTER)
+    expect("a number is typed while calls come and go", wait(lambda: page.current_url.endswith("number=2001") and len(rows()) == 100), lambda: page.current_url)
+    field("number", "nobody").send_keys(Keys.ENTER)
+    expect("of a number nobody has no call is up", wait(lambda: "No call is up" in text()), lambda: text()[:300])
+    page.execute_script("location.hash = 'calls'")
+    wait(lambda: title() == "120 calls" and len(rows()) == 100)
+    page.execute_script("getSelection().selectAllChildren(document.querySelector('main tbody td:nth-child(4)'))")
+    subprocess.run(CALL[:-1] + ["500"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, timeout=20, check=False)
+    time.sleep(1.5)
+    expect("what is marked to be copied stays marked", page.execute_script("return getSelection().toString() && getSelection().anchorNode.isConnected"))
+    page.execute_script("getSelection().removeAllRanges()")
+    wait(lambda: page.find_element(By.CSS_SELECTOR, "main tbody a").click() or True)
     expect("a live call has its ladder", wait(lambda: "INVITE" in text() and "Signalling" in text()), lambda: text())
     arrows = page.find_elements(By.CSS_SELECTOR, "main svg .arrow")
     expect("the ladder is a picture with an arrow for each message", len(arrows) >= 10, lambda: str(len(arrows)))
@@ -112,6 +152,10 @@ try:
     expect("an arrow shows its message", wait(lambda: "INVITE sip:5000@" in page.find_element(By.CSS_SELECTOR, "main .message").text), lambda: text()[-500:])
     shot("message")
     page.switch_to.active_element.send_keys(Keys.ESCAPE)
+    arrow = page.execute_script("const arrow = document.querySelectorAll('main svg .arrow')[2]; arrow.focus(); return arrow.dataset.message")
+    time.sleep(4)
+    kept = page.execute_script("return document.activeElement.dataset.message")
+    expect("an arrow keeps the focus while the ladder is drawn anew", kept == arrow, f"{kept} in place of {arrow}")
 
     press("6")
     wait(lambda: title() == "Explain")
@@ -127,7 +171,16 @@ try:
     press("3")
     wait(lambda: title() == "History")
     field("reason", "call.rejected").send_keys(Keys.ENTER)
-    expect("the history is searched by reason", wait(lambda: len(page.find_elements(By.CSS_SELECTOR, "main tbody tr")) == 1), lambda: text())
+    expect("the history is searched by reason", wait(lambda: len(rows()) == 1), lambda: text())
+    field("from", "yesterday").send_keys(Keys.ENTER)
+    expect("a time that is none is refused in words, and what was typed stays", wait(lambda: "write a time as" in text() and value("from") == "yesterday" and value("reason") == "call.rejected"), lambda: text()[:300])
+    field("from", "2020-01-01T00:00:00Z")
+    field("number", "*001").send_keys(Keys.ENTER)
+    expect("by reason, time and the end of a number at once", wait(lambda: len(rows()) == 1), lambda: text()[:500])
+    field("number", "+49*").send_keys(Keys.ENTER)
+    expect("and what no call has is told", wait(lambda: "No such call" in text()), lambda: text()[:300])
+    field("number", "").send_keys(Keys.ENTER)
+    wait(lambda: len(rows()) == 1)
     newest = page.find_element(By.CSS_SELECTOR, "main tbody a").get_attribute("href").rsplit("/", 1)[1]
     page.find_element(By.CSS_SELECTOR, "main tbody a").click()
     expect("a record says why in words, and has its ladder", wait(lambda: "released by" in text() and "486" in text() and "INVITE" in text()), lambda: text())
@@ -161,7 +214,8 @@ try:
     time.sleep(0.3)
     shot("dark")
 
-    complaints += page.get_log("browser")
+    # The refused search was asked for.
+    complaints += [entry for entry in page.get_log("browser") if "from=yesterday" not in entry["message"]]
     expect("the browser has nothing to complain of", not complaints, lambda: str(complaints[:3]))
 
     page.find_element(By.ID, "leave").click()

@@ -1,5 +1,6 @@
 #!/bin/bash
-# The operator's page in a real browser, headless: signing in, every view by its key, live changes, a failed call's ladder, bans and the audit, light and dark, and that the browser has nothing to
+# The operator's page in a real browser, headless: signing in, every view by its key, more live calls than a window of the list holds, changes that come while somebody types, marks
+# or walks through the page, the history searched, a failed call's ladder, bans and the audit, light and dark, and that the browser has nothing to
 # complain of, such as a script or style that the Content-Security-Policy forbids. PAGE_SHOTS=FOLDER keeps the pictures.
 . "$(dirname "$0")/lab.sh"
 for tool in sipp chromium chromedriver; do command -v "$tool" >/dev/null || { echo "install sip-tester, chromium and chromium-driver first" >&2; exit 2; }; done
@@ -37,10 +38,12 @@ CALLER=(timeout 100 sipp 127.0.0.1:5060 -i 127.0.0.2 -p 5060 -mi 127.0.0.2 -t u1
 um um_busy -m 1
 check "a call that fails" at lab "${CALLER[@]}" -sf "$HERE/sipp/call_refused.xml" -m 1
 stop "$UM"
-um um -m 100
-start held lab "${CALLER[@]}" -sf "$HERE/sipp/call.xml" -m 20 -r 20 -d 45000
+um um -m 400
+start held lab "${CALLER[@]}" -sf "$HERE/sipp/call.xml" -m 120 -r 20 -d 70000
 SHOTS=${PAGE_SHOTS:-$WORK/shots}
 mkdir -p "$SHOTS"
+# More than the list shows at once; so many in an instant would be held back for their rate.
+sleep 6
 # A browser keeps its profile where HOME says, and sipp beside it calls once more while the page is looked at.
 start page lab env HOME="$WORK" TOKEN="$TOKEN" READER="$READER" timeout 100 /usr/bin/python3 "$HERE/page.py" http://127.0.0.1:9161/ "$SHOTS" \
     sipp 127.0.0.1:5060 -sf "$HERE/sipp/call.xml" -i 127.0.0.2 -p 5070 -mi 127.0.0.2 -t u1 -s 5000 -nostdin -m 1 -d 200

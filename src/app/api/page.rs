@@ -15,13 +15,14 @@ const POLICY: &str =
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Path, type and content.
-const PARTS: [(&str, &str, &str); 7] = [
+const PARTS: [(&str, &str, &str); 8] = [
     ("/", "text/html; charset=utf-8", include_str!("../page/index.html")),
     ("/page.css", "text/css; charset=utf-8", include_str!("../page/page.css")),
     ("/page.js", "text/javascript; charset=utf-8", include_str!("../page/page.js")),
     ("/ladder.js", "text/javascript; charset=utf-8", include_str!("../page/ladder.js")),
     ("/ladder.css", "text/css; charset=utf-8", ladder::STYLE),
     ("/explain.js", "text/javascript; charset=utf-8", include_str!("../page/explain.js")),
+    ("/live.js", "text/javascript; charset=utf-8", include_str!("../page/live.js")),
     ("/icon.svg", "image/svg+xml", include_str!("../page/icon.svg")),
 ];
 

@@ -25,6 +25,8 @@ pub struct Standing {
     draining: Mutex<Option<Option<Time>>>,
     stopping: AtomicBool,
     policies: Mutex<u64>,
+    /// When the peer table in force came.
+    peers: Mutex<Time>,
     begun: Mutex<Minute>,
 }
 
@@ -56,6 +58,7 @@ impl Standing {
             What::Draining { release_at, .. } => *self.held() = Some(*release_at),
             What::CallBegan { .. } => self.begun.lock().unwrap_or_else(PoisonError::into_inner).add(fact.at),
             What::Resumed => *self.held() = None,
+            What::PeersChanged { .. } => *self.peers.lock().unwrap_or_else(PoisonError::into_inner) = fact.at,
             What::PoliciesChanged { number } => *self.policies.lock().unwrap_or_else(PoisonError::into_inner) = *number,
             _ => {}
         }
@@ -98,6 +101,8 @@ struct Status {
     /// Numbers that count up with each change since the start.
     policy_set: u64,
     peer_table: u64,
+    /// For so long this peer table, the trust table, has been in force. How old the DNS answers behind it are stands with each name of `/v1/peers`.
+    peer_table_seconds: u64,
     certificates: u64,
     /// Every peer's name has been asked for.
     names_settled: bool,
@@ -129,6 +134,7 @@ async fn status(State(desk): Behind) -> Json<Status> {
         drain,
         policy_set: (*desk.standing.policies.lock().unwrap_or_else(PoisonError::into_inner)).max(1),
         peer_table: desk.resolver.tables().borrow().number,
+        peer_table_seconds: now.since(*desk.standing.peers.lock().unwrap_or_else(PoisonError::into_inner)).as_secs(),
         certificates: desk.rotation.store().generation(),
         names_settled: desk.resolver.is_settled(),
         records: desk.recording.places(),

@@ -3,6 +3,7 @@
 
 import { ladder } from "/ladder.js";
 import { form } from "/explain.js";
+import { inHand, live, put } from "/live.js";
 
 const main = document.querySelector("#main");
 const standing = document.querySelector("#standing");
@@ -23,7 +24,8 @@ function el(tag, attributes = {}, ...children) {
 }
 
 const dash = (value) => (value === null || value === undefined || value === "" ? "–" : String(value));
-const when = (time) => (time ? time.replace("T", " ").replace(/\.\d+/, "").replace("Z", "") : "–");
+/// UTC, and says so.
+const when = (time) => (time ? time.replace("T", " ").replace(/\.\d+/, "") : "–");
 const user = (uri) => dash(uri).replace(/^sips?:/, "").replace(/;.*$/, "");
 
 function span(seconds) {
@@ -98,14 +100,15 @@ const moved = { overview: ["calls", "limits", "peers", "bans", "drain", "certifi
 async function overview() {
   const [status, limits, peers, bans, certs, page] = await Promise.all([ask("/v1/status"), ask("/v1/limits"), ask("/v1/peers"), ask("/v1/bans"), ask("/v1/certs"), perhaps("/v1/records?limit=100")]);
   const down = peers.peers.filter((peer) => ["down", "draining"].includes(peer.liveness));
-  const stale = peers.peers.flatMap((peer) => peer.names).filter((name) => name.state !== "fresh");
+  const names = peers.peers.flatMap((peer) => peer.names);
+  const stale = names.filter((name) => name.state !== "fresh");
+  const oldest = names.map((name) => name.age_seconds).filter((age) => age !== null).sort((a, b) => b - a)[0];
   const days = certs.held.map((held) => held.days_left).sort((a, b) => a - b)[0];
   const records = (page?.records ?? []).map((found) => found.record);
   const heard = records.filter((record) => record.audio && record.answered);
   const silent = heard.filter((record) => record.audio.a_to_b.fault || record.audio.b_to_a.fault);
   const scores = records.flatMap((record) => [record.media?.a_to_b.mos, record.media?.b_to_a.mos]).filter((mos) => mos);
   const mean = scores.length ? (scores.reduce((sum, mos) => sum + mos, 0) / scores.length).toFixed(2) : null;
-  const failed = records.filter((record) => record.fault !== "none");
   return [
     el("h2", {}, "Overview"),
     status.records.filter((place) => place.error).map((place) => el("p", { class: "bad" }, `Call records are not kept (${place.to}): ${place.error}. ${place.waiting} wait, ${place.lost} are lost; calls go on.`)),
@@ -114,13 +117,13 @@ async function overview() {
       tile(`${status.calls_per_minute}`, "new calls a minute", "#history"),
       tile(`${limits.occupancy.percent} %`, limits.holds_back ? "busy: new calls are held back" : "of its time signalling is busy", "#overview", limits.holds_back ? "bad" : ""),
       tile(`${down.length} of ${peers.peers.length}`, "peers that do not answer", "#peers", down.length ? "bad" : "good"),
+      tile(span(status.peer_table_seconds), oldest === undefined ? "age of the trust table" : `age of the trust table; its oldest DNS answer: ${span(oldest)}`, "#peers"),
       tile(stale.length, "names not fresh in DNS", "#peers", stale.length ? "warn" : "good"),
       tile(bans.bans.length, "sources shut out", "#bans"),
       tile(days, "days until a certificate ends", "#certificates", days === undefined ? "" : days < 7 ? "bad" : days < 30 ? "warn" : "good"),
       page ? tile(mean, "mean MOS of the last calls", "#history", mean && mean < 3.6 ? "warn" : "") : null,
       page ? tile(`${silent.length} of ${heard.length}`, "last calls not heard well", "#history?audio_fault=true", silent.length ? "bad" : "good") : null),
     page ? [el("h3", {}, "Last calls that failed"), recordTable(page.records.filter((found) => found.record.fault !== "none").slice(0, 8), "None of the last hundred.")] : null,
-    failed.length || !page ? null : null,
     el("h3", {}, "In force"),
     table(["policy set", "peer table", "certificates", "up since", "version"], [[status.policy_set, status.peer_table, `load ${status.certificates}`, when(status.started), status.version]], ""),
     el("h3", {}, "Service"),
@@ -207,16 +210,16 @@ async function history(asked) {
 
 function recordTable(found, nothing) {
   const rows = found.map(({ number, record }) => [
-    el("a", { href: `#record/${number}` }, when(record.began)), user(record.from), user(record.to), record.a.peer, record.b?.peer, record.status,
+    el("a", { href: `#record/${number}` }, String(number)), when(record.began), user(record.from), user(record.to), record.a.peer, record.b?.peer, record.status,
     el("td", { class: record.fault === "none" ? "" : "bad" }, record.reason), span(record.talk_ms === null ? null : Math.round(record.talk_ms / 1000)), audioCell(record),
   ]);
-  return table(["began", "from", "to", "A", "B", "status", "reason", "talk", "audio"], rows, nothing);
+  return table(["record", "began", "from", "to", "A", "B", "status", "reason", "talk", "audio"], rows, nothing);
 }
 
 function audioCell({ audio, answered }) {
   if (!audio || !answered) return "–";
   const causes = [audio.a_to_b, audio.b_to_a].filter((direction) => direction.fault).map((direction) => direction.cause);
-  return causes.length ? el("td", { class: "bad" }, causes.join(", ")) : el("td", { class: "good" }, "heard");
+  return causes.length ? el("td", { class: "bad wraps" }, causes.join(", ")) : el("td", { class: "good" }, "heard");
 }
 
 async function record(number) {
@@ -333,63 +336,42 @@ async function audit() {
 function place() {
   const [path, asked = ""] = location.hash.slice(1).split("?");
   const [view, argument] = path.split("/");
-  return { view: views[view] ? view : "overview", asked: argument ?? asked };
+  return { view: views[view] ? view : "overview", argument: argument ?? asked };
 }
 
 let drawn = 0;
-async function draw() {
+/// `asked`: by the operator, and not because something has changed.
+async function draw(asked = true) {
   const mine = ++drawn;
-  const { view, asked } = place();
+  const { view, argument } = place();
   for (const link of document.querySelectorAll("nav a")) {
     const here = link.hash === `#${view}` || (view === "call" && link.hash === "#calls") || (view === "record" && link.hash === "#history");
     if (here) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
   }
   let content;
   try {
-    content = await views[view](asked);
+    content = await views[view](argument);
   } catch (trouble) {
     content = [el("h2", {}, "Not shown"), el("p", { class: "bad" }, trouble.message)];
   }
-  // Whoever is typing is not interrupted, and what was asked for later is not overdrawn by what came late.
-  if (mine !== drawn) return;
-  main.replaceChildren(...content.flat(2).filter((node) => node));
+  // What was asked for later is not overdrawn by what came late.
+  if (mine !== drawn || (!asked && inHand(main))) return;
+  put(main, content.flat(2).filter((node) => node));
 }
 
-function redraw() {
-  const typing = main.contains(document.activeElement) && ["INPUT", "TEXTAREA"].includes(document.activeElement.tagName);
+async function redraw() {
   // An explanation stays until it is asked for anew.
-  if (!typing && !document.hidden && place().view !== "explain") draw();
+  if (!inHand(main) && !document.hidden && place().view !== "explain") await draw(false);
 }
 
-// ---- what the border tells
-
-let due = null;
-async function listen() {
-  for (;;) {
-    try {
-      const answer = await fetch("/v1/events", { headers: token ? { Authorization: `Bearer ${token}` } : {}, cache: "no-store" });
-      if (!answer.ok) return;
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-      told("live", "good");
-      let text = "";
-      for (;;) {
-        const { value, done } = await reader.read();
-        if (done) break;
-        text += value;
-        const blocks = text.split("\n\n");
-        text = blocks.pop();
-        for (const block of blocks) changed(block.split("\n").find((line) => line.startsWith("event:"))?.slice(6).trim());
-      }
-    } catch { /* told below */ }
-    told("the border does not answer; trying again", "bad");
-    await new Promise((wake) => setTimeout(wake, 3000));
-  }
-}
-
-function changed(kind) {
-  const wanted = moved[place().view] ?? [];
-  if (kind === "lagged" || wanted.includes(kind)) due ??= setTimeout(() => { due = null; redraw(); }, 1000);
-}
+const listen = live({
+  headers: () => (token ? { Authorization: `Bearer ${token}` } : {}),
+  wanted: (kind) => (moved[place().view] ?? []).includes(kind),
+  draw: redraw,
+  // The media of a call goes on without an event.
+  every: () => (place().view === "call" ? 3000 : 10000),
+  told,
+});
 
 function told(words, mood) {
   standing.textContent = words;
@@ -411,7 +393,7 @@ async function start() {
 
 // ---- keys and looks
 
-addEventListener("hashchange", () => { draw(); main.focus(); });
+addEventListener("hashchange", () => { draw(); main.focus({ preventScroll: true }); scrollTo(0, 0); });
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || signIn.open || ["INPUT", "TEXTAREA", "SELECT"].includes(event.target.tagName)) return;
   const link = document.querySelectorAll("nav a")[Number(event.key) - 1];
@@ -426,6 +408,4 @@ function theme(next) {
 }
 document.querySelector("#theme").addEventListener("click", () => theme(themes[(themes.indexOf(document.documentElement.dataset.theme ?? "") + 1) % 3]));
 theme(localStorage.getItem("theme") ?? "");
-// Ages go on though nothing happens.
-setInterval(redraw, 10000);
 start();
