@@ -25,7 +25,7 @@ fn main() {
     }
     let file = folder.join("records.sqlite");
     let calls = Calls { all: records, until: SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64 };
-    let settings = Settings { path: file.clone(), days: 0, size: 0 };
+    let settings = Settings { path: file.clone(), days: 0, size: 0, is_required: true };
     let held = History::open(&settings).map(|history| settled(&history)).unwrap();
     if held < records {
         fill(&settings, &calls, records - held);
@@ -103,7 +103,7 @@ impl Calls {
             "x".repeat(1800)
         );
         let ladder = (fault != "none").then(|| "a line of a ladder, which is as wide as that, and there are many of them\n".repeat(60));
-        Kept { fields: Fields { began: self.began(number), caller: self.caller(number), called, class }, record, ladder, invite: None }
+        Kept { call: number, fields: Fields { began: self.began(number), caller: self.caller(number), called, class }, record, ladder, invite: None }
     }
 }
 

@@ -15,14 +15,14 @@ const FROM: &str = "PORTCULLIS_RECORDS_CRASH_FROM";
 
 fn settings(path: &Path) -> Settings {
     // So small that records are taken out all the time.
-    Settings { path: path.to_owned(), days: 0, size: 2 << 20 }
+    Settings { path: path.to_owned(), days: 0, size: 2 << 20, is_required: true }
 }
 
 fn record(number: u64) -> Kept {
     let class =
         Class { a_peer: "trunk".into(), b_peer: Some(format!("um{}", number % 3)), reason: "call.normal", fault: "none", answered: true, audio_fault: false };
     let fields = Fields { began: number as i64, caller: format!("+49{number}"), called: "5000".into(), class };
-    Kept { fields, record: format!("{{\"call\":{number},\"filling\":\"{}\"}}", "x".repeat(1500)), ladder: None, invite: None }
+    Kept { call: number, fields, record: format!("{{\"call\":{number},\"filling\":\"{}\"}}", "x".repeat(1500)), ladder: None, invite: None }
 }
 
 /// What the child does until it is killed: keeps records, says how far it has come and how many of them are written.

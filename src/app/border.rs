@@ -227,6 +227,8 @@ impl Border {
         let shown = Arc::new(Shown::load(tls).map_err(|error| StartError(vec![error]))?);
         let anchor = Anchor { time: crate::time::Time::ZERO, wall: clock.began() };
         let stores = Stores::open(&settings, anchor.wall).map_err(|error| StartError(vec![error.to_string()]))?;
+        // A call has one number, in the log, on the ladder and in the store, whenever the border was started.
+        let first_call = stores.history.as_ref().map_or(1, |history| history.highest() + 1);
         let hep = settings.hep.as_ref().map(Hep::start).transpose().map_err(|error| StartError(vec![error]))?;
         let otlp = settings.otlp.as_ref().map(|written| traced::start(written, &settings.name)).transpose().map_err(|error| StartError(vec![error]))?;
         let tracer = otlp.clone().zip(settings.otlp.as_ref()).map(|(otlp, written)| traced::tracer(otlp, written));
@@ -260,7 +262,8 @@ impl Border {
         take_bound_addresses(&mut signaling, &network.bound());
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| StartError(vec![format!("the system gives no randomness: {error}")]))?;
-        let core = Core::new(Arc::new(signaling), settings.policy.clone(), table.load_full(), seed);
+        let mut core = Core::new(Arc::new(signaling), settings.policy.clone(), table.load_full(), seed);
+        core.number_calls_from(first_call);
         let (drained_in, drained) = watch::channel(false);
         let limits = Arc::new(Limits::new(settings.policy.clone()));
         measuring::start(commands.clone(), limits.clone());

@@ -12,10 +12,10 @@ use crate::adapters::api;
 /// Draws the signalling of a call as a ladder: both legs, what was decided and by which rule.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Ladder {
-    /// By the number that log lines and records carry; with --record, by the record's number in the store.
+    /// By the number that log lines, `show calls` and `show records` give.
     #[arg(required_unless_present = "follow")]
     pub call: Option<u64>,
-    /// The ladder that was kept with a record, long after the call.
+    /// Only what was kept with the call's record. Without this it is asked for where the call is no longer held in memory.
     #[arg(long, conflicts_with = "follow")]
     pub record: bool,
     /// Live, in the whole terminal: calls as they come, Enter for a ladder, ? for the keys.

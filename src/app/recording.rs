@@ -68,10 +68,10 @@ impl Archive for Stores {
             postgres.keep(row(&filed));
         }
         if let Some(history) = &self.history {
-            let Filed { began, caller, called, a_peer, b_peer, reason, fault, answered, audio_fault, line, invite, ladder, .. } = filed;
+            let Filed { call, began, caller, called, a_peer, b_peer, reason, fault, answered, audio_fault, line, invite, ladder, .. } = filed;
             let fields = Fields { began, caller, called, class: Class { a_peer, b_peer, reason, fault, answered, audio_fault } };
             let invite = invite.map(|invite| Invite { message: invite.message.to_vec(), told: invite.told });
-            history.keep(history::Kept { fields, record: line, ladder, invite });
+            history.keep(history::Kept { call, fields, record: line, ladder, invite });
         }
     }
 }

@@ -246,9 +246,13 @@ impl Border {
         Bequest { next_call: self.next_call, ports: kept.collect() }
     }
 
+    pub fn number_calls_from(&mut self, first: u64) {
+        self.next_call = self.next_call.max(first);
+    }
+
     /// Uses nothing of what the predecessor has used and keeps.
     pub fn inherit(&mut self, bequest: Bequest) {
-        self.next_call = self.next_call.max(bequest.next_call);
+        self.number_calls_from(bequest.next_call);
         self.kept_elsewhere = bequest.ports;
     }
 

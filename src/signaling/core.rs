@@ -78,6 +78,11 @@ impl Core {
         Core { border, calls: HashMap::new(), limits: Limits::default(), drained: false }
     }
 
+    /// The first call gets this number, or a higher one. Before the first call.
+    pub fn number_calls_from(&mut self, first: u64) {
+        self.border.number_calls_from(first);
+    }
+
     /// Takes one event. Afterwards `poll` until it is empty, then wait for `deadline`.
     pub fn handle(&mut self, now: Time, event: Event) {
         match event {

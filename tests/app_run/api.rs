@@ -294,6 +294,15 @@ async fn calls_that_are_over_are_found_in_the_store() {
     // The records of a process that is killed are there for the next.
     border.kill_and_run_again();
     assert_eq!(json(&border, &["show", "records"])["records"].as_array().map(Vec::len), Some(2));
+    // Whose calls have numbers of their own, so that a number means one call.
+    let (status, kept) = ask(&border, &["ladder", &number]);
+    assert!(status == Some(0) && kept.contains("hunt_group.none"), "{kept}");
+    border.call("5000").await.unwrap().hang_up().await.unwrap();
+    border.until("the third is in the store", |border| json(border, &["show", "records"])["records"].as_array().map(Vec::len) == Some(3));
+    let newest = json(&border, &["show", "records", "--limit", "1"])["records"][0].clone();
+    assert_eq!((&newest["number"], &newest["record"]["call"]), (&3.into(), &3.into()));
+    let (status, drawn) = ask(&border, &["ladder", "3"]);
+    assert!(status == Some(0) && drawn.contains("call.normal"), "{drawn}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -43,6 +43,8 @@ pub struct Class {
 /// One record to be kept.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Kept {
+    /// The call's number, and the record's, unless there is one of that number.
+    pub call: u64,
     pub fields: Fields,
     /// As the file of records has it, a line of JSON.
     pub record: String,
@@ -104,6 +106,11 @@ impl File {
         Ok(false)
     }
 
+    /// The highest number of a record; zero: there is none.
+    pub fn highest(&self) -> io::Result<u64> {
+        self.number("SELECT coalesce(max(number), 0) FROM told").map_err(|error| failed(&error))
+    }
+
     /// Records held, and bytes of the file.
     pub fn measure(&self) -> io::Result<(u64, u64)> {
         let pages = self.pages().map_err(|error| failed(&error));
@@ -139,8 +146,8 @@ fn write(connection: &mut Connection, classes: &mut HashMap<Class, i64>, records
     let mut more = BTreeMap::new();
     {
         let mut ended = transaction.prepare_cached("INSERT INTO ended (began, number, class, caller, called) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-        let mut told = transaction.prepare_cached("INSERT INTO told (record, ladder) VALUES (?1, ?2)")?;
-        for Kept { fields, record, ladder, invite } in records {
+        let mut told = transaction.prepare_cached("INSERT OR IGNORE INTO told (number, record, ladder) VALUES (?1, ?2, ?3)")?;
+        for Kept { call, fields, record, ladder, invite } in records {
             let class = match classes.get(&fields.class) {
                 Some(class) => *class,
                 None => {
@@ -150,7 +157,12 @@ fn write(connection: &mut Connection, classes: &mut HashMap<Class, i64>, records
                 }
             };
             let (caller, called) = (party(&transaction, &fields.caller)?, party(&transaction, &fields.called)?);
-            let number = told.insert(params![record, ladder])?;
+            let mut number = i64::try_from(*call).unwrap_or(i64::MAX);
+            if told.execute(params![number, record, ladder])? == 0 {
+                // A copy of the file was put back, or calls were numbered before this store was there: the next that is free.
+                told.execute(params![None::<i64>, record, ladder])?;
+                number = transaction.last_insert_rowid();
+            }
             ended.execute(params![fields.began, number, class, caller, called])?;
             if let Some(invite) = invite {
                 invites::write(&transaction, number, invite)?;

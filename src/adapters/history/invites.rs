@@ -26,7 +26,7 @@ pub struct Recorded {
     pub number: i64,
     /// Milliseconds since 1970.
     pub began: i64,
-    /// The call's number in its process's life.
+    /// The call's number.
     pub call: i64,
     pub caller: String,
     pub called: String,

@@ -81,6 +81,7 @@ pub struct History {
     counted: Arc<Counted>,
     settings: Arc<Settings>,
     reader: Arc<Mutex<Option<search::Reader>>>,
+    highest: u64,
 }
 
 enum Order {
@@ -93,12 +94,18 @@ impl History {
     /// Opens the file, or makes it. Errors say what to do.
     pub fn open(settings: &Settings) -> io::Result<History> {
         let file = File::open(settings)?;
+        let highest = file.highest()?;
         let (queue, orders) = sync_channel(WAITING);
         let counted = Arc::<Counted>::default();
         let keeper =
             Keeper { file, settings: settings.clone(), counted: Arc::clone(&counted), told: None, full: false, sweep: Instant::now(), sweeping: false };
         std::thread::Builder::new().name("history".into()).spawn(move || keeper.run(&orders))?;
-        Ok(History { queue, counted, settings: Arc::new(settings.clone()), reader: Arc::default() })
+        Ok(History { queue, counted, settings: Arc::new(settings.clone()), reader: Arc::default(), highest })
+    }
+
+    /// The highest number of a call in the file when it was opened; zero: it was empty.
+    pub fn highest(&self) -> u64 {
+        self.highest
     }
 
     /// Never waits.

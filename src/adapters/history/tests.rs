@@ -14,6 +14,7 @@ fn record(number: u64) -> Kept {
     let called = if number.is_multiple_of(10) { "5000".into() } else { "6000".into() };
     let fields = Fields { began: number as i64 * 1000, caller: format!("+4930{number:06}"), called, class };
     Kept {
+        call: number,
         fields,
         record: format!("{{\"call\":{number}}}"),
         ladder: (number == 7).then(|| "INVITE".into()),
@@ -151,6 +152,20 @@ fn what_a_killed_process_had_committed_is_there() {
     }
     let history = History::open(&Settings { path: left.path().join("records.sqlite"), days: 0, size: 0, is_required: true }).unwrap();
     assert_eq!(history.search(&query(1000)).unwrap().records.len(), 100);
+}
+
+#[test]
+fn a_record_has_its_calls_number_unless_another_has_it() {
+    let lab = Lab::new(0, 0, 0);
+    assert_eq!(lab.history.highest(), 0);
+    // Calls end in another order than they begin; the second 7 is of a process that had not seen this file.
+    [7, 5, 7].into_iter().for_each(|number| lab.history.keep(record(number)));
+    assert!(lab.history.flush(Duration::from_secs(10)));
+    let mut numbers: Vec<i64> = lab.history.search(&query(9)).unwrap().records.iter().map(|sought| sought.number).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [5, 7, 8]);
+    let again = History::open(&Settings { path: lab.path(), days: 0, size: 0, is_required: true }).unwrap();
+    assert_eq!(again.highest(), 8);
 }
 
 #[test]

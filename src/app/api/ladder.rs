@@ -68,13 +68,18 @@ impl How {
     }
 }
 
-/// The ladder of a call still held in memory.
+/// The ladder of a call: as held in memory, or else as kept with its record.
 #[utoipa::path(get, path = "/v1/calls/{call}/ladder", tag = "calls", params(("call" = u64, Path), How),
     responses((status = 200, content((String = "text/plain"), (Drawing = "application/json"), (String = "image/svg+xml"), (Vec<u8> = "application/vnd.tcpdump.pcap")))))]
 async fn of_call(State(desk): Behind, Path(call): Path<u64>, how: Result<Query<How>, QueryRejection>) -> Result<Response, Problem> {
     let Query(how) = how.map_err(wrong)?;
-    let drawing = drawing(&desk, call).await.ok_or_else(|| not_held(call))?;
-    Ok(how.answer(&drawing))
+    if let Some(drawing) = drawing(&desk, call).await {
+        return Ok(how.answer(&drawing));
+    }
+    // Without a store, or without such a record, there is one thing to say.
+    let number = i64::try_from(call).map_err(|_| not_held(call))?;
+    let written = records::ladder(&desk, number).await.ok().flatten().ok_or_else(|| not_held(call))?;
+    answer_kept(&how, number, written)
 }
 
 /// While the call is up its media is in it as well, as counted so far.
@@ -94,6 +99,10 @@ async fn of_record(State(desk): Behind, Path(number): Path<i64>, how: Result<Que
     let Query(how) = how.map_err(wrong)?;
     let missing = || Problem::new(StatusCode::NOT_FOUND, format!("no ladder was kept with record {number}: [records] ladders says of which calls one is"));
     let written = records::ladder(&desk, number).await?.ok_or_else(missing)?;
+    answer_kept(&how, number, written)
+}
+
+fn answer_kept(how: &How, number: i64, written: String) -> Result<Response, Problem> {
     match serde_json::from_str::<Drawing>(&written) {
         Ok(drawing) => Ok(how.answer(&drawing)),
         // Of a program that kept them as text.
@@ -109,7 +118,7 @@ pub(super) fn page(written: String) -> String {
 
 pub(super) fn not_held(call: u64) -> Problem {
     let detail = format!(
-        "the signalling of call {call} is not held: it is older than the last calls that are, or never was; show records has what was kept with its record"
+        "the signalling of call {call} is not held: it is older than the last calls that are, or never was, and no ladder was kept with its record ([records] ladders says of which calls one is)"
     );
     Problem::new(StatusCode::NOT_FOUND, detail)
 }

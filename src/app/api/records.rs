@@ -62,7 +62,7 @@ struct Page {
 #[derive(Serialize, ToSchema)]
 #[schema(as = FoundRecord)]
 struct Found {
-    /// In the store; calls are numbered anew with each start of the border.
+    /// The call's: as in the log, in `/v1/calls` and on its ladder.
     number: i64,
     /// As the file of records has it.
     #[schema(value_type = Object)]
