@@ -113,6 +113,7 @@ struct State {
     hep: Option<Hep>,
     otlp: Option<Otlp>,
     limits: Arc<Limits>,
+    audit: Audit,
 }
 
 impl View for State {
@@ -127,6 +128,7 @@ impl View for State {
             + &self.missed_calls.as_ref().map(MissedCalls::exposition).unwrap_or_default()
             + &self.recording.exposition()
             + &self.limits.exposition()
+            + &api::asked(&self.audit.counts())
             + &self.hep.as_ref().map(|hep| mirrored::exposition(hep.status())).unwrap_or_default()
             + &self.otlp.as_ref().map(|otlp| traced::exposition(otlp.status())).unwrap_or_default()
     }
@@ -295,6 +297,7 @@ impl Border {
         });
 
         let telemetry = Arc::new(telemetry);
+        let audit = Audit::open(settings.api.audit.as_deref()).map_err(|error| StartError(vec![error.to_string()]))?;
         let recording = Recording::new(&telemetry, stores);
         let state = State {
             began: clock.began(),
@@ -310,6 +313,7 @@ impl Border {
             hep,
             otlp,
             limits: limits.clone(),
+            audit: audit.clone(),
         };
         let state = Arc::new(state);
         let admin = Admin::start_after(settings.admin.clone(), state.clone(), before.admin(settings.admin.address), false)
@@ -317,7 +321,6 @@ impl Border {
             .map_err(|error| failed("admin listener", &error))?;
         let (send_orders, orders) = Desk::orders();
         let (resolver_of, rotation_of) = (resolver.clone(), rotation.clone());
-        let audit = Audit::open(settings.api.audit.as_deref()).map_err(|error| StartError(vec![error.to_string()]))?;
         let policy_sets = Arc::new(PolicySets::new(settings.clone()));
         let desk = Desk {
             name: settings.name.clone(),

@@ -25,8 +25,8 @@ use super::{LONGEST_BODY, Listen, Needs};
 const BODY_TIME: Duration = Duration::from_secs(10);
 /// Whoever shows a wrong token waits so long for the answer, with a connection taken.
 const WRONG_TOKEN: Duration = Duration::from_millis(250);
-/// Of what was asked, the account holds no more than this.
-const LONGEST_ACCOUNT: usize = 2048;
+/// Of the words of a refusal so much is passed on.
+const LONGEST_WORDS: usize = 2048;
 
 /// What somebody may do. `Operate` includes `Read`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, utoipa::ToSchema)]
@@ -119,6 +119,15 @@ pub(super) enum Client {
     At(SocketAddr),
 }
 
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Client::Known(operator) => operator.via.fmt(f),
+            Client::At(remote) => remote.fmt(f),
+        }
+    }
+}
+
 /// Who is let in from the network: tokens, and names in certificates of the CA with what their holders may do.
 #[derive(Debug, Default)]
 pub(super) struct Callers {
@@ -173,7 +182,13 @@ pub(super) fn guarded(router: Router, guard: Arc<Guard>) -> Router {
     router.layer(from_fn_with_state(guard, watch))
 }
 
-async fn watch(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
+async fn watch(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let response = answered(&guard, request, next).await;
+    guard.audit.count(&response);
+    response
+}
+
+async fn answered(guard: &Guard, mut request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), String::from(request.uri().path()));
     let Some(client) = request.extensions().get::<Client>().cloned() else {
         return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "nobody knows who asks").into_response();
@@ -186,7 +201,7 @@ async fn watch(State(guard): State<Arc<Guard>>, mut request: Request, next: Next
         Ok(operator) => operator,
         Err(why) => {
             if request.headers().contains_key(header::AUTHORIZATION) {
-                tracing::warn!(from = ?client, %method, path, "a request with credentials that are not known here was refused");
+                guard.audit.unknown(&client, &method, &path);
                 tokio::time::sleep(WRONG_TOKEN).await;
             }
             let mut refusal = Problem::new(StatusCode::UNAUTHORIZED, why).into_response();
@@ -210,8 +225,7 @@ async fn watch(State(guard): State<Arc<Guard>>, mut request: Request, next: Next
     request.extensions_mut().insert(operator.clone());
     let response = in_form(next.run(request).await).await;
     if changes {
-        let short = if body.len() > LONGEST_ACCOUNT { Bytes::new() } else { body };
-        guard.audit.note(Entry::new(&operator, &method, &path, &short, &response));
+        guard.audit.note(Entry::new(&operator, &method, &path, &body, &response));
     }
     closed(response)
 }
@@ -240,7 +254,7 @@ async fn in_form(response: Response) -> Response {
         return response;
     }
     let status = response.status();
-    let said = Limited::new(response.into_body(), LONGEST_ACCOUNT).collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
+    let said = Limited::new(response.into_body(), LONGEST_WORDS).collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
     let said = String::from_utf8_lossy(&said).into_owned();
     let words = if said.is_empty() { String::from(status.canonical_reason().unwrap_or("refused")) } else { said };
     Problem::new(status, words).into_response()

@@ -1,17 +1,23 @@
 //! The account of what operators changed, and of what they were not let: who, by which door, what, and what came of it.
 //!
-//! The last entries are kept in memory; all go to the log, and to a file where the settings name one.
+//! The last entries are kept in memory; all go to the log, and to a file where the settings name one. Whoever may read them may not read everything that was
+//! shown to the border: of files they have the names, and of a long text its length.
+//!
+//! Who asked and was not known is no entry, since anybody may ask: it is counted, and so many a minute are told of.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::http::Method;
 use axum::response::Response;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -20,6 +26,15 @@ use super::problem::Problem;
 
 /// Entries kept in memory.
 const KEPT: usize = 1000;
+/// Of what was asked, an entry holds no more than this.
+const LONGEST: usize = 2048;
+/// Characters of one text in it.
+const LONGEST_TEXT: usize = 200;
+/// Where a request has files: their texts may hold secrets.
+const FILES: &str = "files";
+/// Lines a minute about those who are not known.
+const LINES: u32 = 30;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// One request that changed something, or was to.
 #[derive(Clone, PartialEq, Debug, Serialize, utoipa::ToSchema)]
@@ -32,13 +47,17 @@ pub struct Entry {
     pub via: String,
     /// Method and path.
     pub request: String,
-    /// The body as it was; null where there was none, or it was long.
-    pub asked: Option<serde_json::Value>,
+    /// The body, with lengths in the place of files and of long texts; null where there was none, or it was longer still.
+    pub asked: Option<Value>,
     /// The HTTP status of the answer.
     pub status: u16,
-    /// Why it was refused.
+    /// Why it was refused, or what came of it.
     pub detail: Option<String>,
 }
+
+/// What came of a request, where its status does not say it: an extension of the answer.
+#[derive(Clone, Debug)]
+pub struct Outcome(pub String);
 
 impl Entry {
     pub(super) fn new(operator: &Operator, method: &Method, path: &str, body: &Bytes, response: &Response) -> Entry {
@@ -48,21 +67,84 @@ impl Entry {
             operator: String::from(&*operator.name),
             via: operator.via.to_string(),
             request: format!("{method} {path}"),
-            asked: serde_json::from_slice(body).ok(),
+            asked: serde_json::from_slice(body).ok().map(shortened).filter(|asked| asked.to_string().len() <= LONGEST),
             status: response.status().as_u16(),
-            detail: response.extensions().get::<Problem>().map(|problem| problem.detail.clone()),
+            detail: {
+                let (problem, outcome) = (response.extensions().get::<Problem>(), response.extensions().get::<Outcome>());
+                problem.map(|problem| problem.detail.clone()).or_else(|| outcome.map(|outcome| outcome.0.clone()))
+            },
         }
     }
 }
 
+fn shortened(asked: Value) -> Value {
+    match asked {
+        Value::String(text) if text.chars().nth(LONGEST_TEXT).is_some() => length(&text),
+        Value::Array(items) => items.into_iter().map(shortened).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(name, value)| if name == FILES { (name, lengths(value)) } else { (name, shortened(value)) }).collect()
+        }
+        short => short,
+    }
+}
+
+fn lengths(files: Value) -> Value {
+    match files {
+        Value::Object(files) => files.into_iter().map(|(name, text)| (name, length(text.as_str().unwrap_or_default()))).collect::<Map<_, _>>().into(),
+        // No files at all: the request was refused.
+        _ => Value::Null,
+    }
+}
+
+fn length(text: &str) -> Value {
+    format!("{} bytes", text.len()).into()
+}
+
 /// Cheap to clone: all clones are one account.
 #[derive(Clone, Default)]
-pub struct Audit(Arc<Mutex<Account>>);
+pub struct Audit(Arc<Books>);
+
+#[derive(Default)]
+struct Books {
+    account: Mutex<Account>,
+    asked: [AtomicU64; CLASSES.len()],
+    unknown: AtomicU64,
+    told: Mutex<Option<Told>>,
+}
 
 #[derive(Default)]
 struct Account {
     entries: VecDeque<Entry>,
     file: Option<File>,
+}
+
+/// Of who is not known, in the minute that began then.
+struct Told {
+    began: Instant,
+    count: u32,
+}
+
+impl Told {
+    /// How many there were before it in its minute.
+    fn next(told: &mut Option<Told>, now: Instant) -> u32 {
+        let begun = told.take().filter(|told| now.duration_since(told.began) < MINUTE);
+        let told = told.insert(begun.unwrap_or(Told { began: now, count: 0 }));
+        let before = told.count;
+        told.count = before.saturating_add(1);
+        before
+    }
+}
+
+/// Of HTTP statuses, by their first digit.
+pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Requests since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// By [`CLASSES`].
+    pub answered: [u64; CLASSES.len()],
+    /// Of those, with credentials that are not known.
+    pub unknown: u64,
 }
 
 impl Audit {
@@ -75,14 +157,36 @@ impl Audit {
             options.open(path).map_err(|error| io::Error::new(error.kind(), format!("[api] audit {}: {error}", path.display())))
         };
         let file = file.map(open).transpose()?;
-        Ok(Audit(Arc::new(Mutex::new(Account { entries: VecDeque::new(), file }))))
+        Ok(Audit(Arc::new(Books { account: Mutex::new(Account { entries: VecDeque::new(), file }), ..Books::default() })))
+    }
+
+    pub(super) fn count(&self, response: &Response) {
+        let class = usize::from(response.status().as_u16() / 100).saturating_sub(1);
+        if let Some(count) = self.0.asked.get(class) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Somebody showed credentials that are not known.
+    pub(super) fn unknown(&self, from: impl std::fmt::Display, method: &Method, path: &str) {
+        self.0.unknown.fetch_add(1, Ordering::Relaxed);
+        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        match Told::next(&mut told, Instant::now()) {
+            0..LINES => tracing::warn!(%from, %method, path, "a request with credentials that are not known here was refused"),
+            LINES => tracing::warn!("more such requests of this minute are only counted: portcullis_api_credentials_refused_total"),
+            _ => {}
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts { answered: self.0.asked.each_ref().map(|count| count.load(Ordering::Relaxed)), unknown: self.0.unknown.load(Ordering::Relaxed) }
     }
 
     pub(super) fn note(&self, entry: Entry) {
         let Entry { operator, via, request, status, detail, .. } = &entry;
         let detail = detail.as_deref().unwrap_or("done");
         tracing::info!(operator, via, request, status, detail, "an operator's request");
-        let mut account = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut account = self.0.account.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = &mut account.file {
             // Nothing in an entry can fail to be JSON.
             let line = serde_json::to_string(&entry).unwrap_or_default() + "\n";
@@ -98,6 +202,19 @@ impl Audit {
 
     /// The last ones, newest first.
     pub fn entries(&self) -> Vec<Entry> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entries.iter().rev().cloned().collect()
+        self.0.account.lock().unwrap_or_else(PoisonError::into_inner).entries.iter().rev().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_of_each_minute_are_told_apart() {
+        let (mut told, began) = (None, Instant::now());
+        let at = |seconds: u64| began + Duration::from_secs(seconds);
+        let numbers: Vec<u32> = [0, 1, 59, 60, 61].map(|seconds| Told::next(&mut told, at(seconds))).into();
+        assert_eq!(numbers, [0, 1, 2, 0, 1]);
     }
 }

@@ -34,7 +34,7 @@ use tokio::task::JoinSet;
 
 use access::Callers;
 pub use access::{Operator, Role, Token, TokenDigest, Via};
-pub use audit::{Audit, Entry};
+pub use audit::{Audit, CLASSES, Counts, Entry, Outcome};
 pub use client::{Answer, Place, ask, fetch, reach};
 pub use network::Identities;
 pub use problem::Problem;

@@ -39,6 +39,7 @@ fn router(reached: &Reached) -> Router {
     Router::new()
         .route("/v1/thing", get(note(Arc::clone(reached), "look")).post(note(Arc::clone(reached), "change")))
         .route("/v1/refused", post(refuse))
+        .route("/v1/done", post(|| async { (Extension(Outcome("in force: set b, before it a".into())), "") }))
         .route("/", get(|| async { "page" }))
 }
 
@@ -221,4 +222,38 @@ fn a_digest_is_read_as_it_is_written() {
     assert_eq!(TokenDigest::parse("ba78"), None);
     assert_eq!(TokenDigest::parse(&"zz".repeat(32)), None);
     assert_eq!(TokenDigest::parse(&"é".repeat(32)), None);
+}
+
+#[tokio::test]
+async fn the_account_has_no_text_of_a_file_and_no_long_one() {
+    let lab = Lab::new(None).await;
+    let body = json!({ "files": { "border.toml": "password = \"s3cret\"" }, "overwrite": true, "reason": "x".repeat(300) });
+    assert_eq!(ask(&lab.socket(), "POST", "/v1/thing", Some(&body)).await.unwrap().status, 200);
+    let asked = lab.audit.entries()[0].asked.clone().unwrap();
+    assert_eq!(asked, json!({ "files": { "border.toml": "19 bytes" }, "overwrite": true, "reason": "300 bytes" }));
+    // Thousands of short texts are long as well.
+    let body = json!({ "list": vec!["y"; 2000] });
+    assert_eq!(ask(&lab.socket(), "POST", "/v1/thing", Some(&body)).await.unwrap().status, 200);
+    assert_eq!(lab.audit.entries()[0].asked, None);
+    let file = std::fs::read_to_string(lab.folder.path().join("audit.jsonl")).unwrap();
+    assert!(!file.contains("s3cret") && file.lines().count() == 2, "{file}");
+}
+
+#[tokio::test]
+async fn what_came_of_a_change_is_in_the_account() {
+    let lab = Lab::new(None).await;
+    assert_eq!(ask(&lab.socket(), "POST", "/v1/done", None).await.unwrap().status, 200);
+    assert_eq!(lab.audit.entries()[0].detail.as_deref(), Some("in force: set b, before it a"));
+}
+
+#[tokio::test]
+async fn who_is_not_known_is_counted_and_so_is_every_request() {
+    let lab = Lab::new(Some(tokens())).await;
+    for token in ["guess-1", "guess-2"] {
+        assert!(lab.get(&request("GET /v1/thing", Some(token))).await.starts_with("HTTP/1.1 401"));
+    }
+    assert!(lab.get(&request("GET /v1/thing", None)).await.starts_with("HTTP/1.1 401"));
+    assert!(lab.get(&request("GET /v1/thing", Some("look-1"))).await.starts_with("HTTP/1.1 200"));
+    let counts = lab.audit.counts();
+    assert_eq!((counts.unknown, counts.answered), (2, [0, 1, 0, 3, 0]));
 }

@@ -1,5 +1,6 @@
-//! The account of what operators changed.
+//! The account of what operators changed, and the count of what was asked.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Json;
@@ -10,7 +11,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Behind, Desk};
-use crate::adapters::api::Entry;
+use crate::adapters::api::{CLASSES, Counts, Entry};
+use crate::app::vitals::head;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
     OpenApiRouter::new().routes(routes!(audit))
@@ -25,4 +27,16 @@ struct Account {
 #[utoipa::path(get, path = "/v1/audit", tag = "border", responses((status = 200, body = Account)))]
 async fn audit(State(desk): Behind) -> Json<Account> {
     Json(Account { entries: desk.audit.entries() })
+}
+
+/// What was asked at all doors, in Prometheus' text exposition.
+pub fn asked(counts: &Counts) -> String {
+    let mut text = head("portcullis_api_requests_total", "counter", "Requests at the API's doors, by the status of the answer");
+    for (class, count) in CLASSES.iter().zip(counts.answered).skip(1) {
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "portcullis_api_requests_total{{status=\"{class}\"}} {count}");
+    }
+    text += &head("portcullis_api_credentials_refused_total", "counter", "Requests with a token or certificate that is not known");
+    let _ = writeln!(text, "portcullis_api_credentials_refused_total {}", counts.unknown);
+    text
 }

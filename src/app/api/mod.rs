@@ -45,6 +45,7 @@ use crate::app::policy_sets::{Adoption, PolicySets};
 use crate::app::recording::Recording;
 use crate::app::rotation::Rotation;
 
+pub use account::asked;
 pub use firewall::network;
 pub use identities::Shown;
 pub use limits::Limits;

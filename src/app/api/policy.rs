@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Answered, Behind, Desk, Task, Told, limit};
-use crate::adapters::api::{Operator, Problem};
+use crate::adapters::api::{Operator, Outcome, Problem};
 use crate::adapters::dns::{self, PeerResolver};
 use crate::adapters::history::Chosen;
 use crate::app::diff::{self, Change};
@@ -122,8 +122,22 @@ async fn policy(State(desk): Behind) -> Answered<InForce> {
 
 /// Loads the whole policy set and its certificates anew, as SIGHUP does, all or nothing.
 #[utoipa::path(post, path = "/v1/reload", tag = "policy", responses((status = 200, body = Told)))]
-async fn reload(State(desk): Behind, Extension(operator): Extension<Operator>) -> Answered<Told> {
-    desk.order(operator, Task::Reload).await.map(Json)
+async fn reload(State(desk): Behind, Extension(operator): Extension<Operator>) -> Changed {
+    changed(&desk, operator, Task::Reload).await
+}
+
+/// What is told, and for the account which set took the place of which.
+type Changed = Result<(Extension<Outcome>, Json<Told>), Problem>;
+
+async fn changed(desk: &Desk, operator: Operator, task: Task) -> Changed {
+    let sets = &desk.policy_sets;
+    let digest = || sets.now().map_or_else(|| String::from("none of a folder"), |now| now.about.digest);
+    let (before, settings) = (digest(), sets.settings());
+    let told = desk.order(operator, task).await?;
+    let (parts, until_restart) = (diff::changes(&settings, &sets.settings()).len(), sets.now().is_some_and(|now| now.about.until_restart));
+    let until = if until_restart { "; until the next start only" } else { "" };
+    let outcome = format!("in force: set {}, before it {before}; {parts} parts of what runs are others{until}", digest());
+    Ok((Extension(Outcome(outcome)), Json(told)))
 }
 
 /// A policy set: its files, or the folder on the border's machine that has them. Relative paths in it lead from the border's own folder.
@@ -280,12 +294,12 @@ struct Activation {
 
 /// Takes a policy set into force, all or nothing, and puts it into the border's folder.
 #[utoipa::path(post, path = "/v1/policy/activate", tag = "policy", request_body = Activation, responses((status = 200, body = Told)))]
-async fn activate(State(desk): Behind, Extension(operator): Extension<Operator>, body: Result<Json<Activation>, JsonRejection>) -> Answered<Told> {
+async fn activate(State(desk): Behind, Extension(operator): Extension<Operator>, body: Result<Json<Activation>, JsonRejection>) -> Changed {
     let Activation { files, folder, until_restart, overwrite, over } = read(body)?;
     let of_texts = Arc::clone(&desk);
     let (_, texts) = off_the_loop(move || texts(&of_texts, Given { files, folder })).await?;
     let adoption = Adoption { texts, how: How::Activated, until_restart, overwrite, over };
-    desk.order(operator, Task::Adopt(Box::new(adoption))).await.map(Json)
+    changed(&desk, operator, Task::Adopt(Box::new(adoption))).await
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -301,11 +315,11 @@ struct Rollback {
 
 /// Takes an earlier policy set into force again, and puts it into the border's folder.
 #[utoipa::path(post, path = "/v1/policy/rollback", tag = "policy", request_body = Rollback, responses((status = 200, body = Told)))]
-async fn rollback(State(desk): Behind, Extension(operator): Extension<Operator>, body: Result<Json<Rollback>, JsonRejection>) -> Answered<Told> {
+async fn rollback(State(desk): Behind, Extension(operator): Extension<Operator>, body: Result<Json<Rollback>, JsonRejection>) -> Changed {
     let Rollback { to, until_restart, overwrite } = read(body)?;
     let back = desk.policy_sets.back(to.as_deref()).map_err(|why| Problem::new(StatusCode::NOT_FOUND, why))?;
     let adoption = Adoption { texts: Texts::clone(&back.texts), how: How::RolledBack, until_restart, overwrite, over: None };
-    desk.order(operator, Task::Adopt(Box::new(adoption))).await.map(Json)
+    changed(&desk, operator, Task::Adopt(Box::new(adoption))).await
 }
 
 fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
