@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -216,6 +216,11 @@ async fn answered(guard: &Guard, mut request: Request, next: Next) -> Response {
         guard.audit.note(Entry::new(&operator, &method, &path, &Bytes::new(), &refusal.clone().into_response()));
         return closed(refusal.into_response());
     }
+    if changes && let Some(site) = another_site(request.headers()) {
+        let refusal = Problem::new(StatusCode::FORBIDDEN, format!("a page of another site ({site}) had this browser ask: nothing is changed for it"));
+        guard.audit.note(Entry::new(&operator, &method, &path, &Bytes::new(), &refusal.clone().into_response()));
+        return closed(refusal.into_response());
+    }
     let (head, body) = request.into_parts();
     let body = match gathered(body).await {
         Ok(body) => body,
@@ -228,6 +233,13 @@ async fn answered(guard: &Guard, mut request: Request, next: Next) -> Response {
         guard.audit.note(Entry::new(&operator, &method, &path, &body, &response));
     }
     closed(response)
+}
+
+/// Where a browser says that the page that asks is not of this door (Fetch Metadata, `Sec-Fetch-Site`): it shows its user's certificate to whomever a page names,
+/// unasked. A program says nothing of the kind.
+fn another_site(headers: &HeaderMap) -> Option<&str> {
+    let site = headers.get("sec-fetch-site")?.to_str().unwrap_or("not said");
+    (site != "same-origin" && site != "none").then_some(site)
 }
 
 /// What anybody may have who reaches the door: the page that asks for a token.

@@ -257,3 +257,16 @@ async fn who_is_not_known_is_counted_and_so_is_every_request() {
     let counts = lab.audit.counts();
     assert_eq!((counts.unknown, counts.answered), (2, [0, 1, 0, 3, 0]));
 }
+
+#[tokio::test]
+async fn a_page_of_another_site_changes_nothing() {
+    let lab = Lab::new(Some(tokens())).await;
+    let from = |line: &str, site: &str| request(line, Some("do-1")).replace("Host: x", &format!("Host: x\r\nSec-Fetch-Site: {site}"));
+    for site in ["cross-site", "same-site"] {
+        assert!(lab.get(&from("POST /v1/thing", site)).await.starts_with("HTTP/1.1 403"), "{site}");
+    }
+    assert_eq!((lab.reached(), lab.audit.entries().len()), (Vec::new(), 2));
+    for (line, site) in [("POST /v1/thing", "same-origin"), ("POST /v1/thing", "none"), ("GET /v1/thing", "cross-site")] {
+        assert!(lab.get(&from(line, site)).await.starts_with("HTTP/1.1 200"), "{line} {site}");
+    }
+}
