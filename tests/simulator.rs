@@ -324,3 +324,38 @@ async fn one_of_three_crypto_lines_is_taken_and_its_key_holds() {
     assert!(um.until(PATIENCE, |taken| taken.heard.is_clear()).await.unwrap().heard.is_clear(), "with the MKI of the line that was taken");
     call.hang_up().await.unwrap();
 }
+
+/// The next answer to this method of this call.
+async fn heard(connection: &mut Connection) -> (String, u16, Method) {
+    let message = tokio::time::timeout(PATIENCE, connection.next()).await.expect("an answer").unwrap().expect("the UM closed the connection");
+    (message.call_id().unwrap().to_owned(), message.status().unwrap(), message.cseq().unwrap().method)
+}
+
+#[tokio::test]
+async fn calls_of_one_connection_ring_beside_each_other_and_may_be_given_up() {
+    let mut ringing = settings(None);
+    ringing.ring = Duration::from_millis(400);
+    let um = Um::start(ringing).await.unwrap();
+    let mut connection = Connection::open(um.worker, None).await.unwrap();
+    let first = String::from_utf8(invite(&connection, "sip:5000@127.0.0.1", "sip:2001@127.0.0.1", "", PLAIN).to_vec()).unwrap();
+    for number in 0..5 {
+        let other = first.replace("Call-ID: raw@", &format!("Call-ID: {number}@")).replace("z9hG4bKraw1", &format!("z9hG4bKraw1{number}"));
+        connection.send(other.into()).await.unwrap();
+    }
+    // All ring before the first is answered: one after the other would take two seconds, with an answer between.
+    for _ in 0..10 {
+        let (call, status, _) = heard(&mut connection).await;
+        assert!(status < 200, "{call} {status}");
+    }
+    let cancel = first.replace("Call-ID: raw@", "Call-ID: 3@").replace("z9hG4bKraw1", "z9hG4bKraw13").replace("INVITE sip", "CANCEL sip");
+    let cancel = cancel.replace("1 INVITE", "1 CANCEL").split("Content-Type").next().unwrap().to_owned() + "Content-Length: 0\r\n\r\n";
+    connection.send(cancel.into()).await.unwrap();
+    let mut finals = Vec::new();
+    while finals.len() < 6 {
+        let (call, status, method) = heard(&mut connection).await;
+        finals.push((call.split('@').next().unwrap().to_owned(), status, method));
+    }
+    let of = |call: &str, status: u16, method: Method| (call.to_owned(), status, method);
+    assert_eq!(finals[..2], [of("3", 200, Method::Cancel), of("3", 487, Method::Invite)]);
+    assert_eq!(finals[2..], ["0", "1", "2", "4"].map(|call| of(call, 200, Method::Invite)));
+}

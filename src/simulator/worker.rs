@@ -3,9 +3,11 @@
 //! Answers look as Exchange's do: names partly in upper case, doubled Supported and Allow, feature tags on Contact, a label and `fmtp 0-16,36` in
 //! the description, no `a=rtcp`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::time::{Duration, Instant};
+
+use tokio::time::sleep_until;
 
 use crate::media::control::Protection;
 use crate::policy::settings::SecurityMode;
@@ -32,6 +34,20 @@ pub(crate) struct Worker {
     calls: HashMap<String, Call>,
     /// INVITEs whose reliable 183 awaits its PRACK.
     early: HashMap<String, (Message, Call)>,
+    /// Those that ring, the one that is answered first in front: all ring equally long.
+    ringing: VecDeque<Ringing>,
+    /// INVITEs so far, for tags.
+    invites: u64,
+}
+
+/// A call that rings.
+struct Ringing {
+    until: tokio::time::Instant,
+    invite: Message,
+    call_id: String,
+    service: Service,
+    theirs: Theirs,
+    dialog: Dialog,
 }
 
 struct Call {
@@ -57,18 +73,24 @@ enum Transfer {
 
 impl Worker {
     pub(crate) fn new(server: Server, connection: Connection) -> Worker {
-        Worker { server, connection, calls: HashMap::new(), early: HashMap::new() }
+        Worker { server, connection, calls: HashMap::new(), early: HashMap::new(), ringing: VecDeque::new(), invites: 0 }
     }
 
     pub(crate) async fn serve(mut self) -> io::Result<()> {
         let mut clock = tokio::time::interval(Duration::from_millis(100));
         loop {
+            let answer = self.ringing.front().map(|ringing| ringing.until);
             tokio::select! {
                 message = self.connection.next() => match message? {
                     Some(message) if message.is_request() => self.request(&message).await?,
                     Some(message) => self.answered(&message).await?,
                     None => return Ok(()),
                 },
+                () = sleep_until(answer.unwrap_or_else(tokio::time::Instant::now)), if answer.is_some() => {
+                    if let Some(ringing) = self.ringing.pop_front() {
+                        self.take(ringing).await?;
+                    }
+                }
                 _ = clock.tick() => self.tick().await?,
             }
         }
@@ -103,6 +125,7 @@ impl Worker {
                     None => Ok(()),
                 }
             }
+            (Some(Method::Cancel), Role::Works) => self.cancelled(message, &call_id).await,
             (Some(Method::Options | Method::Info | Method::Update | Method::Prack | Method::Cancel), _) => {
                 let mut reply = response(message, 200, "um");
                 allow(&mut reply);
@@ -135,6 +158,7 @@ impl Worker {
             Ok(service) => service,
             Err(refusal) => return self.refuse(message, &refusal).await,
         };
+        self.invites += 1;
         let Some((theirs, dialog)) = message.sdp().and_then(description::read).zip(self.dialog(message)) else {
             return self.refuse(message, &Refusal { status: 488, why: "the offer cannot be used".into(), event: None }).await;
         };
@@ -144,8 +168,15 @@ impl Worker {
             let mut ringing = response(message, 180, &dialog.tag);
             self.contact(&mut ringing);
             self.connection.send(ringing.finish()).await?;
-            tokio::time::sleep(ring).await;
         }
+        self.ringing.push_back(Ringing { until: tokio::time::Instant::now() + ring, invite: message.clone(), call_id, service, theirs, dialog });
+        Ok(())
+    }
+
+    /// It has rung long enough.
+    async fn take(&mut self, ringing: Ringing) -> io::Result<()> {
+        let Ringing { invite, call_id, service, theirs, dialog, .. } = ringing;
+        let message = &invite;
         let ports = Ports::open(self.server.settings.media).await?;
         let key = matches!(theirs.protection, Protection::Srtp(_)).then(description::key);
         let own = Own { law: theirs.law, tag: theirs.tag.unwrap_or(1), ..Own::new(ports.address()?, key) };
@@ -171,6 +202,14 @@ impl Worker {
         self.picked_up(message, call_id, call).await
     }
 
+    /// The caller has left before it was answered.
+    async fn cancelled(&mut self, message: &Message, call_id: &str) -> io::Result<()> {
+        self.connection.send(response(message, 200, "um").finish()).await?;
+        let Some(index) = self.ringing.iter().position(|ringing| ringing.call_id == call_id) else { return Ok(()) };
+        let Some(Ringing { invite, dialog, .. }) = self.ringing.remove(index) else { return Ok(()) };
+        self.connection.send(response(&invite, 487, &dialog.tag).finish()).await
+    }
+
     async fn picked_up(&mut self, message: &Message, call_id: String, call: Call) -> io::Result<()> {
         if self.server.settings.rules.profile == Profile::Mediation {
             let mut ringing = response(message, 180, &call.dialog.tag);
@@ -191,7 +230,7 @@ impl Worker {
         let service = rules.invite(message)?;
         rules.offer(message.sdp())?;
         let taken = self.server.taken.borrow();
-        let up = taken.iter().filter(|call| !call.ended).count();
+        let up = taken.iter().filter(|call| !call.ended).count() + self.ringing.len();
         if taken.len() >= MAX_TAKEN || self.server.settings.conduct.max_calls.is_some_and(|most| up >= most) {
             return Err(Refusal { status: 503, why: "the maximum number of calls has been reached".into(), event: None });
         }
@@ -199,7 +238,7 @@ impl Worker {
     }
 
     fn dialog(&self, message: &Message) -> Option<Dialog> {
-        let tag = format!("um{:x}", self.server.taken.borrow().len());
+        let tag = format!("um{:x}-{:x}", self.server.taken.borrow().len(), self.invites);
         Dialog::of(message, &tag)
     }
 
