@@ -1,12 +1,15 @@
 //! The store of call records with very many of them: what writing costs, what each kind of question takes, cold and warm, and what taking out old ones does to both.
 //!
-//!     cargo bench --bench records [-- RECORDS [FOLDER]]        1,000,000 records in a folder of its own that is removed, unless said otherwise
+//!     cargo bench --bench records [-- RECORDS [FOLDER [fill]]]        1,000,000 records in a folder of its own that is removed, unless said otherwise
 //!
-//! A folder that is named is kept, and one that holds a store already is not filled again. Cold: the store is opened anew and its files are out of the
+//! A folder that is named is kept, and one that holds a store already is not filled again; with `fill` that is all. Cold: the store is opened anew and its files are out of the
 //! page cache. Warm: the same question twenty times, with other numbers, peers and times each time; the median and the longest.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use portcullis::adapters::history::{Class, Fields, History, Kept, Query, Settings};
 
@@ -32,6 +35,9 @@ fn main() {
     }
     let (held, size) = History::open(&settings).map(|history| (settled(&history), history.status().size)).unwrap();
     println!("{held} records, {} MB, {} bytes a record\n", size >> 20, size / held.max(1));
+    if arguments.get(2).is_some_and(|word| word == "fill") {
+        return;
+    }
     search(&settings, &calls);
     take_out(&settings, &calls);
 }
@@ -81,7 +87,7 @@ impl Calls {
     }
 
     fn began(&self, number: u64) -> i64 {
-        self.until - (self.all - number) as i64 * (DAYS * DAY / self.all as i64)
+        self.until + (number as i64 - self.all as i64) * (DAYS * DAY / self.all as i64)
     }
 
     fn record(&self, number: u64) -> Kept {
@@ -97,14 +103,31 @@ impl Calls {
             audio_fault: reason == "media.silent" || drawn(number, 5).is_multiple_of(100),
         };
         let called = if drawn(number, 6) % 10 < 6 { String::from("5000") } else { format!("{}", 20_000 + drawn(number, 7) % 20_000) };
-        let record = format!(
-            "{{\"call\":{number},\"from\":\"sip:{}@carrier.example\",\"to\":\"sip:{called}@border.example\",\"reason\":\"{reason}\",\"filling\":\"{}\"}}",
-            self.caller(number),
-            "x".repeat(1800)
-        );
+        let record = record(number, self.began(number), &self.caller(number), &called, &class);
         let ladder = (fault != "none").then(|| "a line of a ladder, which is as wide as that, and there are many of them\n".repeat(60));
         Kept { call: number, fields: Fields { began: self.began(number), caller: self.caller(number), called, class }, record, ladder, invite: None }
     }
+}
+
+/// As the border writes one, as far as anything reads it again, and as long.
+fn record(number: u64, began: i64, caller: &str, called: &str, class: &Class) -> String {
+    let Class { a_peer, b_peer, reason, fault, answered, audio_fault } = class;
+    let began = OffsetDateTime::from_unix_timestamp_nanos(i128::from(began) * 1_000_000).unwrap().format(&Rfc3339).unwrap();
+    let b = b_peer.as_ref().map_or_else(|| "null".into(), |peer| format!("{{\"peer\":\"{peer}\"}}"));
+    let sound = |fault: bool| {
+        let cause = if fault { "source.nothing" } else { "audio.heard" };
+        format!("{{\"cause\":\"{cause}\",\"fault\":{fault},\"says\":\"{a_peer}: a sentence about what was heard of it, and from where\"}}")
+    };
+    let counted = "{\"received\":3000,\"sent\":3000,\"loss_percent\":0.1,\"jitter_ms\":1.5,\"round_trip_ms\":null,\"mos\":4.37,\"from\":\"192.0.2.1:20000\"}";
+    let (status, talk) = if *answered { (200, "60000") } else { (486, "null") };
+    format!(
+        "{{\"call\":{number},\"began\":\"{began}\",\"from\":\"sip:{caller}@carrier.example\",\"to\":\"sip:{called}@border.example\",\"a\":{{\"peer\":\"{a_peer}\"}},\"b\":{b},\
+         \"status\":{status},\"reason\":\"{reason}\",\"fault\":\"{fault}\",\"answered\":{answered},\"talk_ms\":{talk},\"released_by\":\"caller\",\
+         \"audio\":{{\"a_to_b\":{},\"b_to_a\":{}}},\"media\":{{\"a_to_b\":{counted},\"b_to_a\":{counted}}},\"filling\":\"{}\"}}",
+        sound(*audio_fault),
+        sound(false),
+        "x".repeat(800)
+    )
 }
 
 fn fill(settings: &Settings, calls: &Calls, count: u64) {
