@@ -67,15 +67,35 @@ export function live({ headers, wanted, draw, every, told }) {
   return listen;
 }
 
-/// Puts a view in the place of the one before, and takes nothing out of the operator's hands: what had the focus has it again, what was scrolled stays there.
+/// Puts a view, elements, in the place of the one before, and takes nothing out of the operator's hands: what had the focus has it again, what was scrolled stays there.
 export function put(main, nodes) {
   const scrolled = () => [...main.querySelectorAll(".scroll, pre")];
   const places = scrolled().map((node) => [node.scrollLeft, node.scrollTop]);
   const named = name(main.contains(document.activeElement) ? document.activeElement : null);
-  main.replaceChildren(...nodes);
+  nodes.forEach((node, index) => {
+    const old = main.children[index];
+    if (!old) main.append(node);
+    else if (!settle(old, node)) old.replaceWith(node);
+  });
+  while (main.children.length > nodes.length) main.lastElementChild.remove();
   const now = scrolled();
   if (now.length === places.length) now.forEach((node, index) => { [node.scrollLeft, node.scrollTop] = places[index]; });
   if (named) main.querySelector(named)?.focus({ preventScroll: true });
+}
+
+/// Of a table, rows that have not changed stay, and with them what the browser has worked out of them: a hundred calls are drawn anew each second. A row with something to
+/// press is always the new one, since what its button does is not to be seen. False: it is another table, or none.
+function settle(old, node) {
+  const [was, now] = [old, node].map((part) => (part.classList.contains("scroll") ? part.querySelector(":scope > table") : null));
+  if (!was || !now || !was.tHead.isEqualNode(now.tHead)) return false;
+  const [rows, next] = [was, now].map((table) => [...table.tBodies[0].rows]);
+  next.forEach((row, index) => {
+    const before = rows[index];
+    if (!before) was.tBodies[0].append(row);
+    else if (row.querySelector("button") || !before.isEqualNode(row)) before.replaceWith(row);
+  });
+  rows.slice(next.length).forEach((row) => row.remove());
+  return true;
 }
 
 /// By what the same thing is found in the next drawing. A button has nothing that says whose it is, and what it does is not done to another.

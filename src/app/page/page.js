@@ -49,6 +49,7 @@ function table(heads, rows, nothing) {
 }
 
 const tile = (value, words, link, mood) => el("a", { class: "tile", href: link }, el("b", { class: mood }, dash(value)), el("span", {}, words));
+const wraps = (content, mood) => el("td", { class: `wraps ${mood ?? ""}` }, dash(content));
 const wide = (content, mood) => el("td", { class: `wide ${mood ?? ""}` }, content instanceof Node ? content : dash(content));
 
 // ---- asking
@@ -210,7 +211,7 @@ async function history(asked) {
 
 function recordTable(found, nothing) {
   const rows = found.map(({ number, record }) => [
-    el("a", { href: `#record/${number}` }, String(number)), when(record.began), user(record.from), user(record.to), record.a.peer, record.b?.peer, record.status,
+    el("a", { href: `#record/${number}` }, String(number)), when(record.began), wraps(user(record.from)), wraps(user(record.to)), record.a.peer, record.b?.peer, record.status,
     el("td", { class: record.fault === "none" ? "" : "bad" }, record.reason), span(record.talk_ms === null ? null : Math.round(record.talk_ms / 1000)), audioCell(record),
   ]);
   return table(["record", "began", "from", "to", "A", "B", "status", "reason", "talk", "audio"], rows, nothing);
@@ -219,7 +220,7 @@ function recordTable(found, nothing) {
 function audioCell({ audio, answered }) {
   if (!audio || !answered) return "–";
   const causes = [audio.a_to_b, audio.b_to_a].filter((direction) => direction.fault).map((direction) => direction.cause);
-  return causes.length ? el("td", { class: "bad wraps" }, causes.join(", ")) : el("td", { class: "good" }, "heard");
+  return causes.length ? wraps(causes.join(", "), "bad") : el("td", { class: "good" }, "heard");
 }
 
 async function record(number) {
@@ -327,7 +328,7 @@ async function certificates() {
 
 async function audit() {
   const answer = await ask("/v1/audit");
-  const rows = answer.entries.map((entry) => [when(entry.time), entry.operator, entry.via, entry.request, el("td", { class: entry.status < 400 ? "good" : "bad" }, String(entry.status)), wide(entry.detail ?? (entry.asked ? JSON.stringify(entry.asked) : ""))]);
+  const rows = answer.entries.map((entry) => [when(entry.time), entry.operator, entry.via, wraps(entry.request), el("td", { class: entry.status < 400 ? "good" : "bad" }, String(entry.status)), wide(entry.detail ?? (entry.asked ? JSON.stringify(entry.asked) : ""))]);
   return [el("h2", {}, "Audit"), table(["time", "operator", "via", "request", "status", "detail"], rows, "Nothing was changed since the start.")];
 }
 
