@@ -8,11 +8,11 @@ use crate::app::policy_sets::texts::Texts;
 use crate::app::policy_sets::{Adoption, How};
 
 /// Returns what is worth knowing of it, or why it was refused.
-pub fn adopt(border: &mut Border, folder: &Path, adoption: Adoption, by: &str) -> Result<Vec<String>, String> {
+pub async fn adopt(border: &mut Border, folder: &Path, adoption: Adoption, by: &str) -> Result<Vec<String>, String> {
     let loaded = adoption.texts.load(folder).map_err(|problems| format!("the set has problems, and nothing was changed:\n{problems}"))?;
     let sets = border.policy_sets();
     let staged = sets.stage(&adoption)?;
-    let mut told = border.take(loaded).map_err(|error| error.to_string())?;
+    let mut told = border.take(loaded).await.map_err(|error| error.to_string())?;
     let mut until_restart = adoption.until_restart;
     if let Some(staged) = staged
         && let Err(error) = staged.commit()
@@ -32,15 +32,15 @@ pub fn adopt(border: &mut Border, folder: &Path, adoption: Adoption, by: &str) -
 }
 
 /// Takes what lies in the folder now.
-pub fn reload(border: &mut Border, folder: &Path, by: &str) -> Result<Vec<String>, String> {
+pub async fn reload(border: &mut Border, folder: &Path, by: &str) -> Result<Vec<String>, String> {
     // Also where the set is refused: log rotation must not wait for it.
     border.telemetry.reopen();
     // Read once, so that what is kept is what was loaded.
     let Ok(texts) = Texts::read(folder) else {
-        return border.reload(folder).map_err(|error| error.to_string());
+        return border.reload(folder).await.map_err(|error| error.to_string());
     };
     let loaded = texts.load(folder).map_err(|problems| problems.to_string())?;
-    let told = border.take(loaded).map_err(|error| error.to_string())?;
+    let told = border.take(loaded).await.map_err(|error| error.to_string())?;
     border.policy_sets().adopted(texts, by, How::Reloaded, false);
     Ok(told)
 }

@@ -12,12 +12,10 @@ use crate::adapters::api::{Api, Audit, Start};
 use crate::adapters::clock::Clock;
 use crate::adapters::dns::{Locator, PeerResolver};
 use crate::adapters::driver::{self, Input};
-use crate::adapters::hep::Hep;
 use crate::adapters::media::MediaPlane;
 use crate::adapters::net::{Gates, Network};
 use crate::adapters::nft::{Firewall, Place};
-use crate::adapters::otlp::Otlp;
-use crate::adapters::telemetry::{Anchor, Metrics, Outlets, Sink, Telemetry};
+use crate::adapters::telemetry::{Anchor, Metrics, Sink, Telemetry};
 use crate::adapters::tls::CredentialStore;
 use crate::app::api::{self, Changes, Desk, Limits, Order, Shown, Standing, Watched, calls::Calls};
 use crate::app::firewall;
@@ -26,14 +24,12 @@ use crate::app::handshakes::Handshakes;
 use crate::app::hosted;
 use crate::app::measuring;
 use crate::app::media_addresses;
-use crate::app::mirrored;
 use crate::app::missed_calls::MissedCalls;
+use crate::app::outlets::Outlets;
 use crate::app::policy_sets::PolicySets;
-use crate::app::recording::{Recording, Stores};
-use crate::app::reloading::{as_running, certificates_of_running, restart_needed, take_bound_addresses};
+use crate::app::reloading::{AT_NEXT_START, as_running, certificates_of_running, restart_needed, take_bound_addresses};
 use crate::app::rotation::{self, Rotation};
 use crate::app::takeover::{Between, Inheritance};
-use crate::app::traced;
 use crate::app::vitals;
 use crate::config;
 use crate::policy::flow::ListenerId;
@@ -109,9 +105,7 @@ struct State {
     firewall: Firewall,
     credentials: Arc<CredentialStore>,
     missed_calls: Option<MissedCalls>,
-    recording: Recording,
-    hep: Option<Hep>,
-    otlp: Option<Otlp>,
+    outlets: Outlets,
     limits: Arc<Limits>,
     audit: Audit,
 }
@@ -126,15 +120,13 @@ impl View for State {
             + &firewall::exposition(&self.firewall.status())
             + &vitals::exposition(counts.as_ref(), counters.as_ref(), &self.credentials.current().lifetimes())
             + &self.missed_calls.as_ref().map(MissedCalls::exposition).unwrap_or_default()
-            + &self.recording.exposition()
+            + &self.outlets.exposition()
             + &self.limits.exposition()
             + &api::asked(&self.audit.counts())
-            + &self.hep.as_ref().map(|hep| mirrored::exposition(hep.status())).unwrap_or_default()
-            + &self.otlp.as_ref().map(|otlp| traced::exposition(otlp.status())).unwrap_or_default()
     }
 
     fn troubles(&self) -> Vec<String> {
-        self.recording.troubles()
+        self.outlets.recording.troubles()
     }
 
     fn ready(&self) -> Result<(), &'static str> {
@@ -228,14 +220,9 @@ impl Border {
         let tls = settings.api.listen.as_ref().and_then(|listen| listen.tls.clone());
         let shown = Arc::new(Shown::load(tls).map_err(|error| StartError(vec![error]))?);
         let anchor = Anchor { time: crate::time::Time::ZERO, wall: clock.began() };
-        let stores = Stores::open(&settings, anchor.wall).map_err(|error| StartError(vec![error.to_string()]))?;
+        let (sink, outlets) = Outlets::start(&settings, anchor)?;
         // A call has one number, in the log, on the ladder and in the store, whenever the border was started.
-        let first_call = stores.history.as_ref().map_or(1, |history| history.highest() + 1);
-        let hep = settings.hep.as_ref().map(Hep::start).transpose().map_err(|error| StartError(vec![error]))?;
-        let otlp = settings.otlp.as_ref().map(|written| traced::start(written, &settings.name)).transpose().map_err(|error| StartError(vec![error]))?;
-        let tracer = otlp.clone().zip(settings.otlp.as_ref()).map(|(otlp, written)| traced::tracer(otlp, written));
-        let outlets = Outlets { archive: stores.archive(), mirror: hep.clone().map(|hep| mirrored::mirror(hep, &settings.signaling.listeners)), tracer };
-        let (sink, telemetry) = Telemetry::start(settings.telemetry.clone(), outlets, anchor).map_err(|error| failed("call records", &error))?;
+        let first_call = outlets.recording.stores().history.map_or(1, |history| history.highest() + 1);
         let (commands, commands_in) = mpsc::unbounded_channel();
         let listeners = settings.signaling.listeners.clone();
         let rotation = Rotation::start(clock, certificates, listeners, settings.certificates.clone(), commands.clone());
@@ -296,9 +283,8 @@ impl Border {
             drop(alive_in);
         });
 
-        let telemetry = Arc::new(telemetry);
+        let telemetry = outlets.telemetry.clone();
         let audit = Audit::open(settings.api.audit.as_deref()).map_err(|error| StartError(vec![error.to_string()]))?;
-        let recording = Recording::new(&telemetry, stores);
         let state = State {
             began: clock.began(),
             standing: standing.clone(),
@@ -309,9 +295,7 @@ impl Border {
             firewall: firewall.clone(),
             credentials: rotation.store().clone(),
             missed_calls: missed_calls.clone(),
-            recording: recording.clone(),
-            hep,
-            otlp,
+            outlets: outlets.clone(),
             limits: limits.clone(),
             audit: audit.clone(),
         };
@@ -323,7 +307,6 @@ impl Border {
         let (resolver_of, rotation_of) = (resolver.clone(), rotation.clone());
         let policy_sets = Arc::new(PolicySets::new(settings.clone()));
         let desk = Desk {
-            name: settings.name.clone(),
             clock,
             resolver: resolver_of,
             rotation: rotation_of,
@@ -339,7 +322,7 @@ impl Border {
             changes,
             shown: shown.clone(),
             limits,
-            recording,
+            recording: outlets.recording,
             policy_sets: policy_sets.clone(),
             audit: audit.clone(),
             orders: send_orders,
@@ -436,15 +419,16 @@ impl Border {
         self.settings.signaling.drain + LAST_WORDS + LAST_FILING + LAST_NOTICES * 2 + CLOSING
     }
 
-    /// Takes a policy set and its certificates into force, all or nothing. Listeners stay as they are: what they would need a restart for is told.
+    /// Takes a policy set and its certificates into force. Refused, it changes nothing; taken, it is told which parts wait for another process, and which stay as they
+    /// were since they cannot be had otherwise.
     /// The records' file is opened anew even where the set is refused: it may have been moved away, and what follows would go into the old one.
-    pub fn reload(&mut self, folder: &Path) -> Result<Vec<String>, StartError> {
+    pub async fn reload(&mut self, folder: &Path) -> Result<Vec<String>, StartError> {
         self.telemetry.reopen();
-        self.take(config::load(folder).map_err(|problems| StartError(vec![problems.to_string()]))?)
+        self.take(config::load(folder).map_err(|problems| StartError(vec![problems.to_string()]))?).await
     }
 
     /// As [`reload`](Border::reload), of a set that is read already.
-    pub fn take(&mut self, (mut settings, warnings): (config::Settings, Vec<config::Warning>)) -> Result<Vec<String>, StartError> {
+    pub async fn take(&mut self, (mut settings, warnings): (config::Settings, Vec<config::Warning>)) -> Result<Vec<String>, StartError> {
         settings.tls.listeners = certificates_of_running(&self.settings.signaling.listeners, &self.settings.tls, &settings.tls);
         let certificates = rotation::Ready::load(&settings.tls)?;
         let shown = self.shown.read().map_err(|error| StartError(vec![error]))?;
@@ -453,8 +437,12 @@ impl Border {
         self.loads += 1;
         let settings = settings.numbered(self.loads);
         let mut told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-        told.extend(restart_needed(&self.settings, &settings).into_iter().map(|part| format!("{part} changed: takes effect at the next start")));
-        let settings = as_running(settings, &self.settings);
+        let waiting = restart_needed(&self.settings, &settings).into_iter().map(|part| format!("{part} changed: {AT_NEXT_START}"));
+        let mut not_in_force: Vec<String> = waiting.collect();
+        let mut settings = as_running(settings, &self.settings);
+        not_in_force.extend(self.state.outlets.take(&self.settings, &mut settings).await);
+        told.extend(not_in_force.iter().cloned());
+        self.state.standing.put_not_in_force(not_in_force);
         told.extend(certificates.remarks(&settings.signaling.listeners));
         self.shown.put(shown);
         self.rotation.reload(certificates, settings.signaling.listeners.clone(), settings.certificates.clone());
@@ -552,11 +540,7 @@ impl Border {
         if let Some(missed_calls) = &self.missed_calls {
             let _ = tokio::time::timeout(LAST_NOTICES, missed_calls.close()).await;
         }
-        self.telemetry.flush(Duration::from_secs(2));
-        self.state.recording.stores.flush(Duration::from_secs(2));
-        if let Some(otlp) = &self.state.otlp {
-            otlp.flush(Duration::from_secs(3));
-        }
+        self.state.outlets.flush();
     }
 }
 
@@ -635,7 +619,7 @@ mod tests {
         let (folder, settings) = settings("127.0.0.1");
         let mut border = Border::start(settings).await.unwrap();
         for _ in 0..2 {
-            let told = border.reload(folder.path()).unwrap();
+            let told = border.reload(folder.path()).await.unwrap();
             assert!(told.iter().any(|line| line.starts_with("listeners changed")), "{told:?}");
         }
         border.stop().await;

@@ -115,7 +115,7 @@ fn looked_at(policy: &Policy, files: &Value, out: &mut dyn Write) -> io::Result<
     }
     let restart: Vec<String> = list(&difference["restart"]).iter().map(word).collect();
     if !restart.is_empty() {
-        writeln!(out, "takes effect at the next start only: {}", restart.join("; "))?;
+        writeln!(out, "not by this, but with `portcullis run SET --take-over` or at the next start: {}", restart.join("; "))?;
     }
     if difference["same"] == true {
         writeln!(out, "both sets mean the same")?;

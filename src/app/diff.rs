@@ -1,5 +1,5 @@
 //! `portcullis diff OLD NEW`: what would change from one policy set to another, by what they mean and not by how they are written, and what of it a
-//! reload takes and what needs a restart. Both sets are checked first. No socket is opened.
+//! reload takes and what needs another process. Both sets are checked first. No socket is opened.
 
 use std::borrow::Borrow;
 use std::fmt::Debug;
@@ -19,7 +19,7 @@ use crate::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, Policy
 use crate::policy::toll::TollRule;
 use crate::signaling::settings::{Listener, MediaSettings, Settings as Signaling};
 
-/// What would change between two policy sets, and what of it needs a restart.
+/// What would change between two policy sets, and what of it needs another process: a take-over, or a restart.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Diff {
     /// The folder of the set in force.
@@ -127,7 +127,12 @@ fn print(changes: &[Change], restart: &[&str], out: &mut dyn Write) -> io::Resul
     match (changes.is_empty(), restart.is_empty()) {
         (true, _) => writeln!(out, "both sets mean the same"),
         (false, true) => writeln!(out, "changes: {}; a reload takes all of them", changes.len()),
-        (false, false) => writeln!(out, "changes: {}; a reload does not take these, they need a restart: {}", changes.len(), restart.join("; ")),
+        (false, false) => writeln!(
+            out,
+            "changes: {}; a reload does not take these: {}; `portcullis run SET --take-over` does, without losing a call, or a restart",
+            changes.len(),
+            restart.join("; ")
+        ),
     }
 }
 

@@ -25,6 +25,7 @@ mod measuring;
 mod media_addresses;
 mod mirrored;
 pub mod missed_calls;
+mod outlets;
 pub mod policy_sets;
 pub mod printed;
 pub mod quickstart;

@@ -5,13 +5,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::vitals::head;
 use crate::adapters::history::{self, Class, Fields, History, Invite};
 use crate::adapters::postgres::{self, Postgres};
-use crate::adapters::telemetry::{Archive, FileStanding, Filed, Telemetry};
+use crate::adapters::telemetry::{Archive, FileStanding, Filed};
 use crate::config;
 
 /// The stores, as the telemetry thread fills them. Cheap to clone.
@@ -24,7 +25,6 @@ pub struct Stores {
 impl Stores {
     /// `started`: when this process did. A file that cannot be opened is an error and says what to do; a server that is away is none.
     pub fn open(settings: &config::Settings, started: SystemTime) -> io::Result<Stores> {
-        let started = started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
         let history = match &settings.history {
             None => {
                 tracing::info!("call records are not kept to be searched: write [records] store in border.toml, if they are to be");
@@ -38,13 +38,16 @@ impl Stores {
                 opened => Some(opened?),
             },
         };
-        let postgres = settings.postgres.as_ref().map(|settings| Postgres::start(settings, started)).transpose()?;
-        Ok(Stores { history, postgres })
+        Ok(Stores { history, postgres: postgres(settings.postgres.as_ref(), started)? })
+    }
+
+    pub fn is_any(&self) -> bool {
+        self.history.is_some() || self.postgres.is_some()
     }
 
     /// For the telemetry; `None`: there is none.
     pub fn archive(&self) -> Option<Arc<dyn Archive>> {
-        (self.history.is_some() || self.postgres.is_some()).then(|| Arc::new(self.clone()) as Arc<dyn Archive>)
+        self.is_any().then(|| Arc::new(self.clone()) as Arc<dyn Archive>)
     }
 
     /// Waits until all is stored, so long for each. Blocks the thread.
@@ -52,14 +55,48 @@ impl Stores {
         if let Some(history) = &self.history
             && !history.flush(limit)
         {
-            tracing::error!(lost = history.status().waiting, "call records were not stored before the end, and are lost");
+            tracing::error!(lost = history.status().waiting, "call records were not stored in time, and are lost");
         }
         if let Some(postgres) = &self.postgres
             && !postgres.flush(limit)
         {
-            tracing::error!(lost = postgres.status().waiting, "call records did not reach PostgreSQL before the end, and are lost there");
+            tracing::error!(lost = postgres.status().waiting, "call records did not reach PostgreSQL in time, and are lost there");
         }
     }
+}
+
+/// How long records that were given to a store before it was left may take to get there.
+const LAST: Duration = Duration::from_secs(30);
+
+impl Stores {
+    /// These have taken their last records but for some that are on the way; those that are also among `kept` go on. What does not get there is told of.
+    pub fn retire(self, kept: &Stores) {
+        let history = self.history.filter(|old| !kept.history.as_ref().is_some_and(|new| old.is_same(new)));
+        let postgres = self.postgres.filter(|old| !kept.postgres.as_ref().is_some_and(|new| old.is_same(new)));
+        let last = Stores { history, postgres };
+        if last.is_any() {
+            std::thread::spawn(move || last.flush(LAST));
+        }
+    }
+}
+
+/// The store as it is to be: the one that is open, with another bound, where its file is the same. Blocks the thread. The error says what to do.
+pub fn other_history(now: Option<History>, settings: Option<&history::Settings>) -> Result<Option<History>, String> {
+    match (now, settings) {
+        (Some(now), Some(settings)) if now.settings().path == settings.path => {
+            now.retain(settings.days, settings.size);
+            Ok(Some(now))
+        }
+        // What was not written down, and is not had, is not missed.
+        (None, Some(settings)) if !settings.is_required => Ok(History::open(settings).ok()),
+        (_, settings) => settings.map(History::open).transpose().map_err(|error| error.to_string()),
+    }
+}
+
+/// A server that is away is no error.
+pub fn postgres(settings: Option<&postgres::Settings>, started: SystemTime) -> io::Result<Option<Postgres>> {
+    let started = started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+    settings.map(|settings| Postgres::start(settings, started)).transpose()
 }
 
 impl Archive for Stores {
@@ -96,11 +133,14 @@ fn row(filed: &Filed) -> postgres::Kept {
     }
 }
 
-/// All places of records, as they stand. Cheap to clone.
+/// All places of records, as they stand. Cheap to clone: all clones are one.
 #[derive(Clone, Default)]
-pub struct Recording {
+pub struct Recording(Arc<ArcSwap<Open>>);
+
+#[derive(Clone, Default)]
+struct Open {
     file: Option<FileStanding>,
-    pub stores: Stores,
+    stores: Stores,
 }
 
 /// One of them.
@@ -109,7 +149,7 @@ pub struct Recording {
 pub struct Place {
     /// `file`, `store` or `postgres`.
     pub to: &'static str,
-    /// Since the start: written, and lost.
+    /// Since it was opened: written, and lost.
     pub written: u64,
     pub lost: u64,
     /// In memory, until the place takes them.
@@ -119,15 +159,28 @@ pub struct Place {
 }
 
 impl Recording {
-    pub fn new(telemetry: &Telemetry, stores: Stores) -> Recording {
-        Recording { file: telemetry.file(), stores }
+    pub fn new(file: Option<FileStanding>, stores: Stores) -> Recording {
+        Recording(Arc::new(ArcSwap::from_pointee(Open { file, stores })))
+    }
+
+    pub fn stores(&self) -> Stores {
+        self.0.load().stores.clone()
+    }
+
+    pub fn put_file(&self, file: Option<FileStanding>) {
+        self.0.rcu(|open| Open { file: file.clone(), ..Open::clone(open) });
+    }
+
+    pub fn put_stores(&self, stores: Stores) {
+        self.0.rcu(|open| Open { stores: stores.clone(), ..Open::clone(open) });
     }
 
     pub fn places(&self) -> Vec<Place> {
-        let file = self.file.as_ref().map(|file| Place { to: "file", written: file.written(), lost: file.lost(), waiting: 0, error: file.error() });
-        let store = self.stores.history.as_ref().map(History::status);
+        let Open { file, stores } = &**self.0.load();
+        let file = file.as_ref().map(|file| Place { to: "file", written: file.written(), lost: file.lost(), waiting: 0, error: file.error() });
+        let store = stores.history.as_ref().map(History::status);
         let store = store.map(|history::Status { written, lost, waiting, error, .. }| Place { to: "store", written, lost, waiting, error });
-        let postgres = self.stores.postgres.as_ref().map(Postgres::status);
+        let postgres = stores.postgres.as_ref().map(Postgres::status);
         let postgres = postgres.map(|postgres::Status { written, lost, waiting, error }| Place { to: "postgres", written, lost, waiting, error });
         [file, store, postgres].into_iter().flatten().collect()
     }
@@ -156,7 +209,7 @@ impl Recording {
         family("portcullis_records_written_total", "counter", "Call records written, by place", &|place| place.written);
         family("portcullis_records_lost_total", "counter", "Call records lost, by place", &|place| place.lost);
         family("portcullis_records_waiting", "gauge", "Call records in memory that this place has not taken yet", &|place| place.waiting);
-        if let Some(history) = &self.stores.history {
+        if let Some(history) = &self.stores().history {
             text += &super::vitals::records(&history.status());
         }
         text
@@ -170,7 +223,7 @@ mod tests {
     #[test]
     fn every_place_is_told_of_and_none_where_there_is_none() {
         assert_eq!(Recording::default().exposition(), "");
-        let recording = Recording { file: Some(FileStanding::default()), stores: Stores::default() };
+        let recording = Recording::new(Some(FileStanding::default()), Stores::default());
         assert!(recording.exposition().contains("portcullis_records_failing{to=\"file\"} 0\n"), "{}", recording.exposition());
         assert_eq!(recording.troubles(), Vec::<String>::new());
     }

@@ -8,16 +8,14 @@ use crate::policy::flow::ListenerId;
 use crate::policy::settings::PolicySet;
 use crate::signaling::settings::Listener;
 
+/// What is to be done about those.
+pub const AT_NEXT_START: &str = "takes effect with `portcullis run SET --take-over`, which loses no call, or at the next start";
+
 /// With the parts that a reload cannot change as they run, so that the next reload compares with what is in force.
 pub fn as_running(mut settings: config::Settings, running: &config::Settings) -> config::Settings {
     settings.signaling.listeners = running.signaling.listeners.clone();
     settings.net = running.net.clone();
     settings.media = running.media.clone();
-    settings.telemetry = running.telemetry.clone();
-    settings.history = running.history.clone();
-    settings.postgres = running.postgres.clone();
-    settings.hep = running.hep.clone();
-    settings.otlp = running.otlp.clone();
     settings.admin = running.admin.clone();
     settings.dns = running.dns.clone();
     settings.firewall.as_running(&running.firewall);
@@ -38,9 +36,6 @@ pub fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'s
     if old.media != new.media {
         parts.push("media threads");
     }
-    if old.telemetry != new.telemetry || old.history != new.history || old.postgres != new.postgres {
-        parts.push("log, records and ladder");
-    }
     if old.admin != new.admin {
         parts.push("admin listener");
     }
@@ -52,12 +47,6 @@ pub fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'s
     }
     if old.missed_calls != new.missed_calls {
         parts.push("[missed_calls]");
-    }
-    if old.hep != new.hep {
-        parts.push("[hep]");
-    }
-    if old.otlp != new.otlp {
-        parts.push("[otlp]");
     }
     if old.dns != new.dns {
         parts.push("name servers");

@@ -206,7 +206,7 @@ async fn take_calls(
         tokio::select! {
             () = signs.due() => sign(supervisor, border.media_is_whole(), status(border, refused)),
             _ = signals.hangup.recv() => {
-                refused = reload(border, folder, "SIGHUP", supervisor).is_err();
+                refused = reload(border, folder, "SIGHUP", supervisor).await.is_err();
                 mailboxes = Watch::of(border.settings());
             }
             Some(order) = orders.recv() => match order {
@@ -214,14 +214,14 @@ async fn take_calls(
                 Order { task: Task::Adopt(adoption), operator, reply } => {
                     let outcome = match &offering {
                         Some(_) => Err("another process is about to take over: activate the set there".to_owned()),
-                        None => adopting::adopt(border, folder, *adoption, &operator.name),
+                        None => adopting::adopt(border, folder, *adoption, &operator.name).await,
                     };
                     // Whoever asked may have left.
                     let _ = reply.send(outcome);
                     mailboxes = Watch::of(border.settings());
                 }
                 Order { task: Task::Reload, operator, reply } => {
-                    refused = carry_out(border, folder, &operator, reply, supervisor);
+                    refused = carry_out(border, folder, &operator, reply, supervisor).await;
                     mailboxes = Watch::of(border.settings());
                 }
             },
@@ -301,9 +301,9 @@ async fn failed(border: Border) -> ExitCode {
 }
 
 /// What changed and what did not, as told in the log.
-fn reload(border: &mut Border, folder: &Path, by: &str, supervisor: &Supervisor) -> Result<Vec<String>, String> {
+async fn reload(border: &mut Border, folder: &Path, by: &str, supervisor: &Supervisor) -> Result<Vec<String>, String> {
     supervisor.tell(&[News::Reloading]);
-    let outcome = adopting::reload(border, folder, by);
+    let outcome = adopting::reload(border, folder, by).await;
     supervisor.tell(&[News::Ready, News::Status(status(border, outcome.is_err()))]);
     match outcome {
         Ok(told) => {
@@ -322,9 +322,9 @@ fn reload(border: &mut Border, folder: &Path, by: &str, supervisor: &Supervisor)
 }
 
 /// Returns whether a reload was refused.
-fn carry_out(border: &mut Border, folder: &Path, operator: &Operator, reply: oneshot::Sender<Outcome>, supervisor: &Supervisor) -> bool {
+async fn carry_out(border: &mut Border, folder: &Path, operator: &Operator, reply: oneshot::Sender<Outcome>, supervisor: &Supervisor) -> bool {
     tracing::info!(operator = &*operator.name, via = %operator.via, "an operator asks for a reload");
-    let outcome = reload(border, folder, &operator.name, supervisor);
+    let outcome = reload(border, folder, &operator.name, supervisor).await;
     let refused = outcome.is_err();
     // Whoever asked may have left.
     let _ = reply.send(outcome);

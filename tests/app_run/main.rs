@@ -15,6 +15,7 @@ mod policy;
 mod process;
 mod quickstart;
 mod reload;
+mod reload_parts;
 mod remote;
 mod removed;
 mod rotation;

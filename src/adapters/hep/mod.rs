@@ -82,7 +82,7 @@ struct Counted {
     bytes: AtomicUsize,
 }
 
-/// Cheap to clone. The thread ends when all have gone and what waited is sent or refused.
+/// Cheap to clone. The thread ends when all have gone and what waited is sent; a server that takes none then is not waited for.
 #[derive(Clone)]
 pub struct Hep {
     queue: SyncSender<Vec<u8>>,
@@ -132,24 +132,32 @@ struct Delivery {
 impl Delivery {
     fn run(mut self, packets: &Receiver<Vec<u8>>) {
         while let Ok(packet) = packets.recv() {
-            self.deliver(&packet);
+            let sent = self.deliver(&packet);
             self.counted.bytes.fetch_sub(packet.len(), Ordering::Relaxed);
+            if !sent {
+                // Nobody is left who could put another: for what waits no pause is worth it.
+                if Arc::strong_count(&self.counted) == 1 {
+                    return;
+                }
+                std::thread::sleep(self.pause);
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            }
         }
     }
 
-    /// Once more on a new connection where the one from before has gone meanwhile; then the packet is given up.
-    fn deliver(&mut self, packet: &[u8]) {
+    /// Whether it was sent: once more on a new connection where the one from before has gone meanwhile; then the packet is given up.
+    fn deliver(&mut self, packet: &[u8]) -> bool {
         match self.server.send(packet).or_else(|_| self.server.send(packet)) {
             Ok(()) => {
                 self.counted.sent.fetch_add(1, Ordering::Relaxed);
                 self.tell(None);
                 self.pause = FIRST_PAUSE;
+                true
             }
             Err(why) => {
                 self.counted.lost.fetch_add(1, Ordering::Relaxed);
                 self.tell(Some(&why));
-                std::thread::sleep(self.pause);
-                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                false
             }
         }
     }

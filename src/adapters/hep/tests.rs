@@ -123,6 +123,21 @@ fn a_server_that_is_away_costs_copies_and_no_time() {
     assert!(hep.counted.bytes.load(Ordering::Relaxed) <= WAITING_BYTES);
 }
 
+/// Its pauses would be days together.
+#[test]
+fn a_server_that_is_away_and_left_is_not_waited_for() {
+    let port = local().local_addr().unwrap().port();
+    let hep = Hep::start(&settings(port, Transport::Tcp)).unwrap();
+    (0..1000).for_each(|_| put(&hep, "INVITE"));
+    let counted = Arc::downgrade(&hep.counted);
+    drop(hep);
+    let until = Instant::now() + PATIENCE;
+    while counted.strong_count() > 0 {
+        assert!(Instant::now() < until, "the thread goes on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn tls_server(name: &str) -> (tempfile::TempDir, ServerConfig) {
     let issued = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -16,6 +16,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
+
 pub use file::{Class, Fields, Kept};
 pub use invites::{Chosen, Invite, Recorded, recorded};
 pub use search::{MOST, Page, Place, Query, Sought};
@@ -79,13 +81,15 @@ struct Counted {
 pub struct History {
     queue: SyncSender<Order>,
     counted: Arc<Counted>,
-    settings: Arc<Settings>,
+    settings: Arc<ArcSwap<Settings>>,
     reader: Arc<Mutex<Option<search::Reader>>>,
     highest: u64,
 }
 
 enum Order {
     Keep(Box<Kept>),
+    /// What is too old or too much is looked for now.
+    Sweep,
     /// Everything before it is on disk.
     Flush(SyncSender<()>),
 }
@@ -97,10 +101,11 @@ impl History {
         let highest = file.highest()?;
         let (queue, orders) = sync_channel(WAITING);
         let counted = Arc::<Counted>::default();
-        let keeper =
-            Keeper { file, settings: settings.clone(), counted: Arc::clone(&counted), told: None, full: false, sweep: Instant::now(), sweeping: false };
+        let settings = Arc::new(ArcSwap::from_pointee(settings.clone()));
+        let (of_keeper, now) = (Arc::clone(&settings), Instant::now());
+        let keeper = Keeper { file, settings: of_keeper, counted: Arc::clone(&counted), told: None, full: false, sweep: now, sweeping: false };
         std::thread::Builder::new().name("history".into()).spawn(move || keeper.run(&orders))?;
-        Ok(History { queue, counted, settings: Arc::new(settings.clone()), reader: Arc::default(), highest })
+        Ok(History { queue, counted, settings, reader: Arc::default(), highest })
     }
 
     /// The highest number of a call in the file when it was opened; zero: it was empty.
@@ -115,6 +120,22 @@ impl History {
             self.counted.waiting.fetch_sub(1, Ordering::Relaxed);
             self.counted.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Another bound in days and size, from now on; the file stays the one it is.
+    pub fn retain(&self, days: u32, size: u64) {
+        self.settings.rcu(|settings| Settings { days, size, ..Settings::clone(settings) });
+        // With a full queue: a minute later.
+        let _ = self.queue.try_send(Order::Sweep);
+    }
+
+    /// Clones of one are.
+    pub fn is_same(&self, other: &History) -> bool {
+        Arc::ptr_eq(&self.counted, &other.counted)
+    }
+
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
     }
 
     /// Waits until everything kept before is on disk, at most `limit`; says whether it is. Blocks the thread.
@@ -157,13 +178,13 @@ impl History {
 
     /// INVITEs of recorded calls, newest first, each given to `with` until that says `false`. Blocks the thread.
     pub fn invites(&self, chosen: &Chosen, with: &mut dyn FnMut(Recorded) -> bool) -> io::Result<()> {
-        recorded(&self.settings.path, chosen, with)
+        recorded(&self.settings.load().path, chosen, with)
     }
 
     fn reading<T>(&self, ask: impl FnOnce(&mut search::Reader) -> io::Result<T>) -> io::Result<T> {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         if reader.is_none() {
-            *reader = Some(search::Reader::open(&self.settings.path)?);
+            *reader = Some(search::Reader::open(&self.settings.load().path)?);
         }
         let answer = reader.as_mut().map(ask).unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()));
         if answer.is_err() {
@@ -177,7 +198,7 @@ impl History {
 /// The thread's own.
 struct Keeper {
     file: File,
-    settings: Settings,
+    settings: Arc<ArcSwap<Settings>>,
     counted: Arc<Counted>,
     told: Option<Instant>,
     /// The last refusal was for want of room.
@@ -195,14 +216,14 @@ impl Keeper {
         let mut waiting = Vec::new();
         loop {
             match orders.recv_timeout(self.sweep.saturating_duration_since(Instant::now())) {
-                Ok(order) => take(order, &mut batch, &mut waiting),
+                Ok(order) => self.take(order, &mut batch, &mut waiting),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let due = Instant::now() + if self.sweeping { REST } else { GATHER };
             while !batch.is_empty() && waiting.is_empty() && batch.len() < BATCH {
                 match orders.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                    Ok(order) => take(order, &mut batch, &mut waiting),
+                    Ok(order) => self.take(order, &mut batch, &mut waiting),
                     Err(_) => break,
                 }
             }
@@ -221,6 +242,14 @@ impl Keeper {
             if self.sweep <= Instant::now() {
                 self.sweep();
             }
+        }
+    }
+
+    fn take(&mut self, order: Order, batch: &mut Vec<Kept>, waiting: &mut Vec<SyncSender<()>>) {
+        match order {
+            Order::Keep(record) => batch.push(*record),
+            Order::Sweep => self.sweep = Instant::now(),
+            Order::Flush(done) => waiting.push(done),
         }
     }
 
@@ -255,7 +284,7 @@ impl Keeper {
         if self.full {
             return;
         }
-        match File::open(&self.settings) {
+        match File::open(&self.settings.load()) {
             Ok(file) => self.file = file,
             Err(error) => self.ill(&error),
         }
@@ -265,7 +294,7 @@ impl Keeper {
     fn sweep(&mut self) {
         let began = Instant::now();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
-        self.sweeping = match self.file.sweep(&self.settings, now) {
+        self.sweeping = match self.file.sweep(&self.settings.load(), now) {
             Ok(more) => more,
             Err(error) => {
                 self.ill(&error);
@@ -293,7 +322,7 @@ impl Keeper {
         if was_ill {
             self.told = None;
             let lost = self.counted.lost.load(Ordering::Relaxed);
-            tracing::info!(store = %self.settings.path.display(), lost, "call records are stored again");
+            tracing::info!(store = %self.settings.load().path.display(), lost, "call records are stored again");
         }
     }
 
@@ -303,16 +332,10 @@ impl Keeper {
         if self.told.is_none_or(|told| told.elapsed() >= TELL) {
             self.told = Some(Instant::now());
             let (waiting, lost) = (self.counted.waiting.load(Ordering::Relaxed), self.counted.lost.load(Ordering::Relaxed));
-            let store = self.settings.path.display();
+            let settings = self.settings.load();
+            let store = settings.path.display();
             tracing::error!(%store, %error, waiting, lost, "call records are not stored, calls go on; {WAITING} wait in memory and those after them are lost: make room on the disk, or look at the file's rights");
         }
-    }
-}
-
-fn take(order: Order, batch: &mut Vec<Kept>, waiting: &mut Vec<SyncSender<()>>) {
-    match order {
-        Order::Keep(record) => batch.push(*record),
-        Order::Flush(done) => waiting.push(done),
     }
 }
 

@@ -154,6 +154,19 @@ fn what_a_killed_process_had_committed_is_there() {
     assert_eq!(history.search(&query(1000)).unwrap().records.len(), 100);
 }
 
+/// An operator whose disk is nearly full does not wait for the next look.
+#[test]
+fn another_bound_holds_at_once() {
+    let lab = Lab::new(0, 0, 10);
+    let until = Instant::now() + SWEEP / 2;
+    lab.history.retain(1, 0);
+    while lab.history.status().held > 0 {
+        assert!(Instant::now() < until, "{:?}", lab.history.status());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!((lab.history.settings().days, lab.found(query(20)).0), (1, Vec::new()));
+}
+
 #[test]
 fn a_record_has_its_calls_number_unless_another_has_it() {
     let lab = Lab::new(0, 0, 0);

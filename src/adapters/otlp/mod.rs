@@ -98,7 +98,7 @@ struct Counted {
     under_way: AtomicU64,
 }
 
-/// Cheap to clone. The thread ends when all have gone and what waited is sent or lost.
+/// Cheap to clone. The thread ends when all have gone and what waited is sent or lost; a receiver that takes nothing then is asked for each body once.
 #[derive(Clone)]
 pub struct Otlp {
     queue: SyncSender<Trace>,
@@ -191,6 +191,10 @@ impl Delivery {
                 }
                 Carried::Later(why, after) => {
                     self.tell(Some(&why));
+                    // Nobody is left who could put more, nor who would wait for it.
+                    if Arc::strong_count(&self.counted) == 1 {
+                        return false;
+                    }
                     if attempt < ATTEMPTS {
                         std::thread::sleep(after.unwrap_or(pause).min(LONGEST_PAUSE));
                         pause = (pause * 2).min(LONGEST_PAUSE);

@@ -141,6 +141,11 @@ impl Postgres {
         Ok(Postgres { queue, counted })
     }
 
+    /// Clones of one are.
+    pub fn is_same(&self, other: &Postgres) -> bool {
+        Arc::ptr_eq(&self.counted, &other.counted)
+    }
+
     /// Never waits.
     pub fn keep(&self, record: Kept) {
         self.counted.waiting.fetch_add(1, Ordering::Relaxed);

@@ -93,12 +93,13 @@ const TELL: Duration = Duration::from_secs(60);
 
 /// The telemetry thread's own.
 pub(super) struct Filing {
-    file: Option<Appended>,
+    file: Option<RecordsFile>,
     archive: Option<Arc<dyn Archive>>,
     ladders: LaddersKept,
 }
 
-struct Appended {
+/// The file of records, open.
+pub struct RecordsFile {
     file: RecordFile,
     path: PathBuf,
     standing: FileStanding,
@@ -106,13 +107,20 @@ struct Appended {
 }
 
 impl Filing {
-    /// Fails where the file cannot be opened.
-    pub fn new(path: Option<&Path>, archive: Option<Arc<dyn Archive>>, ladders: LaddersKept, standing: FileStanding) -> io::Result<Filing> {
-        let opened = |path: &Path| {
-            let named = |error: io::Error| io::Error::new(error.kind(), format!("call records cannot be written to {}: {error}", path.display()));
-            Ok::<_, io::Error>(Appended { file: RecordFile::open(path).map_err(named)?, path: path.to_owned(), standing, told: None })
-        };
-        Ok(Filing { file: path.map(opened).transpose()?, archive, ladders })
+    pub fn new(file: Option<RecordsFile>, archive: Option<Arc<dyn Archive>>, ladders: LaddersKept) -> Filing {
+        Filing { file, archive, ladders }
+    }
+
+    pub fn to_file(&mut self, file: Option<RecordsFile>) {
+        self.file = file;
+    }
+
+    pub fn to_archive(&mut self, archive: Option<Arc<dyn Archive>>) {
+        self.archive = archive;
+    }
+
+    pub fn keep_ladders(&mut self, ladders: LaddersKept) {
+        self.ladders = ladders;
     }
 
     /// After a rotation.
@@ -122,7 +130,7 @@ impl Filing {
         }
     }
 
-    pub fn file(&mut self, record: &CallRecord, invite: Option<Invite>, held: Option<&Ladders>, metrics: &Metrics, anchor: &Anchor) {
+    pub fn file(&mut self, record: &CallRecord, invite: Option<Invite>, held: &Ladders, metrics: &Metrics, anchor: &Anchor) {
         if self.file.is_none() && self.archive.is_none() {
             return;
         }
@@ -136,7 +144,17 @@ impl Filing {
     }
 }
 
-impl Appended {
+impl RecordsFile {
+    /// Fails where it cannot be opened.
+    pub fn open(path: &Path) -> io::Result<RecordsFile> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("call records cannot be written to {}: {error}", path.display()));
+        Ok(RecordsFile { file: RecordFile::open(path).map_err(named)?, path: path.to_owned(), standing: FileStanding::default(), told: None })
+    }
+
+    pub fn standing(&self) -> FileStanding {
+        self.standing.clone()
+    }
+
     /// Whether it is written. What is not is lost: a file that is only added to has no place for what comes late.
     fn append(&mut self, line: &str) -> bool {
         match self.file.append(line) {
@@ -164,7 +182,7 @@ impl Appended {
     }
 }
 
-fn filed(record: &CallRecord, line: String, kept: LaddersKept, held: Option<&Ladders>, anchor: &Anchor) -> Filed {
+fn filed(record: &CallRecord, line: String, kept: LaddersKept, held: &Ladders, anchor: &Anchor) -> Filed {
     let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     let audio_fault = sound::of_record(record, anchor).is_some_and(|told| told.iter().any(|direction| direction.fault));
     let wanted = match kept {
@@ -172,7 +190,7 @@ fn filed(record: &CallRecord, line: String, kept: LaddersKept, held: Option<&Lad
         LaddersKept::Failed => audio_fault || record.reason.fault() != Fault::None,
         LaddersKept::All => true,
     };
-    let drawn = held.filter(|_| wanted).and_then(|held| held.facts(record.call));
+    let drawn = wanted.then(|| held.facts(record.call)).flatten();
     let ladder = drawn.and_then(|(facts, left_out)| serde_json::to_string(&Drawing { left_out, ..Drawing::of(&facts, anchor) }).ok());
     let began = anchor.wall(record.began).duration_since(std::time::UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
     Filed {

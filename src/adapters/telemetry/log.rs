@@ -3,6 +3,8 @@
 //! Neither keys nor credentials nor message bodies are ever given to it, and what others wrote is cut to one bounded line ([`clean`]). Kinds of
 //! lines that others can cause at will (strangers, malformed messages, refusals) are limited per minute; what is left out is summed up.
 
+mod output;
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +13,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+
+pub use self::output::{change, install, subscriber};
 
 use super::flood::Flood;
 use super::pressure;
@@ -62,24 +65,6 @@ pub fn is_filter(text: &str) -> bool {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let says = |part: &str| part.contains('=') || LEVELS.iter().any(|level| level.eq_ignore_ascii_case(part));
     text.split(',').map(str::trim).all(says) && EnvFilter::try_new(text).is_ok()
-}
-
-/// Makes this process's log go to standard error. Does nothing where one is installed already.
-pub fn install(settings: &Settings) {
-    let _ = tracing::subscriber::set_global_default(subscriber(settings, std::io::stderr));
-}
-
-/// As `install` makes it, to any writer. A filter that cannot be read counts as `info`.
-pub fn subscriber<W>(settings: &Settings, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
-where
-    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
-{
-    let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    match settings.format {
-        Format::Human => Box::new(builder.with_ansi(false).with_target(false).finish()),
-        Format::Json => Box::new(builder.json().flatten_event(true).with_target(false).with_current_span(false).with_span_list(false).finish()),
-    }
 }
 
 /// Tells facts to the process's log.

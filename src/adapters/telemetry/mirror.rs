@@ -76,6 +76,11 @@ impl Mirroring {
         Mirroring { mirrored, calls: HashMap::new(), passing: VecDeque::new() }
     }
 
+    /// To another server; calls keep their names.
+    pub fn to(self, mirrored: Mirrored) -> Mirroring {
+        Mirroring { mirrored, ..self }
+    }
+
     pub fn note(&mut self, fact: &Fact, anchor: &Anchor) {
         let Some(call) = fact.call else { return };
         match &fact.what {

@@ -4,6 +4,7 @@
 //! for the life of calls, so that a flood of messages or strangers cannot cost a call record. One thread takes the facts out; a slow disk
 //! slows that thread and nothing else.
 
+mod change;
 mod filing;
 mod flood;
 mod hearing;
@@ -31,13 +32,15 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 use tokio::sync::mpsc;
 
-pub use filing::{Archive, FileStanding, Filed, LaddersKept};
+pub use change::Change;
+pub use filing::{Archive, FileStanding, Filed, LaddersKept, RecordsFile};
 pub use metrics::Metrics;
 pub use mirror::{Copied, Mirror, Mirrored, Seen};
 pub use redact::{clean, redact};
 pub use spans::{Named, Note, Span, Trace, Traced, Tracer, Value};
 pub use wall::Anchor;
 
+use self::change::Changes;
 use self::filing::Filing;
 use self::invites::Invites;
 use self::ladder::{Counted, Drawing, Held, Ladders, Load, Order, Standing};
@@ -77,6 +80,8 @@ impl Default for Settings {
 
 enum Item {
     Fact(Fact),
+    /// Parts have changed.
+    Changed,
     /// All that came before has been taken out.
     Flushed(std_mpsc::SyncSender<()>),
 }
@@ -179,21 +184,21 @@ pub struct Telemetry {
     reopen: Arc<AtomicBool>,
     queue: mpsc::Sender<Item>,
     file: Option<FileStanding>,
-    may_trace: bool,
+    changes: Arc<Changes>,
 }
 
 impl Telemetry {
     /// Starts the thread. Fails where the records' file cannot be opened. Does not install the log: see [`log::install`].
     pub fn start(settings: Settings, outlets: Outlets, anchor: Anchor) -> io::Result<(Sink, Telemetry)> {
-        let file = FileStanding::default();
+        let file = settings.records.as_deref().map(RecordsFile::open).transpose()?;
+        let standing = file.as_ref().map(RecordsFile::standing);
         let invites = (settings.invites_kept && outlets.archive.is_some()).then(Invites::default);
-        let filing = Filing::new(settings.records.as_deref(), outlets.archive, settings.ladders_kept, file.clone())?;
-        let file = settings.records.as_ref().map(|_| file);
+        let filing = Filing::new(file, outlets.archive, settings.ladders_kept);
         let places = settings.queue.max(256);
         let (queue, facts) = mpsc::channel(places);
         let metrics = Metrics::new();
         let ladders = Arc::new(Mutex::new(Ladders::new(settings.ladder.clone())));
-        let reopen = Arc::<AtomicBool>::default();
+        let (reopen, changes) = (Arc::<AtomicBool>::default(), Arc::<Changes>::default());
         let rendering = Rendering {
             log: Log::new(&settings.log),
             metrics: metrics.clone(),
@@ -201,15 +206,16 @@ impl Telemetry {
             filing,
             mirroring: outlets.mirror.map(Mirroring::new),
             tracing: outlets.tracer.map(|(tracer, which)| Tracing::new(tracer, which)),
-            ladders: (settings.ladder.calls > 0).then(|| Arc::clone(&ladders)),
+            ladders: Arc::clone(&ladders),
             anchor,
             reopen: Arc::clone(&reopen),
+            changes: Arc::clone(&changes),
         };
         // The log that holds for the caller's thread holds for this one as well.
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
         std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || tracing::dispatcher::with_default(&dispatch, || rendering.run(facts)))?;
         let sink = Sink { queue: queue.clone(), kept: places / 4, lost_traffic: metrics.lost(false), lost_calls: metrics.lost(true) };
-        Ok((sink, Telemetry { metrics, ladders, anchor, reopen, queue, file, may_trace: settings.ladder.traces }))
+        Ok((sink, Telemetry { metrics, ladders, anchor, reopen, queue, file: standing, changes }))
     }
 
     /// Cheap to clone.
@@ -217,7 +223,7 @@ impl Telemetry {
         self.metrics.clone()
     }
 
-    /// How it stands with the file of records, where there is one.
+    /// How it stands with the file of records it was started with, where there is one.
     pub fn file(&self) -> Option<FileStanding> {
         self.file.clone()
     }
@@ -247,14 +253,12 @@ impl Telemetry {
 
     /// The settings allow it.
     pub fn may_trace(&self) -> bool {
-        self.may_trace
+        self.held_ladders().may_trace()
     }
 
     /// Has the messages of calls kept with their keys, if the settings allow it.
     pub fn trace(&self, order: Order) {
-        if self.may_trace {
-            self.held_ladders().trace(order);
-        }
+        self.held_ladders().trace(order);
     }
 
     /// Wipes what was gathered.
@@ -320,18 +324,21 @@ struct Rendering {
     invites: Option<Invites>,
     mirroring: Option<Mirroring>,
     tracing: Option<Tracing>,
-    ladders: Option<Arc<Mutex<Ladders>>>,
+    ladders: Arc<Mutex<Ladders>>,
     anchor: Anchor,
     reopen: Arc<AtomicBool>,
+    changes: Arc<Changes>,
 }
 
 impl Rendering {
     fn run(mut self, mut facts: mpsc::Receiver<Item>) {
         let mut batch = Vec::with_capacity(BATCH);
         while facts.blocking_recv_many(&mut batch, BATCH) > 0 {
+            self.take_changes();
             for item in batch.drain(..) {
                 match item {
                     Item::Fact(fact) => self.render(fact),
+                    Item::Changed => {}
                     Item::Flushed(done) => drop(done.try_send(())),
                 }
             }
@@ -358,8 +365,8 @@ impl Rendering {
             invites.note(&fact);
         }
         let ended = if let What::CallEnded(record) = &fact.what { Some(record.clone()) } else { None };
-        let mut ladders = self.ladders.as_ref().map(|ladders| ladders.lock().unwrap_or_else(PoisonError::into_inner));
-        if let (Some(ladders), Some(_)) = (&mut ladders, fact.call) {
+        let mut ladders = self.ladders.lock().unwrap_or_else(PoisonError::into_inner);
+        if fact.call.is_some() {
             ladders.keep(fact);
         }
         // Last, so that a ladder that is filed ends as the call did.
@@ -375,7 +382,7 @@ impl Rendering {
                 self.filing.reopen();
             }
             let invite = self.invites.as_mut().and_then(|invites| invites.take(record.call));
-            self.filing.file(&record, invite, ladders.as_deref(), &self.metrics, &self.anchor);
+            self.filing.file(&record, invite, &ladders, &self.metrics, &self.anchor);
         }
     }
 }

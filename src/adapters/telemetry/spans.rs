@@ -111,6 +111,11 @@ impl Tracing {
         Tracing { to, which, calls: HashMap::new(), passing: VecDeque::new() }
     }
 
+    /// To another receiver, with what is gathered.
+    pub fn to(self, to: Arc<dyn Tracer>, which: Traced) -> Tracing {
+        Tracing { to, which, ..self }
+    }
+
     pub fn note(&mut self, fact: &Fact) {
         let Some(call) = fact.call else { return };
         if !concerns(&fact.what) {

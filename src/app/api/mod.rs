@@ -75,7 +75,6 @@ pub enum Task {
 
 /// The running border, as what answers operators has hold of it. Nothing here keeps alive what `Border::stop` ends.
 pub struct Desk {
-    pub name: Arc<str>,
     pub clock: Clock,
     pub anchor: Anchor,
     pub resolver: Arc<PeerResolver>,

@@ -106,14 +106,14 @@ async fn store(State(desk): Behind) -> Answered<Status> {
     Ok(Json(of(&desk)?.status()))
 }
 
-fn of(desk: &Desk) -> Result<&History, Problem> {
+fn of(desk: &Desk) -> Result<History, Problem> {
     let detail = "this border stores no records to be searched: its policy set has no store in [records] of border.toml";
-    desk.recording.stores.history.as_ref().ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, detail))
+    desk.recording.stores().history.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, detail))
 }
 
 /// Off the event loop: a disk may be slow.
 async fn asked<T: Send + 'static>(desk: &Desk, ask: impl FnOnce(&History) -> io::Result<T> + Send + 'static) -> Result<T, Problem> {
-    let history = of(desk)?.clone();
+    let history = of(desk)?;
     let answer = tokio::task::spawn_blocking(move || ask(&history)).await;
     let answer = answer.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     answer.map_err(|error| {

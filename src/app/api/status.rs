@@ -28,6 +28,7 @@ pub struct Standing {
     /// When the peer table in force came.
     peers: Mutex<Time>,
     begun: Mutex<Minute>,
+    not_in_force: Mutex<Vec<String>>,
 }
 
 /// Calls begun in each of the last sixty seconds, by the second modulo sixty.
@@ -62,6 +63,11 @@ impl Standing {
             What::PoliciesChanged { number } => *self.policies.lock().unwrap_or_else(PoisonError::into_inner) = *number,
             _ => {}
         }
+    }
+
+    /// Parts of the policy set in force that are not, a line each, with the remedy.
+    pub fn put_not_in_force(&self, parts: Vec<String>) {
+        *self.not_in_force.lock().unwrap_or_else(PoisonError::into_inner) = parts;
     }
 
     /// The process is about to end, so there is no way back.
@@ -104,6 +110,8 @@ struct Status {
     /// For so long this peer table, the trust table, has been in force. How old the DNS answers behind it are stands with each name of `/v1/peers`.
     peer_table_seconds: u64,
     certificates: u64,
+    /// Parts of that policy set that are not in force, and what to do: they wait for another process, or could not be had.
+    not_in_force: Vec<String>,
     /// Every peer's name has been asked for.
     names_settled: bool,
     /// Where call records go, and whether each place takes them.
@@ -125,7 +133,7 @@ async fn status(State(desk): Behind) -> Json<Status> {
     let draining = *desk.standing.held();
     let drain = draining.map(|release_at| Drain { calls: desk.calls.up(), release_in_seconds: release_at.map(|at| at.since(now).as_secs()) });
     Json(Status {
-        name: Arc::clone(&desk.name),
+        name: Arc::clone(&desk.policy_sets.settings().name),
         version: env!("CARGO_PKG_VERSION"),
         started: desk.anchor.rfc3339(Time::ZERO),
         uptime_seconds: now.since(Time::ZERO).as_secs(),
@@ -133,6 +141,7 @@ async fn status(State(desk): Behind) -> Json<Status> {
         calls_per_minute: desk.standing.begun.lock().unwrap_or_else(PoisonError::into_inner).sum(now),
         drain,
         policy_set: (*desk.standing.policies.lock().unwrap_or_else(PoisonError::into_inner)).max(1),
+        not_in_force: desk.standing.not_in_force.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         peer_table: desk.resolver.tables().borrow().number,
         peer_table_seconds: now.since(*desk.standing.peers.lock().unwrap_or_else(PoisonError::into_inner)).as_secs(),
         certificates: desk.rotation.store().generation(),

@@ -74,7 +74,8 @@ async fn trace(State(desk): Behind) -> Json<Shown> {
 async fn start(State(desk): Behind, asked: Result<Json<Start>, JsonRejection>) -> Answered<Shown> {
     let Json(Start { peer, calls, seconds }) = asked.map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, rejection.body_text()))?;
     if !desk.telemetry.may_trace() {
-        let detail = "this border keeps no keys: write traces = true under [ladder] in border.toml and start it anew, if messages may be kept with their keys for a while";
+        let detail =
+            "this border keeps no keys: write traces = true under [ladder] in border.toml and reload, if messages may be kept with their keys for a while";
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
     if !(1..=CALLS).contains(&calls) || !(1..=SECONDS).contains(&seconds) {

@@ -112,6 +112,7 @@ async function overview() {
   const mean = scores.length ? (scores.reduce((sum, mos) => sum + mos, 0) / scores.length).toFixed(2) : null;
   return [
     el("h2", {}, "Overview"),
+    status.not_in_force.map((part) => el("p", { class: "bad" }, `Of the policy set this is not in force: ${part}.`)),
     status.records.filter((place) => place.error).map((place) => el("p", { class: "bad" }, `Call records are not kept (${place.to}): ${place.error}. ${place.waiting} wait, ${place.lost} are lost; calls go on.`)),
     el("div", { class: "tiles" },
       tile(status.calls, "calls up", "#calls"),

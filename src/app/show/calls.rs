@@ -25,6 +25,9 @@ pub(super) fn status(answer: &Value) -> String {
     line("peer table", text(&answer["peer_table"]));
     line("certificates", format!("load {}", text(&answer["certificates"])));
     line("names", if answer["names_settled"] == true { "all asked for".into() } else { "some were never answered yet".into() });
+    for part in list(answer, "not_in_force") {
+        line("not in force", text(part));
+    }
     for place in list(answer, "records") {
         let stands = match place["error"].as_str() {
             None => format!("{} written", text(&place["written"])),

@@ -127,6 +127,15 @@ impl Ladders {
         self.make_room();
     }
 
+    /// What is too much by the new bounds goes at once, and with it what was traced where that is not allowed any more.
+    pub fn resize(&mut self, settings: Settings) {
+        if !settings.traces {
+            self.tracing.stop();
+        }
+        self.settings = settings;
+        self.make_room();
+    }
+
     fn group(&mut self, stage: Stage) -> &mut BTreeSet<CallId> {
         match stage {
             Stage::Exchange => &mut self.exchanges,
@@ -160,8 +169,16 @@ impl Ladders {
         Some((self.tracing.restored(call, facts, now)?, left_out))
     }
 
+    /// The settings allow it.
+    pub fn may_trace(&self) -> bool {
+        self.settings.traces
+    }
+
+    /// Nothing, if the settings do not allow it.
     pub fn trace(&mut self, order: Order) {
-        self.tracing.start(order);
+        if self.settings.traces {
+            self.tracing.start(order);
+        }
     }
 
     pub fn trace_no_more(&mut self) {
@@ -284,6 +301,26 @@ mod tests {
         (0..25).for_each(|_| ladders.keep(sent(1, 10)));
         let (facts, left_out) = ladders.facts(CallId(1)).unwrap();
         assert_eq!((facts.len(), left_out), (10, 15));
+    }
+
+    #[test]
+    fn other_bounds_hold_at_once_and_what_may_not_be_traced_any_more_is_wiped() {
+        let mut ladders = Ladders::new(Settings { traces: true, ..Settings::default() });
+        ladders.trace(Order { peer: None, calls: 10, until: Time::from_millis(1000) });
+        (1..=9).for_each(|call| ladders.keep(began(call)));
+        ladders.resize(Settings { calls: 3, traces: true, ..Settings::default() });
+        assert_eq!(held(&ladders), [7, 8, 9], "the newest stay");
+        assert!(ladders.traced(Time::ZERO).order.is_some());
+        ladders.resize(Settings { calls: 3, traces: false, ..Settings::default() });
+        assert_eq!(ladders.traced(Time::ZERO), Standing::default());
+        ladders.trace(Order { peer: None, calls: 10, until: Time::from_millis(1000) });
+        assert_eq!(ladders.traced(Time::ZERO), Standing::default(), "not allowed");
+        ladders.resize(Settings { calls: 0, ..Settings::default() });
+        ladders.keep(began(10));
+        assert_eq!((held(&ladders), ladders.load()), (Vec::new(), Load::default()), "none are kept");
+        ladders.resize(Settings::default());
+        ladders.keep(began(11));
+        assert_eq!(held(&ladders), [11]);
     }
 
     #[test]
