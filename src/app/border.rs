@@ -254,10 +254,10 @@ impl Border {
         let mut core = Core::new(Arc::new(signaling), settings.policy.clone(), table.load_full(), seed);
         core.number_calls_from(first_call);
         let (drained_in, drained) = watch::channel(false);
-        let limits = Arc::new(Limits::new(settings.policy.clone()));
+        let (watched, calls, standing, changes) = (Watched::default(), Calls::default(), Arc::<Standing>::default(), Changes::default());
+        let limits = Arc::new(Limits::new(settings.policy.clone(), calls.clone()));
         measuring::start(commands.clone(), limits.clone());
         let between = Between::new(commands.clone(), clock);
-        let (watched, calls, standing, changes) = (Watched::default(), Calls::default(), Arc::<Standing>::default(), Changes::default());
         let missed_calls = settings.missed_calls.as_ref().map(|missed| MissedCalls::start(missed, &settings.name, anchor, &commands)).transpose();
         let missed_calls = missed_calls.map_err(|error| failed("[missed_calls] store", &error))?;
         let rim = Rim {
@@ -324,6 +324,7 @@ impl Border {
             limits,
             recording: outlets.recording,
             policy_sets: policy_sets.clone(),
+            trials: api::Trials::default(),
             audit: audit.clone(),
             orders: send_orders,
         };

@@ -220,7 +220,7 @@ fn peer(old: &Peer, new: &Peer) -> Vec<Key> {
     fields!(old, new, Peer {
         kind, status, hosts, addresses, prefer, transport, port, mode, tls_names, mutual, listener, latch, suites, suites_taken, keying, srtp_passthrough,
         rtcp_mux, diversion_trusted, identity_trusted, diversion_sent, probe, outcalls, mwi, mwi_accounts, delayed_source_party, address_family, simulator,
-        fax, rtcp_keepalive, refer, sound, limits,
+        fax, rtcp_keepalive, refer, sound, limits, limits_towards,
     } without { name })
 }
 

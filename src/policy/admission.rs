@@ -1,7 +1,8 @@
 //! Call and rate budgets: whether there is room for one more call. Refusals are 503 with the border's Retry-After (RFC 3261 §21.5.4).
 //!
 //! Asked in this order: a graceful stop, what the border itself can carry just now, all calls, this peer's calls, the rates of both; and once it is known which
-//! plan governs the call, that plan's calls and rate. Zero admits none, absent means no limit.
+//! plan governs the call, that plan's calls and rate. Each target is asked about when its turn comes: one that has as many calls as it may have is passed over for
+//! the next. Zero admits none, absent means no limit.
 
 use std::sync::Arc;
 
@@ -111,6 +112,16 @@ pub fn of_plan(plan: &DialPlan, load: &Load) -> Option<Decision> {
         [("calls of the plan", plan.limits.calls, used.calls, Reason::PlanCallLimit), ("rate of the plan", plan.limits.rate, used.rate, Reason::PlanRateLimit)];
     let decision = within(&budgets).unwrap_or_else(|| Decision::passed("admission", "within the budgets of the plan"));
     Some(decision.comparing("dial_plan", String::from(&*plan.name)))
+}
+
+/// Why the target gets no more calls just now, by what is under way to it; `None`: it has room.
+pub fn of_target(target: &Peer, used: Used) -> Option<Decision> {
+    let limits = target.limits_towards;
+    let budgets = [
+        ("calls_to of the target", limits.calls, used.calls, Reason::TargetCallLimit),
+        ("rate_to of the target", limits.rate, used.rate, Reason::TargetRateLimit),
+    ];
+    within(&budgets).map(|decision| decision.comparing("target", String::from(&*target.name)))
 }
 
 /// The refusal of the first budget that is used up.

@@ -242,6 +242,8 @@ pub struct Peer {
     pub sound: Sound,
     /// Of calls that it begins; what is absent here is as for every peer.
     pub limits: CallLimits,
+    /// Of calls that go to it.
+    pub limits_towards: CallLimits,
 }
 
 /// What is offered where nothing is said: the one suite that everybody has, Exchange and Lync nothing else (but its short tag). Each further one is a line of
@@ -290,6 +292,7 @@ impl Peer {
             refer: Refer::of_kind(kind),
             sound: Sound::default(),
             limits: CallLimits::default(),
+            limits_towards: CallLimits::default(),
         }
     }
 }

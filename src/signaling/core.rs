@@ -44,6 +44,8 @@ pub struct Holdings {
     pub calls: usize,
     /// Calls counted for admission.
     pub admitted: usize,
+    /// Legs counted for the limits of those they go to.
+    pub towards: usize,
     pub tags: usize,
     pub call_ids: usize,
     /// Client and server transactions with an owner.
@@ -142,6 +144,7 @@ impl Core {
         Holdings {
             calls: self.calls.len(),
             admitted: border.load.calls() as usize,
+            towards: border.load.towards() as usize,
             tags: border.tags.len(),
             call_ids: border.call_ids.len(),
             clients: border.clients.len(),
@@ -569,7 +572,8 @@ impl Core {
         }
     }
 
-    fn keep(&mut self, now: Time, call: Box<Call>) {
+    fn keep(&mut self, now: Time, mut call: Box<Call>) {
+        call.count(now, &mut self.border.load);
         if call.is_done() {
             release::file(&mut self.border, now, *call);
         } else {

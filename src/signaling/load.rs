@@ -1,4 +1,5 @@
-//! How much is under way, counted for admission (RFC 6357's "load"): calls in all, by the peer that began them and by dial plan, and the rates of new ones.
+//! How much is under way, counted for admission (RFC 6357's "load"): calls in all, by the peer that began them, by dial plan and by whom they go to, and the rates of
+//! new ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ pub struct LoadCount {
     total: Count,
     by_peer: HashMap<Arc<str>, Count>,
     by_plan: HashMap<Arc<str>, Count>,
+    by_target: HashMap<Arc<str>, Count>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -73,6 +75,34 @@ impl LoadCount {
     }
 }
 
+impl LoadCount {
+    /// Legs of ours there are, or are being asked for.
+    pub fn towards(&self) -> u32 {
+        self.by_target.values().map(|count| count.calls).sum()
+    }
+
+    /// What goes to this peer.
+    pub fn towards_peer(&self, now: Time, peer: &str) -> Used {
+        self.by_target.get(peer).map(|count| count.used(now)).unwrap_or_default()
+    }
+
+    /// A call goes to these peers now; `counted`: to which it went when it was last asked. Nearly always to the same.
+    pub fn goes_to<'p>(&mut self, now: Time, counted: &mut Vec<Arc<str>>, peers: impl Iterator<Item = &'p Arc<str>> + Clone) {
+        if peers.clone().eq(counted.iter()) {
+            return;
+        }
+        let mut left = std::mem::take(counted);
+        for peer in peers {
+            match left.iter().position(|name| name == peer) {
+                Some(index) => drop(left.swap_remove(index)),
+                None => self.by_target.entry(Arc::clone(peer)).or_default().add(now),
+            }
+            counted.push(Arc::clone(peer));
+        }
+        left.iter().for_each(|peer| end(&mut self.by_target, now, peer));
+    }
+}
+
 /// Names are forgotten with their last call, but not before the second is over in which calls of theirs still count.
 fn end(counts: &mut HashMap<Arc<str>, Count>, now: Time, name: &str) {
     if let Some(count) = counts.get_mut(name) {
@@ -123,5 +153,23 @@ mod tests {
         load.admitted(Time::from_millis(5000), &peer, Some(&plan));
         load.ended(Time::from_millis(9000), &peer, Some(&plan));
         assert!(load.by_peer.is_empty() && load.by_plan.is_empty(), "nothing is held of who has no call");
+    }
+    #[test]
+    fn a_call_counts_where_it_goes_and_nowhere_else() {
+        let mut load = LoadCount::default();
+        let names: [Arc<str>; 2] = ["um1".into(), "um2".into()];
+        let [one, two] = &names;
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        let at = Time::from_millis;
+        load.goes_to(at(0), &mut first, [one].into_iter());
+        load.goes_to(at(10), &mut first, [one].into_iter());
+        assert_eq!(load.towards_peer(at(10), "um1"), used(1, 1), "the same target is not counted again");
+        load.goes_to(at(20), &mut second, [one, one].into_iter());
+        assert_eq!(load.towards_peer(at(20), "um1"), used(3, 3), "two legs of one call are two");
+        load.goes_to(at(30), &mut first, [two].into_iter());
+        assert_eq!((load.towards_peer(at(30), "um1"), load.towards_peer(at(30), "um2")), (used(2, 3), used(1, 1)));
+        load.goes_to(at(2000), &mut first, [].into_iter());
+        load.goes_to(at(2000), &mut second, [].into_iter());
+        assert!(load.towards() == 0 && load.by_target.is_empty(), "nothing is held of who gets no call");
     }
 }

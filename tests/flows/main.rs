@@ -39,6 +39,7 @@ mod script;
 mod security;
 mod session_timer;
 mod status;
+mod targets;
 mod transfer;
 mod transfer_asked;
 mod transfer_attended;

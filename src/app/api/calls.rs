@@ -44,6 +44,8 @@ pub(super) struct Up {
     pub from: Arc<str>,
     pub to: Arc<str>,
     pub a: Leg,
+    /// We called the one who is the A leg now.
+    pub a_called: bool,
     /// The one that was tried last.
     pub b: Option<Leg>,
     pub status: Option<u16>,
@@ -75,6 +77,7 @@ impl Calls {
                     from,
                     to,
                     a,
+                    a_called: false,
                     b: None,
                     status: None,
                     answered: None,
@@ -134,7 +137,10 @@ impl Up {
             What::LegOpened { side, peer, mode, transport, remote } => {
                 let leg = Leg { peer: Arc::clone(peer), way: Some((*mode, *transport, *remote)) };
                 match side {
-                    Side::A => self.a = leg,
+                    Side::A => {
+                        self.a_called = self.a.way.is_some();
+                        self.a = leg;
+                    }
                     Side::B => self.b = Some(leg),
                 }
             }
@@ -145,6 +151,12 @@ impl Up {
             What::MediaOpened { stream } => self.stream = Some(*stream),
             _ => {}
         }
+    }
+
+    /// Whom it goes to: the B side, and the A side once a transfer has put somebody there whom we called.
+    pub(super) fn goes_to(&self) -> impl Iterator<Item = &Arc<str>> {
+        let a = Some(&self.a.peer).filter(|_| self.a_called);
+        a.into_iter().chain(self.b.as_ref().map(|leg| &leg.peer))
     }
 
     pub(super) fn b(&self) -> Arc<str> {
@@ -241,7 +253,7 @@ async fn end(State(desk): Behind, Path(call): Path<u64>) -> Result<StatusCode, P
 }
 
 pub(super) fn not_up(call: u64) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, format!("no call {call} is up; of one that has ended the record tells, in its last field, audio"))
+    Problem::new(StatusCode::NOT_FOUND, format!("no call {call} is up; one that has ended is in show records {call}, with what was heard of it"))
 }
 
 fn show(id: CallId, up: &Up, now: Time, anchor: &Anchor) -> Shown {

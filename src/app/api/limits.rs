@@ -1,4 +1,4 @@
-//! How many calls there may be and how many there are: in all, of each peer, of each dial plan; and what the border itself can carry just now (RFC 6357).
+//! How many calls there may be and how many there are: in all, of each peer, to each peer, of each dial plan; and what the border itself can carry just now (RFC 6357).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::calls::Up;
+use super::calls::{Calls, Up};
 use super::{Behind, Desk};
 use crate::app::vitals::head;
 use crate::policy::admission::CallLimits;
@@ -27,6 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
 /// The limits in force, and what was measured last.
 pub struct Limits {
     policy: ArcSwap<PolicySet>,
+    calls: Calls,
     occupied: AtomicU16,
     memory: AtomicU64,
     /// Zero: nothing is granted, so nothing is limited.
@@ -35,9 +36,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub fn new(policy: Arc<PolicySet>) -> Limits {
+    pub fn new(policy: Arc<PolicySet>, calls: Calls) -> Limits {
         Limits {
             policy: ArcSwap::new(policy),
+            calls,
             occupied: AtomicU16::new(0),
             memory: AtomicU64::new(0),
             granted: AtomicU64::new(0),
@@ -67,8 +69,74 @@ impl Limits {
     pub fn exposition(&self) -> String {
         let share = f64::from(self.occupied.load(Ordering::Relaxed)) / 1000.0;
         let name = "portcullis_signaling_occupancy_ratio";
-        head(name, "gauge", "How much of its thread's time signalling took in the last tenth of a second") + &format!("{name} {share}\n")
+        let text = head(name, "gauge", "How much of its thread's time signalling took in the last tenth of a second") + &format!("{name} {share}\n");
+        text + &self.exposed_budgets()
     }
+
+    /// Of every limit on calls at once that is written: what it is, and what of it is used.
+    fn exposed_budgets(&self) -> String {
+        let set = self.policy.load_full();
+        let under_way = UnderWay::of(&self.calls);
+        let mut lines: Vec<(String, u32, u32)> = Vec::new();
+        let mut line = |of: &str, name: &str, used: u32, most: Option<u32>| {
+            if let Some(most) = most {
+                lines.push((format!("{{of=\"{of}\",name=\"{}\"}}", escaped(name)), used, most));
+            }
+        };
+        line("all", "", under_way.total, set.admission.calls);
+        for peer in &set.peers {
+            let own = of_peer(&set, &peer.name).calls;
+            let calls = under_way.from.get(&peer.name).copied().unwrap_or_default();
+            line("peer", &peer.name, calls, own.filter(|_| peer.limits.is_any() || calls > 0));
+            line("target", &peer.name, under_way.to.get(&peer.name).copied().unwrap_or_default(), peer.limits_towards.calls);
+        }
+        for plan in &set.dial_plans {
+            line("dial plan", &plan.name, under_way.plans.get(&plan.name).copied().unwrap_or_default(), plan.limits.calls);
+        }
+        let mut text = head("portcullis_limited_calls", "gauge", "Calls up or being set up that a written limit counts");
+        lines.iter().for_each(|(labels, used, _)| text += &format!("portcullis_limited_calls{labels} {used}\n"));
+        text += &head("portcullis_limited_calls_most", "gauge", "As many as that limit lets be");
+        lines.iter().for_each(|(labels, _, most)| text += &format!("portcullis_limited_calls_most{labels} {most}\n"));
+        text
+    }
+}
+
+/// A label's value (Prometheus' text exposition).
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// Calls that passed the screening and are not over, as limits count them.
+#[derive(Default)]
+struct UnderWay {
+    total: u32,
+    from: BTreeMap<Arc<str>, u32>,
+    to: BTreeMap<Arc<str>, u32>,
+    plans: BTreeMap<Arc<str>, u32>,
+}
+
+impl UnderWay {
+    fn of(calls: &Calls) -> UnderWay {
+        let mut all = UnderWay::default();
+        calls.each(|_: CallId, up: &Up| {
+            let Some(plan) = &up.admitted else { return };
+            all.total += 1;
+            *all.from.entry(Arc::clone(&up.begun_by)).or_default() += 1;
+            for peer in up.goes_to() {
+                *all.to.entry(Arc::clone(peer)).or_default() += 1;
+            }
+            if let Some(plan) = plan {
+                *all.plans.entry(Arc::clone(plan)).or_default() += 1;
+            }
+        });
+        all
+    }
+}
+
+/// What holds of calls that this peer begins.
+fn of_peer(set: &PolicySet, name: &str) -> CallLimits {
+    let own = set.peer(name).map(|peer| peer.limits).unwrap_or_default();
+    CallLimits { calls: own.calls.or(set.admission.calls_per_peer), rate: own.rate.or(set.admission.rate_per_peer) }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -79,6 +147,8 @@ struct Shown {
     every_peer: Allowed,
     /// Every peer with calls, and every one with limits of its own.
     peers: Vec<Budget>,
+    /// Every peer that calls go to, and every one with limits on these.
+    targets: Vec<Budget>,
     /// Likewise.
     dial_plans: Vec<Budget>,
     occupancy: Occupancy,
@@ -99,7 +169,7 @@ struct Allowed {
 struct Budget {
     /// Of the peer or the dial plan; null for all together.
     name: Option<String>,
-    /// Calls up or being set up that it has begun.
+    /// Calls up or being set up: that it has begun; of a target, that go there.
     calls: u32,
     limits: Allowed,
 }
@@ -124,35 +194,32 @@ struct Memory {
 #[utoipa::path(get, path = "/v1/limits", tag = "border", responses((status = 200, body = Shown)))]
 async fn limits(State(desk): Behind) -> Json<Shown> {
     let set = desk.limits.policy.load_full();
-    let (mut peers, mut plans) = (BTreeMap::<Arc<str>, u32>::new(), BTreeMap::<Arc<str>, u32>::new());
-    let mut total = 0;
-    desk.calls.each(|_: CallId, up: &Up| {
-        let Some(plan) = &up.admitted else { return };
-        total += 1;
-        *peers.entry(Arc::clone(&up.begun_by)).or_default() += 1;
-        if let Some(plan) = plan {
-            *plans.entry(Arc::clone(plan)).or_default() += 1;
-        }
-    });
+    let UnderWay { total, from: mut peers, to: mut targets, mut plans } = UnderWay::of(&desk.calls);
     let of = |limits: CallLimits| Allowed { calls: limits.calls, rate: limits.rate };
-    for peer in set.peers.iter().filter(|peer| peer.limits.is_any()) {
-        peers.entry(Arc::clone(&peer.name)).or_default();
+    for peer in &set.peers {
+        if peer.limits.is_any() {
+            peers.entry(Arc::clone(&peer.name)).or_default();
+        }
+        if peer.limits_towards.is_any() {
+            targets.entry(Arc::clone(&peer.name)).or_default();
+        }
     }
     for plan in set.dial_plans.iter().filter(|plan| plan.limits.is_any()) {
         plans.entry(Arc::clone(&plan.name)).or_default();
     }
     let everyone = CallLimits { calls: set.admission.calls_per_peer, rate: set.admission.rate_per_peer };
-    let of_peer = |name: &str| {
-        let own = set.peer(name).map(|peer| peer.limits).unwrap_or_default();
-        CallLimits { calls: own.calls.or(everyone.calls), rate: own.rate.or(everyone.rate) }
-    };
+    let of_target = |name: &str| set.peer(name).map(|peer| peer.limits_towards).unwrap_or_default();
     let of_plan = |name: &str| set.dial_plan(name).map(|plan| plan.limits).unwrap_or_default();
+    let budgets = |calls: BTreeMap<Arc<str>, u32>, limits: &dyn Fn(&str) -> CallLimits| {
+        calls.into_iter().map(|(name, calls)| Budget { limits: of(limits(&name)), name: Some(String::from(&*name)), calls }).collect()
+    };
     let granted = desk.limits.granted.load(Ordering::Relaxed);
     Json(Shown {
         total: Budget { name: None, calls: total, limits: of(CallLimits { calls: set.admission.calls, rate: set.admission.rate }) },
         every_peer: of(everyone),
-        peers: peers.into_iter().map(|(name, calls)| Budget { limits: of(of_peer(&name)), name: Some(String::from(&*name)), calls }).collect(),
-        dial_plans: plans.into_iter().map(|(name, calls)| Budget { limits: of(of_plan(&name)), name: Some(String::from(&*name)), calls }).collect(),
+        peers: budgets(peers, &|name| of_peer(&set, name)),
+        targets: budgets(targets, &of_target),
+        dial_plans: budgets(plans, &of_plan),
         occupancy: Occupancy {
             percent: f64::from(desk.limits.occupied.load(Ordering::Relaxed)) / 10.0,
             ceiling_percent: set.admission.occupancy.map(|ceiling| f64::from(ceiling) / 10.0),

@@ -14,6 +14,7 @@ pub(super) fn limits(answer: &Value) -> String {
     };
     row("all", &answer["total"]);
     list(answer, "peers").iter().for_each(|peer| row("peer", peer));
+    list(answer, "targets").iter().for_each(|target| row("calls to", target));
     list(answer, "dial_plans").iter().for_each(|plan| row("dial plan", plan));
     let mut page = table.to_string();
     let (occupancy, memory) = (&answer["occupancy"], &answer["memory"]);

@@ -77,6 +77,7 @@ pub fn peers(written: &[written::Peer], pools: &[written::UmPool], listeners: &[
             refer: entry.refer.as_ref().map_or(Refer::of_kind(kind.value), |refer| refer.value),
             sound: sound(entry, findings),
             limits: entry.limits,
+            limits_towards: entry.limits_towards,
         };
         warn(&peer, entry, findings);
         places.push(entry.at);

@@ -112,6 +112,7 @@ pub struct Peer {
     pub address_family: Option<Written<AddressFamily>>,
     pub simulator: Option<Written<bool>>,
     pub limits: CallLimits,
+    pub limits_towards: CallLimits,
 }
 
 pub type HostWritten = PeerHost;
@@ -164,7 +165,8 @@ fn read_peer(table: Table<'_, '_>) -> Peer {
         delayed_source_party: table.flag("delayed_source_party"),
         address_family: table.choice("address_family", &FAMILIES),
         simulator: table.flag("simulator"),
-        limits: super::plans::read_call_limits(&table),
+        limits: super::plans::read_call_limits(&table, ["calls", "rate"]),
+        limits_towards: super::plans::read_call_limits(&table, ["calls_to", "rate_to"]),
     };
     table.finish();
     peer

@@ -132,7 +132,7 @@ pub fn read_plans(root: &Table<'_, '_>) -> Vec<DialPlan> {
             numbers: numbers::read(&table),
             fax_server: table.text("fax_server", "\"fax\""),
             failed_transfer: read_transfers(&table),
-            limits: read_call_limits(&table),
+            limits: read_call_limits(&table, ["calls", "rate"]),
         };
         table.finish();
         plan
@@ -174,10 +174,10 @@ pub fn read_hunt_groups(root: &Table<'_, '_>) -> Vec<HuntGroup> {
     root.tables("hunt_group", "[[hunt_group]]").into_iter().map(read).collect()
 }
 
-/// `calls` and `rate` of a peer or a plan.
-pub fn read_call_limits(table: &Table<'_, '_>) -> CallLimits {
+/// Of a peer or a plan, under these keys: calls at once and new ones in a second.
+pub fn read_call_limits(table: &Table<'_, '_>, [calls, rate]: [&'static str; 2]) -> CallLimits {
     let limit = |key: &'static str| table.integer(key, 0..=10_000_000).map(|limit| limit.value as u32);
-    CallLimits { calls: limit("calls"), rate: limit("rate") }
+    CallLimits { calls: limit(calls), rate: limit(rate) }
 }
 
 pub fn read_admission(root: &Table<'_, '_>) -> Admission {

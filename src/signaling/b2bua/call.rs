@@ -28,6 +28,7 @@ use crate::signaling::dialog::Dialog;
 use crate::signaling::event::{LocateId, Route};
 use crate::signaling::fact::CallId;
 use crate::signaling::liveness::WatchId;
+use crate::signaling::load::LoadCount;
 use crate::signaling::session::answer::UnacknowledgedAnswer;
 use crate::signaling::session::offer_answer::SessionMedia;
 use crate::signaling::session::reliability::{ReliableClient, ReliableServer};
@@ -35,6 +36,7 @@ use crate::signaling::session::session_timer::{Answer, SessionExpiry};
 use crate::signaling::settings::Listener;
 use crate::signaling::transaction::{ClientKey, ServerKey};
 use crate::sip::{Message, Method, Transport};
+use crate::time::Time;
 
 pub struct Call {
     pub id: CallId,
@@ -62,6 +64,8 @@ pub struct Call {
     pub b_end: Option<End>,
     /// It is for a mailbox whose owner is told if nobody answers.
     pub diverted: Option<Diverted>,
+    /// Peers whose share of calls it is counted in (`load`).
+    pub counted: Vec<Arc<str>>,
 }
 
 pub enum Stage {
@@ -96,6 +100,8 @@ impl Part {
 /// One leg: our side of one dialog with one peer.
 pub struct Leg {
     pub side: Side,
+    /// We called it, and not it us.
+    pub called: bool,
     pub peer: Arc<Peer>,
     pub plan: MediaPlan,
     pub listener: Listener,
@@ -485,6 +491,30 @@ impl Call {
         let in_pool = |name: &Arc<str>| pool.is_some_and(|pool| pool.routers.contains(name) || pool.servers.contains(name));
         let is_colleague = || ours.kind.is_um() && peer.kind.is_um() && in_pool(&ours.name) && in_pool(&peer.name);
         ours.name == peer.name || (is_colleague() && self.mode_of(part).is_some_and(|mode| peer.mode <= mode))
+    }
+
+    /// Counts it where it goes.
+    pub fn count(&mut self, now: Time, load: &mut LoadCount) {
+        let mut counted = std::mem::take(&mut self.counted);
+        load.goes_to(now, &mut counted, self.goes_to());
+        self.counted = counted;
+    }
+
+    /// To whom it goes: legs that we made or are asking for, but for one who is leaving.
+    fn goes_to(&self) -> impl Iterator<Item = &Arc<str>> + Clone {
+        let called = |leg: &Leg| leg.called;
+        let (b, target) = match &self.stage {
+            Stage::Over { .. } => return [None; 3].into_iter().flatten(),
+            Stage::Hunting(hunt) => (hunt.peer(), None),
+            Stage::Up(leg) => (Some(&leg.peer).filter(|_| called(leg)), None),
+            Stage::Transferring(transfer) => {
+                let is_there = called(&transfer.b) && !transfer.has_left(Side::B);
+                (Some(&transfer.b.peer).filter(|_| is_there), transfer.target().filter(|_| transfer.target_leg().is_none_or(called)))
+            }
+        };
+        let has_left = matches!(&self.stage, Stage::Transferring(transfer) if transfer.has_left(Side::A));
+        let a = Some(&self.a.peer).filter(|_| called(&self.a) && !has_left);
+        [a, b, target].map(|peer| peer.map(|peer| &peer.name)).into_iter().flatten()
     }
 
     /// The caller's INVITE has no final response yet, whatever the B side said.

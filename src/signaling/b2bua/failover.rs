@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::media::control::Side;
 use crate::policy::flow::{Flow, FlowId, ListenerId};
@@ -10,7 +11,7 @@ use crate::policy::peer::{PeerTable, at_home};
 use crate::policy::redirection::Tried;
 use crate::policy::settings::{GREYLIST, PeerStatus};
 use crate::policy::verdict::{Decision, Reason};
-use crate::policy::{hosted, topology_hiding};
+use crate::policy::{admission, hosted, topology_hiding};
 use crate::sdp::Description;
 use crate::signaling::b2bua::call::{Attempt, Call, Candidate, ClientOwner, Hunt, InviteOwner, Rerouted, Stage};
 use crate::signaling::b2bua::referral::{self, Letter};
@@ -55,7 +56,7 @@ pub fn next(border: &mut Border, now: Time, call: &mut Call) {
         let Some(hunt) = call.hunt() else { return };
         hunt.forks.clear();
         let Some(candidate) = likeliest(border, now, call) else { return setup::given_up(border, now, call) };
-        let outcome = match (takes_calls(&border.table, &candidate), candidate.address) {
+        let outcome = match (takes_calls(&border.table, &candidate).and_then(|()| has_room(border, now, call, &candidate)), candidate.address) {
             (Ok(()), Some(address)) => invite(border, now, call, &candidate, address),
             (Ok(()), None) => return locate(border, now, call, candidate),
             (Err(reason), _) => Err(reason),
@@ -93,6 +94,22 @@ pub fn takes_calls(table: &PeerTable, candidate: &Candidate) -> Result<(), Reaso
                 Err(Reason::PeerAmbiguous) => Err(Reason::PeerAmbiguous),
                 Ok(_) | Err(_) => Err(Reason::PeerRemoved),
             }
+        }
+    }
+}
+
+/// Whether as many calls go to the target as may; the limits are those of now.
+fn has_room(border: &mut Border, now: Time, call: &mut Call, candidate: &Candidate) -> Result<(), Reason> {
+    let Some(peer) = border.table.peer(&candidate.peer.name).filter(|peer| peer.limits_towards.is_any()) else { return Ok(()) };
+    let (name, limited) = (Arc::clone(&peer.name), Arc::clone(peer));
+    // The target tried before may be the same peer at another address, and is given up.
+    call.count(now, &mut border.load);
+    match admission::of_target(&limited, border.load.towards_peer(now, &name)) {
+        None => Ok(()),
+        Some(decision) => {
+            let reason = decision.refused.unwrap_or(Reason::TargetCallLimit);
+            border.decided(now, call.id, decision);
+            Err(reason)
         }
     }
 }

@@ -297,6 +297,7 @@ fn answering_leg(now: Time, call: &mut Call, flow: &Arc<Flow>, message: &Message
     timer.on_answer(now, message.session_expires().ok().flatten());
     Some(Leg {
         side: hunt.side,
+        called: true,
         peer: candidate.peer.clone(),
         plan: admitted.b_leg(&candidate.peer),
         listener: listener.clone(),

@@ -236,6 +236,7 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
     let invite = request.message.clone();
     let a = Leg {
         side: Side::A,
+        called: false,
         plan: admitted.a.clone(),
         listener,
         flow: request.flow.clone(),
@@ -265,6 +266,7 @@ fn open(border: &mut Border, now: Time, id: CallId, admitted: Admitted, request:
         relay: None,
         past: Vec::new(),
         b_end: None,
+        counted: Vec::new(),
     }))
 }
 
