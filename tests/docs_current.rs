@@ -31,21 +31,22 @@ fn reasons() -> String {
     let mut page = String::from(
         "# Reasons\n\n\
          Every refused request, every ended call and every state of a watched peer has one reason. Its code is stable: it stands in the log, in metrics (`reason`), in call records and in\n\
-         what `portcullis explain` prints. This page is written by `BLESS=1 cargo test --test docs_current` from `src/policy/verdict.rs`, and a test keeps it so.\n\n\
+         what `portcullis explain` prints. This page is written by `BLESS=1 cargo test --test docs_current` from `src/policy/verdict.rs` and `remedy.rs`, and a test keeps it so.\n\n\
          *Fault* says where to look. **peer**: the other side did it. **policy**: the policy set says so. **resource**: something ran out or could not be\n\
          reached. **us**: the border itself is the cause, as when it is shut down. **nobody**: all is well.\n\n\
          *Status* is what the peer that asked is told, a bare SIP status without our reason. Where a call that is already up ends, both sides get a BYE instead, and for\n\
          a call the called side refused, that side's status is passed on, or the general one of its class where it is about our request only. \"none\" is silence: a stranger's datagram is dropped, a stranger's connection is closed.\n\n\
          *Exchange* gives the event number under which Unified Messaging tells of the same. `portcullis explain` takes a code, an event number or a whole line of the\n\
          log and says the same as this page.\n\n\
-         | code | fault | status | meaning | Exchange |\n|---|---|---|---|---|\n",
+         | code | fault | status | meaning | what to do | Exchange |\n|---|---|---|---|---|---|\n",
     );
     let mut all = Reason::ALL.to_vec();
     all.sort_by_key(|reason| reason.code());
     for reason in all {
         let status = reason.status().map_or("none".to_owned(), |status| status.to_string());
         let events: Vec<String> = reason.exchange_events().iter().map(u16::to_string).collect();
-        writeln!(page, "| `{}` | {} | {status} | {} | {} |", reason.code(), fault(reason.fault()), reason.meaning(), events.join(", ")).unwrap();
+        let (code, whose, events) = (reason.code(), fault(reason.fault()), events.join(", "));
+        writeln!(page, "| `{code}` | {whose} | {status} | {} | {} | {events} |", reason.meaning(), reason.remedy()).unwrap();
     }
     page
 }

@@ -267,6 +267,7 @@ fn as_text(case: &Case, explanation: &Explanation) -> String {
             let answer = if explanation.is_silence() { String::from("no answer, nothing is parsed") } else { answer };
             let _ = writeln!(text, "verdict          refused: {answer}");
             let _ = writeln!(text, "reason           {reason}: {}", reason.meaning());
+            let _ = writeln!(text, "what to do       {}", reason.remedy());
         }
     }
     text

@@ -51,6 +51,7 @@ impl Printed {
             writeln!(out, "reason           {reason}")?;
             writeln!(out, "meaning          {}", reason.meaning())?;
             writeln!(out, "look at          {}", whose(reason.fault()))?;
+            writeln!(out, "what to do       {}", reason.remedy())?;
             let answer = reason.status().map_or_else(|| String::from("nothing: silence"), |status| format!("{status} {}", phrase(status)));
             writeln!(out, "the peer is told {answer}")?;
             for event in reason.exchange_events() {
@@ -68,6 +69,7 @@ fn describe(reason: Reason) -> Value {
     json!({
         "reason": reason,
         "meaning": reason.meaning(),
+        "remedy": reason.remedy(),
         "fault": reason.fault(),
         "status": reason.status(),
         "exchange_events": reason.exchange_events(),

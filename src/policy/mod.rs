@@ -24,6 +24,7 @@ pub mod outcome;
 pub mod overlap;
 pub mod peer;
 pub mod redirection;
+pub mod remedy;
 pub mod reroute;
 pub mod routing;
 pub mod screening;

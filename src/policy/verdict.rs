@@ -91,6 +91,8 @@ reasons! {
     PeerRateLimit,         "admission.peer_rate",           Resource, 503, "calls come from this peer faster than it may begin them";
     PlanCallLimit,         "admission.plan_calls",          Resource, 503, "as many calls are up as the dial plan may have";
     PlanRateLimit,         "admission.plan_rate",           Resource, 503, "calls of the dial plan come faster than allowed";
+    TargetCallLimit,       "admission.target_calls",        Resource, 503, "as many calls are under way to the target as may go there (see calls_to of the peer)";
+    TargetRateLimit,       "admission.target_rate",         Resource, 503, "calls go to the target as fast as they may (see rate_to of the peer)";
     Occupied,              "admission.occupancy",           Resource, 503, "signalling has no time for more calls just now: of new ones a share is taken, and this one was not in it (see occupancy in admission.toml)";
     MemorySpent,           "admission.memory",              Resource, 503, "the process holds as much memory as it may (see memory in admission.toml)";
     Draining,              "admission.draining",            Us,       503, "the border is shutting down gracefully";

@@ -24,6 +24,8 @@ struct Known {
     /// What the other end gets; null: nothing.
     status: Option<u16>,
     meaning: &'static str,
+    /// What an operator does about it.
+    remedy: &'static str,
     /// Events under which Exchange's Unified Messaging tells of the same.
     exchange_events: &'static [u16],
 }
@@ -36,6 +38,7 @@ async fn reasons() -> Json<Vec<Known>> {
         fault: reason.fault(),
         status: reason.status(),
         meaning: reason.meaning(),
+        remedy: reason.remedy(),
         exchange_events: reason.exchange_events(),
     };
     Json(Reason::ALL.iter().map(known).collect())

@@ -65,6 +65,8 @@ enum Came {
         #[schema(value_type = String)]
         fault: Fault,
         meaning: &'static str,
+        /// What an operator does about it.
+        remedy: &'static str,
     },
 }
 
@@ -152,9 +154,13 @@ fn came(explanation: &Explanation) -> Came {
             stays_behind: explanation.behind.clone(),
         })),
         Verdict::Allowed(what) => Came::Allowed { what },
-        Verdict::Refused(reason) => {
-            Came::Refused { status: reason.status().filter(|_| !explanation.is_silence()), reason: *reason, fault: reason.fault(), meaning: reason.meaning() }
-        }
+        Verdict::Refused(reason) => Came::Refused {
+            status: reason.status().filter(|_| !explanation.is_silence()),
+            reason: *reason,
+            fault: reason.fault(),
+            meaning: reason.meaning(),
+            remedy: reason.remedy(),
+        },
     }
 }
 

@@ -227,10 +227,11 @@ function audioCell({ audio, answered }) {
 async function record(number) {
   const [{ record }, drawn] = await Promise.all([ask(`/v1/records/${number}`), ladder(`/v1/records/${number}/ladder`, ask, el)]);
   const reasons = await ask("/v1/reasons");
-  const meaning = reasons.find((reason) => reason.code === record.reason)?.meaning;
+  const { meaning, remedy } = reasons.find((reason) => reason.code === record.reason) ?? {};
   return [
     el("h2", {}, `${user(record.from)} → ${user(record.to)}, ${when(record.began)}`),
     el("p", { class: `says ${record.fault === "none" ? "" : "bad"}` }, `${record.reason}: ${dash(meaning)}; status ${dash(record.status)}, released by ${record.released_by}.`),
+    record.fault !== "none" && remedy ? el("p", {}, el("b", {}, "What to do: "), `${remedy}.`) : null,
     says(record.audio?.a_to_b), says(record.audio?.b_to_a),
     record.media ? quality(record.media.a_to_b, record.media.b_to_a) : null,
     drawn ? [el("h3", {}, "Signalling"), drawn] : null,
@@ -301,14 +302,14 @@ async function explain(asked) {
   const [reasons, known] = await Promise.all([ask("/v1/reasons"), ask("/v1/peers")]);
   const sought = (query.get("reason") ?? "").trim();
   const chosen = sought ? reasons.filter((reason) => reason.code.includes(sought) || reason.meaning.includes(sought) || reason.exchange_events.join(" ").includes(sought)) : reasons;
-  const rows = chosen.map((reason) => [reason.code, reason.fault, reason.status, reason.exchange_events.join(", "), wide(reason.meaning)]);
+  const rows = chosen.map((reason) => [reason.code, reason.fault, reason.status, reason.exchange_events.join(", "), wide(reason.meaning), wide(reason.remedy)]);
   return [
     el("h2", {}, "Explain"),
     form({ el, ask, table, wide }, known.peers.map((peer) => peer.name)),
     el("h3", {}, "Reasons"),
     el("p", {}, "Why a call ended or a request was refused: the code that logs, records and ladders carry, or an event number of Exchange."),
     search("explain", query, [["reason", "Code, word or event number"]]),
-    table(["code", "at fault", "status", "events", "meaning"], rows, "No code, meaning or event has that."),
+    table(["code", "at fault", "status", "events", "meaning", "what to do"], rows, "No code, meaning or event has that."),
   ];
 }
 
