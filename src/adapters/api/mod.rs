@@ -19,6 +19,7 @@ mod remote;
 mod serve;
 mod socket;
 mod stream;
+mod unread;
 
 use std::io;
 use std::net::SocketAddr;
@@ -247,6 +248,12 @@ async fn open(behind: Behind, tasks: &mut JoinSet<()>) -> io::Result<Places> {
             serve::forever(door, router, open).await;
             drop(always);
         });
+    }
+    if socket.is_none() {
+        let folder = Path::new(DEFAULT).parent().unwrap_or(Path::new("/")).display();
+        tracing::warn!(
+            "no control socket: {folder} is not there, so show, ladder, drain and reload cannot ask this border; make that folder, or write [control] socket = \"PATH\" in border.toml"
+        );
     }
     let Some(listen) = settings.listen else { return Ok(Places { socket, bound: None, network: None }) };
     let door = network::Door::open(&listen, known.clone(), identities, inherited).await?;

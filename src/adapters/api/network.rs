@@ -15,6 +15,7 @@ use super::Listen;
 use super::access::{Callers, Client, Known, Operator, Via};
 use super::serve;
 use super::stream::Stream;
+use super::unread::Unread;
 
 /// A handshake must be done after so long.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -56,7 +57,7 @@ impl Door {
 
 impl serve::Door for Door {
     type Raw = (TcpStream, SocketAddr);
-    type Stream = Stream<TlsStream<TcpStream>>;
+    type Stream = Unread<Stream<TlsStream<TcpStream>>>;
 
     async fn accept(&mut self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
         self.listener.accept().await.map(Some)
@@ -66,12 +67,12 @@ impl serve::Door for Door {
         let (is_tls, known, identities) = (self.is_tls, Arc::clone(&self.known), Arc::clone(&self.identities));
         async move {
             if !is_tls {
-                return Some((Stream::Plain(stream), Client::At(remote)));
+                return Some((Unread::new(Stream::Plain(stream)), Client::At(remote)));
             }
             let acceptor = TlsAcceptor::from(identities.server()?);
             let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await.ok()?.ok()?;
             let client = holder(&stream, &known.load(), &*identities, remote).map_or(Client::At(remote), Client::Known);
-            Some((Stream::Tls(Box::new(stream)), client))
+            Some((Unread::new(Stream::Tls(Box::new(stream))), client))
         }
     }
 }

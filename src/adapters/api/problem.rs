@@ -13,11 +13,19 @@ pub struct Problem {
     pub status: u16,
     /// What is wrong, and what to do about it.
     pub detail: String,
+    /// Seconds after which it may be asked again, as the header Retry-After (RFC 9110 §10.2.3).
+    #[serde(skip)]
+    pub retry_after: Option<u32>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
-        Problem { title: String::from(status.canonical_reason().unwrap_or("refused")), status: status.as_u16(), detail: detail.into() }
+        Problem { title: String::from(status.canonical_reason().unwrap_or("refused")), status: status.as_u16(), detail: detail.into(), retry_after: None }
+    }
+
+    /// The same, of something that can be had after so many seconds.
+    pub fn after(self, seconds: u32) -> Problem {
+        Problem { retry_after: Some(seconds), ..self }
     }
 }
 
@@ -27,6 +35,9 @@ impl IntoResponse for Problem {
         // A struct of texts and a number is always JSON.
         let body = serde_json::to_string(&self).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         response.extensions_mut().insert(self);
         response
     }

@@ -1,18 +1,22 @@
 //! Connections of a door: so many at once and no more, a request's head within its time, HTTP/1.1 (RFC 9112).
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::access::Client;
@@ -23,6 +27,8 @@ const CONNECTIONS: usize = 64;
 const HEAD: Duration = Duration::from_secs(15);
 /// After a failed accept, mostly for want of file descriptors.
 const BREATH: Duration = Duration::from_millis(100);
+/// That a door is full is told so often at most.
+const TELL: Duration = Duration::from_secs(60);
 
 /// A place where connections come from.
 pub(super) trait Door: Send + 'static {
@@ -39,9 +45,8 @@ pub(super) trait Door: Send + 'static {
 /// `gate`: whether anybody is let in; whoever comes while it is shut waits in the system's queue.
 pub(super) async fn forever<D: Door>(mut door: D, router: Router, mut gate: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let guests = Arc::<Guests>::default();
     loop {
-        // Whoever comes while all places are taken waits in the system's queue. The semaphore is never closed.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         if gate.wait_for(|open| *open).await.is_err() {
             return;
         }
@@ -57,24 +62,255 @@ pub(super) async fn forever<D: Door>(mut door: D, router: Router, mut gate: watc
                 continue;
             }
         };
-        let (opening, router) = (door.open(raw), router.clone());
-        tokio::spawn(async move {
-            if let Some((stream, client)) = opening.await {
-                connection(stream, client, router).await;
+        let place = match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => {
+                guests.make_room();
+                // Where each has a request under way, until one is done. The semaphore is never closed.
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                place
             }
+        };
+        let (opening, router, guests) = (door.open(raw), router.clone(), Arc::clone(&guests));
+        let (number, guest) = guests.enter();
+        tokio::spawn(async move {
+            let served = async {
+                if let Some((stream, client)) = opening.await {
+                    connection(stream, client, router, &guest).await;
+                }
+            };
+            tokio::select! {
+                () = served => {}
+                () = guest.leaves.notified() => {}
+            }
+            guests.left(number);
             drop(place);
         });
     }
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, client: Client, router: Router) {
+/// The connections of a door. Where all places are taken, the one without a request that has been so longest makes room: a client that says nothing keeps nobody out.
+#[derive(Default)]
+struct Guests {
+    here: Mutex<Here>,
+}
+
+#[derive(Default)]
+struct Here {
+    next: u64,
+    guests: BTreeMap<u64, Arc<Guest>>,
+    /// Those that made room since it was last told, and when that was.
+    gone: u64,
+    told: Option<Instant>,
+}
+
+struct Guest {
+    /// Requests whose answer is not sent whole.
+    under_way: AtomicUsize,
+    silent_since: Mutex<Instant>,
+    leaves: Notify,
+}
+
+impl Guests {
+    fn enter(&self) -> (u64, Arc<Guest>) {
+        let guest = Arc::new(Guest { under_way: AtomicUsize::new(0), silent_since: Mutex::new(Instant::now()), leaves: Notify::new() });
+        let mut here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+        here.next += 1;
+        let number = here.next;
+        here.guests.insert(number, Arc::clone(&guest));
+        (number, guest)
+    }
+
+    fn left(&self, number: u64) {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner).guests.remove(&number);
+    }
+
+    fn make_room(&self) {
+        let mut here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = here.guests.iter().filter(|(_, guest)| guest.under_way.load(Ordering::Relaxed) == 0);
+        let longest = silent.min_by_key(|(_, guest)| *guest.silent_since.lock().unwrap_or_else(PoisonError::into_inner)).map(|(number, _)| *number);
+        let Some(guest) = longest.and_then(|number| here.guests.remove(&number)) else { return };
+        guest.leaves.notify_one();
+        here.gone += 1;
+        if here.told.is_none_or(|told| told.elapsed() >= TELL) {
+            tracing::warn!(
+                closed = here.gone,
+                "the operators' door is full ({CONNECTIONS} connections): those that were silent longest are closed to make room; see who holds them (ss -tn), and let only operators reach [api] listen"
+            );
+            (here.gone, here.told) = (0, Some(Instant::now()));
+        }
+    }
+}
+
+/// A request under way: dropped with the last of its answer.
+struct UnderWay(Arc<Guest>);
+
+impl UnderWay {
+    fn of(guest: &Arc<Guest>) -> UnderWay {
+        guest.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(guest))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        *self.0.silent_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, client: Client, router: Router, guest: &Arc<Guest>) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(client.clone());
-        let mut router = router.clone();
-        async move { Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {})) }
+        let (mut router, under_way) = (router.clone(), UnderWay::of(guest));
+        async move {
+            let answer = router.call(request).await.unwrap_or_else(|never| match never {});
+            Ok::<_, Infallible>(answer.map(|body| {
+                axum::body::Body::new(body.map_frame(move |frame| {
+                    let _until_the_last = &under_way;
+                    frame
+                }))
+            }))
+        }
     });
     let served = http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD).serve_connection(TokioIo::new(stream), service).with_upgrades();
     // A client that breaks off is no news.
     let _ = served.await;
+}
+
+#[cfg(test)]
+mod tests {
+    //! In virtual time, over pipes in memory: what a client that is slow, silent or one of many costs.
+
+    use axum::routing::{get, post};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::super::access::{Guard, Operator, Role, Via, guarded};
+    use super::super::audit::Audit;
+    use super::super::unread::{UNREAD, Unread};
+    use super::*;
+
+    /// Clients as they are handed in.
+    struct Pipes(mpsc::UnboundedReceiver<DuplexStream>);
+
+    impl Door for Pipes {
+        type Raw = DuplexStream;
+        type Stream = Unread<DuplexStream>;
+
+        async fn accept(&mut self) -> io::Result<Option<DuplexStream>> {
+            match self.0.recv().await {
+                Some(stream) => Ok(Some(stream)),
+                None => std::future::pending().await,
+            }
+        }
+
+        fn open(&self, raw: DuplexStream) -> impl Future<Output = Option<(Self::Stream, Client)>> + Send + 'static {
+            let operator = Operator { name: "test".into(), role: Role::Operate, via: Via::Socket { uid: 0, pid: None } };
+            std::future::ready(Some((Unread::new(raw), Client::Known(operator))))
+        }
+    }
+
+    /// A door, and where clients come in by it.
+    fn door() -> mpsc::UnboundedSender<DuplexStream> {
+        let routes = Router::new().route("/v1/long", get(|| async { "x".repeat(1 << 20) })).route("/v1/thing", post(|body: String| async { body }));
+        let guard = Guard::new(|_, _| Role::Read, Arc::default(), Audit::default());
+        let (clients, pipes) = mpsc::unbounded_channel();
+        let (open, gate) = watch::channel(true);
+        tokio::spawn(async move {
+            forever(Pipes(pipes), guarded(routes, guard), gate).await;
+            drop(open);
+        });
+        clients
+    }
+
+    fn comes(door: &mpsc::UnboundedSender<DuplexStream>) -> DuplexStream {
+        let (ours, theirs) = duplex(4096);
+        door.send(theirs).unwrap();
+        ours
+    }
+
+    /// What is heard until the connection ends, and after how long it does.
+    async fn until_it_ends(client: &mut DuplexStream) -> (String, Duration) {
+        let (began, mut heard) = (Instant::now(), Vec::new());
+        timeout(Duration::from_secs(600), client.read_to_end(&mut heard)).await.expect("the connection ends").unwrap();
+        (String::from_utf8_lossy(&heard).into_owned(), began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_never_ends_and_a_body_that_never_comes_end_in_their_time() {
+        let door = door();
+        for head in ["", "GET /v1/long HT", "GET /v1/long HTTP/1.1\r\nHost: x\r\n"] {
+            let mut client = comes(&door);
+            client.write_all(head.as_bytes()).await.unwrap();
+            let (heard, lasted) = until_it_ends(&mut client).await;
+            assert!(!heard.contains("200 OK") && lasted <= HEAD + Duration::from_secs(1), "{head:?}: {heard:?} after {lasted:?}");
+        }
+        let mut client = comes(&door);
+        client.write_all(b"POST /v1/thing HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nConnection: close\r\n\r\nhalf").await.unwrap();
+        let (heard, lasted) = until_it_ends(&mut client).await;
+        assert!(heard.starts_with("HTTP/1.1 408") && lasted <= Duration::from_secs(11), "{heard:?} after {lasted:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_is_not_waited_for() {
+        let door = door();
+        let mut client = comes(&door);
+        client.write_all(b"POST /v1/thing HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n").await.unwrap();
+        let (mut hears, mut says) = tokio::io::split(client);
+        let trickle = tokio::spawn(async move {
+            while says.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let mut heard = [0; 12];
+        timeout(Duration::from_secs(12), hears.read_exact(&mut heard)).await.expect("refused in time").unwrap();
+        assert_eq!(&heard, b"HTTP/1.1 408");
+        trickle.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_loses_its_connection() {
+        let door = door();
+        let mut client = comes(&door);
+        client.write_all(b"GET /v1/long HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        tokio::time::sleep(UNREAD + Duration::from_secs(1)).await;
+        let (heard, _) = until_it_ends(&mut client).await;
+        assert!(heard.len() < 1 << 20, "what did not fit the pipe was not kept for it: {}", heard.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_silent_connections_keep_nobody_out() {
+        let door = door();
+        let silent: Vec<DuplexStream> = (0..3 * CONNECTIONS).map(|_| comes(&door)).collect();
+        let mut client = comes(&door);
+        client.write_all(b"POST /v1/thing HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi").await.unwrap();
+        let (heard, lasted) = until_it_ends(&mut client).await;
+        assert!(heard.starts_with("HTTP/1.1 200") && heard.ends_with("hi") && lasted < Duration::from_secs(1), "{heard:?} after {lasted:?}");
+        drop(silent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_a_request_under_way_makes_no_room_and_there_are_never_more_than_may_be() {
+        let door = door();
+        // Each waits for an answer that it does not read on.
+        let mut busy = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut client = comes(&door);
+            client.write_all(b"GET /v1/long HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            client.read_u8().await.unwrap();
+            busy.push(client);
+        }
+        let mut client = comes(&door);
+        client.write_all(b"POST /v1/thing HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi").await.unwrap();
+        assert!(timeout(UNREAD - Duration::from_secs(2), client.read_u8()).await.is_err(), "as many as may be are served, and no more");
+        let (heard, lasted) = until_it_ends(&mut client).await;
+        assert!(
+            heard.starts_with("HTTP/1.1 200") && lasted < Duration::from_secs(3),
+            "those that did not read have lost their places: {heard:?} after {lasted:?}"
+        );
+        drop(busy);
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -16,6 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Behind, Desk};
+use crate::adapters::api::Problem;
 use crate::signaling::fact::{Fact, FirewallEvent, What};
 
 /// Who reads more slowly than this many changes come is told `lagged` instead.
@@ -23,6 +25,10 @@ const BEHIND: usize = 4096;
 /// Changes of one kind that come within this are told once: with many calls there are thousands in a second, and whoever shows them asks once.
 const GATHER: Duration = Duration::from_millis(250);
 const ALIVE: Duration = Duration::from_secs(15);
+/// Streams at once: each keeps one of a door's connections, and half of those are left to questions.
+const STREAMS: usize = 32;
+/// Whoever finds no place is told to come again after so many seconds.
+const AGAIN: u32 = 15;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
     OpenApiRouter::new().routes(routes!(events))
@@ -91,7 +97,11 @@ async fn gathered(changes: &mut broadcast::Receiver<&'static str>) -> Option<Vec
 
 /// A stream of server-sent events, each named for what has changed: `calls`, `peers`, `bans`, `certificates`, `policy`, `drain`, `limits`, or `lagged`: some of these.
 #[utoipa::path(get, path = "/v1/events", tag = "border", responses((status = 200, body = String, content_type = "text/event-stream")))]
-async fn events(State(desk): Behind) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+async fn events(State(desk): Behind) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    if desk.changes.0.receiver_count() >= STREAMS {
+        let detail = format!("{STREAMS} others listen for changes already; close pages nobody looks at, or ask again in {AGAIN} s");
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).after(AGAIN));
+    }
     let stream = unfold((desk.changes.0.subscribe(), Vec::new()), async |(mut changes, mut kinds)| {
         if kinds.is_empty() {
             kinds = gathered(&mut changes).await?;
@@ -99,7 +109,7 @@ async fn events(State(desk): Behind) -> Sse<impl Stream<Item = Result<Event, Inf
         let kind = kinds.pop()?;
         Some((Ok(Event::default().event(kind).data("{}")), (changes, kinds)))
     });
-    Sse::new(stream).keep_alive(KeepAlive::new().interval(ALIVE))
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(ALIVE)))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod account;
 pub mod calls;
 mod certificates;
 mod drain;
+mod dry_run;
 mod events;
 mod explain;
 mod firewall;
@@ -93,10 +94,12 @@ pub struct Desk {
     pub limits: Arc<Limits>,
     pub recording: Recording,
     pub policy_sets: Arc<PolicySets>,
+    pub trials: Trials,
     pub audit: Audit,
     pub orders: mpsc::Sender<Order>,
 }
 
+pub use dry_run::Trials;
 pub use events::Changes;
 pub use status::Standing;
 
@@ -190,6 +193,7 @@ fn described() -> (Router<Arc<Desk>>, OpenApi) {
         firewall::routes(),
         certificates::routes(),
         policy::routes(),
+        dry_run::routes(),
         explain::routes(),
         reasons::routes(),
         account::routes(),

@@ -1,11 +1,10 @@
-//! The policy set in force, and every way to another: checked, compared, tried on recorded calls, activated, gone back.
+//! The policy set in force, and every way to another: checked, compared, activated, gone back (`dry_run` tries one on recorded calls).
 //!
 //! Who may change it may also ask about another, since a set names files of this machine and the answer tells whether they are there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -16,18 +15,14 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Answered, Behind, Desk, Task, Told, limit};
+use super::{Answered, Behind, Desk, Task, Told};
 use crate::adapters::api::{Operator, Outcome, Problem};
-use crate::adapters::dns::{self, PeerResolver};
-use crate::adapters::history::Chosen;
 use crate::app::diff::{self, Change};
 use crate::app::policy_sets::texts::Texts;
 use crate::app::policy_sets::{About, Adoption, How};
 use crate::app::reloading::restart_needed;
-use crate::app::replay::report::Report;
-use crate::app::replay::{self, DryRun, Records};
 use crate::config::{self, Settings};
-use crate::policy::settings::{PeerHost, PolicySet};
+use crate::policy::settings::PolicySet;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
     OpenApiRouter::new()
@@ -35,19 +30,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(reload))
         .routes(routes!(validate))
         .routes(routes!(compare))
-        .routes(routes!(dry_run))
         .routes(routes!(activate))
         .routes(routes!(rollback))
 }
-
-/// Calls a dry run is about.
-const CALLS: usize = 1000;
-const MOST_CALLS: usize = 20_000;
-/// Of those that change, so many are listed.
-const LISTED: usize = 100;
-const MOST_LISTED: usize = 1000;
-/// Names of another set's peers are asked for so long.
-const NAMES: Duration = Duration::from_secs(5);
 
 /// The set in force and those kept before it.
 #[derive(Serialize, ToSchema)]
@@ -144,11 +129,11 @@ async fn changed(desk: &Desk, operator: Operator, task: Task) -> Changed {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PolicySetGiven)]
-struct Given {
+pub(super) struct Given {
     /// Texts by the names of their files.
-    files: Option<BTreeMap<String, String>>,
+    pub files: Option<BTreeMap<String, String>>,
     #[schema(example = "/etc/portcullis-next")]
-    folder: Option<String>,
+    pub folder: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -229,55 +214,6 @@ async fn compare(State(desk): Behind, body: Result<Json<Given>, JsonRejection>) 
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Trial {
-    /// As for `/v1/policy/validate`.
-    files: Option<BTreeMap<String, String>>,
-    folder: Option<String>,
-    /// The newest so many recorded calls; 1000 where nothing is written.
-    #[schema(minimum = 1, maximum = 20000)]
-    last: Option<usize>,
-    /// Begun then or later, milliseconds since 1970.
-    since_ms: Option<i64>,
-    /// So many of those that change are listed; 100 where nothing is written.
-    #[schema(minimum = 1, maximum = 1000)]
-    limit: Option<usize>,
-}
-
-/// Which recorded calls a policy set would decide otherwise than the one in force, and why. Names of peers lead where the peer table, the records and DNS say.
-#[utoipa::path(post, path = "/v1/policy/dry-run", tag = "policy", request_body = Trial, responses((status = 200, body = Report)))]
-async fn dry_run(State(desk): Behind, body: Result<Json<Trial>, JsonRejection>) -> Answered<Report> {
-    let Trial { files, folder, last, since_ms, limit: listed } = read(body)?;
-    let (last, listed) = (limit(last, CALLS, MOST_CALLS)?, limit(listed, LISTED, MOST_LISTED)?);
-    let store = desk.policy_sets.settings().history.as_ref().map(|history| history.path.clone());
-    let detail = "this border keeps no calls to try a set on: its policy set has no store in [records] of border.toml";
-    let store = store.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, detail))?;
-    let of_candidate = Arc::clone(&desk);
-    let (_, candidate) = off_the_loop(move || loaded(&of_candidate, Given { files, folder })).await?;
-    let mut names = replay::names_in_force(&desk.resolver.tables().borrow());
-    if candidate.policy.peers.iter().flat_map(|peer| &peer.hosts).any(|host| matches!(host, PeerHost::Name(name) if !names.knows(name))) {
-        ask_dns(&candidate, &mut names).await;
-    }
-    off_the_loop(move || {
-        let in_force = desk.policy_sets.settings();
-        let recording = Records::new(store, Chosen { last: Some(last as u64), since: since_ms });
-        let against = Some(String::from("what the set in force decides"));
-        let run = DryRun { recording: &recording, candidate: &candidate, old: Some(&in_force), against, limit: listed };
-        run.run(names).map(Json).map_err(|why| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why))
-    })
-    .await
-}
-
-/// As the set's own resolver would once it is in force; what does not answer in time is not known.
-async fn ask_dns(candidate: &Settings, names: &mut replay::names::Names) {
-    let settings = dns::Settings { limit: NAMES, timeout: candidate.dns.timeout.min(NAMES / 2), ..candidate.dns.clone() };
-    if let Ok(resolver) = PeerResolver::start(settings, candidate.policy.clone(), |_| {}) {
-        let _ = tokio::time::timeout(NAMES, resolver.settled()).await;
-        names.learn_table(&resolver.tables().borrow());
-    }
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 struct Activation {
     /// As for `/v1/policy/validate`.
     files: Option<BTreeMap<String, String>>,
@@ -322,7 +258,7 @@ async fn rollback(State(desk): Behind, Extension(operator): Extension<Operator>,
     changed(&desk, operator, Task::Adopt(Box::new(adoption))).await
 }
 
-fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
+pub(super) fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
     body.map(|Json(body)| body).map_err(|rejection| wrong(rejection.body_text()))
 }
 
@@ -340,7 +276,7 @@ fn texts(desk: &Desk, given: Given) -> Result<(PathBuf, Texts), Problem> {
 }
 
 /// The set that was given, as it would be in force.
-fn loaded(desk: &Desk, given: Given) -> Result<(PathBuf, Settings), Problem> {
+pub(super) fn loaded(desk: &Desk, given: Given) -> Result<(PathBuf, Settings), Problem> {
     let (folder, texts) = texts(desk, given)?;
     match texts.load(&folder) {
         Ok((settings, _)) => Ok((folder, settings)),
@@ -353,7 +289,7 @@ fn wrong(detail: String) -> Problem {
 }
 
 /// Files are read and calls gone through where nobody else waits.
-async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+pub(super) async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())))
 }
