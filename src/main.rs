@@ -6,7 +6,7 @@ mod commands_in_documents;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use portcullis::app;
 
 /// A session border controller for voicemail and Unified Messaging.
@@ -72,7 +72,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
+    // Errors of the command line end here, with 2.
+    let arguments = Arguments::from_arg_matches(&app::exit_status::told(Arguments::command()).get_matches());
+    match arguments.unwrap_or_else(|error| error.exit()).command {
         Command::Run(run) => app::run::run(run),
         Command::Check(check) => printed(|out| app::check::check(&check, out)),
         Command::Diff(diff) => printed(|out| app::diff::diff(&diff, out)),
@@ -96,13 +98,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a command that prints; one that could not print, or failed otherwise, ends with 2.
+/// Runs a command that prints; one that could not print, or failed otherwise, ends with 2. Whoever reads may have seen enough (`| head`): that is no failure.
 fn printed(command: impl FnOnce(&mut dyn Write) -> std::io::Result<u8>) -> ExitCode {
     let mut out = std::io::stdout().lock();
     match command(&mut out).and_then(|status| out.flush().map(|()| status)) {
         Ok(status) => ExitCode::from(status),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            // Nobody may read this either.
+            let _ = writeln!(std::io::stderr(), "{error}");
             ExitCode::from(2)
         }
     }

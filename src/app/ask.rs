@@ -107,6 +107,7 @@ pub struct Resume {
 #[derive(clap::Args, Clone, Debug)]
 pub struct End {
     /// By the number that `show calls` gives.
+    #[arg(value_parser = crate::app::show::call_number)]
     pub call: u64,
     #[command(flatten)]
     pub socket: Socket,
@@ -159,7 +160,7 @@ pub fn drain(drain: &Drain, out: &mut dyn Write) -> io::Result<u8> {
     }
     let place = drain.socket.place().map_err(|trouble| io::Error::new(io::ErrorKind::InvalidInput, trouble))?;
     draining::wait(&place, out).or_else(|error| {
-        eprintln!("{}", unanswered(&place, &error));
+        complain(&unanswered(&place, &error));
         Ok(1)
     })
 }
@@ -200,10 +201,15 @@ pub fn ask(socket: &Socket, method: &str, path: &str, body: Option<&Value>, out:
             Ok(u8::from(!done))
         }
         Err(error) => {
-            eprintln!("{}", unanswered(&place, &error));
+            complain(&unanswered(&place, &error));
             Ok(1)
         }
     }
+}
+
+/// To standard error; nobody may read that any more.
+pub fn complain(what: &dyn std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{what}");
 }
 
 /// Why nobody answers there, and what to do.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::adapters::api::{self, Answer};
-use crate::app::ask::{Socket, ask, told, unanswered};
+use crate::app::ask::{Socket, ask, complain, told, unanswered};
 use crate::app::policy_sets::texts::Texts;
 use crate::app::replay::report::Report;
 
@@ -71,11 +71,14 @@ pub fn set(set: &Set, out: &mut dyn Write) -> io::Result<u8> {
         }
     };
     let files: Value = texts.files().map(|(name, text)| (String::from(name), Value::from(text))).collect::<serde_json::Map<_, _>>().into();
+    if policy.socket.json {
+        return as_document(policy, &files, out);
+    }
     let over = match looked_at(policy, &files, out) {
         Ok(Some(over)) => over,
         Ok(None) => return Ok(1),
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error);
             return Ok(1);
         }
     };
@@ -91,6 +94,39 @@ pub fn rollback(back: &Back, out: &mut dyn Write) -> io::Result<u8> {
     let Back::Policy(Rollback { to, manner: Manner { until_restart, overwrite }, socket }) = back;
     let body = json!({ "to": to, "until_restart": until_restart, "overwrite": overwrite });
     ask(socket, "POST", "/v1/policy/rollback", Some(&body), out, |answer| told(answer, "the earlier policy set is in force"))
+}
+
+/// The same as one JSON document: `validated`, `difference`, `dry_run`, and whether it was `activated`; of what was refused the problem document.
+fn as_document(policy: &Policy, files: &Value, out: &mut dyn Write) -> io::Result<u8> {
+    let mut document = serde_json::Map::new();
+    let mut activated = false;
+    let validated = answered(policy, "/v1/policy/validate", &json!({ "files": files }));
+    let validated = match validated {
+        Ok(answer) => answer.body,
+        Err(error) => {
+            complain(&error);
+            return Ok(1);
+        }
+    };
+    let (sound, over) = (validated["valid"] == true, validated["in_force"].clone());
+    document.insert("validated".into(), validated);
+    if sound {
+        for (part, path, body) in
+            [("difference", "/v1/policy/diff", json!({ "files": files })), ("dry_run", "/v1/policy/dry-run", json!({ "files": files, "last": policy.last }))]
+        {
+            document.insert(part.into(), answered(policy, path, &body)?.body);
+        }
+    }
+    if sound && policy.yes {
+        let Manner { until_restart, overwrite } = policy.manner;
+        let body = json!({ "files": files, "until_restart": until_restart, "overwrite": overwrite, "over": over });
+        let answer = answered(policy, "/v1/policy/activate", &body)?;
+        activated = answer.status == 200;
+        document.insert("activation".into(), answer.body);
+    }
+    document.insert("activated".into(), activated.into());
+    writeln!(out, "{:#}", Value::Object(document))?;
+    Ok(u8::from(!activated))
 }
 
 /// Shows what would change. Returns the digest of the set in force, over which that was; `None`: it cannot be activated.

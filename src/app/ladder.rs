@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::ask::{Socket, ask, unanswered};
+use super::ask::{Socket, ask, complain, unanswered};
 use super::follow;
 use crate::adapters::api;
 
@@ -66,7 +66,7 @@ fn save(ladder: &Ladder, method: &str, path: &str, file: &Path, out: &mut dyn Wr
             Ok(1)
         }
         Err(error) => {
-            eprintln!("{}", unanswered(&place, &error));
+            complain(&unanswered(&place, &error));
             Ok(1)
         }
     }

@@ -1,9 +1,11 @@
 //! `portcullis completions SHELL` and `portcullis man FOLDER`: what shells and readers know of the commands, made from the commands themselves.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap_complete::Shell;
+
+use crate::app::exit_status;
 
 /// Prints the completions for a shell, to be put where it looks for them.
 #[derive(clap::Args, Clone, Debug)]
@@ -41,8 +43,24 @@ pub fn man(man: &Man, command: clap::Command, out: &mut dyn Write) -> io::Result
     let folder = man.folder.display();
     let told = |error: io::Error| io::Error::new(error.kind(), format!("{folder}: {error}; name a folder that can be written to"));
     std::fs::create_dir_all(&man.folder).map_err(told)?;
-    clap_mangen::generate_to(command, &man.folder).map_err(told)?;
+    clap_mangen::generate_to(command.clone(), &man.folder).map_err(told)?;
+    with_statuses(&command, &mut Vec::new(), &man.folder).map_err(told)?;
     let pages = std::fs::read_dir(&man.folder).map_err(told)?.flatten().filter(|file| file.path().extension().is_some_and(|section| section == "1")).count();
     writeln!(out, "{folder}: {pages} pages; read one with `man {folder}/portcullis.1`, install them to /usr/share/man/man1")?;
     Ok(0)
+}
+
+/// Each page ends with what its command ends with.
+fn with_statuses(command: &clap::Command, words: &mut Vec<String>, folder: &Path) -> io::Result<()> {
+    let section = exit_status::section(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let page = folder.join([&[String::from("portcullis")], words.as_slice()].concat().join("-") + ".1");
+    if !section.is_empty() && page.exists() {
+        std::fs::OpenOptions::new().append(true).open(page)?.write_all(section.as_bytes())?;
+    }
+    for one in command.get_subcommands() {
+        words.push(one.get_name().to_owned());
+        with_statuses(one, words, folder)?;
+        words.pop();
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@ pub mod change_policy;
 pub mod check;
 pub mod diff;
 mod draining;
+pub mod exit_status;
 pub mod explain;
 pub mod firewall;
 mod follow;

@@ -1,4 +1,4 @@
-//! `portcullis show status|calls|limits|peers|media|audit|bans|certs|firewall|missed-calls`: what a running border knows, as tables for people or as JSON.
+//! `portcullis show status|calls|limits|peers|media|reasons|audit|bans|certs|firewall|missed-calls`: what a running border knows, as tables for people or as JSON.
 
 mod calls;
 mod limits;
@@ -10,8 +10,11 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::app::ask::{Socket, ask};
+use crate::config::duration;
 
 #[derive(clap::Subcommand, Clone, Debug)]
 pub enum Show {
@@ -25,6 +28,8 @@ pub enum Show {
     Records(Box<Records>),
     /// The policy set in force, since when and by whom, and those before it that can be gone back to.
     Policy(Socket),
+    /// Why calls end and requests are refused: every code, what it means and what to do about it.
+    Reasons(Reasons),
     /// Who changed what since the start, and what was refused.
     Audit(Socket),
     /// Who may talk: names and what DNS says of them, addresses, how they prove themselves, whether they answer.
@@ -46,6 +51,14 @@ pub struct Peers {
     /// Test clients too (`simulator = true`).
     #[arg(long)]
     pub simulators: bool,
+    #[command(flatten)]
+    pub socket: Socket,
+}
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct Reasons {
+    /// Only those whose code or meaning has this word.
+    pub word: Option<String>,
     #[command(flatten)]
     pub socket: Socket,
 }
@@ -78,11 +91,11 @@ pub struct Records {
     /// none, peer, policy, resource or us.
     #[arg(long)]
     pub fault: Option<String>,
-    /// Begun at this time or later, such as 2026-11-22T13:00:00Z.
-    #[arg(long, value_name = "TIME")]
+    /// Begun at this time or later: 2026-11-22T13:00:00Z, a day, or how long ago, such as 12h.
+    #[arg(long, value_name = "TIME", value_parser = point_in_time)]
     pub from: Option<String>,
-    /// Begun before this time.
-    #[arg(long, value_name = "TIME")]
+    /// Begun before this time, written likewise.
+    #[arg(long, value_name = "TIME", value_parser = point_in_time)]
     pub until: Option<String>,
     /// Only those in which a direction was not heard, or not well.
     #[arg(long)]
@@ -105,6 +118,7 @@ pub struct Records {
 #[derive(clap::Args, Clone, Debug)]
 pub struct Media {
     /// Of this call alone, by the number that log lines and records carry.
+    #[arg(value_parser = call_number)]
     pub call: Option<u64>,
     #[command(flatten)]
     pub socket: Socket,
@@ -127,6 +141,7 @@ pub fn show(show: &Show, out: &mut dyn Write) -> io::Result<u8> {
         }
         Show::Limits(socket) => ask(socket, "GET", "/v1/limits", None, out, limits::limits),
         Show::Policy(socket) => ask(socket, "GET", "/v1/policy", None, out, policy::policy),
+        Show::Reasons(Reasons { socket, word }) => ask(socket, "GET", "/v1/reasons", None, out, |answer| reasons(answer, word.as_deref())),
         Show::Audit(socket) => ask(socket, "GET", "/v1/audit", None, out, calls::audit),
         Show::Peers(Peers { socket, simulators }) => ask(socket, "GET", "/v1/peers", None, out, |answer| peers(answer, *simulators)),
         Show::Media(Media { socket, call: None }) => ask(socket, "GET", "/v1/media", None, out, media::all),
@@ -136,6 +151,41 @@ pub fn show(show: &Show, out: &mut dyn Write) -> io::Result<u8> {
         Show::Firewall(socket) => ask(socket, "GET", "/v1/firewall", None, out, firewall),
         Show::MissedCalls(socket) => ask(socket, "GET", "/v1/missed-calls", None, out, missed_calls),
     }
+}
+
+/// As the API takes it.
+fn point_in_time(written: &str) -> Result<String, String> {
+    if OffsetDateTime::parse(written, &Rfc3339).is_ok() {
+        return Ok(String::from(written));
+    }
+    let day = format!("{written}T00:00:00Z");
+    if OffsetDateTime::parse(&day, &Rfc3339).is_ok() {
+        return Ok(day);
+    }
+    let ago = duration(written).and_then(|ago| OffsetDateTime::now_utc().checked_sub(ago.try_into().ok()?));
+    ago.and_then(|time| time.format(&Rfc3339).ok())
+        .ok_or_else(|| String::from("write a time as 2026-11-22T13:00:00Z, a day as 2026-11-22, or how long ago, as 12h"))
+}
+
+/// Of a call, on the command line.
+pub fn call_number(written: &str) -> Result<u64, String> {
+    written.parse().map_err(|_| String::from("write the number of a call, as `show calls`, `show records` and the log have it"))
+}
+
+/// A paragraph for each: sentences do not fit a table's columns.
+fn reasons(answer: &Value, word: Option<&str>) -> String {
+    let word = word.unwrap_or_default().to_lowercase();
+    let has = |reason: &&Value| ["code", "meaning"].iter().any(|key| text(&reason[*key]).to_lowercase().contains(&word));
+    let known = answer.as_array().map(Vec::as_slice).unwrap_or_default();
+    let shown: Vec<String> = known
+        .iter()
+        .filter(has)
+        .map(|reason| {
+            let (code, meaning, remedy) = (text(&reason["code"]), text(&reason["meaning"]), text(&reason["remedy"]));
+            format!("{code}  (fault: {}, status: {})\n  means  {meaning}\n  do     {remedy}\n", text(&reason["fault"]), text(&reason["status"]))
+        })
+        .collect();
+    if shown.is_empty() { format!("no reason has \"{word}\" in its code or meaning\n") } else { shown.join("\n") }
 }
 
 fn peers(answer: &Value, simulators: bool) -> String {

@@ -289,7 +289,7 @@ async fn calls_that_are_over_are_found_in_the_store() {
     assert!(status == Some(0) && page.contains("hunt_group.none") && page.contains("there are more"), "{page}");
     assert_eq!(ask(&border, &["show", "records", "4711"]).0, Some(1));
     let (status, said) = ask(&border, &["show", "records", "--from", "yesterday"]);
-    assert!(status == Some(1) && said.contains("2026-11-22T13:00:00Z"), "{said}");
+    assert!(status == Some(2) && said.contains("2026-11-22T13:00:00Z"), "{said}");
     assert_eq!(border.metric("portcullis_records_stored_total{result=\"written\"}"), Some(2.0));
     // The records of a process that is killed are there for the next.
     border.kill_and_run_again();
@@ -303,6 +303,26 @@ async fn calls_that_are_over_are_found_in_the_store() {
     assert_eq!((&newest["number"], &newest["record"]["call"]), (&3.into(), &3.into()));
     let (status, drawn) = ask(&border, &["ladder", "3"]);
     assert!(status == Some(0) && drawn.contains("call.normal"), "{drawn}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_gets_no_more_calls_than_it_may_and_is_shown() {
+    let um = um().await;
+    let set = Set::new(&um, "", CONTROL);
+    let peers = std::fs::read_to_string(set.path().join("peers.toml")).unwrap();
+    set.write("peers.toml", &peers.replace("name = \"worker\"\n", "name = \"worker\"\ncalls_to = 1\n"));
+    let border = set.run();
+    let call = border.call("5000").await.unwrap();
+    assert!(border.call("5000").await.is_err(), "the worker has one already");
+    let shown = json(&border, &["show", "limits"]);
+    let worker = shown["targets"].as_array().and_then(|targets| targets.iter().find(|target| target["name"] == "worker")).cloned().unwrap_or_default();
+    assert_eq!((&worker["calls"], &worker["limits"]["calls"]), (&1.into(), &1.into()), "{shown:#}");
+    let (_, page) = ask(&border, &["show", "limits"]);
+    assert!(page.contains("calls to"), "{page}");
+    assert_eq!(border.metric("portcullis_limited_calls{of=\"target\",name=\"worker\"}"), Some(1.0));
+    assert_eq!(border.metric("portcullis_limited_calls_most{of=\"target\",name=\"worker\"}"), Some(1.0));
+    call.hang_up().await.unwrap();
+    border.call("5000").await.unwrap().hang_up().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,7 @@ mod remote;
 mod removed;
 mod rotation;
 mod simulate;
+mod statuses;
 mod stop;
 mod supervised;
 mod takeover;

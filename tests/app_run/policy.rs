@@ -1,5 +1,7 @@
 //! Changing policy by what calls have shown: recorded calls are asked about under another set before it is in force.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use serde_json::Value;
@@ -253,4 +255,94 @@ async fn the_running_border_says_what_would_become_of_a_call() {
     ] {
         assert_eq!(ask(question.clone()).await.status, 400, "{question}");
     }
+}
+
+/// Status, Retry-After and body of a dry run, by a connection of its own.
+fn dry_run(socket: &Path, folder: &Path) -> (u16, Option<String>, String) {
+    let mut stream = asked_to_try(socket, folder);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    let again = answer.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("retry-after: ").map(String::from));
+    (status, again, answer)
+}
+
+fn asked_to_try(socket: &Path, folder: &Path) -> UnixStream {
+    let body = serde_json::json!({ "folder": folder }).to_string();
+    let mut stream = UnixStream::connect(socket).expect("the socket");
+    let head = "POST /v1/policy/dry-run HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n";
+    write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).expect("sent");
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_set_is_tried_at_a_time_and_only_while_somebody_waits() {
+    let um = um().await;
+    let mut border = Set::new(&um, "", TABLES).run();
+    with_two_calls(&mut border).await;
+    let socket = border.set.path().join("control.sock");
+    // A name server that says nothing keeps a trial busy for some seconds.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let servers = format!("\n[dns]\nservers = [\"{}\"]\nhosts_file = false\n", silent.local_addr().expect("an address"));
+    let slow = other(&border, |file, text| match file {
+        "border.toml" => text + &servers,
+        "peers.toml" => text.replacen("hosts = \"127.0.0.1\"", "hosts = \"nobody.knows.test\"", 1),
+        _ => text,
+    });
+    let same = other(&border, |_, text| text);
+    let waiting = asked_to_try(&socket, slow.path());
+    border.until("busy with a trial", |_| {
+        let mut packet = [0; 512];
+        silent.set_read_timeout(Some(std::time::Duration::from_millis(50))).expect("a limit");
+        silent.recv(&mut packet).is_ok()
+    });
+    let (status, again, answer) = dry_run(&socket, same.path());
+    assert_eq!((status, again.as_deref()), (503, Some("10")), "{answer}");
+    assert!(answer.contains("another policy set is being tried"), "{answer}");
+    drop(waiting);
+    border.until("free again", |_| dry_run(&socket, same.path()).0 == 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_of_a_set_live_where_the_running_border_knows_them() {
+    let um = um().await;
+    let set = Set::new(&um, "", TABLES);
+    let peers = std::fs::read_to_string(set.path().join("peers.toml")).expect("a text");
+    let beside = "[[peer]]\nname = \"beside\"\nkind = \"trunk\"\nhosts = \"localhost\"\naddresses = \"any\"\ntransport = \"tcp\"\nmode = \"unsecured\"\n";
+    set.write("peers.toml", &(peers.replacen("mode = \"unsecured\"", "mode = \"unsecured\"\nprefer = true", 1) + "\n" + beside));
+    let mut border = set.run();
+    with_two_calls(&mut border).await;
+    // By name now, which only whoever asks DNS, or the border, can place.
+    let by_name = other(&border, |file, text| match file {
+        "peers.toml" => text.replacen("hosts = \"127.0.0.1\"", "hosts = \"localhost\"\naddresses = \"any\"", 1),
+        _ => text,
+    });
+    let (status, said) = replay(&border, by_name.path(), &[]);
+    assert!(status == Some(1) && said.contains("stand-in address"), "{said}");
+    let socket = border.set.path().join("control.sock");
+    let (status, said) = replay(&border, by_name.path(), &["--live", socket.to_str().expect("a path")]);
+    assert!(status == Some(0) && !said.contains("stand-in address"), "{said}");
+    let (status, said) = replay(&border, by_name.path(), &["--live", "/nowhere.sock"]);
+    assert!(status == Some(2) && said.contains("--live /nowhere.sock"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn setting_a_policy_is_told_as_one_document() {
+    let um = um().await;
+    let mut border = Set::new(&um, "", KEPT).run();
+    with_two_calls(&mut border).await;
+    let moved = pilot(&border, "5999");
+    let at = moved.path().to_str().expect("a path");
+    let (status, said) = ask(&border, &["set", "policy", at, "--json"]);
+    let told: Value = serde_json::from_str(&said).expect("one document");
+    assert_eq!(
+        (status, &told["activated"], &told["validated"]["valid"], &told["dry_run"]["changing"]),
+        (Some(1), &false.into(), &true.into(), &2.into()),
+        "{said}"
+    );
+    assert!(hunt_groups(&border).contains("5000"), "nothing was changed");
+    let (status, said) = ask(&border, &["set", "policy", at, "--json", "--yes"]);
+    let told: Value = serde_json::from_str(&said).expect("one document");
+    assert_eq!((status, &told["activated"]), (Some(0), &true.into()), "{said}");
+    assert!(told["difference"]["changes"].as_array().is_some_and(|changes| changes.len() == 1) && carries(&border, "5999").await, "{said}");
 }

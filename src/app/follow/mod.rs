@@ -17,7 +17,7 @@ use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::screen::{Answer, Effect, Question, Screen};
-use super::ask::{Socket, unanswered};
+use super::ask::{Socket, complain, unanswered};
 use super::ladder::keep;
 use crate::adapters::api::{self, Place};
 
@@ -37,11 +37,11 @@ pub fn follow(socket: &Socket, call: Option<u64>) -> io::Result<u8> {
     match runtime.block_on(api::ask(&place, "GET", "/v1/ladders?limit=1", None)) {
         Ok(answer) if answer.status == 200 => {}
         Ok(answer) => {
-            eprintln!("refused: {}", answer.body["detail"].as_str().unwrap_or("the border does not say why"));
+            complain(&format!("refused: {}", answer.body["detail"].as_str().unwrap_or("the border does not say why")));
             return Ok(1);
         }
         Err(error) => {
-            eprintln!("{}", unanswered(&place, &error));
+            complain(&unanswered(&place, &error));
             return Ok(1);
         }
     }

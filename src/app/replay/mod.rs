@@ -237,3 +237,6 @@ pub fn names_in_force(table: &PeerTable) -> Names {
     names.learn_table(table);
     names
 }
+
+#[cfg(test)]
+mod tests;

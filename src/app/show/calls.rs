@@ -30,6 +30,9 @@ pub(super) fn status(answer: &Value) -> String {
     }
     for place in list(answer, "records") {
         let stands = match place["error"].as_str() {
+            None if place["waiting"].as_u64().is_some_and(|waiting| waiting > 0) => {
+                format!("{} written, {} wait for a moment", text(&place["written"]), text(&place["waiting"]))
+            }
             None => format!("{} written", text(&place["written"])),
             Some(error) => format!("NOT TAKEN: {error} ({} wait, {} lost; calls go on)", text(&place["waiting"]), text(&place["lost"])),
         };

@@ -46,7 +46,7 @@ pub(super) fn all(answer: &Value, asked: &Records) -> String {
         ]);
     }
     if list(answer, "records").is_empty() {
-        return String::from("no such call\n");
+        return String::from("no record matches; one is stored within a moment of its call's end, and only where [records] has a store\n");
     }
     let more = answer["next"].as_str().map(|next| format!("there are more, older ones: portcullis show records {} --after {next}\n", again(asked)));
     format!("{table}{}", more.unwrap_or_default())
