@@ -13,7 +13,7 @@ use crate::adapters::api;
 #[derive(clap::Args, Clone, Debug)]
 pub struct Ladder {
     /// By the number that log lines, `show calls` and `show records` give.
-    #[arg(required_unless_present = "follow")]
+    #[arg(required_unless_present = "follow", value_parser = crate::app::show::call_number)]
     pub call: Option<u64>,
     /// Only what was kept with the call's record. Without this it is asked for where the call is no longer held in memory.
     #[arg(long, conflicts_with = "follow")]
