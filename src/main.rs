@@ -91,7 +91,7 @@ fn main() -> ExitCode {
         Command::Verb(verb) => printed(|out| app::request::verb(&verb, out)),
         Command::Ladder(ladder) => printed(|out| app::ladder::ladder(&ladder, out)),
         Command::Trace(trace) => printed(|out| app::trace::trace(&trace, out)),
-        Command::Token(token) => printed(|out| app::token::token(&token, out)),
+        Command::Token(token) => printed(|out| app::token::token(&token, out, &mut std::io::stderr())),
         Command::Certs { command } => printed(|out| app::certs::run(&command, out)),
         Command::Completions(shell) => printed(|out| app::manual::completions(&shell, Arguments::command(), out)),
         Command::Man(man) => printed(|out| app::manual::man(&man, Arguments::command(), out)),

@@ -13,7 +13,11 @@ pub async fn adopt(border: &mut Border, folder: &Path, adoption: Adoption, by: &
     let sets = border.policy_sets();
     let staged = sets.stage(&adoption)?;
     let mut told = border.take(loaded).await.map_err(|error| error.to_string())?;
-    let mut until_restart = adoption.until_restart;
+    // Whatever was wanted: the next start brings this set, if it is what lies there.
+    let mut until_restart = adoption.until_restart && !sets.folder_holds(&adoption.texts);
+    if until_restart {
+        told.push(format!("until the next start: {} holds another set, which comes into force then", folder.display()));
+    }
     if let Some(staged) = staged
         && let Err(error) = staged.commit()
     {
@@ -25,9 +29,6 @@ pub async fn adopt(border: &mut Border, folder: &Path, adoption: Adoption, by: &
     let digest = adoption.texts.digest();
     tracing::info!(operator = by, digest, until_restart, how = ?adoption.how, "a policy set has come into force");
     sets.adopted(adoption.texts, by, adoption.how, until_restart);
-    if adoption.until_restart {
-        told.push(format!("until the next start: {} holds another set, which comes into force then", folder.display()));
-    }
     Ok(told)
 }
 

@@ -156,13 +156,26 @@ fn looked_at(policy: &Policy, files: &Value, out: &mut dyn Write) -> io::Result<
     if difference["same"] == true {
         writeln!(out, "both sets mean the same")?;
     }
+    if let Some(why) = validated["hindrance"].as_str().filter(|_| !policy.manner.until_restart && !policy.manner.overwrite) {
+        writeln!(out, "refused: {why}")?;
+        return Ok(None);
+    }
     tried(policy, files, out)?;
     Ok(Some(validated["in_force"].clone()))
 }
 
 /// What would become of recorded calls; a border that keeps none says so, and the set may be activated all the same.
 fn tried(policy: &Policy, files: &Value, out: &mut dyn Write) -> io::Result<()> {
-    let answer = answered(policy, "/v1/policy/dry-run", &json!({ "files": files, "last": policy.last }))?;
+    let is_watched = io::stderr().is_terminal();
+    if is_watched {
+        // Nobody may look any more.
+        let _ = write!(io::stderr(), "trying the set on recorded calls …");
+    }
+    let answer = answered(policy, "/v1/policy/dry-run", &json!({ "files": files, "last": policy.last }));
+    if is_watched {
+        let _ = write!(io::stderr(), "\r\x1b[2K");
+    }
+    let answer = answer?;
     match serde_json::from_value::<Report>(answer.body.clone()) {
         Ok(report) if answer.status == 200 => report.print(out),
         _ => writeln!(out, "not tried on recorded calls: {}", answer.body["detail"].as_str().unwrap_or("the border does not say why")),

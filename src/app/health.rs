@@ -1,8 +1,14 @@
-//! `portcullis health [--url URL]`: asks the admin door of a running border how it does, for health checks in images that have no other program.
+//! `portcullis health [--url URL]`: asks the admin door of a running border how it does, for health checks in images that have no other program; or its control socket,
+//! where there is no such door.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use serde_json::json;
+
+use crate::adapters::api::{self, Place};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 /// An answer is one status line and a few words.
@@ -14,21 +20,41 @@ pub struct Health {
     /// Address and path to ask: `/healthz` says that the border lives, `/readyz` that it takes calls.
     #[arg(long, default_value = "http://127.0.0.1:9160/healthz")]
     pub url: String,
+    /// Ask the control socket instead: whether an operator is answered there.
+    #[arg(long, value_name = "PATH", conflicts_with = "url")]
+    pub socket: Option<PathBuf>,
+    /// Print one JSON object instead of a line.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Prints the answer. Exit status: 0 well, 1 not, or no answer. (Container engines keep 2 for themselves: only a broken command line ends with it.)
 pub fn health(health: &Health, out: &mut dyn Write) -> io::Result<u8> {
-    let (address, path) = place(&health.url)?;
-    match ask(address, path) {
-        Ok((status, text)) => {
-            writeln!(out, "{status} {}", text.trim())?;
-            Ok(u8::from(status != 200))
+    let (asked, answer) = match &health.socket {
+        Some(socket) => (socket.display().to_string(), over_socket(socket)),
+        None => {
+            let (address, path) = place(&health.url)?;
+            (address.to_string(), ask(address, path))
         }
-        Err(error) => {
-            writeln!(out, "{address} does not answer: {error}")?;
-            Ok(1)
-        }
+    };
+    let well = matches!(answer, Ok((200, _)));
+    let said = match answer {
+        Ok((status, text)) => format!("{status} {}", text.trim()),
+        Err(error) => format!("{asked} does not answer: {error}"),
+    };
+    if health.json {
+        writeln!(out, "{:#}", json!({ "well": well, "said": said }))?
+    } else {
+        writeln!(out, "{said}")?
     }
+    Ok(u8::from(!well))
+}
+
+fn over_socket(socket: &Path) -> io::Result<(u16, String)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let place = Place::Socket(socket.to_owned());
+    let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, api::ask(&place, "GET", "/v1/status", None)).await })??;
+    Ok((answer.status, String::from(if answer.status == 200 { "ok" } else { "refused" })))
 }
 
 /// Only addresses: the question is about this machine, and a name would ask DNS as well.
@@ -74,7 +100,7 @@ mod tests {
 
     fn asked(answer: &'static str) -> (io::Result<u8>, String) {
         let mut out = Vec::new();
-        let status = health(&Health { url: format!("http://{}/readyz", door(answer)) }, &mut out);
+        let status = health(&Health { url: format!("http://{}/readyz", door(answer)), socket: None, json: false }, &mut out);
         (status, String::from_utf8(out).unwrap())
     }
 
@@ -86,7 +112,7 @@ mod tests {
         assert_eq!((status.unwrap(), text.as_str()), (1, "503 not ready: draining\n"));
         let (status, text) = asked("SIP/2.0 200 OK\r\n\r\n");
         assert!(status.unwrap() == 1 && text.ends_with("does not answer: not HTTP\n"), "{text}");
-        assert!(health(&Health { url: "http://border/".into() }, &mut Vec::new()).is_err());
+        assert!(health(&Health { url: "http://border/".into(), socket: None, json: false }, &mut Vec::new()).is_err());
     }
 
     #[test]

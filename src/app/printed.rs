@@ -37,8 +37,10 @@ impl Printed {
     /// Where the line says that something came from, and how.
     pub fn source(&self) -> Option<(SocketAddr, Option<Transport>)> {
         let field = |wanted: &str| self.fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
-        let from = field("from").or(field("source"))?.parse().ok()?;
-        Some((from, field("transport").and_then(Transport::from_token)))
+        // What was compared is pairs as well, of which these two have values without spaces.
+        let compared = |wanted: &str| field(LAST)?.split(' ').find_map(|word| word.strip_prefix(wanted)?.strip_prefix('='));
+        let from = field("from").or(field("source")).or(compared("source"))?.parse().ok()?;
+        Some((from, field("transport").or(compared("transport")).and_then(Transport::from_token)))
     }
 
     pub fn print(&self, as_json: bool, out: &mut dyn Write) -> io::Result<()> {
@@ -86,6 +88,9 @@ const fn whose(fault: Fault) -> &'static str {
     }
 }
 
+/// The field that is always the last of its line, and has names and values of its own, with spaces in both.
+const LAST: &str = "compared";
+
 /// Of a line of the log: a JSON object's members, or `name=value` and `name="value with spaces"`. A value without quotes may have spaces too
 /// (`compared=source=192.0.2.1:5060 transport=UDP`): it ends at the next word that has an equals sign.
 fn fields(text: &str) -> Vec<(String, String)> {
@@ -108,6 +113,10 @@ fn fields(text: &str) -> Vec<(String, String)> {
             continue;
         };
         let (name, value) = (&rest[..name_ends], &rest[name_ends + 1..]);
+        if name == LAST {
+            fields.push((name.into(), value.trim_matches('"').into()));
+            break;
+        }
         let end = match value.strip_prefix('"') {
             Some(quoted) => quoted.find('"').map_or(value.len(), |end| end + 2),
             None => value.find(char::is_whitespace).unwrap_or(value.len()),
@@ -136,6 +145,11 @@ mod tests {
         let printed = recognise(json).unwrap();
         assert_eq!(printed.reasons, [Reason::TargetTimeout]);
         assert!(printed.fields.contains(&("peer".into(), "um1".into())));
+        let line = "2026-11-22T08:57:31Z  INFO refused call=6 stage=\"peer\" rule=\"address\" reason=peer.stranger_address compared=source=127.0.0.1:34474 transport=TCP peers at this address=none";
+        let printed = recognise(line).unwrap();
+        let compared = printed.fields.iter().find(|(name, _)| name == "compared").map(|(_, value)| value.as_str());
+        assert_eq!(compared, Some("source=127.0.0.1:34474 transport=TCP peers at this address=none"));
+        assert_eq!(printed.source(), Some(("127.0.0.1:34474".parse().unwrap(), Some(Transport::Tcp))));
     }
 
     #[test]

@@ -38,12 +38,12 @@ fn json(border: &Border, arguments: &[&str]) -> Value {
     serde_json::from_str(&shown).expect("JSON")
 }
 
-/// What `portcullis token` prints: the token, and the lines for border.toml.
+/// What `portcullis token` prints: the token, apart, and the lines for border.toml.
 fn token(name: &str, role: &str) -> (String, String) {
     let output = portcullis().args(["token", name, "--role", role]).output().expect("portcullis");
-    let page = String::from_utf8(output.stdout).expect("text");
-    let token = page.lines().next().and_then(|line| line.rsplit(' ').next()).expect("a token").to_owned();
-    (token, page)
+    let aside = String::from_utf8(output.stderr).expect("text");
+    let token = aside.lines().next().and_then(|line| line.rsplit(' ').next()).expect("a token").to_owned();
+    (token, String::from_utf8(output.stdout).expect("text"))
 }
 
 /// Status and body.

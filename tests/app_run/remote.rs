@@ -39,9 +39,9 @@ impl Lab {
     async fn new() -> Lab {
         let um = um().await;
         let port = free_port();
-        let page = portcullis().args(["token", "bob", "--role", "read"]).output().expect("portcullis").stdout;
-        let page = String::from_utf8(page).expect("text");
-        let token = page.lines().next().and_then(|line| line.rsplit(' ').next()).expect("a token").to_owned();
+        let made = portcullis().args(["token", "bob", "--role", "read"]).output().expect("portcullis");
+        let (page, aside) = (String::from_utf8(made.stdout).expect("text"), String::from_utf8(made.stderr).expect("text"));
+        let token = aside.lines().next().and_then(|line| line.rsplit(' ').next()).expect("a token").to_owned();
         let set = Set::new(
             &um,
             "",

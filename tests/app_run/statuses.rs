@@ -80,6 +80,8 @@ async fn each_status_a_command_documents_is_one_it_gives() {
         (2, "simulate"),
         (0, health[0].as_str()),
         (1, health[1].as_str()),
+        (0, "health SOCKET --json"),
+        (1, "health NOWHERE"),
         (2, "health --nonsense"),
         (0, "firewall --offline SET"),
         (1, "firewall /nowhere"),

@@ -223,3 +223,26 @@ fn a_number_nobody_serves() {
     lab.finish();
     assert_eq!(lab.records()[0].reason, Reason::PlanMismatch);
 }
+
+#[test]
+fn an_invite_with_replaces_is_a_new_call_and_one_that_requires_it_is_refused() {
+    for scene in Scene::everywhere() {
+        let mut lab = Lab::new(scene);
+        let (mut caller, callee) = invited(&mut lab, "Replaces: 1@a;to-tag=b;from-tag=c\n");
+        assert_eq!(callee.invite.header(HeaderName::Replaces), "", "it does not cross");
+        let told = lab.facts.iter().any(|fact| match &fact.what {
+            What::Decided(trail) => {
+                trail.iter().any(|decision| decision.rule.contains("Replaces is not followed") && decision.compared[0].1.contains("to-tag=b"))
+            }
+            _ => false,
+        });
+        assert!(told, "{}", lab.ladder());
+        callee.answer(&mut lab, 486, "", "");
+        lab.drain_to(Party::Router);
+        lab.response_to(Party::Trunk, 486);
+        caller.ack_refusal(&mut lab);
+        lab.finish();
+    }
+    let refusal = refused(true, 420, |invite| invite.replace("Max-Forwards", "Require: replaces\nReplaces: 1@a;to-tag=b;from-tag=c\nMax-Forwards"));
+    assert_eq!(refusal.header(HeaderName::Unsupported), "replaces");
+}

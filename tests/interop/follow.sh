@@ -10,7 +10,7 @@ alone lab
 SET=$WORK/set
 cp -r "$ROOT/policies/unsecured-lab" "$SET"
 sed -i 's/^silence = .*/silence = "0s"/' "$SET/border.toml"
-TOKEN=$("$PORTCULLIS" token follow --role read | sed -n 's/^# The token.*: //p')
+TOKEN=$("$PORTCULLIS" token follow --role read 2>&1 | sed -n 's/^# The token.*: //p')
 cat >>"$SET/border.toml" <<CONFIG
 
 [control]

@@ -9,8 +9,8 @@ for tool in sipp chromium chromedriver; do command -v "$tool" >/dev/null || { ec
 alone lab
 SET=$WORK/set
 cp -r "$ROOT/policies/unsecured-lab" "$SET"
-TOKEN=$("$PORTCULLIS" token alice --role operate | sed -n 's/^# The token.*: //p')
-READER=$("$PORTCULLIS" token rita --role read | sed -n 's/^# The token.*: //p')
+TOKEN=$("$PORTCULLIS" token alice --role operate 2>&1 | sed -n 's/^# The token.*: //p')
+READER=$("$PORTCULLIS" token rita --role read 2>&1 | sed -n 's/^# The token.*: //p')
 digest() { printf %s "$1" | sha256sum | cut -d ' ' -f 1; }
 sed -i 's|^\[records\]|[records]\nladders = "all"|' "$SET/border.toml"
 cat >>"$SET/border.toml" <<CONFIG

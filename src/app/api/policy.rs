@@ -147,6 +147,8 @@ struct Validated {
     warnings: Vec<String>,
     /// Parts whose change a reload cannot carry out.
     restart: Vec<String>,
+    /// What stands against putting it into the border's folder; null: nothing, or it is there.
+    hindrance: Option<String>,
 }
 
 /// What is wrong, where, and what to write instead.
@@ -167,7 +169,9 @@ async fn validate(State(desk): Behind, body: Result<Json<Given>, JsonRejection>)
     off_the_loop(move || {
         let (folder, texts) = texts(&desk, given)?;
         let in_force = desk.policy_sets.now().map(|now| now.about.digest);
-        let mut validated = Validated { valid: false, digest: texts.digest(), in_force, problems: Vec::new(), warnings: Vec::new(), restart: Vec::new() };
+        let hindrance = desk.policy_sets.hindrance(&texts);
+        let mut validated =
+            Validated { valid: false, digest: texts.digest(), in_force, problems: Vec::new(), warnings: Vec::new(), restart: Vec::new(), hindrance };
         match texts.load(&folder) {
             Ok((settings, warnings)) => {
                 validated.valid = true;

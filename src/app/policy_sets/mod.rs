@@ -190,11 +190,25 @@ impl PolicySets {
             return Ok(None);
         }
         let folder = self.folder().ok_or("this border was not started on the folder of a policy set")?;
-        if !adoption.overwrite && self.folder_differs() == Some(true) {
-            let what = "holds what is not in force: reload it, or put it elsewhere; --overwrite writes over it, --until-restart leaves it";
-            return Err(format!("{} {what}", folder.display()));
+        if self.folder_holds(&adoption.texts) {
+            return Ok(None);
         }
-        Staged::write(&folder, &adoption.texts).map(Some)
+        match self.hindrance(&adoption.texts).filter(|_| !adoption.overwrite) {
+            Some(why) => Err(why),
+            None => Staged::write(&folder, &adoption.texts).map(Some),
+        }
+    }
+
+    /// Whether the folder holds this set: then nothing of it is to be written, and the next start brings the same.
+    pub fn folder_holds(&self, texts: &Texts) -> bool {
+        self.folder().is_some_and(|folder| Texts::read(&folder).is_ok_and(|held| held.digest() == texts.digest()))
+    }
+
+    /// Why it cannot be put into the folder unless somebody says so.
+    pub fn hindrance(&self, texts: &Texts) -> Option<String> {
+        let folder = self.folder().filter(|_| self.folder_differs() == Some(true) && !self.folder_holds(texts))?;
+        let what = "holds what is not in force: reload it, or put it elsewhere; --overwrite writes over it, --until-restart leaves it";
+        Some(format!("{} {what}", folder.display()))
     }
 }
 

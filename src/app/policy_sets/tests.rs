@@ -124,3 +124,17 @@ fn a_mounted_folder_is_left_alone() {
     assert!(lab.sets.stage(&lab.adoption(texts("version = 1 # new\n"))).unwrap_err().contains("symbolic link"));
     assert_eq!(std::fs::read_dir(lab.place()).unwrap().count(), 2);
 }
+
+#[test]
+fn what_lies_in_the_folder_already_is_gone_back_to_without_a_word() {
+    let lab = Lab::new();
+    let first = lab.sets.now().unwrap();
+    // Something is tried until the next start, and is not good.
+    lab.sets.adopted(texts("version = 1 # tried\n"), "alice", How::Activated, true);
+    assert_eq!(lab.sets.folder_differs(), Some(true));
+    let back = lab.sets.back(None).unwrap();
+    assert_eq!(back.about.digest, first.about.digest);
+    assert!(lab.sets.folder_holds(&back.texts) && lab.sets.hindrance(&back.texts).is_none());
+    assert!(lab.sets.stage(&lab.adoption(Texts::clone(&back.texts))).unwrap().is_none(), "nothing is to be written");
+    assert!(lab.sets.hindrance(&texts("version = 1 # new\n")).is_some_and(|why| why.contains("--overwrite")));
+}

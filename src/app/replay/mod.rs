@@ -8,6 +8,7 @@ mod capture;
 pub mod compare;
 pub mod heard;
 pub mod names;
+mod progress;
 mod records;
 pub mod report;
 
@@ -121,7 +122,8 @@ fn asked(arguments: &Replay) -> Result<Report, String> {
         Box::new(Capture::read(&arguments.from, &own, arguments.last, since)?)
     };
     let against = arguments.against.as_ref().map(|folder| format!("what {} decides", folder.display()));
-    DryRun { recording: &*recording, candidate: &candidate, old: old.as_ref(), against, limit: arguments.limit }.run(names)
+    let recording = progress::Watched::new(&*recording);
+    DryRun { recording: &recording, candidate: &candidate, old: old.as_ref(), against, limit: arguments.limit }.run(names)
 }
 
 /// A recording, the set that is to be, and what it is compared with.
@@ -202,6 +204,10 @@ fn is_store(file: &Path) -> Result<bool, String> {
     let named = |error: io::Error| format!("--from {}: {error}", file.display());
     let mut magic = Vec::new();
     std::fs::File::open(file).map_err(named)?.take(16).read_to_end(&mut magic).map_err(named)?;
+    if magic.starts_with(b"{") {
+        let what = "holds call records as lines of JSON, which have no INVITE in them: name the border's store ([records] store), or a capture of packets";
+        return Err(format!("--from {}: {what}", file.display()));
+    }
     Ok(magic == b"SQLite format 3\0")
 }
 

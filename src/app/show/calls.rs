@@ -30,10 +30,11 @@ pub(super) fn status(answer: &Value) -> String {
     }
     for place in list(answer, "records") {
         let stands = match place["error"].as_str() {
-            None if place["waiting"].as_u64().is_some_and(|waiting| waiting > 0) => {
-                format!("{} written, {} wait for a moment", text(&place["written"]), text(&place["waiting"]))
+            None => {
+                let few = [("waiting", "wait for a moment"), ("lost", "lost since the start")];
+                let few = few.iter().filter(|(key, _)| place[*key].as_u64().is_some_and(|count| count > 0));
+                few.fold(format!("{} written", text(&place["written"])), |line, (key, what)| line + &format!(", {} {what}", text(&place[*key])))
             }
-            None => format!("{} written", text(&place["written"])),
             Some(error) => format!("NOT TAKEN: {error} ({} wait, {} lost; calls go on)", text(&place["waiting"]), text(&place["lost"])),
         };
         // Writing into a String does not fail.

@@ -55,7 +55,17 @@ pub fn begin(border: &mut Border, now: Time, id: CallId, peer: &Arc<Peer>, reque
         Err(reason) => return refuse(border, now, id, peer, request, reason),
     };
     let admitted = drawn(border, now, id, admitted);
+    if let Some(decision) = not_taken_over(&request.message) {
+        border.decided(now, id, decision);
+    }
     open(border, now, id, admitted, request, offer)
+}
+
+/// RFC 3891 §3: to whoever does not support it an INVITE with Replaces is one without. Ours names no `replaces` in Supported, so it is a peer that does not look.
+fn not_taken_over(invite: &Message) -> Option<Decision> {
+    let named = invite.first(HeaderName::Replaces)?;
+    let rule = "Replaces is not followed: this is a new call, and the one it names goes on";
+    Some(Decision::passed("transfer", rule).comparing("Replaces", String::from_utf8_lossy(named).into_owned()))
 }
 
 /// Among routers of a pool with weights the first is drawn by lot.
