@@ -222,8 +222,8 @@ async fn a_bad_set_is_not_activated_by_any_way() {
     }
     assert_eq!(shown(&border)["number"], 1);
     // What was written by hand and never reloaded is not written over.
-    border.set.pilot("5111");
     let moved = pilot(&border, "5999");
+    border.set.pilot("5111");
     let (status, said) = ask(&border, &["set", "policy", moved.path().to_str().expect("a path"), "--yes"]);
     assert!(status == Some(1) && said.contains("not in force"), "{said}");
     assert!(hunt_groups(&border).contains("5111"));

@@ -158,8 +158,7 @@ fn a_reader_who_has_seen_enough_is_no_failure() {
     use std::io::Read;
     let mut child =
         portcullis().args(["completions", "bash"]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("portcullis");
-    let mut some = [0; 16];
-    child.stdout.take().expect("a pipe").read_exact(&mut some).expect("a beginning");
+    drop(child.stdout.take());
     let mut said = String::new();
     child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("text");
     let status = child.wait().expect("an end");
