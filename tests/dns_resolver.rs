@@ -12,7 +12,8 @@ use hickory_server::proto::rr::rdata::CNAME;
 use hickory_server::proto::rr::{RData, RecordType};
 use name_server::script::{self, Script};
 use name_server::{NameServer, a, aaaa, full, ip, names_told, naptr, peer, resolver, set, srv, table};
-use portcullis::adapters::dns::{Locator, NameStateWord, Settings};
+use portcullis::adapters::dns::{Dnssec, Locator, NameStateWord, Settings};
+use portcullis::policy::peer::PeerTable;
 use portcullis::policy::settings::Peer;
 use portcullis::signaling::event::{LocateError, LocateQuery};
 use portcullis::signaling::fact::{NameError, NameState, What};
@@ -344,4 +345,33 @@ async fn an_address_two_names_come_to_share_is_told_from_its_beginning_to_its_en
         })
         .collect();
     assert_eq!(sharing, ["192.0.2.1/32 still,moving rejected", "192.0.2.1/32 still,moving preferred", "192.0.2.1/32 still,moving no more"]);
+}
+
+/// A long TTL of the servers that were asked before must not keep those of another set from being heard.
+#[tokio::test]
+async fn other_servers_are_asked_at_once_and_what_is_known_holds_until_they_answer() {
+    let (first, second) = (NameServer::start().await, NameServer::start().await);
+    first.add("um", 3600, a("192.0.2.1")).await;
+    second.add("um", 3600, a("192.0.2.2")).await;
+    let at = |address: &'static str| move |table: &Arc<PeerTable>| table.addresses("um") == [ip(address)];
+    let (resolver, mut tables, _) = resolver(first.settings(), set(vec![peer("um", "um", Some(5060), Transport::Tcp)]));
+    table(&mut tables, SOON, at("192.0.2.1")).await;
+    let locator = Locator::new(first.settings()).unwrap();
+    assert_eq!(located(&locator, query("um", Some(5060), Some(Transport::Tcp))).await, ["TCP 192.0.2.1:5060"]);
+
+    assert!(!resolver.take(&first.settings()).unwrap(), "the same");
+    second.deafen(&["um"]);
+    assert!(resolver.take(&second.settings()).unwrap());
+    while second.asked("um") == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    table(&mut tables, SOON, at("192.0.2.1")).await;
+    second.deafen(&[]);
+    table(&mut tables, SOON, at("192.0.2.2")).await;
+    locator.take(&second.settings()).unwrap();
+    assert_eq!(located(&locator, query("um", Some(5060), Some(Transport::Tcp))).await, ["TCP 192.0.2.2:5060"], "what was answered before is forgotten");
+
+    let nonsense = Settings { dnssec: Dnssec::Validate, trust_anchor: Some("/nonexistent/anchor".into()), ..first.settings() };
+    assert!(resolver.take(&nonsense).is_err() && locator.take(&nonsense).is_err());
+    assert_eq!(located(&locator, query("um", Some(5060), Some(Transport::Tcp))).await, ["TCP 192.0.2.2:5060"], "as it was");
 }

@@ -168,6 +168,11 @@ impl Freshness {
         }
     }
 
+    /// Asked for now, whatever holds and whatever is under way: others are asked. What holds stays until they have answered.
+    pub fn ask_anew(&mut self, now: Time) {
+        self.due = Some(now);
+    }
+
     pub fn deadline(&self) -> Option<Time> {
         [self.due, self.grace_until()].into_iter().flatten().min()
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -14,25 +15,42 @@ use crate::signaling::event::{LocateError, LocateQuery, Target};
 /// Locations under way at the same time; more wait, within their limit.
 const AT_ONCE: usize = 256;
 
-/// Cheap to clone; clones share one cache.
+/// Cheap to clone: all clones are one.
 #[derive(Clone)]
 pub struct Locator {
+    asked: Arc<ArcSwap<Asked>>,
+    places: Arc<Semaphore>,
+}
+
+struct Asked {
     lookup: Arc<Lookup>,
     limit: Duration,
-    places: Arc<Semaphore>,
+}
+
+impl Asked {
+    fn new(settings: &Settings) -> io::Result<Asked> {
+        Ok(Asked { lookup: Arc::new(Lookup::new(settings, true)?), limit: settings.limit })
+    }
 }
 
 impl Locator {
     /// Without servers in the settings those of /etc/resolv.conf are asked; without that, the hosts file alone.
     pub fn new(settings: Settings) -> io::Result<Locator> {
-        Ok(Locator { lookup: Arc::new(Lookup::new(&settings, true)?), limit: settings.limit, places: Arc::new(Semaphore::new(AT_ONCE)) })
+        Ok(Locator { asked: Arc::new(ArcSwap::from_pointee(Asked::new(&settings)?)), places: Arc::new(Semaphore::new(AT_ONCE)) })
+    }
+
+    /// Asks others from now on, and forgets what was answered. With an error all is as it was.
+    pub fn take(&self, settings: &Settings) -> io::Result<()> {
+        self.asked.store(Arc::new(Asked::new(settings)?));
+        Ok(())
     }
 
     /// Targets in the order to try them, never empty. Ends within `Settings::limit`.
     pub async fn locate(&self, query: LocateQuery) -> Result<Vec<Target>, LocateError> {
-        let deadline = Instant::now() + self.limit;
+        let asked = self.asked.load_full();
+        let deadline = Instant::now() + asked.limit;
         let Ok(Ok(_place)) = tokio::time::timeout_at(deadline, self.places.acquire()).await else { return Err(LocateError::Failed) };
         let seed = getrandom::u64().unwrap_or_default();
-        lookup::locate(&self.lookup, query, seed, deadline).await.located.targets
+        lookup::locate(&asked.lookup, query, seed, deadline).await.located.targets
     }
 }

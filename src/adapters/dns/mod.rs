@@ -3,6 +3,7 @@
 //! [`Locator`] answers `Action::Locate`; [`PeerResolver`] keeps the numbered `PeerTable` in step with DNS.
 
 mod asking;
+mod files;
 mod freshness;
 mod hosts_file;
 mod locator;

@@ -88,6 +88,14 @@ impl Names {
         }
     }
 
+    /// Every name, of others than before.
+    pub fn ask_anew(&mut self, now: Time) {
+        let known: Vec<u64> = self.entries.keys().copied().collect();
+        for number in known {
+            self.change(number, |entry| entry.freshness.ask_anew(now));
+        }
+    }
+
     fn remove(&mut self, number: u64) {
         let Some(entry) = self.entries.remove(&number) else { return };
         self.numbers.remove(&entry.key);

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::Settings;
 use super::asking;
 use super::freshness::{Address, Answered, Change};
+use super::files::Files;
 use super::lookup::{self, Lookup, Outcome};
 use super::names::{Entry, Key, Names};
 use super::status::NameStatus;
@@ -41,6 +42,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub struct PeerResolver {
     tables: watch::Receiver<Arc<PeerTable>>,
     policies: watch::Sender<Arc<PolicySet>>,
+    asked: watch::Sender<Arc<Asked>>,
     settled: watch::Receiver<bool>,
     names: Arc<Mutex<Names>>,
     began: Instant,
@@ -51,7 +53,7 @@ impl PeerResolver {
     /// Starts refreshing in the background (inside a tokio runtime). `report` is told of every change of a name's state and of every address
     /// that two peers share; it must not block. The first table, number 1, holds the literal addresses only and is there at once.
     pub fn start(settings: Settings, set: Arc<PolicySet>, report: impl Fn(What) + Send + Sync + 'static) -> io::Result<PeerResolver> {
-        let lookup = Arc::new(Lookup::new(&settings, false)?);
+        let (asked, asked_out) = watch::channel(Arc::new(Asked::new(settings)?));
         let first = PeerTable::build(1, &set, &|_| Vec::new());
         let (tables_in, tables) = watch::channel(Arc::new(first));
         let (settled_in, settled) = watch::channel(false);
@@ -59,20 +61,19 @@ impl PeerResolver {
         let seed = getrandom::u64().map_err(|error| io::Error::other(format!("the system gives no randomness: {error}")))?;
         let (names, began) = (Arc::<Mutex<Names>>::default(), Instant::now());
         let rounds = Rounds {
-            settings,
-            lookup,
+            asked: asked_out,
             places: Places { quick: Arc::new(Semaphore::new(AT_ONCE)), slow: Arc::new(Semaphore::new(SLOW)) },
             began,
             seed,
             names: Arc::clone(&names),
-            asked: JoinSet::new(),
+            under_way: JoinSet::new(),
             policies: policies_out,
             tables: tables_in,
             settled: settled_in,
             report: Box::new(report),
         };
         let task = tokio::spawn(rounds.run()).abort_handle();
-        Ok(PeerResolver { tables, policies, settled, names, began, task })
+        Ok(PeerResolver { tables, policies, asked, settled, names, began, task })
     }
 
     /// The table in force, and a way to await the next: every change of an address or of the policy set makes one, with the next number.
@@ -83,6 +84,17 @@ impl PeerResolver {
     /// A reload: names that stay keep their addresses; others, and those that have no good ones, are asked for. The next table has the new set.
     pub fn policies(&self, set: Arc<PolicySet>) {
         self.policies.send_replace(set);
+    }
+
+    /// Asks others, or in another way, where the settings or the files they name are not what they were: every name at once, and what is known of each holds until they
+    /// have answered. Says whether that was so. With an error, which names the cause, all is as it was. Inside a tokio runtime.
+    pub fn take(&self, settings: &Settings) -> io::Result<bool> {
+        let (now, files) = (Arc::clone(&self.asked.borrow()), Files::read(settings));
+        let is_other = now.settings != *settings || now.files != files;
+        if is_other {
+            self.asked.send_replace(Arc::new(Asked::new(settings.clone())?));
+        }
+        Ok(is_other)
     }
 
     /// Returns once every name of the first set was answered or has failed for the first time: at the latest after `Settings::limit`.
@@ -107,6 +119,19 @@ impl Drop for PeerResolver {
     }
 }
 
+/// Who is asked, and how.
+struct Asked {
+    settings: Settings,
+    files: Files,
+    lookup: Arc<Lookup>,
+}
+
+impl Asked {
+    fn new(settings: Settings) -> io::Result<Asked> {
+        Ok(Asked { lookup: Arc::new(Lookup::new(&settings, false)?), files: Files::read(&settings), settings })
+    }
+}
+
 /// Who may ask at the same time.
 #[derive(Clone)]
 struct Places {
@@ -116,13 +141,12 @@ struct Places {
 
 /// The task's own.
 struct Rounds {
-    settings: Settings,
-    lookup: Arc<Lookup>,
+    asked: watch::Receiver<Arc<Asked>>,
     places: Places,
     began: Instant,
     seed: u64,
     names: Arc<Mutex<Names>>,
-    asked: JoinSet<(u64, Outcome)>,
+    under_way: JoinSet<(u64, Outcome)>,
     policies: watch::Receiver<Arc<PolicySet>>,
     tables: watch::Sender<Arc<PeerTable>>,
     settled: watch::Sender<bool>,
@@ -149,10 +173,10 @@ impl Rounds {
                 }
             };
             tokio::select! {
-                Some(done) = self.asked.join_next() => {
+                Some(done) = self.under_way.join_next() => {
                     let mut changed = self.answered(done);
                     // Answers that came together make one table.
-                    while let Some(done) = self.asked.try_join_next() {
+                    while let Some(done) = self.under_way.try_join_next() {
                         changed |= self.answered(done);
                     }
                     if changed {
@@ -163,9 +187,17 @@ impl Rounds {
                     if changed.is_err() {
                         return;
                     }
-                    self.lookup.forget();
+                    self.asked().lookup.forget();
                     self.take_policies();
                     self.publish();
+                }
+                changed = self.asked.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    // What those before have yet to say is not heard.
+                    self.under_way = JoinSet::new();
+                    locked(&self.names).ask_anew(self.now());
                 }
                 () = asleep => {
                     if self.expire() {
@@ -180,6 +212,10 @@ impl Rounds {
         since(self.began)
     }
 
+    fn asked(&self) -> Arc<Asked> {
+        Arc::clone(&self.asked.borrow())
+    }
+
     fn take_policies(&mut self) {
         let set = Arc::clone(&self.policies.borrow_and_update());
         self.seed = asking::next_seed(self.seed);
@@ -187,13 +223,13 @@ impl Rounds {
     }
 
     fn ask_due(&mut self) {
-        let now = self.now();
+        let (now, asked) = (self.now(), self.asked());
         let mut names = locked(&self.names);
         for number in names.due(now) {
             let due = |entry: &mut Entry| entry.freshness.take_due(now).then(|| (entry.key.clone(), entry.freshness.is_failing()));
             if let Some(Some((key, failing))) = names.change(number, due) {
-                let asking = ask(key, failing, self.places.clone(), Arc::clone(&self.lookup), self.settings.limit);
-                self.asked.spawn(async move { (number, asking.await) });
+                let asking = ask(key, failing, self.places.clone(), Arc::clone(&asked.lookup), asked.settings.limit);
+                self.under_way.spawn(async move { (number, asking.await) });
             }
         }
     }
@@ -203,7 +239,8 @@ impl Rounds {
         let now = self.now();
         // A task that died took its number with it; it cannot: it has nothing to panic on.
         let Ok((number, outcome)) = done else { return false };
-        let settings = &self.settings;
+        let asked = self.asked();
+        let settings = &asked.settings;
         let took = locked(&self.names).change(number, |entry| {
             let mut odd = oddities(&outcome, settings);
             let signed = outcome.signed;
