@@ -17,7 +17,7 @@ use crate::adapters::net::{Gates, Network};
 use crate::adapters::nft::{Firewall, Place};
 use crate::adapters::telemetry::{Anchor, Metrics, Sink, Telemetry};
 use crate::adapters::tls::CredentialStore;
-use crate::app::api::{self, Changes, Desk, Limits, Order, Shown, Standing, Watched, calls::Calls};
+use crate::app::api::{self, Changes, Desk, Fresh, Limits, Order, Shown, Standing, Watched, calls::Calls};
 use crate::app::firewall;
 use crate::app::footprint;
 use crate::app::handshakes::Handshakes;
@@ -72,7 +72,8 @@ pub struct Border {
     pub(super) network: Arc<Network>,
     pub(super) firewall: Firewall,
     media: Option<Arc<MediaPlane>>,
-    resolver: Arc<PeerResolver>,
+    pub(super) resolver: Arc<PeerResolver>,
+    pub(super) locator: Arc<Locator>,
     rotation: Arc<Rotation>,
     pub(super) commands: mpsc::UnboundedSender<Input>,
     /// The way to another process of this border, while there is one.
@@ -83,11 +84,12 @@ pub struct Border {
     alive: watch::Receiver<()>,
     pub(super) admin: Option<Admin>,
     pub(super) api: Api,
-    shown: Arc<Shown>,
+    pub(super) audit: Audit,
+    pub(super) shown: Arc<Shown>,
     missed_calls: Option<MissedCalls>,
     /// What operators ask of the border as a whole, for whoever owns it to carry out.
     orders: Option<mpsc::Receiver<Order>>,
-    state: Arc<State>,
+    pub(super) state: Arc<State>,
     policy_sets: Arc<PolicySets>,
     /// In force. Of the parts that a reload cannot change: as they run.
     settings: config::Settings,
@@ -95,7 +97,7 @@ pub struct Border {
 }
 
 /// What the admin door tells. It must not keep alive what `Border::stop` ends.
-struct State {
+pub(super) struct State {
     began: SystemTime,
     standing: Arc<Standing>,
     metrics: Metrics,
@@ -264,7 +266,7 @@ impl Border {
             network: network.clone(),
             firewall: firewall.clone(),
             media: media.clone(),
-            locator,
+            locator: locator.clone(),
             sink,
             watched: watched.clone(),
             calls: calls.clone(),
@@ -329,7 +331,7 @@ impl Border {
             orders: send_orders,
         };
         let opening = if gates == Gates::OPEN { Start::InPlace } else { before.api(settings.api.listen.as_ref().map(|listen| listen.address)) };
-        let api = Api::start(&settings.api, api::router(Arc::new(desk)), api::needs, shown.clone(), audit, opening);
+        let api = Api::start(&settings.api, api::router(Arc::new(desk)), api::needs, shown.clone(), audit.clone(), opening);
         let api = api.await.map_err(|error| StartError(vec![error.to_string()]))?;
         // Ready is who has all its doors.
         if let Some(admin) = admin.as_ref().filter(|_| gates == Gates::OPEN) {
@@ -343,6 +345,7 @@ impl Border {
             firewall,
             media,
             resolver,
+            locator,
             rotation,
             commands,
             between,
@@ -351,6 +354,7 @@ impl Border {
             alive,
             admin,
             api,
+            audit,
             shown,
             missed_calls,
             orders,
@@ -432,7 +436,8 @@ impl Border {
     pub async fn take(&mut self, (mut settings, warnings): (config::Settings, Vec<config::Warning>)) -> Result<Vec<String>, StartError> {
         settings.tls.listeners = certificates_of_running(&self.settings.signaling.listeners, &self.settings.tls, &settings.tls);
         let certificates = rotation::Ready::load(&settings.tls)?;
-        let shown = self.shown.read().map_err(|error| StartError(vec![error]))?;
+        let tls = settings.api.listen.as_ref().and_then(|listen| listen.tls.clone());
+        let shown = Fresh::of(tls).map_err(|error| StartError(vec![error]))?;
         media_addresses::check(&settings.signaling.media)?;
         check_hosted(&settings)?;
         self.loads += 1;
@@ -441,11 +446,13 @@ impl Border {
         let waiting = restart_needed(&self.settings, &settings).into_iter().map(|part| format!("{part} changed: {AT_NEXT_START}"));
         let mut not_in_force: Vec<String> = waiting.collect();
         let mut settings = as_running(settings, &self.settings);
-        not_in_force.extend(self.state.outlets.take(&self.settings, &mut settings).await);
+        self.shown.put(shown);
+        let outlets = self.state.outlets.clone();
+        not_in_force.extend(outlets.take(&self.settings, &mut settings).await);
+        not_in_force.extend(self.take_doors(&mut settings).await);
         told.extend(not_in_force.iter().cloned());
         self.state.standing.put_not_in_force(not_in_force);
         told.extend(certificates.remarks(&settings.signaling.listeners));
-        self.shown.put(shown);
         self.rotation.reload(certificates, settings.signaling.listeners.clone(), settings.certificates.clone());
         let mut signaling = settings.signaling.clone();
         take_bound_addresses(&mut signaling, &self.network.bound());
@@ -591,8 +598,7 @@ mod tests {
     fn settings(media: &str) -> (tempfile::TempDir, config::Settings) {
         let folder = tempfile::tempdir().unwrap();
         let border = format!(
-            "version = 1\n[[listener]]\nname = \"tcp\"\ntransport = \"tcp\"\naddress = \"127.0.0.1:5060\"\n[media]\ninside = \"{media}\"\noutside = \"127.0.0.1\"\n\
-             [admin]\nlisten = \"127.0.0.1:9160\"\n"
+            "version = 1\n[[listener]]\nname = \"tcp\"\ntransport = \"tcp\"\naddress = \"127.0.0.1:5060\"\n[media]\ninside = \"{media}\"\noutside = \"127.0.0.1\"\n"
         );
         std::fs::write(folder.path().join("border.toml"), border).unwrap();
         let (mut settings, _) = config::load(folder.path()).unwrap();

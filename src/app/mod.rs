@@ -8,6 +8,7 @@ pub mod certs;
 pub mod change_policy;
 pub mod check;
 pub mod diff;
+mod doors;
 mod draining;
 pub mod exit_status;
 pub mod explain;

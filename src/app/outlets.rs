@@ -1,5 +1,5 @@
-//! Where what is made of the facts goes: the log, records, copies of messages, traces, ladders. All of it can be changed while the border runs; a part that cannot be had as it is
-//! wanted stays as it was.
+//! Where what is made of the facts goes: the log, records, copies of messages, traces, ladders. All of it can be changed while the border runs; a part
+//! that cannot be had as it is wanted stays as it was.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::app::border::StartError;
 use crate::config;
 
 /// A disk or a thread that does not come within this time is given up.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// As they are now. Cheap to clone: all clones are one.
 #[derive(Clone)]
@@ -191,7 +191,8 @@ impl Outlets {
     }
 }
 
-fn taken(part: &str) {
+/// In the log.
+pub fn taken(part: &str) {
     tracing::info!(part, "a part of the border runs by the new policy set");
 }
 
@@ -201,7 +202,7 @@ pub fn stays(part: &str, why: &str) -> String {
 }
 
 /// Off the event loop, which carries calls, and not for ever.
-async fn blocking<T: Send + 'static>(open: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+pub async fn blocking<T: Send + 'static>(open: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
     let opened = tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(open)).await;
     opened.map_err(|_| format!("it did not open within {} s", PATIENCE.as_secs()))?.map_err(|fault| fault.to_string())?
 }

@@ -16,10 +16,8 @@ pub fn as_running(mut settings: config::Settings, running: &config::Settings) ->
     settings.signaling.listeners = running.signaling.listeners.clone();
     settings.net = running.net.clone();
     settings.media = running.media.clone();
-    settings.admin = running.admin.clone();
-    settings.dns = running.dns.clone();
     settings.firewall.as_running(&running.firewall);
-    settings.api.as_running(&running.api);
+    settings.api.socket = running.api.socket.clone();
     settings.missed_calls = running.missed_calls.clone();
     if settings.policy.missed_calls != running.missed_calls.is_some() {
         settings.policy = Arc::new(PolicySet { missed_calls: running.missed_calls.is_some(), ..PolicySet::clone(&settings.policy) });
@@ -36,20 +34,14 @@ pub fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'s
     if old.media != new.media {
         parts.push("media threads");
     }
-    if old.admin != new.admin {
-        parts.push("admin listener");
-    }
-    if old.api.needs_restart(&new.api) {
-        parts.push("control socket, or address, TLS files and audit of [api]");
+    if old.api.socket != new.api.socket {
+        parts.push("control socket");
     }
     if old.firewall.needs_restart(&new.firewall) {
         parts.push("firewall mode, table or program");
     }
     if old.missed_calls != new.missed_calls {
         parts.push("[missed_calls]");
-    }
-    if old.dns != new.dns {
-        parts.push("name servers");
     }
     parts
 }

@@ -1,7 +1,8 @@
 //! Parts of a running border that a reload puts others in the place of: the log, records, copies of messages, traces, ladders.
 
 use std::fs;
-use std::net::{TcpListener, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use crate::process::{Border, Set, free_port, portcullis, um};
@@ -170,4 +171,50 @@ async fn ladders_are_kept_and_traced_as_the_new_set_says() {
     assert!(call.hears(Duration::from_secs(5)).await.is_clear());
     call.hang_up().await.unwrap();
     border.until("recorded", |border| border.records().len() == 2);
+}
+
+/// The first line of what the door answers; nothing: there is none.
+fn door(port: u16, path: &str) -> String {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return String::new() };
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: border\r\nConnection: close\r\n\r\n").as_bytes()).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doors_of_operators_move_and_a_call_goes_on() {
+    let um = um().await;
+    let border = Set::new(&um, "", CONTROL).run();
+    let call = border.call("5000").await.unwrap();
+    let (old, new, taken) = (border.set.admin, free_port(), TcpListener::bind("127.0.0.1:0").expect("a socket"));
+    let at = |port: u16| format!("[admin]\nlisten = \"127.0.0.1:{port}\"");
+    edited(&border, &[(&at(old), &at(new))]);
+    assert_eq!((door(new, "/healthz").as_str(), door(old, "/healthz").as_str()), ("HTTP/1.1 200 OK", ""));
+    let busy = taken.local_addr().expect("an address").port();
+    let told = edited(&border, &[(&at(new), &at(busy))]);
+    assert!(told.contains("[admin] runs by the old policy set") && told.contains(&format!("127.0.0.1:{busy}")), "{told}");
+    assert_eq!(door(new, "/healthz"), "HTTP/1.1 200 OK");
+    edited(&border, &[(&at(busy), &at(new))]);
+
+    let (first, second) = (free_port(), free_port());
+    let api = |port: u16| {
+        let digest = "ab".repeat(32);
+        format!("[api]\nlisten = \"127.0.0.1:{port}\"\naudit = \"audit.jsonl\"\n[[api.token]]\nname = \"x\"\nrole = \"read\"\nsha256 = \"{digest}\"\n[control]")
+    };
+    edited(&border, &[("[control]", &api(first))]);
+    assert_eq!(door(first, "/v1/status"), "HTTP/1.1 401 Unauthorized");
+    edited(&border, &[(&api(first), &api(second))]);
+    assert_eq!((door(second, "/v1/status").as_str(), door(first, "/v1/status").as_str()), ("HTTP/1.1 401 Unauthorized", ""));
+    assert_eq!(lines(&border, "audit.jsonl"), 2, "each of these requests");
+    let path = border.set.path().join("audit.jsonl");
+    fs::rename(&path, path.with_extension("1")).expect("rotated");
+    edited(&border, &[(&api(second), &("[dns]\nservers = [\"127.0.0.1\"]\ngrace = \"2h\"\n".to_owned() + &api(second)))]);
+    assert_eq!((lines(&border, "audit.jsonl"), lines(&border, "audit.1")), (1, 2));
+    edited(&border, &[(&api(second), "[control]")]);
+    assert_eq!(door(second, "/v1/status"), "");
+    assert!(!ask(&border, &["show", "status"]).contains("not in force"));
+    assert!(call.hears(Duration::from_secs(5)).await.is_clear());
+    call.hang_up().await.unwrap();
 }

@@ -15,7 +15,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -48,7 +48,7 @@ pub struct Admin {
     bound: SocketAddr,
     socket: OwnedFd,
     gate: watch::Sender<bool>,
-    task: AbortHandle,
+    task: JoinHandle<()>,
 }
 
 /// Whoever comes while it is shut waits in the system's queue.
@@ -102,8 +102,40 @@ impl Admin {
         let app = Router::new().route("/metrics", get(metrics)).route("/healthz", get(alive)).route("/readyz", get(ready)).with_state(view);
         // Serving ends only with the task.
         let (gate, shut) = watch::channel(open);
-        let task = tokio::spawn(async move { drop(axum::serve(Door { listener, gate: shut }, app).await) }).abort_handle();
+        let task = tokio::spawn(async move { drop(axum::serve(Door { listener, gate: shut }, app).await) });
         Ok(Some(Admin { bound, socket, gate, task }))
+    }
+
+    /// Another door in the place of this one, in front of the same view; `None`: there is to be none. With an error the one there was stays.
+    pub async fn change(now: &mut Option<Admin>, settings: &Settings, view: &Arc<dyn View>) -> io::Result<()> {
+        let (is_open, before) = (now.as_ref().is_none_or(|admin| *admin.gate.borrow()), now.as_ref().map(|admin| admin.bound));
+        let start = |settings: Settings| Admin::start_after(settings, Arc::clone(view), None, is_open);
+        let same_port = |bound: &SocketAddr| settings.address.is_some_and(|to| to.port() == bound.port());
+        let door = match (start(settings.clone()).await, before.filter(same_port)) {
+            // One of the two is every address of this machine: they cannot stand side by side.
+            (Err(error), Some(before)) if error.kind() == io::ErrorKind::AddrInUse => {
+                Admin::shut(now).await;
+                match start(settings.clone()).await {
+                    Ok(door) => door,
+                    Err(error) => {
+                        *now = start(Settings { address: Some(before), beyond_loopback: true }).await?;
+                        return Err(error);
+                    }
+                }
+            }
+            (door, _) => door?,
+        };
+        Admin::shut(now).await;
+        *now = door;
+        Ok(())
+    }
+
+    /// Its place is free when this returns.
+    async fn shut(now: &mut Option<Admin>) {
+        if let Some(mut admin) = now.take() {
+            admin.task.abort();
+            let _ = (&mut admin.task).await;
+        }
     }
 
     /// Whether anybody is let in.
@@ -187,6 +219,25 @@ mod tests {
         assert!(refused.starts_with("HTTP/1.1 503") && refused.ends_with("not ready: draining\n"), "{refused}");
         assert!(get(admin.bound(), "/healthz").await.starts_with("HTTP/1.1 200"), "draining is not dying");
         assert!(get(admin.bound(), "/").await.starts_with("HTTP/1.1 404"));
+    }
+
+    #[tokio::test]
+    async fn the_door_moves_and_where_that_cannot_be_stays() {
+        let view: Arc<dyn View> = Arc::new(Border { draining: AtomicBool::new(false) });
+        let at = |address: SocketAddr| Settings { address: Some(address), beyond_loopback: address.ip().is_unspecified() };
+        let mut admin = Admin::start(at("127.0.0.1:0".parse().unwrap()), view.clone()).await.unwrap();
+        let first = admin.as_ref().unwrap().bound();
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let second = taken.local_addr().unwrap();
+        assert!(Admin::change(&mut admin, &at(second), &view).await.is_err(), "somebody is there");
+        assert!(get(first, "/healthz").await.starts_with("HTTP/1.1 200"));
+        drop(taken);
+        Admin::change(&mut admin, &at(second), &view).await.unwrap();
+        assert!(get(second, "/healthz").await.starts_with("HTTP/1.1 200") && TcpStream::connect(first).await.is_err());
+        Admin::change(&mut admin, &at(SocketAddr::from(([0, 0, 0, 0], second.port()))), &view).await.unwrap();
+        assert!(get(second, "/healthz").await.starts_with("HTTP/1.1 200"), "by every address");
+        Admin::change(&mut admin, &Settings { address: None, beyond_loopback: false }, &view).await.unwrap();
+        assert!(admin.is_none() && TcpStream::connect(second).await.is_err());
     }
 
     #[tokio::test]

@@ -150,13 +150,7 @@ pub struct Counts {
 impl Audit {
     /// `file`: entries are appended there too, a line of JSON each.
     pub fn open(file: Option<&Path>) -> io::Result<Audit> {
-        let open = |path: &Path| {
-            let mut options = File::options();
-            options.append(true).create(true);
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
-            options.open(path).map_err(|error| io::Error::new(error.kind(), format!("[api] audit {}: {error}", path.display())))
-        };
-        let file = file.map(open).transpose()?;
+        let file = file.map(appended).transpose()?;
         Ok(Audit(Arc::new(Books { account: Mutex::new(Account { entries: VecDeque::new(), file }), ..Books::default() })))
     }
 
@@ -182,6 +176,13 @@ impl Audit {
         Counts { answered: self.0.asked.each_ref().map(|count| count.load(Ordering::Relaxed)), unknown: self.0.unknown.load(Ordering::Relaxed) }
     }
 
+    /// Entries to come go to this file, opened anew: the one before may have been moved away. With an error all is as it was. Blocks the thread.
+    pub fn to_file(&self, file: Option<&Path>) -> io::Result<()> {
+        let file = file.map(appended).transpose()?;
+        self.0.account.lock().unwrap_or_else(PoisonError::into_inner).file = file;
+        Ok(())
+    }
+
     pub(super) fn note(&self, entry: Entry) {
         let Entry { operator, via, request, status, detail, .. } = &entry;
         let detail = detail.as_deref().unwrap_or("done");
@@ -204,6 +205,13 @@ impl Audit {
     pub fn entries(&self) -> Vec<Entry> {
         self.0.account.lock().unwrap_or_else(PoisonError::into_inner).entries.iter().rev().cloned().collect()
     }
+}
+
+fn appended(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.append(true).create(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
+    options.open(path).map_err(|error| io::Error::new(error.kind(), format!("[api] audit {}: {error}", path.display())))
 }
 
 #[cfg(test)]

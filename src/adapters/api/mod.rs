@@ -30,8 +30,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::http::Method;
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
 
 use access::Callers;
 pub use access::{Operator, Role, Token, TokenDigest, Via};
@@ -55,20 +55,18 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// With the doors of what runs and the callers of these: all that can be changed while the doors are open.
-    pub fn as_running(&mut self, running: &Settings) {
-        let callers = self.listen.take();
-        *self = running.clone();
+    /// With the network's door of these, and the callers of what it is now: what is left where another door cannot be had.
+    pub fn with_door_of(&mut self, running: &Settings) {
+        let callers = std::mem::replace(&mut self.listen, running.listen.clone());
         if let (Some(listen), Some(callers)) = (&mut self.listen, callers) {
             (listen.tokens, listen.certificates) = (callers.tokens, callers.certificates);
         }
     }
 
-    /// Whether the doors themselves differ.
-    pub fn needs_restart(&self, new: &Settings) -> bool {
-        let mut as_taken = new.clone();
-        as_taken.as_running(self);
-        as_taken != *new
+    /// Whether the network's door is the same, whoever may come by it.
+    pub fn same_door(&self, other: &Settings) -> bool {
+        let door = |settings: &Settings| settings.listen.as_ref().map(|listen| (listen.address, listen.tls.clone()));
+        door(self) == door(other)
     }
 }
 
@@ -102,12 +100,20 @@ pub struct Api {
     /// Where the Unix socket is looked for, and where it is: aside, while another process of this border has that place.
     place: Option<PathBuf>,
     socket: Mutex<Option<PathBuf>>,
-    bound: Option<SocketAddr>,
-    network: Option<OwnedFd>,
+    network: Network,
     gate: watch::Sender<bool>,
-    /// Dropped: the thread ends.
     known: access::Known,
-    _open: oneshot::Sender<()>,
+    /// Dropped: the thread ends.
+    moves: mpsc::UnboundedSender<Move>,
+}
+
+/// Where the network's door is, and its listening socket once more.
+type Network = Arc<Mutex<Option<(SocketAddr, OwnedFd)>>>;
+
+/// Another place for the network's door; `None`: there is to be none.
+struct Move {
+    listen: Option<Listen>,
+    moved: oneshot::Sender<io::Result<()>>,
 }
 
 /// After another process of this border, doors are opened aside and shut.
@@ -141,24 +147,33 @@ impl Api {
         let known: access::Known = Arc::new(ArcSwap::from_pointee(Callers::of(settings.listen.as_ref())));
         let behind = Behind { settings: settings.clone(), start, gate: shut, router, needs, identities, audit, known: known.clone() };
         let (opened_in, opened) = oneshot::channel();
-        let (open, closing) = oneshot::channel();
+        let (moves, moves_in) = mpsc::unbounded_channel();
         // The log that holds for the caller's thread holds for this one as well.
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
         let serve = move || {
             tracing::dispatcher::with_default(&dispatch, || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime.block_on(serve(behind, opened_in, closing)),
+                Ok(runtime) => runtime.block_on(serve(behind, opened_in, moves_in)),
                 // Whoever started it may have left.
                 Err(error) => drop(opened_in.send(Err(error))),
             });
         };
         std::thread::Builder::new().name("api".into()).spawn(serve)?;
-        let Places { socket, bound, network } = opened.await.unwrap_or_else(|_| Err(io::Error::other("the API's thread has ended")))?;
-        Ok(Api { place: socket_path(settings), socket: Mutex::new(socket), bound, network, gate, known, _open: open })
+        let Places { socket, network } = opened.await.unwrap_or_else(|_| Err(io::Error::other("the API's thread has ended")))?;
+        Ok(Api { place: socket_path(settings), socket: Mutex::new(socket), network, gate, known, moves })
     }
 
     /// From now on these tokens and names in certificates are let in from the network, and no others; connections that are up included.
     pub fn know(&self, settings: &Settings) {
         self.known.store(Arc::new(Callers::of(settings.listen.as_ref())));
+    }
+
+    /// Opens the network's door elsewhere, or with TLS or without, and shuts the one there was; connections that are open go on until those who asked end
+    /// them. With an error the one there was stays.
+    pub async fn move_to(&self, settings: &Settings) -> io::Result<()> {
+        let ended = || io::Error::other("the API's thread has ended");
+        let (moved_in, moved) = oneshot::channel();
+        self.moves.send(Move { listen: settings.listen.clone(), moved: moved_in }).map_err(|_| ended())?;
+        moved.await.map_err(|_| ended())?
     }
 
     pub fn socket(&self) -> Option<PathBuf> {
@@ -191,11 +206,11 @@ impl Api {
 
     /// The listening socket of the network's door once more, for another process of this border.
     pub fn bequeath(&self) -> io::Result<Option<OwnedFd>> {
-        self.network.as_ref().map(OwnedFd::try_clone).transpose()
+        held(&self.network).as_ref().map(|(_, socket)| socket.try_clone()).transpose()
     }
 
     pub fn bound(&self) -> Option<SocketAddr> {
-        self.bound
+        held(&self.network).as_ref().map(|(bound, _)| *bound)
     }
 }
 
@@ -211,8 +226,11 @@ impl Drop for Api {
 /// Where the doors are.
 struct Places {
     socket: Option<PathBuf>,
-    bound: Option<SocketAddr>,
-    network: Option<OwnedFd>,
+    network: Network,
+}
+
+fn held(network: &Network) -> std::sync::MutexGuard<'_, Option<(SocketAddr, OwnedFd)>> {
+    network.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where the socket lies while another process of this border has its place.
@@ -222,44 +240,111 @@ fn aside(place: &Path) -> PathBuf {
     name.into()
 }
 
-async fn serve(behind: Behind, opened: oneshot::Sender<io::Result<Places>>, closing: oneshot::Receiver<()>) {
+async fn serve(behind: Behind, opened: oneshot::Sender<io::Result<Places>>, mut moves: mpsc::UnboundedReceiver<Move>) {
+    let Behind { settings, start, gate, router, needs, identities, audit, known } = behind;
+    let mut hall = Hall { gate, router, needs, identities, audit, known, network: Network::default(), by_network: None };
     let mut tasks = JoinSet::new();
-    let places = open(behind, &mut tasks).await;
+    let places = hall.open(settings, start, &mut tasks).await;
     let is_open = places.is_ok();
     if opened.send(places).is_ok() && is_open {
-        // Nothing is ever sent.
-        let _ = closing.await;
+        while let Some(Move { listen, moved }) = moves.recv().await {
+            // Whoever wanted it may have left.
+            let _ = moved.send(hall.move_to(listen).await);
+        }
     }
 }
 
-async fn open(behind: Behind, tasks: &mut JoinSet<()>) -> io::Result<Places> {
-    let Behind { settings, start, gate, router, needs, identities, audit, known } = behind;
-    let (socket, inherited) = match start {
-        Start::InPlace => (socket_path(&settings), None),
-        Start::Aside { inherited } => (socket_path(&settings).map(|place| aside(&place)), inherited),
-    };
-    if let Some(path) = &socket {
-        let door = socket::Door::open(path)?;
-        let guard = access::Guard::new(needs, Arc::default(), audit.clone());
-        // Operators of this machine find it wherever it lies.
-        let (always, open) = watch::channel(true);
-        let router = access::guarded(router.clone(), guard);
-        tasks.spawn(async move {
-            serve::forever(door, router, open).await;
-            drop(always);
-        });
+/// What all doors lead to, and the network's door.
+struct Hall {
+    gate: watch::Receiver<bool>,
+    router: Router,
+    needs: Needs,
+    identities: Arc<dyn Identities>,
+    audit: Audit,
+    known: access::Known,
+    network: Network,
+    by_network: Option<(Listen, JoinHandle<()>)>,
+}
+
+impl Hall {
+    async fn open(&mut self, settings: Settings, start: Start, tasks: &mut JoinSet<()>) -> io::Result<Places> {
+        let (socket, inherited) = match start {
+            Start::InPlace => (socket_path(&settings), None),
+            Start::Aside { inherited } => (socket_path(&settings).map(|place| aside(&place)), inherited),
+        };
+        if let Some(path) = &socket {
+            let door = socket::Door::open(path)?;
+            let guard = access::Guard::new(self.needs, Arc::default(), self.audit.clone());
+            // Operators of this machine find it wherever it lies.
+            let (always, open) = watch::channel(true);
+            let router = access::guarded(self.router.clone(), guard);
+            tasks.spawn(async move {
+                serve::forever(door, router, open).await;
+                drop(always);
+            });
+        }
+        if socket.is_none() {
+            let folder = Path::new(DEFAULT).parent().unwrap_or(Path::new("/")).display();
+            tracing::warn!(
+                "no control socket: {folder} is not there, so show, ladder, drain and reload cannot ask this border; make that folder, or write [control] socket = \"PATH\" in border.toml"
+            );
+        }
+        if let Some(listen) = settings.listen {
+            let door = self.door(&listen, inherited).await?;
+            self.stand(door, listen)?;
+        }
+        Ok(Places { socket, network: Arc::clone(&self.network) })
     }
-    if socket.is_none() {
-        let folder = Path::new(DEFAULT).parent().unwrap_or(Path::new("/")).display();
-        tracing::warn!(
-            "no control socket: {folder} is not there, so show, ladder, drain and reload cannot ask this border; make that folder, or write [control] socket = \"PATH\" in border.toml"
-        );
+
+    /// With an error the door there was stands as it stood.
+    async fn move_to(&mut self, listen: Option<Listen>) -> io::Result<()> {
+        let Some(listen) = listen else {
+            self.shut().await;
+            return Ok(());
+        };
+        let now = self.by_network.as_ref().map(|(now, _)| now.clone());
+        // At the same place nobody is turned away meanwhile.
+        let same_place = now.as_ref().is_some_and(|now| now.address == listen.address);
+        let inherited = held(&self.network).as_ref().filter(|_| same_place).map(|(_, socket)| socket.try_clone()).transpose()?;
+        let door = match (self.door(&listen, inherited).await, now) {
+            // One of the two is every address of this machine: they cannot stand side by side.
+            (Err(error), Some(now)) if error.kind() == io::ErrorKind::AddrInUse && now.address.port() == listen.address.port() => {
+                self.shut().await;
+                match self.door(&listen, None).await {
+                    Ok(door) => door,
+                    Err(error) => {
+                        let before = self.door(&now, None).await?;
+                        self.stand(before, now)?;
+                        return Err(error);
+                    }
+                }
+            }
+            (door, _) => door?,
+        };
+        self.shut().await;
+        self.stand(door, listen)
     }
-    let Some(listen) = settings.listen else { return Ok(Places { socket, bound: None, network: None }) };
-    let door = network::Door::open(&listen, known.clone(), identities, inherited).await?;
-    let (bound, network) = (door.bound()?, door.bequeath()?);
-    tasks.spawn(serve::forever(door, access::guarded(router, access::Guard::new(needs, known, audit)), gate));
-    Ok(Places { socket, bound: Some(bound), network: Some(network) })
+
+    async fn door(&self, listen: &Listen, inherited: Option<OwnedFd>) -> io::Result<network::Door> {
+        network::Door::open(listen, Arc::clone(&self.known), Arc::clone(&self.identities), inherited).await
+    }
+
+    fn stand(&mut self, door: network::Door, listen: Listen) -> io::Result<()> {
+        *held(&self.network) = Some((door.bound()?, door.bequeath()?));
+        let guard = access::Guard::new(self.needs, Arc::clone(&self.known), self.audit.clone());
+        let task = tokio::spawn(serve::forever(door, access::guarded(self.router.clone(), guard), self.gate.clone()));
+        self.by_network = Some((listen, task));
+        Ok(())
+    }
+
+    /// Its place is free when this returns.
+    async fn shut(&mut self) {
+        held(&self.network).take();
+        if let Some((_, task)) = self.by_network.take() {
+            task.abort();
+            let _ = task.await;
+        }
+    }
 }
 
 fn socket_path(settings: &Settings) -> Option<PathBuf> {

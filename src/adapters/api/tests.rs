@@ -135,7 +135,7 @@ async fn who_is_taken_out_is_out_at_once_and_who_is_put_in_is_in() {
     listen.tokens = vec![Token { name: "bob".into(), role: Role::Operate, digest: TokenDigest::of("new-1") }];
     let running = Settings { listen: Some(tokens()), ..Settings::default() };
     let settings = Settings { listen: Some(listen), ..Settings::default() };
-    assert!(!running.needs_restart(&settings));
+    assert!(running.same_door(&settings));
     lab.api.know(&settings);
     for (token, status) in [("look-1", "401"), ("do-1", "401"), ("new-1", "200")] {
         assert!(lab.get(&request("POST /v1/thing", Some(token))).await.starts_with(&format!("HTTP/1.1 {status}")), "{token}");
@@ -143,13 +143,37 @@ async fn who_is_taken_out_is_out_at_once_and_who_is_put_in_is_in() {
 }
 
 #[test]
-fn other_doors_wait_for_a_restart() {
+fn a_door_that_stays_has_the_callers_of_the_new_set() {
     let running = Settings { listen: Some(tokens()), ..Settings::default() };
-    let elsewhere = Settings { listen: Some(Listen { address: "127.0.0.1:9".parse().unwrap(), ..tokens() }), ..Settings::default() };
-    assert!(running.needs_restart(&elsewhere) && running.needs_restart(&Settings::default()) && Settings::default().needs_restart(&running));
-    let mut taken = elsewhere;
-    taken.as_running(&running);
-    assert_eq!(taken, running);
+    let listen = Listen { address: "127.0.0.1:9".parse().unwrap(), tokens: Vec::new(), ..tokens() };
+    let mut elsewhere = Settings { listen: Some(listen), ..Settings::default() };
+    assert!(!running.same_door(&elsewhere) && !running.same_door(&Settings::default()) && !Settings::default().same_door(&running));
+    elsewhere.with_door_of(&running);
+    assert!(running.same_door(&elsewhere) && elsewhere.listen.is_some_and(|listen| listen.tokens.is_empty()));
+}
+
+#[tokio::test]
+async fn the_door_moves_and_where_that_cannot_be_stays() {
+    let lab = Lab::new(Some(tokens())).await;
+    let first = lab.api.bound().unwrap();
+    let to = |address: SocketAddr| Settings { listen: Some(Listen { address, ..tokens() }), ..Settings::default() };
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let second = free.local_addr().unwrap();
+    assert!(lab.api.move_to(&to(second)).await.is_err(), "somebody is there");
+    assert_eq!(lab.api.bound(), Some(first));
+    assert!(lab.get(&request("GET /v1/thing", Some("look-1"))).await.starts_with("HTTP/1.1 200"));
+    drop(free);
+    lab.api.move_to(&to(second)).await.unwrap();
+    assert_eq!(lab.api.bound(), Some(second));
+    assert!(lab.get(&request("GET /v1/thing", Some("look-1"))).await.starts_with("HTTP/1.1 200"));
+    assert!(TcpStream::connect(first).await.is_err(), "nobody is there any more");
+    // Every address of the machine at the same port: one after the other.
+    lab.api.move_to(&to(SocketAddr::from(([0, 0, 0, 0], second.port())))).await.unwrap();
+    lab.api.move_to(&to(second)).await.unwrap();
+    assert!(lab.get(&request("GET /v1/thing", Some("look-1"))).await.starts_with("HTTP/1.1 200"));
+    lab.api.move_to(&Settings::default()).await.unwrap();
+    assert_eq!(lab.api.bound(), None);
+    assert!(TcpStream::connect(second).await.is_err());
 }
 
 #[tokio::test]

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use super::Settings;
 use super::asking;
-use super::freshness::{Address, Answered, Change};
 use super::files::Files;
+use super::freshness::{Address, Answered, Change};
 use super::lookup::{self, Lookup, Outcome};
 use super::names::{Entry, Key, Names};
 use super::status::NameStatus;

@@ -16,30 +16,41 @@ use crate::adapters::tls;
 
 /// In force at the door; nothing where it has no TLS.
 pub struct Shown {
-    files: Option<TlsFiles>,
+    files: ArcSwapOption<TlsFiles>,
     config: ArcSwapOption<ServerConfig>,
 }
 
 /// What the files hold, ready to be taken into force.
-pub struct Fresh(Option<Arc<ServerConfig>>);
+pub struct Fresh {
+    files: Option<Arc<TlsFiles>>,
+    config: Option<Arc<ServerConfig>>,
+}
+
+impl Fresh {
+    /// Every error names its file.
+    pub fn of(files: Option<TlsFiles>) -> Result<Fresh, String> {
+        let config = files.as_ref().map(config).transpose()?;
+        Ok(Fresh { files: files.map(Arc::new), config: config.map(Arc::new) })
+    }
+}
 
 impl Shown {
     /// Every error names its file.
     pub fn load(files: Option<TlsFiles>) -> Result<Shown, String> {
-        let shown = Shown { files, config: ArcSwapOption::empty() };
-        shown.put(shown.read()?);
+        let shown = Shown { files: ArcSwapOption::empty(), config: ArcSwapOption::empty() };
+        shown.put(Fresh::of(files)?);
         Ok(shown)
     }
 
-    /// Nothing changes before it is [`Shown::put`].
+    /// The same files as they are now. Nothing changes before it is [`Shown::put`].
     pub fn read(&self) -> Result<Fresh, String> {
-        let config = self.files.as_ref().map(config).transpose()?;
-        Ok(Fresh(config.map(Arc::new)))
+        Fresh::of(self.files.load().as_ref().map(|files| TlsFiles::clone(files)))
     }
 
     /// For every connection from now on.
     pub fn put(&self, fresh: Fresh) {
-        self.config.store(fresh.0);
+        self.files.store(fresh.files);
+        self.config.store(fresh.config);
     }
 }
 

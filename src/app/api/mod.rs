@@ -48,7 +48,7 @@ use crate::app::rotation::Rotation;
 
 pub use account::asked;
 pub use firewall::network;
-pub use identities::Shown;
+pub use identities::{Fresh, Shown};
 pub use limits::Limits;
 pub use peers::Watched;
 

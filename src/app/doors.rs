@@ -1,0 +1,74 @@
+//! The doors of operators, and who is asked for names: put in the place of those there are while the border runs.
+
+use std::sync::Arc;
+
+use crate::adapters::admin::{Admin, View};
+use crate::app::api::Fresh;
+use crate::app::border::Border;
+use crate::app::outlets::{blocking, stays, taken};
+use crate::config;
+
+impl Border {
+    /// Changes what is wanted otherwise than it runs. What cannot be had stays, and `wanted` is made to say so; a line for each of these tells why.
+    pub(super) async fn take_doors(&mut self, wanted: &mut config::Settings) -> Vec<String> {
+        let mut refused = Vec::new();
+        self.take_admin(wanted, &mut refused).await;
+        self.take_api(wanted, &mut refused).await;
+        self.take_audit(wanted, &mut refused).await;
+        self.take_names(wanted, &mut refused);
+        refused
+    }
+
+    async fn take_admin(&mut self, wanted: &mut config::Settings, refused: &mut Vec<String>) {
+        if wanted.admin == self.settings().admin {
+            return;
+        }
+        let view: Arc<dyn View> = self.state.clone();
+        match Admin::change(&mut self.admin, &wanted.admin, &view).await {
+            Ok(()) => taken("[admin]"),
+            Err(error) => {
+                refused.push(stays("[admin]", &error.to_string()));
+                wanted.admin = self.settings().admin.clone();
+            }
+        }
+    }
+
+    /// Its certificate and CA are in force already.
+    async fn take_api(&mut self, wanted: &mut config::Settings, refused: &mut Vec<String>) {
+        if wanted.api.same_door(&self.settings().api) {
+            return;
+        }
+        match self.api.move_to(&wanted.api).await {
+            Ok(()) => taken("[api] listen"),
+            Err(error) => {
+                refused.push(stays("[api] listen", &error.to_string()));
+                wanted.api.with_door_of(&self.settings().api);
+                let tls = wanted.api.listen.as_ref().and_then(|listen| listen.tls.clone());
+                // Files that are gone meanwhile: what they held is shown no more, and the line above says what to mend.
+                if let Ok(fresh) = Fresh::of(tls) {
+                    self.shown.put(fresh);
+                }
+            }
+        }
+    }
+
+    async fn take_audit(&mut self, wanted: &mut config::Settings, refused: &mut Vec<String>) {
+        let (audit, file) = (self.audit.clone(), wanted.api.audit.clone());
+        // The same file too: it may have been moved away.
+        if let Err(why) = blocking(move || audit.to_file(file.as_deref()).map_err(|error| error.to_string())).await {
+            refused.push(stays("[api] audit", &why));
+            wanted.api.audit = self.settings().api.audit.clone();
+        }
+    }
+
+    fn take_names(&mut self, wanted: &mut config::Settings, refused: &mut Vec<String>) {
+        match self.resolver.take(&wanted.dns).and_then(|other| if other { self.locator.take(&wanted.dns).map(|()| true) } else { Ok(false) }) {
+            Ok(true) => taken("[dns]"),
+            Ok(false) => {}
+            Err(error) => {
+                refused.push(stays("[dns]", &error.to_string()));
+                wanted.dns = self.settings().dns.clone();
+            }
+        }
+    }
+}
