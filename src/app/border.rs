@@ -449,6 +449,9 @@ impl Border {
         self.shown.put(shown);
         let outlets = self.state.outlets.clone();
         not_in_force.extend(outlets.take(&self.settings, &mut settings).await);
+        // Another store has numbers of its own.
+        let from = outlets.recording.stores().history.map_or(0, |history| history.highest() + 1);
+        let _ = self.commands.send(Input::Event(Event::Command(Command::NumberCalls { from })));
         not_in_force.extend(self.take_doors(&mut settings).await);
         told.extend(not_in_force.iter().cloned());
         self.state.standing.put_not_in_force(not_in_force);

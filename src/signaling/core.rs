@@ -479,6 +479,7 @@ impl Core {
             Command::Release(call) => self.with_call(now, call, |border, call| release::by_border(border, now, call, Reason::Operator)),
             Command::ReleaseAll => self.release_all(now, Reason::Shutdown),
             Command::Finish => self.finish(now),
+            Command::NumberCalls { from } => self.border.number_calls_from(from),
             Command::Carry(carriage) => missed_call::carry(&mut self.border, now, *carriage),
         }
     }

@@ -81,6 +81,8 @@ pub enum Command {
     ReleaseAll,
     /// File every call record now, whatever is still awaited. The last thing asked of a core.
     Finish,
+    /// Calls to come have this number or higher ones, as what keeps their records has numbers already.
+    NumberCalls { from: u64 },
     /// Bring a notice of a missed call to its receiver; `What::MissedCallCarried` says what came of it, exactly once.
     Carry(Box<Carriage>),
 }

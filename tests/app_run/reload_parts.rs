@@ -83,6 +83,25 @@ async fn records_go_where_the_new_set_says_and_where_that_cannot_be_stay_where_t
     assert_eq!(border.metric("portcullis_records_failing{to=\"postgres\"}"), None);
 }
 
+/// Else `ladder N` and `show records` would mean two calls by one number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_are_numbered_on_from_those_of_another_store() {
+    let um = um().await;
+    let mut border = Set::new(&um, "", CONTROL).run();
+    edited(&border, &[("file = \"records.jsonl\"", "file = \"records.jsonl\"\nstore = \"records.sqlite\"")]);
+    for _ in 0..3 {
+        one_call(&border).await;
+    }
+    border.until("stored", |border| border.metric("portcullis_records_written_total{to=\"store\"}") == Some(3.0));
+    let full = border.set.path().join("records.sqlite");
+    let highest = border.record(3)["call"].as_u64().unwrap();
+    // A border of its own, whose numbers begin with 1, is given the store of the other.
+    let mut second = Set::new(&um, "", CONTROL).run();
+    edited(&second, &[("file = \"records.jsonl\"", &format!("file = \"records.jsonl\"\nstore = \"{}\"", full.display()))]);
+    one_call(&second).await;
+    assert_eq!(second.record(1)["call"].as_u64(), Some(highest + 1));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_keeps_its_file_and_takes_another_bound() {
     let um = um().await;
