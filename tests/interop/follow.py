@@ -4,12 +4,36 @@ screen (slowest_ms, median_ms), whether a ladder was opened, and how it ended.""
 import fcntl, json, os, pty, re, select, signal, statistics, struct, sys, termios, time
 
 seconds, command = float(sys.argv[1]), sys.argv[2:]
-child, terminal = pty.fork()
-if child == 0:
-    os.environ["TERM"] = "xterm-256color"
-    os.execvp(command[0], command)
-fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-os.kill(child, signal.SIGWINCH)
+
+
+def begun(ignoring):
+    """Process and terminal of another; `ignoring`: a hang-up is not told to it, as under nohup."""
+    process, screen = pty.fork()
+    if process == 0:
+        if ignoring:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        os.environ["TERM"] = "xterm-256color"
+        os.execvp(command[0], command)
+    fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    os.kill(process, signal.SIGWINCH)
+    return process, screen
+
+
+def ended(process, limit):
+    """Its status, killed after this time: None."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        done, code = os.waitpid(process, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(code)
+        time.sleep(0.05)
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    return None
+
+
+child, terminal = begun(False)
+signal.signal(signal.SIGTERM, lambda *_: (os.kill(child, signal.SIGKILL), sys.exit(1)))
 seen = bytearray()
 
 
@@ -66,17 +90,18 @@ ladder = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b" ", bytes(seen[listed:])).decode("
 for _ in range(2):
     os.write(terminal, LEAVE)
     listen(0.5)
-end = time.monotonic() + 5
-status = None
-while status is None and time.monotonic() < end:
-    if hear(0.1) is None:
-        time.sleep(0.05)
-    done, code = os.waitpid(child, os.WNOHANG)
-    status = os.waitstatus_to_exitcode(code) if done else None
-if status is None:
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+status = ended(child, 5)
+# Its terminal is closed while it is followed: it ends, whether the system tells it so or not.
+gone = []
+for ignoring in [False, True]:
+    child, lost = begun(ignoring)
+    begin = time.monotonic()
+    while time.monotonic() - begin < 2 and select.select([lost], [], [], 0.2)[0] is not None:
+        if select.select([lost], [], [], 0)[0]:
+            os.read(lost, 1 << 16)
+    os.close(lost)
+    gone.append(ended(child, 5) is not None)
 print(json.dumps({
     "cpu": round(mean, 3), "rss_mb": round(rss, 1), "slowest_ms": round(max(waits), 1), "median_ms": round(statistics.median(waits), 1), "keys": len(waits),
-    "opened_ms": round(opened, 1), "drawn_kb": len(seen) // 1000, "ladder": "INVITE" in ladder, "status": status,
+    "opened_ms": round(opened, 1), "drawn_kb": len(seen) // 1000, "ladder": "INVITE" in ladder, "status": status, "gone": gone,
 }))

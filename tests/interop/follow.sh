@@ -48,6 +48,7 @@ followed() {
         python3 "$HERE/follow.py" 4 "$PORTCULLIS" ladder --follow "$@"
     after=$(of_border)
     check "$way: a ladder is opened, and it leaves when asked" holds "ladder and status == 0"
+    check "$way: it ends with its terminal" holds "gone == [True, True]"
     check "$way: it takes less than half a core and 64 MB" holds "cpu < 0.5 and rss_mb < 64"
     check "$way: a key waits less than half a second" holds "median_ms < 500 and opened_ms < 1500"
     echo "       | $way: $(cut -d , -f 1-7 "$WORK/follow.json")}, border $(python3 -c "print(round($after - $before, 2))") s of a core"

@@ -1,5 +1,6 @@
 //! `portcullis ladder --follow`: calls as they come, in the whole terminal. What a key does is in `screen`, how it looks in `view`; here is the terminal itself, which
-//! is given back as it was whatever happens, and the thread that asks the border, so that no key waits for an answer.
+//! is given back as it was whatever happens, the thread that asks the border, so that no key waits for an answer, and the one that waits for keys: where the terminal is gone
+//! it never comes back from that, and the program ends without it.
 
 mod screen;
 #[cfg(test)]
@@ -52,18 +53,42 @@ pub fn follow(socket: &Socket, call: Option<u64>) -> io::Result<u8> {
     std::thread::Builder::new().name("asking".into()).spawn(move || runtime.block_on(answer(place, asked, answered, stopped)))?;
     let mut terminal = ratatui::try_init()?;
     let screen = Screen::new(call, std::env::var_os("NO_COLOR").is_none());
-    let done = run(&mut terminal, screen, &questions, &answers, &stop);
+    let (pressed, keys) = mpsc::channel();
+    std::thread::Builder::new().name("keys".into()).spawn(move || {
+        while let Ok(event) = event::read() {
+            if pressed.send(event).is_err() {
+                break;
+            }
+        }
+    })?;
+    let done = run(&mut terminal, screen, &Wires { questions, answers, keys, stop: &stop });
+    if is_gone() {
+        return Ok(0);
+    }
     ratatui::restore();
     done.map(|()| 0)
 }
 
+/// The terminal was closed: nobody looks any more, and a key never comes.
+fn is_gone() -> bool {
+    !io::stdin().is_terminal()
+}
+
+/// What the screen is asked and told by.
+struct Wires<'a> {
+    questions: Questions,
+    answers: mpsc::Receiver<Answer>,
+    keys: mpsc::Receiver<Event>,
+    stop: &'a AtomicBool,
+}
+
 type Questions = tokio::sync::mpsc::UnboundedSender<Question>;
 
-fn run(terminal: &mut DefaultTerminal, mut screen: Screen, questions: &Questions, answers: &mpsc::Receiver<Answer>, stop: &AtomicBool) -> io::Result<()> {
+fn run(terminal: &mut DefaultTerminal, mut screen: Screen, Wires { questions, answers, keys, stop }: &Wires<'_>) -> io::Result<()> {
     let mut asked: Option<(Question, Instant)> = None;
     // One question at a time: a slow border is not asked faster than it answers.
     let mut waiting = false;
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) && !is_gone() {
         for answer in answers.try_iter() {
             waiting = false;
             screen.take(answer);
@@ -74,10 +99,11 @@ fn run(terminal: &mut DefaultTerminal, mut screen: Screen, questions: &Questions
             (asked, waiting) = (Some((question, Instant::now())), true);
         }
         terminal.draw(|frame| view::draw(&mut screen, frame))?;
-        if !event::poll(KEY)? {
-            continue;
-        }
-        let Event::Key(key) = event::read()? else { continue };
+        let key = match keys.recv_timeout(KEY) {
+            Ok(Event::Key(key)) => key,
+            Ok(_) | Err(mpsc::RecvTimeoutError::Timeout) => continue,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
+        };
         match if key.kind == KeyEventKind::Release { Effect::Nothing } else { screen.key(key) } {
             Effect::Nothing => {}
             Effect::Leave => return Ok(()),
