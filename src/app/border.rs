@@ -24,7 +24,7 @@ use crate::app::handshakes::Handshakes;
 use crate::app::hosted;
 use crate::app::measuring;
 use crate::app::media_addresses;
-use crate::app::missed_calls::MissedCalls;
+use crate::app::missed_calls::{self, MissedCalls};
 use crate::app::outlets::Outlets;
 use crate::app::policy_sets::PolicySets;
 use crate::app::reloading::{AT_NEXT_START, as_running, certificates_of_running, restart_needed, take_bound_addresses};
@@ -260,8 +260,12 @@ impl Border {
         let limits = Arc::new(Limits::new(settings.policy.clone(), calls.clone()));
         measuring::start(commands.clone(), limits.clone());
         let between = Between::new(commands.clone(), clock);
-        let missed_calls = settings.missed_calls.as_ref().map(|missed| MissedCalls::start(missed, &settings.name, anchor, &commands)).transpose();
+        let opening = if before.awaits_store { missed_calls::Opening::Later } else { missed_calls::Opening::Now };
+        let missed_calls = settings.missed_calls.as_ref().map(|missed| MissedCalls::start(missed, opening, &settings.name, anchor, &commands)).transpose();
         let missed_calls = missed_calls.map_err(|error| failed("[missed_calls] store", &error))?;
+        if let Some(missed_calls) = &missed_calls {
+            between.knows(missed_calls);
+        }
         let rim = Rim {
             network: network.clone(),
             firewall: firewall.clone(),

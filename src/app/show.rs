@@ -332,6 +332,11 @@ fn firewall(answer: &Value) -> String {
 fn missed_calls(answer: &Value) -> String {
     let status = &answer["status"];
     let mut page = format!("to               {}\nWAN              {}\n", text(&answer["target"]), text(&answer["wan"]));
+    match answer["store"].as_str() {
+        Some("awaited") => page.push_str("store            on its way from one process of this border to the next: missed calls wait in memory for a moment\n"),
+        Some("elsewhere") => page.push_str("store            another process of this border has it: ask that one\n"),
+        _ => {}
+    }
     for count in ["queued", "parked", "delivered", "overflowed", "dropped", "unwritten"] {
         // Writing into a String does not fail.
         let _ = writeln!(page, "{count:<17}{}", text(&status[count]));

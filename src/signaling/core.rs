@@ -177,7 +177,9 @@ impl Core {
             }
         }
         branch::follow(&mut self.border, now);
-        if self.border.draining && !self.drained && self.calls.is_empty() {
+        // What a successor cannot do for us: requests of ours outside calls are still to be answered.
+        let errands_over = self.border.companion != Some(Companion::Successor) || self.border.errands.len() == 0;
+        if self.border.draining && !self.drained && self.calls.is_empty() && errands_over {
             self.drained = true;
             self.border.fact(now, None, What::Drained);
         }

@@ -7,6 +7,7 @@ mod control;
 mod hep;
 mod hosted;
 mod liveness;
+mod missed_calls;
 mod mixed;
 mod no_audio;
 mod numbers;

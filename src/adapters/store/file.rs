@@ -9,7 +9,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use super::{Held, Listing, Notice, Number, Outcome, Settings, Status};
 
 /// How the tables are written. A file of a higher one is of a newer program, and is left alone.
-const VERSION: u64 = 1;
+pub const VERSION: u64 = 1;
 
 /// Number to notice, as JSON.
 const QUEUED: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("queued");
@@ -37,6 +37,11 @@ impl File {
         let mut file = File { settings: settings.clone(), database: None, status: Status::default() };
         file.with(|_, _| Ok(()))?;
         Ok(file)
+    }
+
+    /// Until it is asked for again.
+    pub fn close(&mut self) {
+        self.database = None;
     }
 
     /// As last known.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
+pub use file::VERSION;
 use file::{File, Put};
 
 /// Notices on their way to the thread; above it they are lost and counted.
@@ -93,6 +94,12 @@ pub struct Listing {
     pub parked: Vec<Held>,
 }
 
+impl Listing {
+    pub fn into_ids(self) -> impl Iterator<Item = String> {
+        self.queued.into_iter().chain(self.parked).map(|held| held.id)
+    }
+}
+
 enum Order {
     Queue(Notice, oneshot::Sender<bool>),
     First(oneshot::Sender<Option<(Number, Notice)>>),
@@ -100,9 +107,11 @@ enum Order {
     List(usize, oneshot::Sender<Listing>),
     /// Parked ones go back to where they were in the queue.
     Unpark(oneshot::Sender<io::Result<u64>>),
+    /// The last one.
+    Close(oneshot::Sender<Vec<Notice>>),
 }
 
-/// Cheap to clone; the thread ends, and the file is closed, when all are gone.
+/// Cheap to clone; the thread ends, and the file is closed, when all are gone, or at [`Store::close`].
 #[derive(Clone)]
 pub struct Store {
     orders: SyncSender<Order>,
@@ -117,7 +126,7 @@ impl Store {
         let (orders, orders_in) = sync_channel(WAITING);
         let status = Arc::new(Mutex::new(file.status()));
         let arrived = Arc::new(Notify::new());
-        let mut keeper = Keeper { file, unwritten: VecDeque::new(), status: status.clone(), arrived: arrived.clone() };
+        let mut keeper = Keeper { file, unwritten: VecDeque::new(), status: status.clone(), arrived: arrived.clone(), closing: None };
         std::thread::Builder::new().name("store".into()).spawn(move || keeper.run(&orders_in))?;
         Ok(Store { orders, status, arrived })
     }
@@ -152,6 +161,11 @@ impl Store {
     /// How many parked ones are queued again.
     pub async fn unpark(&self) -> io::Result<u64> {
         self.ask(Order::Unpark).await.unwrap_or_else(|| Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    /// Writes what waits and closes the file, so that another process can open it; whoever still has a clone is refused from then on. Returns what the disk did not take.
+    pub async fn close(self) -> Vec<Notice> {
+        self.ask(Order::Close).await.unwrap_or_default()
     }
 
     pub fn status(&self) -> Status {
@@ -189,6 +203,8 @@ struct Keeper {
     unwritten: VecDeque<(Notice, oneshot::Sender<bool>)>,
     status: Arc<Mutex<Status>>,
     arrived: Arc<Notify>,
+    /// Whoever waits for the file to be closed.
+    closing: Option<oneshot::Sender<Vec<Notice>>>,
 }
 
 impl Keeper {
@@ -204,6 +220,13 @@ impl Keeper {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.write();
+            if let Some(closed) = self.closing.take() {
+                let left = self.unwritten.drain(..).map(|(notice, _)| notice).collect();
+                self.file.close();
+                // Whoever asked may have gone: then these are lost, as with a process that ends.
+                let _ = closed.send(left);
+                return;
+            }
         }
         self.write();
     }
@@ -259,6 +282,7 @@ impl Keeper {
                 self.arrived.notify_one();
                 let _ = reply.send(unparked);
             }
+            Order::Close(reply) => self.closing = Some(reply),
         }
     }
 

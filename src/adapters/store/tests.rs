@@ -136,3 +136,17 @@ async fn many_at_once_are_all_safe_and_in_order() {
     let listing = store.list(2000).await;
     assert!(listing.queued.iter().enumerate().all(|(index, held)| held.number == index as u64 && held.id == format!("id{index}")));
 }
+
+#[tokio::test]
+async fn a_closed_one_can_be_opened_by_another_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder, 100);
+    let store = Store::open(&settings).unwrap();
+    let clone = store.clone();
+    futures(&store, 3).await;
+    assert_eq!(store.close().await, []);
+    let next = Store::open(&settings).unwrap();
+    assert_eq!(next.status().queued, 3);
+    assert!(!clone.queue(notice(9)).await.unwrap_or(false), "whoever still has the old one is refused");
+    assert_eq!(clone.first().await, None);
+}

@@ -2,26 +2,30 @@
 //! on disk too.
 
 mod delivery;
+mod keeping;
 mod sip;
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender};
+use tokio::sync::{Notify, watch};
 
 use crate::adapters::driver::Input;
-use crate::adapters::store::{Held as HeldNotice, Notice, Status, Store};
+use crate::adapters::store::{Held as HeldNotice, Listing, Notice, Status, Store};
 use crate::adapters::telemetry::Anchor;
 use crate::config::{self, Target};
 use crate::policy::branch::Wan;
 use crate::signaling::fact::{Fact, MissedCall, What};
 
 use delivery::Progress;
+pub use keeping::{Heir, Kept};
+use keeping::{Here, Keeping, StorePlace};
 use sip::Awaited;
 
 /// Notices an operator is shown of each kind.
@@ -38,6 +42,8 @@ pub struct Described {
     target: String,
     #[schema(value_type = String)]
     wan: Wan,
+    /// Where the store is, while one process of this border follows another.
+    store: StorePlace,
     status: Status,
     /// What the receiver last said, while it refuses.
     last_error: Option<String>,
@@ -50,48 +56,94 @@ pub struct Described {
 }
 
 struct Held {
-    store: Store,
+    settings: config::MissedCalls,
+    keeping: Mutex<Keeping>,
+    /// One process gives the store away or takes it at a time, and one after the other.
+    turn: tokio::sync::Mutex<()>,
+    confirmed: Notify,
+    /// Lost for want of room in memory.
+    dropped: AtomicU64,
+    closing: AtomicBool,
     /// The border's name, for receivers that serve several.
     border: Arc<str>,
     anchor: Anchor,
-    target: String,
     awaited: Awaited,
     wan: watch::Sender<Wan>,
     progress: Arc<Mutex<Progress>>,
-    stop: watch::Sender<bool>,
-    delivering: Mutex<Option<JoinHandle<()>>>,
+    /// To the core, which ends when nobody is left to tell it anything.
+    commands: WeakUnboundedSender<Input>,
+}
+
+impl Held {
+    fn keeping(&self) -> MutexGuard<'_, Keeping> {
+        self.keeping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A store that is open in another process is taken later, by [`MissedCalls::take_store`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Opening {
+    Now,
+    Later,
 }
 
 impl MissedCalls {
     /// Within a tokio runtime. What an earlier process left in the store is delivered first. `commands`: to the core.
-    pub fn start(settings: &config::MissedCalls, border: &Arc<str>, anchor: Anchor, commands: &UnboundedSender<Input>) -> io::Result<MissedCalls> {
+    pub fn start(
+        settings: &config::MissedCalls,
+        opening: Opening,
+        border: &Arc<str>,
+        anchor: Anchor,
+        commands: &UnboundedSender<Input>,
+    ) -> io::Result<MissedCalls> {
+        let missed_calls = MissedCalls(Arc::new(Held {
+            settings: settings.clone(),
+            keeping: Mutex::new(Keeping::Awaited(VecDeque::new())),
+            turn: tokio::sync::Mutex::default(),
+            confirmed: Notify::new(),
+            dropped: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            border: border.clone(),
+            anchor,
+            awaited: Awaited::default(),
+            wan: watch::Sender::new(Wan::Unknown),
+            progress: Arc::default(),
+            commands: commands.downgrade(),
+        }));
+        if opening == Opening::Later {
+            return Ok(missed_calls);
+        }
         let store = Store::open(&settings.store)?;
-        let (wan, wan_in) = watch::channel(Wan::Unknown);
-        let progress = Arc::new(Mutex::new(Progress::default()));
-        let (stop, stop_in) = watch::channel(false);
-        let awaited = Awaited::default();
-        let kept = (store.clone(), progress.clone());
-        let delivering = match &settings.target {
-            Target::Webhook(webhook) => tokio::spawn(delivery::run(kept.0, delivery::Webhook(webhook.clone()), wan_in, kept.1, stop_in)),
-            Target::Sip(target) => {
-                let carrier = sip::OverSip { target: target.clone(), commands: commands.clone(), awaited: awaited.clone() };
-                tokio::spawn(delivery::run(kept.0, carrier, wan_in, kept.1, stop_in))
-            }
-        };
-        let delivering = Mutex::new(Some(delivering));
-        let target = settings.target.to_string();
         let left = store.status();
         if left.queued + left.parked > 0 {
             tracing::info!(queued = left.queued, parked = left.parked, "missed calls of an earlier run are in the store; see `portcullis show missed-calls`");
         }
-        Ok(MissedCalls(Arc::new(Held { store, border: border.clone(), anchor, target, awaited, wan, progress, stop, delivering })))
+        let here = missed_calls.begin(store);
+        *missed_calls.0.keeping() = Keeping::Here(here);
+        Ok(missed_calls)
+    }
+
+    /// Delivers what a store holds.
+    fn begin(&self, store: Store) -> Here {
+        let held = &self.0;
+        let (stop, stop_in) = watch::channel(false);
+        let (kept, wan, progress) = (store.clone(), held.wan.subscribe(), held.progress.clone());
+        let delivering = match (&held.settings.target, held.commands.upgrade()) {
+            (Target::Webhook(webhook), _) => Some(tokio::spawn(delivery::run(kept, delivery::Webhook(webhook.clone()), wan, progress, stop_in))),
+            (Target::Sip(target), Some(commands)) => {
+                let carrier = sip::OverSip { target: target.clone(), commands, awaited: held.awaited.clone() };
+                Some(tokio::spawn(delivery::run(kept, carrier, wan, progress, stop_in)))
+            }
+            // The border is stopping.
+            (Target::Sip(_), None) => None,
+        };
+        Here { store, stop, delivering }
     }
 
     /// Takes what of the core's facts is about missed calls. Never blocks.
     pub fn note(&self, fact: &Fact) {
         match &fact.what {
-            // Told in status and log if it could not be kept; nobody waits for it here.
-            What::CallMissed(missed) => drop(self.0.store.queue(self.notice(missed))),
+            What::CallMissed(missed) => self.keep(self.notice(missed), None),
             What::MissedCallCarried { id, status, reason, .. } => self.0.awaited.answer(id, *status, *reason),
             What::Wan { state, .. } => drop(self.0.wan.send_replace(*state)),
             _ => {}
@@ -118,23 +170,62 @@ impl MissedCalls {
 
     /// Delivers nothing more, the second time as the first. Returns when what was on its way is settled and everything noted so far is on disk, or the disk has refused it.
     pub async fn close(&self) {
-        self.0.stop.send_replace(true);
-        let delivering = self.0.delivering.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.0.closing.store(true, Ordering::Relaxed);
+        self.stop_delivering().await;
+        if let Some(store) = self.store() {
+            store.list(0).await;
+        }
+        let lost = self.0.keeping().in_memory();
+        if lost > 0 {
+            tracing::error!(lost, "missed calls are lost: no process of this border has them on disk");
+        }
+    }
+
+    /// What is on its way is settled, which takes as long as the receiver does.
+    async fn stop_delivering(&self) {
+        let delivering = match &mut *self.0.keeping() {
+            Keeping::Here(here) => {
+                here.stop.send_replace(true);
+                here.delivering.take()
+            }
+            Keeping::Awaited(_) | Keeping::Elsewhere { .. } => None,
+        };
         if let Some(delivering) = delivering {
             // It ends by itself.
             let _ = delivering.await;
         }
-        self.0.store.list(0).await;
+    }
+
+    fn store(&self) -> Option<Store> {
+        match &*self.0.keeping() {
+            Keeping::Here(here) => Some(here.store.clone()),
+            Keeping::Awaited(_) | Keeping::Elsewhere { .. } => None,
+        }
+    }
+
+    fn status(&self) -> Status {
+        let dropped = self.0.dropped.load(Ordering::Relaxed);
+        match &*self.0.keeping() {
+            Keeping::Here(here) => {
+                let status = here.store.status();
+                Status { dropped: status.dropped + dropped, ..status }
+            }
+            other => Status { unwritten: other.in_memory() as u64, dropped, ..Status::default() },
+        }
     }
 
     /// For operators.
     pub async fn describe(&self) -> Described {
-        let listing = self.0.store.list(SHOWN).await;
+        let listing = match self.store() {
+            Some(store) => store.list(SHOWN).await,
+            None => Listing::default(),
+        };
         let progress = self.0.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Described {
-            target: self.0.target.clone(),
+            target: self.0.settings.target.to_string(),
             wan: *self.0.wan.borrow(),
-            status: self.0.store.status(),
+            store: self.0.keeping().place(),
+            status: self.status(),
             last_error: progress.last_error,
             attempts: progress.attempts,
             queued: listing.queued,
@@ -144,12 +235,15 @@ impl MissedCalls {
 
     /// Parked ones are delivered again, in their old places.
     pub async fn unpark(&self) -> io::Result<u64> {
-        self.0.store.unpark().await
+        match self.store() {
+            Some(store) => store.unpark().await,
+            None => Err(io::Error::other("another process of this border has the store of missed calls: ask that one, or again when the take-over is over")),
+        }
     }
 
     /// In Prometheus' text exposition.
     pub fn exposition(&self) -> String {
-        let status = self.0.store.status();
+        let status = self.status();
         let mut text = String::from("# HELP portcullis_notices Notices of missed calls on disk\n# TYPE portcullis_notices gauge\n");
         for (state, count) in [("queued", status.queued), ("parked", status.parked), ("unwritten", status.unwritten)] {
             // Writing into a String does not fail.

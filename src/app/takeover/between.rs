@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
@@ -14,6 +14,8 @@ use crate::adapters::driver::Input;
 use crate::adapters::handover::{Heard, Link};
 use crate::adapters::net::{Companion, Network};
 use crate::adapters::nft::Firewall;
+use crate::adapters::store::Notice;
+use crate::app::missed_calls::{Heir, MissedCalls};
 use crate::policy::flow::{Flow, FlowId};
 use crate::signaling::companion::{Bequest, Companion as Role};
 use crate::signaling::event::{Event, TransmitId};
@@ -26,6 +28,7 @@ pub struct Between {
     taken: AtomicU64,
     commands: UnboundedSender<Input>,
     clock: Clock,
+    missed_calls: OnceLock<MissedCalls>,
 }
 
 struct Other {
@@ -47,7 +50,17 @@ pub enum End {
 
 impl Between {
     pub fn new(commands: UnboundedSender<Input>, clock: Clock) -> Arc<Between> {
-        Arc::new(Between { other: Mutex::default(), handed: AtomicU64::new(0), taken: AtomicU64::new(0), commands, clock })
+        let (handed, taken) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Between { other: Mutex::default(), handed, taken, commands, clock, missed_calls: OnceLock::new() })
+    }
+
+    /// Those of this process, once, if it keeps any.
+    pub fn knows(&self, missed_calls: &MissedCalls) {
+        let _ = self.missed_calls.set(missed_calls.clone());
+    }
+
+    pub fn missed_calls(&self) -> Option<&MissedCalls> {
+        self.missed_calls.get()
     }
 
     fn other(&self) -> MutexGuard<'_, Option<Other>> {
@@ -118,7 +131,7 @@ impl Between {
     }
 
     /// Carries out what the other process says, until it has nothing more to say.
-    pub async fn listen(&self, network: &Network, firewall: &Firewall, heard: &mut Heard) -> End {
+    pub async fn listen(self: &Arc<Between>, network: &Network, firewall: &Firewall, heard: &mut Heard) -> End {
         loop {
             let Some((word, body)) = heard.next::<Word>().await else { return End::Gone };
             if matches!(word, Word::Message { .. } | Word::Datagram { .. }) {
@@ -141,11 +154,45 @@ impl Between {
                     let (firewall, bans) = (firewall.clone(), bans.into_iter().filter_map(|ban| ban.since(self.clock.now())).collect());
                     tokio::spawn(async move { firewall.take(table.map(Into::into), bans).await });
                 }
+                Word::StoreFree | Word::Missed(_) | Word::Kept { .. } => self.missed(word),
                 Word::Done => return End::Done,
                 // Said at other times.
-                Word::Ready { .. } | Word::Refused { .. } | Word::Go { .. } => return End::Gone,
+                Word::Ready(_) | Word::Refused { .. } | Word::Go { .. } => return End::Gone,
             }
         }
+    }
+}
+
+impl Between {
+    fn missed(self: &Arc<Between>, word: Word) {
+        // A process without a store says that it awaits none, and is handed nothing.
+        let Some(missed_calls) = self.missed_calls.get() else { return };
+        match word {
+            Word::Missed(notice) => {
+                let (between, id) = (self.clone(), notice.id.clone());
+                missed_calls.take_in(
+                    notice,
+                    Box::new(move || {
+                        between.say(&Word::Kept { id });
+                    }),
+                );
+            }
+            Word::Kept { id } => missed_calls.confirmed(&id),
+            _ => {
+                let missed_calls = missed_calls.clone();
+                tokio::spawn(async move { missed_calls.take_store().await });
+            }
+        }
+    }
+}
+
+impl Heir for Between {
+    fn store_is_free(&self) -> bool {
+        self.say_in_turn(Word::StoreFree)
+    }
+
+    fn notice(&self, notice: &Notice) -> bool {
+        self.say_in_turn(Word::Missed(notice.clone()))
     }
 }
 

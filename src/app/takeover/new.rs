@@ -10,12 +10,13 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::between::{Between, End};
-use super::words::{Offer, Use, VERSION, Word};
+use super::words::{Claims, Offer, Use, VERSION, Word};
 use crate::adapters::api::{self, Start};
 use crate::adapters::driver::Input;
 use crate::adapters::handover::{self, Heard, Opening};
 use crate::adapters::net::{Companion, Gates, Inherited, Network};
 use crate::adapters::nft::Mode;
+use crate::adapters::store;
 use crate::app::api::takeover::{PROTOCOL, TakeOver};
 use crate::app::border::{Border, StartError};
 use crate::config;
@@ -41,6 +42,8 @@ pub struct Wanted {
 #[derive(Debug, Default)]
 pub struct Inheritance {
     pub sip: Vec<Inherited>,
+    /// The store of missed calls is open in the other process.
+    pub awaits_store: bool,
     doors: Vec<(Use, SocketAddr, OwnedFd)>,
 }
 
@@ -82,7 +85,6 @@ pub async fn start(settings: config::Settings, wanted: &Wanted) -> Result<Border
         tracing::warn!(socket = %place.display(), %error, "no border runs there to take over from; this one starts as ever");
         return Border::start(settings).await;
     }
-    refuse_what_cannot_be(&settings)?;
     let asked = TakeOver {
         protocol: VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -102,12 +104,16 @@ pub async fn start(settings: config::Settings, wanted: &Wanted) -> Result<Border
         sockets = sockets.len(),
         "taking over: the running border has given its sockets, and goes on meanwhile"
     );
-    let started = match firewall_gap(&settings, &offer) {
-        Some(gap) => Err(failed(gap)),
-        None => Border::start_after(settings, Some(Inheritance::of(&offer, sockets))).await,
+    let claims = claims(&settings, &offer).map_err(failed);
+    let started = match claims {
+        Ok(claims) => {
+            let inheritance = Inheritance { awaits_store: claims.awaits_store, ..Inheritance::of(&offer, sockets) };
+            Border::start_after(settings, Some(inheritance)).await.map(|border| (border, claims))
+        }
+        Err(error) => Err(error),
     };
     match started {
-        Ok(border) => follow(border, opening, offer.pid).await,
+        Ok((border, claims)) => follow(border, opening, offer.pid, claims).await,
         Err(error) => {
             // It goes on whether it hears this or not.
             let _ = opening.say(&Word::Refused { why: error.to_string() }, &[]).await;
@@ -117,13 +123,12 @@ pub async fn start(settings: config::Settings, wanted: &Wanted) -> Result<Border
 }
 
 /// From ready to in force.
-async fn follow(border: Border, mut opening: Opening, old: u32) -> Result<Border, StartError> {
+async fn follow(border: Border, mut opening: Opening, old: u32, claims: Claims) -> Result<Border, StartError> {
     if timeout(SETTLING, border.settled()).await.is_err() {
         tracing::warn!(seconds = SETTLING.as_secs(), "taking over: not all names of peers are resolved yet; those peers are strangers until they are");
     }
     let lost = |what: &str| StartError(vec![format!("the running border (process {old}) {what}: if it runs, it goes on as before; see its log")]);
-    let keeps_firewall = border.settings().firewall.mode != Mode::Off;
-    opening.say(&Word::Ready { keeps_firewall }, &[]).await.map_err(|error| lost(&format!("is not reached any more, {error}")))?;
+    opening.say(&Word::Ready(claims), &[]).await.map_err(|error| lost(&format!("is not reached any more, {error}")))?;
     match timeout(PATIENCE, opening.hear(|_: &Word| 0)).await {
         Ok(Ok((Word::Go { bequest }, _))) => {
             take_place(&border, bequest, opening, old).await.map_err(|error| lost(&format!("has left its place, which could not be taken, {error}")))?;
@@ -164,6 +169,9 @@ async fn be_alone(between: &Between, network: &Network, end: End, old: u32) {
     between.end();
     network.gate(Gates::OPEN);
     network.accompany(None).await;
+    if let Some(missed_calls) = between.missed_calls().cloned() {
+        tokio::spawn(async move { missed_calls.take_store().await });
+    }
     let (handed, taken) = between.counts();
     match end {
         End::Done => {
@@ -178,13 +186,26 @@ async fn be_alone(between: &Between, network: &Network, end: End, old: u32) {
     }
 }
 
-/// What a take-over cannot carry across yet, so that the border has to be drained and started anew.
-fn refuse_what_cannot_be(settings: &config::Settings) -> Result<(), StartError> {
-    let mut lines = Vec::new();
-    if settings.missed_calls.is_some() {
-        lines.push("[missed_calls] store belongs to one process: drain and restart the border instead of taking over".to_owned());
+/// What cannot be taken over, as an error.
+fn claims(settings: &config::Settings, offer: &Offer) -> Result<Claims, String> {
+    match firewall_gap(settings, offer) {
+        Some(gap) => Err(gap),
+        None => Ok(Claims { keeps_firewall: settings.firewall.mode != Mode::Off, awaits_store: awaits_store(settings, offer)? }),
     }
-    if lines.is_empty() { Ok(()) } else { Err(StartError(lines)) }
+}
+
+/// Whether the set keeps missed calls in the very file that the old process has open.
+fn awaits_store(settings: &config::Settings, offer: &Offer) -> Result<bool, String> {
+    let (Some(ours), Some(theirs)) = (&settings.missed_calls, &offer.missed_calls) else { return Ok(false) };
+    let whole = |path: &std::path::Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if whole(&ours.store.path) != whole(&theirs.path) {
+        return Ok(false);
+    }
+    if theirs.format > store::VERSION {
+        let (path, format, known) = (theirs.path.display(), theirs.format, store::VERSION);
+        return Err(format!("[missed_calls] store {path} has form {format}, of a newer version, and this one reads up to {known}: take over with that version"));
+    }
+    Ok(true)
 }
 
 /// A process that keeps no table does not know which media ports of its calls to tell.

@@ -9,11 +9,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::words::{HandedBan, Offer, Use, VERSION, Word};
+use super::words::{Claims, HandedBan, NoticeStore, Offer, Use, VERSION, Word};
 use crate::adapters::driver::Input;
 use crate::adapters::handover::{Heard, Opening};
 use crate::adapters::net::{Companion, Gates};
 use crate::adapters::nft::{Mode, Tell};
+use crate::adapters::store;
 use crate::app::api::Order;
 use crate::app::api::takeover::Asked;
 use crate::app::border::Border;
@@ -33,6 +34,9 @@ const PAUSES: Duration = Duration::from_secs(600);
 /// The same once this process has been asked to end.
 const HURRIED_PAUSES: Duration = Duration::from_secs(8);
 
+/// Longer than a receiver may take for the missed call that is being delivered, and the other process's disk for the last ones.
+const LAST_NOTICES: Duration = Duration::from_secs(70);
+
 /// What has been read is handed over within this time.
 const LAST_READ: Duration = Duration::from_millis(100);
 
@@ -40,14 +44,14 @@ const LAST_READ: Duration = Duration::from_millis(100);
 pub struct Offering {
     pid: Option<i32>,
     release_after: Option<Duration>,
-    ready: JoinHandle<std::io::Result<(Opening, bool)>>,
+    ready: JoinHandle<std::io::Result<(Opening, Claims)>>,
 }
 
 /// A new process that is ready.
 pub struct Successor {
     pub pid: Option<i32>,
     opening: Opening,
-    keeps_firewall: bool,
+    claims: Claims,
     release_after: Option<Duration>,
 }
 
@@ -58,12 +62,8 @@ impl Offering {
             let theirs = asked.wanted.protocol;
             return Some(format!("it speaks take-over protocol {VERSION} and the new one {theirs}: drain and restart the border"));
         }
-        let (settings, role) = (border.settings(), border.between.role());
-        if role == Some(Role::Predecessor) {
+        if border.between.role() == Some(Role::Predecessor) {
             return Some("it still hands over from the process before: wait until that has ended its last call, or end it".to_owned());
-        }
-        if settings.missed_calls.is_some() {
-            return Some("it has [missed_calls], which belong to one process: drain and restart it".to_owned());
         }
         None
     }
@@ -85,7 +85,7 @@ impl Offering {
                 opening.say(&offer, &sockets).await?;
                 drop(sockets);
                 match opening.hear(|_: &Word| 0).await?.0 {
-                    Word::Ready { keeps_firewall } => Ok((opening, keeps_firewall)),
+                    Word::Ready(claims) => Ok((opening, claims)),
                     Word::Refused { why } => Err(std::io::Error::other(why)),
                     _ => Err(std::io::Error::other("it says something that makes no sense")),
                 }
@@ -99,7 +99,7 @@ impl Offering {
     pub async fn outcome(&mut self) -> Option<Successor> {
         let outcome = (&mut self.ready).await.unwrap_or_else(|fault| Err(std::io::Error::other(fault)));
         match outcome {
-            Ok((opening, keeps_firewall)) => Some(Successor { pid: self.pid, opening, keeps_firewall, release_after: self.release_after }),
+            Ok((opening, claims)) => Some(Successor { pid: self.pid, opening, claims, release_after: self.release_after }),
             Err(error) => {
                 tracing::error!(to = self.pid, %error, "the other process does not take over; this one goes on as before");
                 None
@@ -128,7 +128,8 @@ fn offer(border: &Border) -> std::io::Result<(Offer, Vec<OwnedFd>)> {
     }
     let (named, sockets) = sockets.into_iter().unzip();
     let keeps_firewall = border.settings().firewall.mode != Mode::Off;
-    Ok((Offer { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), sockets: named, keeps_firewall }, sockets))
+    let missed_calls = border.settings().missed_calls.as_ref().map(|missed| NoticeStore { path: missed.store.path.clone(), format: store::VERSION });
+    Ok((Offer { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), sockets: named, keeps_firewall, missed_calls }, sockets))
 }
 
 /// What came of leaving.
@@ -144,8 +145,9 @@ pub enum Left {
 
 /// Leaves its place to the new process, and keeps its calls until they have ended. Asked to end by a signal it gives them the set's drain time, asked again none.
 pub async fn leave(border: &mut Border, successor: Successor, signals: &mut Signals, orders: &mut mpsc::Receiver<Order>) -> Left {
-    let pid = successor.pid;
+    let (pid, claims) = (successor.pid, successor.claims);
     let mut heard = give_place(border, successor).await;
+    give_store(border, claims.awaits_store);
     let (between, network, firewall) = (border.between.clone(), border.network.clone(), border.firewall.clone());
     let mut listening = tokio::spawn(async move { between.listen(&network, &firewall, &mut heard).await });
     let asked_to_end = AtomicBool::new(false);
@@ -179,6 +181,11 @@ pub async fn leave(border: &mut Border, successor: Successor, signals: &mut Sign
 /// Returns when no call is left, what was asked again has been answered, and as little as can be is under way on the connections that are left.
 async fn ended(border: &Border, asked_to_end: &AtomicBool) {
     border.call_less().await;
+    if let Some(missed_calls) = border.between.missed_calls()
+        && timeout(LAST_NOTICES, missed_calls.all_confirmed()).await.is_err()
+    {
+        tracing::error!("the other process does not say that it has all missed calls on disk; those it has not are lost");
+    }
     tokio::time::sleep(LINGER).await;
     border.network.gate(Gates { connections: false, datagrams: true, part: true });
     let began = tokio::time::Instant::now();
@@ -192,7 +199,7 @@ async fn ended(border: &Border, asked_to_end: &AtomicBool) {
 }
 
 async fn give_place(border: &Border, successor: Successor) -> Heard {
-    let Successor { opening, release_after, keeps_firewall, .. } = successor;
+    let Successor { opening, release_after, claims, .. } = successor;
     let (link, heard) = opening.open();
     if let Err(error) = border.api.step_aside() {
         tracing::error!(%error, "the control socket cannot be put aside; operators reach the new process as soon as it has taken its place");
@@ -203,7 +210,7 @@ async fn give_place(border: &Border, successor: Successor) -> Heard {
     border.network.gate(Gates { connections: false, ..Gates::OPEN });
     border.between.begin(Role::Successor, link);
     border.network.accompany(Some(border.between.clone() as Arc<dyn Companion>)).await;
-    leave_firewall(border, keeps_firewall).await;
+    leave_firewall(border, claims.keeps_firewall).await;
     for event in [Event::Companion(Change::Leave), Event::Command(Command::Drain { release_after })] {
         let _ = border.commands.send(Input::Event(event));
     }
@@ -227,10 +234,23 @@ async fn leave_firewall(border: &Border, is_kept: bool) {
     border.between.say_in_turn(Word::Keep { table: is_kept.then(|| firewall.table.to_string()), bans });
 }
 
+/// The store of missed calls goes over as soon as what is being delivered is settled. Where the new process has another, or none, this one keeps its own to its end.
+fn give_store(border: &Border, awaited: bool) {
+    let Some(missed_calls) = border.between.missed_calls().cloned() else { return };
+    if !awaited {
+        return tracing::warn!("the other process keeps missed calls elsewhere, or none: this one keeps and delivers those of its calls until it ends");
+    }
+    let between = border.between.clone();
+    tokio::spawn(async move { missed_calls.give(between).await });
+}
+
 async fn take_place_again(border: &Border) {
     border.between.end();
     border.firewall.come_back().await;
     border.network.accompany(None).await;
+    if let Some(missed_calls) = border.between.missed_calls().cloned() {
+        tokio::spawn(async move { missed_calls.take_store().await });
+    }
     for event in [Event::Companion(Change::Alone), Event::Command(Command::Resume)] {
         let _ = border.commands.send(Input::Event(event));
     }

@@ -1,6 +1,7 @@
 //! What the two processes say to each other.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adapters::net::Foreign;
 use crate::adapters::nft::Change;
+use crate::adapters::store::Notice;
 use crate::policy::ban::{Ban, Cause, Owner};
 use crate::policy::flow::{Flow, FlowId, ListenerId, Presented, Proof, TlsBackend, TlsIdentity};
 use crate::signaling::companion::Bequest;
@@ -38,13 +40,32 @@ pub struct Offer {
     pub sockets: Vec<(Use, SocketAddr)>,
     /// It has the kernel's firewall do its part.
     pub keeps_firewall: bool,
+    /// Where it keeps missed calls.
+    pub missed_calls: Option<NoticeStore>,
+}
+
+/// A store of missed calls.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct NoticeStore {
+    pub path: PathBuf,
+    /// How it is written; a program that knows lower ones only cannot read it.
+    pub format: u64,
+}
+
+/// What of the old process's, beside its place, is to be the new one's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Claims {
+    /// The kernel's firewall is to do its part.
+    pub keeps_firewall: bool,
+    /// It keeps missed calls where the old one does, and opens that store when it is free.
+    pub awaits_store: bool,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "word", rename_all = "snake_case")]
 pub enum Word {
-    /// Of the new process: it only waits for `Go`. Whether it is to have the kernel's firewall do its part.
-    Ready { keeps_firewall: bool },
+    /// Of the new process: it only waits for `Go`.
+    Ready(Claims),
     /// It cannot go on.
     Refused { why: String },
     /// Of the old process: from here on the place is the other's.
@@ -65,6 +86,12 @@ pub enum Word {
     Guard { changes: Vec<Change> },
     /// Of the old process: its table in the kernel, and its bans, are the other's from here on.
     Keep { table: Option<String>, bans: Vec<HandedBan> },
+    /// Of the old process: it has closed its store of missed calls.
+    StoreFree,
+    /// A missed call, for the store of the receiver.
+    Missed(Notice),
+    /// … which is on disk there.
+    Kept { id: String },
     /// Of the old process: it has no call any more, reads nothing any more, and ends.
     Done,
 }
