@@ -157,6 +157,7 @@ reasons! {
     TransferPending,       "transfer.pending",              None,     491, "an earlier transfer of this call is still under way";
     TransferLimit,         "transfer.limit",                Policy,   403, "the call has been transferred as often as a call may be";
     TransferDialog,        "transfer.dialog",               Peer,     481, "the dialog to be replaced is none of this peer's";
+    TransferElsewhere,     "transfer.elsewhere",            None,     481, "the dialog to be replaced is not of this process, and another takes over: calls of two processes cannot be joined";
     TransferFailed,        "transfer.failed",               Peer,     0,   "the transfer failed, who transferred had left, and the caller could not be taken back";
     HeldTooLong,           "call.held_too_long",            Peer,     0,   "the call was on hold longer than a call may be";
     NoAnswer,              "call.no_answer",                Peer,     408, "it rang longer than allowed (timer C)";

@@ -68,7 +68,7 @@ pub fn splice(border: &mut Border, now: Time, call: &mut Call, splice: &Splice, 
     }
     let fits = match &other {
         Some((other, theirs)) => fits(border, now, call, splice, other, *theirs),
-        None => Err((481, Reason::TransferDialog)),
+        None => Err(unknown(border)),
     };
     match (fits, other) {
         (Ok(()), Some((other, theirs))) => join(border, now, call, side, other, theirs),
@@ -83,6 +83,11 @@ pub fn splice(border: &mut Border, now: Time, call: &mut Call, splice: &Splice, 
 
 /// What the one who refers is told, and why.
 pub type Unfit = (u16, Reason);
+
+/// The dialog is none of this process's; while another takes over, it may well be one of that.
+pub fn unknown(border: &Border) -> Unfit {
+    (481, if border.companion.is_some() { Reason::TransferElsewhere } else { Reason::TransferDialog })
+}
 
 pub fn fits(border: &mut Border, now: Time, call: &mut Call, splice: &Splice, other: &Call, theirs: Side) -> Result<(), Unfit> {
     let none = (481, Reason::TransferDialog);

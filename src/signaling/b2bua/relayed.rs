@@ -117,7 +117,7 @@ pub fn spliced(border: &mut Border, now: Time, call: &mut Call, splice: &Splice,
     let Some(Waiting { request, .. }) = call.take_waiting(key) else { return };
     let fits = match &other {
         Some((other, theirs)) => attended::fits(border, now, call, splice, other, *theirs),
-        None => Err((481, Reason::TransferDialog)),
+        None => Err(attended::unknown(border)),
     };
     let (by, to) = (splice.side, wanted.uri.clone());
     match (fits, other) {
