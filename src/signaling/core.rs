@@ -178,7 +178,7 @@ impl Core {
         }
         branch::follow(&mut self.border, now);
         // What a successor cannot do for us: requests of ours outside calls are still to be answered.
-        let errands_over = self.border.companion != Some(Companion::Successor) || self.border.errands.len() == 0;
+        let errands_over = self.border.companion != Some(Companion::Successor) || self.border.errands.is_empty();
         if self.border.draining && !self.drained && self.calls.is_empty() && errands_over {
             self.drained = true;
             self.border.fact(now, None, What::Drained);

@@ -81,6 +81,12 @@ impl Framer {
         self.broken.is_none() && self.buffer.iter().any(|b| !matches!(b, b'\r' | b'\n'))
     }
 
+    /// What was pushed and is no frame yet. Pushed to another framer before anything else, the stream goes on there as it would here; a half ping is then reported as a pong again.
+    pub fn into_rest(self) -> Bytes {
+        let half: &[u8] = if self.half_ping { b"\r\n" } else { b"" };
+        [half, &self.buffer].concat().into()
+    }
+
     /// Bytes held.
     pub fn buffered(&self) -> usize {
         self.buffer.len()
@@ -190,6 +196,26 @@ mod tests {
 
     fn message(bytes: &'static [u8]) -> Frame {
         Frame::Message(Bytes::from_static(bytes))
+    }
+
+    #[test]
+    fn a_stream_goes_on_in_another_framer_wherever_it_is_cut() {
+        let stream = [b"\r\n\r\n", BYE, b"\r\n", BYE, b"\r\n\r\n"].concat();
+        // A half ping at the cut is told of twice, as a pong.
+        let without_pongs = |frames: Vec<Frame>| frames.into_iter().filter(|frame| *frame != Frame::Pong).collect::<Vec<_>>();
+        let mut whole = framer();
+        whole.push(&stream);
+        let wanted = without_pongs(all(&mut whole));
+        for cut in 0..=stream.len() {
+            let (mut first, mut second) = (framer(), framer());
+            first.push(&stream[..cut]);
+            let mut frames = all(&mut first);
+            second.push(&first.into_rest());
+            frames.extend(all(&mut second));
+            second.push(&stream[cut..]);
+            frames.extend(all(&mut second));
+            assert_eq!(without_pongs(frames), wanted, "cut at {cut}");
+        }
     }
 
     #[test]

@@ -59,7 +59,8 @@ async fn border(receiving: &Receiving) -> (Border, TcpListener) {
     let set = Set::new(&um, "", "[control]\nsocket = \"control.sock\"");
     let peers = std::fs::read_to_string(set.path().join("peers.toml")).expect("peers");
     let (before, after) = (um.router.port(), mute.local_addr().expect("an address").port());
-    set.write("peers.toml", &peers.replace(&format!("port = {before}\n"), &format!("port = {after}\n")));
+    let peers = peers.replace(&format!("port = {before}\n"), &format!("port = {after}\n"));
+    set.write("peers.toml", &peers.replace("name = \"trunk\"\n", "name = \"trunk\"\ndiversion = true\n"));
     let target = format!("target = {{ url = \"http://127.0.0.1:{}/missed\" }}", receiving.port);
     set.write("branch.toml", &format!("version = 1\n[missed_calls]\nstore = \"missed.redb\"\n{target}\n"));
     (set.run(), mute)
@@ -121,7 +122,7 @@ async fn each_is_told_once_while_the_store_goes_from_process_to_process() {
 async fn what_the_new_process_did_not_write_is_told_by_the_old_one_that_outlives_it() {
     let receiving = receiver();
     let (mut border, _mute) = border(&receiving).await;
-    let of_the_old = missed(&border, Duration::from_secs(3));
+    let of_the_old = missed(&border, Duration::from_secs(8));
     tokio::time::sleep(SOON).await;
     let old = border.taken_over();
     border.until("with its store", |border| border.log().contains("the store is this process's from here on"));

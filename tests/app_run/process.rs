@@ -130,9 +130,18 @@ impl Rival {
         ended(self.0.as_mut().expect("a child"), &border.log)
     }
 
+    pub fn signal(&self, name: &str) {
+        send(name, self.0.as_ref().expect("a child"));
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.0.as_mut().is_some_and(|child| child.try_wait().expect("a child").is_none())
     }
+}
+
+fn send(signal: &str, child: &Child) {
+    let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().expect("kill");
+    assert!(sent.success());
 }
 
 fn ended(child: &mut Child, log: &Path) -> ExitStatus {
@@ -179,8 +188,7 @@ impl Border {
     }
 
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("kill");
-        assert!(sent.success());
+        send(name, &self.child);
     }
 
     /// Killed without a word, and started again on the same folder.

@@ -1,6 +1,8 @@
 //! One process takes over from another, and no call is lost, whatever becomes of either.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portcullis::simulator::connection::Connection;
@@ -13,15 +15,23 @@ async fn border(um: &portcullis::simulator::um::Um) -> Border {
     Set::new(um, "", "[control]\nsocket = \"control.sock\"").run()
 }
 
-/// The status of OPTIONS on a connection that is there already.
-async fn options(connection: &mut Connection, border: &Border, number: u32) -> u16 {
-    let mut options = Builder::request(&Method::Options, &format!("sip:{}", border.address()));
-    options.header_fmt("Via", format_args!("SIP/2.0/TCP {};branch=z9hG4bKoptions{number}", connection.local));
+fn options_request(border: std::net::SocketAddr, local: std::net::SocketAddr, number: u32) -> bytes::Bytes {
+    let mut options = Builder::request(&Method::Options, &format!("sip:{border}"));
+    options.header_fmt("Via", format_args!("SIP/2.0/TCP {local};branch=z9hG4bKoptions{number}-{}", local.port()));
     options.header("Max-Forwards", "70").header("From", "<sip:127.0.0.1>;tag=o").header("To", "<sip:border>");
-    options.header_fmt("Call-ID", format_args!("options{number}")).header_fmt("CSeq", format_args!("{number} OPTIONS"));
-    connection.send(options.finish()).await.expect("sent");
+    options.header_fmt("Call-ID", format_args!("options{number}-{}", local.port())).header_fmt("CSeq", format_args!("{number} OPTIONS"));
+    options.finish()
+}
+
+async fn status(connection: &mut Connection) -> u16 {
     let answer = tokio::time::timeout(PATIENCE, connection.next()).await.expect("no answer").expect("a message").expect("closed");
     answer.status().expect("an answer")
+}
+
+/// The status of OPTIONS on a connection that is there already.
+async fn options(connection: &mut Connection, border: &Border, number: u32) -> u16 {
+    connection.send(options_request(border.address(), connection.local, number)).await.expect("sent");
+    status(connection).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -125,4 +135,75 @@ async fn where_no_border_runs_it_starts_as_ever() {
     border.until("ready", |border| border.door("/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")));
     assert!(border.log().contains("no border runs there to take over from"), "{}", border.log());
     border.call("5000").await.unwrap().hang_up().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_never_pauses_goes_over_as_it_stands() {
+    let um = um().await;
+    let mut border = border(&um).await;
+    let address = border.address();
+    let call = border.call("5000").await.unwrap();
+    // One on which there is always a request under way, and one in the middle of a message.
+    let mut busy = Connection::open(address, None).await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let asking = tokio::spawn(async move {
+        busy.send(options_request(address, busy.local, 1)).await.expect("sent");
+        let mut number = 1;
+        while !stopped.load(Ordering::Relaxed) {
+            number += 1;
+            busy.send(options_request(address, busy.local, number)).await.expect("sent");
+            assert_eq!(status(&mut busy).await, 200, "number {}", number - 1);
+        }
+        assert_eq!(status(&mut busy).await, 200, "the last");
+        number
+    });
+    let mut halved = Connection::open(address, None).await.unwrap();
+    assert_eq!(options(&mut halved, &border, 1).await, 200);
+    let old = border.taken_over();
+    call.hang_up().await.unwrap();
+    let request = options_request(address, halved.local, 2);
+    halved.send(request.slice(..40)).await.unwrap();
+    assert_eq!(old.ended(&border).code(), Some(0), "{}", border.log());
+    halved.send(request.slice(40..)).await.unwrap();
+    assert_eq!(status(&mut halved).await, 200, "its other half");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    stop.store(true, Ordering::Relaxed);
+    let asked = asking.await.unwrap();
+    assert!(asked > 100, "{asked} requests, none lost");
+    assert!(!border.log().contains("never paused"), "{}", border.log());
+    border.call("5000").await.unwrap().hang_up().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_process_that_hangs_is_ended_and_the_old_one_serves_again() {
+    let um = um().await;
+    let mut border = border(&um).await;
+    let call = border.call("5000").await.unwrap();
+    let old = border.taken_over();
+    border.signal("STOP");
+    assert_eq!(border.ended().code(), None, "ended by a signal");
+    border.is_again(old);
+    border.until("in its place again", |border| border.door("/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")));
+    let log = border.log();
+    assert!(log.contains("nothing is heard of it") && log.contains("has been ended"), "{log}");
+    border.call("5000").await.unwrap().hang_up().await.unwrap();
+    assert!(call.hears(Duration::from_secs(5)).await.is_clear());
+    call.hang_up().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_process_that_hung_goes_on_with_its_calls() {
+    let um = um().await;
+    let mut border = border(&um).await;
+    let call = border.call("5000").await.unwrap();
+    let old = border.taken_over();
+    old.signal("STOP");
+    border.until("aware of it", |border| border.log().contains("the old process hangs"));
+    border.call("5000").await.unwrap().hang_up().await.unwrap();
+    old.signal("CONT");
+    border.until("aware that it is back", |border| border.log().contains("the old process is heard of again"));
+    call.hang_up().await.unwrap();
+    assert_eq!(old.ended(&border).code(), Some(0), "{}", border.log());
+    assert!(!border.log().contains("has been ended"), "{}", border.log());
 }

@@ -1,11 +1,14 @@
 //! Two processes of one border, one taking over from the other: each message ends up where it belongs, whoever got it first, and with none twice.
 
+use portcullis::policy::verdict::Reason;
+use portcullis::signaling::b2bua::missed_call::{By, Carriage};
 use portcullis::signaling::companion::{Bequest, Change};
 use portcullis::signaling::event::{Command, Event};
 use portcullis::signaling::fact::{CallId, What};
 use portcullis::sip::Method;
 
 use crate::lab::{Caller, Lab, Party, Scene, established, invited};
+use crate::transfer_attended::refer_to;
 
 /// The old process and the new one.
 fn two(scene: &Scene) -> (Lab, Lab) {
@@ -163,4 +166,35 @@ fn who_is_left_alone_takes_calls_again() {
         old.response_to(Party::Trunk, 200);
         old.request_to(callee.party, Method::Bye);
     }
+}
+
+#[test]
+fn calls_of_two_processes_are_not_joined_and_the_reason_says_why() {
+    let scene = crate::transfer::scene();
+    let (mut old, mut new) = two(&scene);
+    let (first, _) = established(&mut old);
+    take_over(&mut old, &mut new);
+    let (_, mut um) = established(&mut new);
+    um.next(&mut new, "REFER", &refer_to(&first.call_id, "of-the-old", &first.tag), "");
+    new.response_to(Party::Router, 202);
+    let trying = new.request_to(Party::Router, Method::Notify);
+    new.answer(Party::Router, &trying, 200, "", "", "");
+    let last = new.request_to(Party::Router, Method::Notify);
+    assert!(last.sdp().starts_with("SIP/2.0 481 "), "{}", last.text());
+    let told = |what: &What| matches!(what, What::Decided(decisions) if decisions.iter().any(|one| one.refused == Some(Reason::TransferElsewhere)));
+    assert!(new.facts.iter().any(|fact| told(&fact.what)));
+}
+
+#[test]
+fn a_process_that_is_left_is_not_done_before_its_requests_outside_calls_are() {
+    let scene = Scene::default();
+    let (mut old, mut new) = two(&scene);
+    let carriage = Carriage { id: "one".into(), peer: "server".into(), uri: "sip:missed@um".into(), by: By::Message, body: "{}".into() };
+    old.handle(Event::Command(Command::Carry(Box::new(carriage))));
+    let message = old.request_to(Party::Server, Method::Message);
+    take_over(&mut old, &mut new);
+    let is_done = |lab: &Lab| lab.facts.iter().any(|fact| matches!(fact.what, What::Drained));
+    assert!(!is_done(&old), "a request of its own is under way");
+    old.answer(Party::Server, &message, 200, "", "", "");
+    assert!(is_done(&old));
 }

@@ -26,6 +26,21 @@ pub async fn send(stream: &UnixStream, all: &[OwnedFd]) -> io::Result<()> {
     Ok(())
 }
 
+/// What can be read at once, and the open files that came with it, in their order.
+pub async fn read(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let receive = || {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = recvmsg(stream, &mut [IoSliceMut::new(buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+        let rights = ancillary.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        });
+        Ok((received.bytes, rights.flatten().collect()))
+    };
+    stream.async_io(Interest::READABLE, receive).await
+}
+
 /// As many as were announced.
 pub async fn receive(stream: &UnixStream, count: usize) -> io::Result<Vec<OwnedFd>> {
     let mut all = Vec::new();

@@ -1,15 +1,16 @@
 //! The stream between the two processes.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
@@ -25,6 +26,8 @@ const LONGEST_HEAD: u32 = 16 << 20;
 const LONGEST_BODY: u32 = 1 << 20;
 /// An answer to a request on the control socket.
 const LONGEST_ANSWER: usize = 64 << 10;
+/// Read at once.
+const READ: usize = 16 << 10;
 /// Whoever does not take up a connection or answer a request within this time hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -71,21 +74,33 @@ impl Opening {
         let (reader, writer) = self.0.into_split();
         let (queue, frames) = mpsc::channel(WAITING);
         tokio::spawn(write(writer, frames));
-        (Link { queue }, Heard { reader: BufReader::with_capacity(64 << 10, reader) })
+        (Link { queue }, Heard { reader, read: BytesMut::new(), sockets: VecDeque::new() })
     }
 }
 
 /// The way to the other process. Cheap to clone; when all clones are gone what was queued is sent, and then the stream is closed.
 #[derive(Clone)]
 pub struct Link {
-    queue: mpsc::Sender<([u8; 8], Vec<u8>, Bytes)>,
+    queue: mpsc::Sender<Frame>,
 }
+
+/// Lengths, head and body, and the socket that comes with it: after an octet more.
+type Frame = ([u8; 8], Vec<u8>, Bytes, Option<OwnedFd>);
 
 impl Link {
     /// Never waits. False: the other process is gone, or does not keep up.
     pub fn send(&self, word: &impl Serialize, body: Bytes) -> bool {
+        self.put(word, body, None)
+    }
+
+    /// The same, of a word that speaks of a socket. False: that is closed.
+    pub fn send_socket(&self, word: &impl Serialize, body: Bytes, socket: OwnedFd) -> bool {
+        self.put(word, body, Some(socket))
+    }
+
+    fn put(&self, word: &impl Serialize, body: Bytes, socket: Option<OwnedFd>) -> bool {
         let Ok((lengths, head)) = frame(word, &body) else { return false };
-        self.queue.try_send((lengths, head, body)).is_ok()
+        self.queue.try_send((lengths, head, body, socket)).is_ok()
     }
 
     /// Whether there is room for what could as well be dropped.
@@ -96,20 +111,36 @@ impl Link {
 
 /// The way from the other process.
 pub struct Heard {
-    reader: BufReader<OwnedReadHalf>,
+    reader: OwnedReadHalf,
+    read: BytesMut,
+    /// Those that have come and were not asked for yet.
+    sockets: VecDeque<OwnedFd>,
 }
 
 impl Heard {
     /// The next frame; `None`: the other process has closed, or is gone. Not to be dropped while it waits.
     pub async fn next<W: DeserializeOwned>(&mut self) -> Option<(W, Bytes)> {
-        let mut lengths = [0; 8];
-        self.reader.read_exact(&mut lengths).await.ok()?;
-        let (head, body) = measured(lengths).ok()?;
-        let mut text = vec![0; head];
-        self.reader.read_exact(&mut text).await.ok()?;
-        let mut octets = vec![0; body];
-        self.reader.read_exact(&mut octets).await.ok()?;
-        Some((serde_json::from_slice(&text).ok()?, octets.into()))
+        let lengths = self.exactly(8).await?;
+        let (head, body) = measured(lengths.as_ref().try_into().ok()?).ok()?;
+        let text = self.exactly(head).await?;
+        let octets = self.exactly(body).await?;
+        Some((serde_json::from_slice(&text).ok()?, octets))
+    }
+
+    /// That of the frame just heard; to be asked for where its word speaks of one, and only there.
+    pub async fn socket(&mut self) -> Option<OwnedFd> {
+        self.exactly(1).await?;
+        self.sockets.pop_front()
+    }
+
+    async fn exactly(&mut self, count: usize) -> Option<Bytes> {
+        let mut some = [0; READ];
+        while self.read.len() < count {
+            let (read, sockets) = descriptors::read(self.reader.as_ref(), &mut some).await.ok()?;
+            self.sockets.extend(sockets);
+            self.read.extend_from_slice(some.get(..read).filter(|read| !read.is_empty())?);
+        }
+        Some(self.read.split_to(count).freeze())
     }
 }
 
@@ -133,15 +164,20 @@ fn measured(lengths: [u8; 8]) -> io::Result<(usize, usize)> {
     Ok((head as usize, body as usize))
 }
 
-async fn write(writer: OwnedWriteHalf, mut frames: mpsc::Receiver<([u8; 8], Vec<u8>, Bytes)>) {
+async fn write(writer: OwnedWriteHalf, mut frames: mpsc::Receiver<Frame>) {
     let mut writer = BufWriter::with_capacity(64 << 10, writer);
     while let Some(first) = frames.recv().await {
         let mut next = Some(first);
-        while let Some((lengths, head, body)) = next.take() {
+        while let Some((lengths, head, body, socket)) = next.take() {
             for part in [&lengths[..], &head, &body] {
                 if writer.write_all(part).await.is_err() {
                     return;
                 }
+            }
+            if let Some(socket) = socket
+                && (writer.flush().await.is_err() || descriptors::send(writer.get_ref().as_ref(), &[socket]).await.is_err())
+            {
+                return;
             }
             next = frames.try_recv().ok();
         }
@@ -230,6 +266,28 @@ mod tests {
             assert_eq!((head, body.len()), (number, number as usize));
         }
         assert!(heard.next::<u64>().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_socket_comes_with_its_frame_among_others() {
+        let ((one, _), (_other, mut heard)) = {
+            let (one, other) = pair();
+            (one.open(), other.open())
+        };
+        let listeners: Vec<TcpListener> = (0..20).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        for (number, listener) in listeners.iter().enumerate() {
+            let body = Bytes::from(vec![7; number * 1_000]);
+            assert!(one.send(&"before", body.clone()));
+            assert!(one.send_socket(&listener.local_addr().unwrap(), body, listener.try_clone().unwrap().into()));
+        }
+        assert!(one.send(&"after", Bytes::new()));
+        for listener in &listeners {
+            assert_eq!(heard.next::<String>().await.unwrap().0, "before");
+            let (address, _) = heard.next::<std::net::SocketAddr>().await.unwrap();
+            let taken = TcpListener::from(heard.socket().await.unwrap());
+            assert_eq!((taken.local_addr().unwrap(), address), (address, listener.local_addr().unwrap()));
+        }
+        assert_eq!(heard.next::<String>().await.unwrap().0, "after");
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Flows that are connections of another process of this border: messages come from there one by one, and go there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,22 +8,31 @@ use bytes::Bytes;
 
 use super::counts::count;
 use super::doors::{Companion, Foreign, Gates};
-use super::outbox::Outgoing;
+use super::pool;
 use super::shared::Shared;
 use super::{NetEvent, Network, Parting};
 use crate::policy::flow::{Flow, FlowId, Presented, Proof, TlsRefusal};
 use crate::policy::peer::identify;
 use crate::policy::verdict::Decision;
-use crate::signaling::event::{TransmitId, TransportError};
+use crate::signaling::event::{Connect, TransmitId, TransportError};
 
 /// Connections of the other process, known here by flows of our own.
 #[derive(Default)]
 pub struct Borrowed(Mutex<Both>);
 
+/// Messages given to the other process that are kept for the case that it cannot send them.
+const REMEMBERED: usize = 1_024;
+
 #[derive(Default)]
 struct Both {
     ours: HashMap<u64, Arc<Flow>>,
     theirs: HashMap<FlowId, u64>,
+    /// Connections that were ours and are the other process's.
+    moved: HashSet<FlowId>,
+    /// Connections that were the other process's, by the number they had there.
+    adopted: HashMap<u64, FlowId>,
+    /// The latest given to the other process, and the connection to make where it cannot send them.
+    given: VecDeque<(TransmitId, Connect, Bytes)>,
 }
 
 impl Borrowed {
@@ -31,9 +40,32 @@ impl Borrowed {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the other process calls a flow, if it is its connection.
-    pub fn theirs(&self, flow: FlowId) -> Option<u64> {
-        self.both().theirs.get(&flow).copied()
+    pub fn has_moved(&self, flow: FlowId) {
+        self.both().moved.insert(flow);
+    }
+
+    pub fn has_not_moved(&self, flow: FlowId) {
+        self.both().moved.remove(&flow);
+    }
+
+    pub fn is_moved(&self, flow: FlowId) -> bool {
+        self.both().moved.contains(&flow)
+    }
+
+    /// It is no longer a connection of the other process; its flow, if it had one here.
+    pub fn adopted(&self, number: u64) -> Option<FlowId> {
+        let mut both = self.both();
+        let flow = both.ours.remove(&number)?.id;
+        both.theirs.remove(&flow);
+        Some(flow)
+    }
+
+    pub fn adopt(&self, number: u64, flow: FlowId) {
+        self.both().adopted.insert(number, flow);
+    }
+
+    pub fn adopted_as(&self, number: u64) -> Option<FlowId> {
+        self.both().adopted.get(&number).copied()
     }
 }
 
@@ -48,9 +80,18 @@ impl Network {
         let gone = companion.is_none();
         *self.shared.companion.write().unwrap_or_else(PoisonError::into_inner) = companion;
         if gone {
-            let numbers: Vec<u64> = self.shared.borrowed.both().ours.keys().copied().collect();
+            let (numbers, moved) = {
+                let mut both = self.shared.borrowed.both();
+                both.adopted.clear();
+                both.given.clear();
+                (both.ours.keys().copied().collect::<Vec<u64>>(), std::mem::take(&mut both.moved))
+            };
             for number in numbers {
                 self.returned(number).await;
+            }
+            // They have ended with it.
+            for flow in moved {
+                let _ = self.shared.events.send(NetEvent::FlowClosed { flow }).await;
             }
         }
     }
@@ -63,8 +104,7 @@ impl Network {
         if flow.tls.is_some() && presented.is_none() {
             return None;
         }
-        let listener = self.shared.addresses.get(&flow.listener).copied()?;
-        Some(Foreign { number: flow.id.0, listener, flow: flow.clone(), presented })
+        self.shared.foreign(flow, presented)
     }
 
     /// From now on messages may come from there. Whoever it is must be a peer by our own table and certificates too.
@@ -125,15 +165,17 @@ impl Network {
         let _ = self.shared.events.send(NetEvent::FlowClosed { flow }).await;
     }
 
-    /// Sends for the other process, on a connection of ours. False: it has ended, or has too much to carry.
-    pub fn transmit_for_companion(&self, flow: u64, bytes: Bytes) -> bool {
-        let outbox = self.shared.connections().flows.get(&FlowId(flow)).map(|open| Arc::clone(&open.outbox));
-        outbox.is_some_and(|outbox| outbox.push(Outgoing { id: None, bytes }).is_ok())
-    }
-
-    /// What was to be sent by the other process was not.
+    /// What was to be sent by the other process was not: it goes to the same peer on a connection of our own, where one may be made.
     pub fn companion_failed(&self, id: TransmitId) {
-        self.shared.fail(id, TransportError::Closed);
+        let given = {
+            let mut both = self.shared.borrowed.both();
+            let at = both.given.iter().position(|(given, ..)| *given == id);
+            at.and_then(|at| both.given.remove(at))
+        };
+        match given {
+            Some((id, to, bytes)) => pool::send(&self.shared, id, to, bytes),
+            None => self.shared.fail(id, TransportError::Closed),
+        }
     }
 }
 
@@ -146,11 +188,25 @@ fn refused(flow: &Flow, refusal: TlsRefusal) -> Decision {
 }
 
 impl Shared {
-    /// False: it is no connection of the other process, or that one is gone.
-    pub fn send_by_companion(&self, flow: FlowId, id: TransmitId, bytes: &Bytes) -> bool {
-        let Some(theirs) = self.borrowed.theirs(flow) else { return false };
+    /// False: it is no connection of the other process, or that one is gone. `otherwise`: the connection to make if it cannot send.
+    pub fn send_by_companion(&self, flow: FlowId, id: TransmitId, otherwise: Option<&Connect>, bytes: &Bytes) -> bool {
+        let (theirs, moved) = {
+            let mut both = self.borrowed.both();
+            let theirs = both.theirs.get(&flow).copied();
+            if let Some(otherwise) = otherwise.filter(|_| theirs.is_some()) {
+                both.given.truncate(REMEMBERED - 1);
+                both.given.push_front((id, otherwise.clone(), bytes.clone()));
+            }
+            (theirs, both.moved.contains(&flow))
+        };
+        if theirs.is_none() && !moved {
+            return false;
+        }
         let companion = self.companion.read().unwrap_or_else(PoisonError::into_inner).clone();
-        companion.is_some_and(|companion| companion.send(theirs, id, bytes))
+        companion.is_some_and(|companion| match theirs {
+            Some(theirs) => companion.send(theirs, id, bytes),
+            None => companion.carry(flow.0, None, bytes),
+        })
     }
 
     /// False: there is no other process that would know the source.

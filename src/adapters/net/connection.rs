@@ -3,16 +3,17 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::NetEvent;
 use super::counts::count;
-use super::doors;
+use super::doors::{self, Part};
 use super::outbox::{Outbox, Outgoing};
 use super::shared::{Life, Shared};
 use super::standing::{GLANCE, Party, refusal, told};
@@ -27,6 +28,12 @@ const COALESCED: usize = 32 * 1024;
 /// For the answer to a message that could not be read, and for saying goodbye.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// For what is under way on a connection that does not wait for a pause any more.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// On a connection that we have closed, what its other end sent before it knew is read for so long, or until it closes too.
+const LAST_HEARD: Duration = Duration::from_secs(2);
+
 /// On a connection that is to be closed, nothing must have crossed for so long: the less, the sooner a busy one has its pause.
 const QUIET: Duration = Duration::from_millis(20);
 
@@ -36,6 +43,30 @@ pub enum Direction {
     Outbound,
 }
 
+/// What is done with it when connections part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Parting {
+    /// It can go to another process as it stands.
+    Moves,
+    Closes,
+}
+
+/// How it came to its end here.
+pub enum Ended<S> {
+    Over(TransportError),
+    /// All that was to be sent is, and the outbox takes no more. `rest`: read, and no whole message yet.
+    AtRest {
+        stream: S,
+        rest: Bytes,
+    },
+}
+
+enum Stop {
+    Over(TransportError),
+    /// Between two messages, or two octets of one that is read.
+    AtRest,
+}
+
 struct Connection<'a> {
     shared: &'a Shared,
     party: &'a Party,
@@ -43,32 +74,70 @@ struct Connection<'a> {
     opened: Instant,
     /// When something was last received or sent, in milliseconds after `opened`.
     active: AtomicU64,
+    parting: Parting,
+    /// Nothing more is to be written than what waits.
+    rests: AtomicBool,
+    to_rest: Notify,
 }
 
-/// Carries messages until the connection ends; says why it did. What the outbox still holds then is the caller's to report.
-pub async fn carry<S: AsyncRead + AsyncWrite + Unpin>(shared: &Shared, stream: S, party: &Party, outbox: &Outbox) -> TransportError {
-    let connection = Connection { shared, party, outbox, opened: Instant::now(), active: AtomicU64::new(0) };
+/// Carries messages until the connection ends here; says how it did. What the outbox still holds then is the caller's to report. `first`: read by whoever had it before.
+pub async fn carry<S: AsyncRead + AsyncWrite + Unpin>(shared: &Shared, stream: S, party: &Party, outbox: &Outbox, first: &[u8], parting: Parting) -> Ended<S> {
+    let (rests, to_rest) = (AtomicBool::new(false), Notify::new());
+    let connection = Connection { shared, party, outbox, opened: Instant::now(), active: AtomicU64::new(0), parting, rests, to_rest };
+    let mut framer = Framer::new(shared.limits.message);
+    framer.push(first);
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let error = tokio::select! {
-        error = connection.read(&mut reader) => error,
-        error = connection.write(&mut writer) => error,
-        () = shared.reached(Life::Over) => TransportError::Closed,
-        () = connection.wind_up() => TransportError::Closed,
-        () = connection.part() => TransportError::Closed,
+    let error = {
+        let (reading, writing) = (connection.read(&mut reader, &mut framer), connection.write(&mut writer));
+        let (over, wound_up, parted) = (shared.reached(Life::Over), connection.wind_up(), connection.part());
+        tokio::pin!(reading, writing, over, wound_up, parted);
+        loop {
+            let rests = connection.rests.load(Ordering::Relaxed);
+            tokio::select! {
+                stop = &mut reading, if !rests || parting == Parting::Closes => match stop {
+                    Stop::Over(error) => break Some(error),
+                    Stop::AtRest => connection.rest(),
+                },
+                stop = &mut writing => match (stop, parting) {
+                    (Stop::Over(error), _) => break Some(error),
+                    (Stop::AtRest, Parting::Moves) => break None,
+                    (Stop::AtRest, Parting::Closes) => {
+                        let _ = timeout(LAST_HEARD, &mut reading).await;
+                        break Some(TransportError::Closed);
+                    }
+                },
+                () = &mut over => break Some(TransportError::Closed),
+                () = &mut wound_up => break Some(TransportError::Closed),
+                () = &mut parted, if !rests => connection.rest(),
+            }
+        }
     };
+    if error.is_none() && !party.is_leaving() {
+        return Ended::AtRest { stream: reader.unsplit(writer), rest: framer.into_rest() };
+    }
     let _ = timeout(LAST_WORDS, writer.shutdown()).await;
     if party.is_leaving() {
         let _ = shared.events.send(NetEvent::Parted { party: told(party) }).await;
     }
-    error
+    Ended::Over(error.unwrap_or(TransportError::Closed))
 }
 
 impl Connection<'_> {
-    async fn read(&self, reader: &mut (impl AsyncRead + Unpin)) -> TransportError {
+    /// From here on what waits is written, and nothing else.
+    fn rest(&self) {
+        self.rests.store(true, Ordering::Relaxed);
+        self.to_rest.notify_one();
+    }
+
+    async fn read(&self, reader: &mut (impl AsyncRead + Unpin), framer: &mut Framer) -> Stop {
         let limits = &self.shared.limits;
-        let mut framer = Framer::new(limits.message);
         let mut buffer = vec![0; READ];
-        let mut partial_since: Option<Instant> = None;
+        if let Err(error) = self.frames(framer).await {
+            return Stop::Over(error);
+        }
+        let mut partial_since = framer.is_partial().then(Instant::now);
+        let moving = doors::until(&self.shared.gates, |gates| gates.part != Part::No);
+        tokio::pin!(moving);
         let clock = sleep_until(self.opened + limits.idle);
         tokio::pin!(clock);
         loop {
@@ -82,9 +151,9 @@ impl Connection<'_> {
             }
             let length = tokio::select! {
                 read = reader.read(&mut buffer) => match read {
-                    Ok(0) => return TransportError::Closed,
+                    Ok(0) => return Stop::Over(TransportError::Closed),
                     Ok(length) => length,
-                    Err(error) => return fault(&error),
+                    Err(error) => return Stop::Over(fault(&error)),
                 },
                 () = &mut clock => {
                     let now = Instant::now();
@@ -95,16 +164,17 @@ impl Connection<'_> {
                     if partial_since.is_some() {
                         count(&self.shared.counters.partial_messages);
                     }
-                    return TransportError::Closed;
+                    return Stop::Over(TransportError::Closed);
                 }
+                () = &mut moving, if self.parting == Parting::Moves => return Stop::AtRest,
             };
             self.note(&self.active);
             self.outbox.heard();
             framer.push(buffer.get(..length).unwrap_or_default());
-            match self.frames(&mut framer).await {
+            match self.frames(framer).await {
                 Ok(took_message) if took_message || !framer.is_partial() => partial_since = framer.is_partial().then(Instant::now),
                 Ok(_) => partial_since = partial_since.or_else(|| Some(Instant::now())),
-                Err(error) => return error,
+                Err(error) => return Stop::Over(error),
             }
         }
     }
@@ -172,15 +242,27 @@ impl Connection<'_> {
         }
     }
 
-    /// Resolves when all connections are to be closed, and nothing is under way on this one.
+    /// Resolves when all connections are to be closed, and nothing is under way on this one, or it has had its time.
     async fn part(&self) {
-        doors::until(&self.shared.gates, |gates| gates.part).await;
+        let gates = &self.shared.gates;
+        match self.parting {
+            Parting::Closes => doors::until(gates, |gates| gates.part != Part::No).await,
+            // Its reader knows when.
+            Parting::Moves => std::future::pending().await,
+        }
+        let mut limit = None;
         while !self.party.is_quiet(QUIET) {
+            if gates.borrow().part == Part::Now {
+                let limit = *limit.get_or_insert_with(|| Instant::now() + LAST_ANSWERS);
+                if self.party.under_way.nothing() || Instant::now() >= limit {
+                    return;
+                }
+            }
             sleep(QUIET / 2).await;
         }
     }
 
-    async fn write(&self, writer: &mut (impl AsyncWrite + Unpin)) -> TransportError {
+    async fn write(&self, writer: &mut (impl AsyncWrite + Unpin)) -> Stop {
         let mut batch: Vec<Bytes> = Vec::new();
         let mut together = Vec::new();
         loop {
@@ -199,8 +281,8 @@ impl Connection<'_> {
                 };
                 match timeout(self.shared.limits.write, writing).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => return fault(&error),
-                    Err(_) => return TransportError::TimedOut,
+                    Ok(Err(error)) => return Stop::Over(fault(&error)),
+                    Err(_) => return Stop::Over(TransportError::TimedOut),
                 }
                 for message in batch.iter().filter(|message| message.len() > 2) {
                     self.party.under_way.sent(message);
@@ -214,10 +296,17 @@ impl Connection<'_> {
             // An idle connection holds no buffer.
             together = Vec::new();
             if *self.shared.life.borrow() >= Life::Closing {
-                return TransportError::Closed;
+                return Stop::Over(TransportError::Closed);
+            }
+            if self.rests.load(Ordering::Relaxed) && self.outbox.end_if_empty() {
+                if self.parting == Parting::Closes {
+                    let _ = timeout(LAST_WORDS, writer.shutdown()).await;
+                }
+                return Stop::AtRest;
             }
             tokio::select! {
                 () = self.outbox.filled() => {}
+                () = self.to_rest.notified() => {}
                 () = self.shared.reached(Life::Closing) => {}
             }
         }

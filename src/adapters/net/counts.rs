@@ -59,6 +59,8 @@ counters! {
     connections_made,
     /// Outbound connections that could not be established.
     connections_failed,
+    /// Open connections given to another process of this border as they stood.
+    connections_moved,
     /// Open connections whose other end is no longer trusted.
     connections_untrusted,
     /// Requests refused on those, until they were closed.

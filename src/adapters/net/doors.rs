@@ -29,19 +29,29 @@ impl Inherited {
     }
 }
 
+/// What becomes of connections that are open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// They stay.
+    No,
+    /// A plain one goes to the other process as it stands; one over TLS is closed as soon as nothing is under way on it, and nothing has crossed for a moment.
+    InPauses,
+    /// One over TLS does not wait for a pause any more.
+    Now,
+}
+
 /// What is taken in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Gates {
     /// New connections.
     pub connections: bool,
     pub datagrams: bool,
-    /// Connections that are open are closed, each as soon as nothing is under way on it.
-    pub part: bool,
+    pub part: Part,
 }
 
 impl Gates {
-    pub const OPEN: Gates = Gates { connections: true, datagrams: true, part: false };
-    pub const SHUT: Gates = Gates { connections: false, datagrams: false, part: false };
+    pub const OPEN: Gates = Gates { connections: true, datagrams: true, part: Part::No };
+    pub const SHUT: Gates = Gates { connections: false, datagrams: false, part: Part::No };
 }
 
 /// Resolves when the gates are so. (Never, when nobody is left to open them.)
@@ -56,8 +66,25 @@ pub trait Companion: Send + Sync + 'static {
     /// To be sent on the connection that it calls so.
     fn send(&self, flow: u64, id: TransmitId, bytes: &Bytes) -> bool;
 
+    /// To be sent on a connection that was ours and is its own now, which we called so. `id`: the other process's, if the message is.
+    fn carry(&self, flow: u64, id: Option<TransmitId>, bytes: &Bytes) -> bool;
+
+    /// From here on the connection is its own.
+    fn adopt(&self, moved: Moved) -> bool;
+
     /// From somebody who is no peer of ours.
     fn datagram(&self, local: SocketAddr, remote: SocketAddr, bytes: &Bytes) -> bool;
+}
+
+/// A plain connection on its way from process to process. All that was to be sent on it has been.
+#[derive(Debug)]
+pub struct Moved {
+    pub foreign: Foreign,
+    /// We made it.
+    pub outbound: bool,
+    /// What has been read of it and is no whole message yet.
+    pub rest: Bytes,
+    pub socket: OwnedFd,
 }
 
 /// A connection of the other process, as that one describes it.

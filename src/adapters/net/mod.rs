@@ -11,6 +11,7 @@ mod counts;
 mod datagram;
 mod doors;
 mod handshake_threads;
+mod moving;
 mod network;
 mod outbox;
 mod pool;
@@ -40,7 +41,8 @@ use crate::signaling::event::{Connect, TransmitId, TransportError};
 use crate::sip::Transport;
 
 pub use counts::Counts;
-pub use doors::{Companion, Foreign, Gates, Inherited};
+pub use doors::{Companion, Foreign, Gates, Inherited, Moved, Part};
+pub use moving::Carriage;
 pub use network::Network;
 pub use settings::{Limits, ListenerSettings, Settings};
 

@@ -117,6 +117,13 @@ impl Outbox {
         self.wake.notified().await;
     }
 
+    /// Takes no more if nothing waits and all that was taken has been handed to the system; false: there is still something.
+    pub fn end_if_empty(&self) -> bool {
+        let mut state = self.state();
+        state.ended |= state.waiting.is_empty() && state.in_flight.is_empty();
+        state.ended
+    }
+
     /// The connection is over. Returns those messages that were not sent or to which nothing came back; each is returned once.
     pub fn end(&self) -> Vec<TransmitId> {
         let mut state = self.state();

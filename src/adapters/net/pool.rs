@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::connection::{Direction, carry, fault};
+use super::connection::{Direction, fault};
 use super::counts::count;
+use super::moving::{carry_plain, carry_secured};
 use super::outbox::{Outbox, Outgoing, Refusal};
 use super::shared::{Life, Open, Place, Shared};
 use super::sockets;
@@ -20,7 +22,7 @@ use crate::sip::Transport;
 
 /// Sends on an open flow, else on a connection to `otherwise`.
 pub fn send_on_flow(shared: &Arc<Shared>, id: TransmitId, flow: FlowId, otherwise: Option<Connect>, bytes: Bytes) {
-    if shared.send_by_companion(flow, id, &bytes) {
+    if shared.send_by_companion(flow, id, otherwise.as_ref(), &bytes) {
         return;
     }
     let outbox = {
@@ -82,12 +84,15 @@ async fn run(shared: Arc<Shared>, to: Connect, id: FlowId, outbox: Arc<Outbox>, 
         established = establish(&shared, &to, id) => established,
         () = shared.reached(Life::Over) => Err(TransportError::Closed),
     };
-    let error = match established {
+    let ended = match established {
         Ok(Established { stream, flow, presented }) => {
             count(&shared.counters.connections_made);
             let party = Arc::new(Party::new(Arc::new(flow), Arc::clone(&to.peer), Direction::Outbound, presented, Some(to.clone())));
             shared.open(&outbox, &party, epoch);
-            carry(&shared, stream, &party, &outbox).await
+            match stream {
+                Wire::Plain(stream) => carry_plain(&shared, stream, &party, &outbox, &[]).await,
+                Wire::Secured(stream) => Some(carry_secured(&shared, stream, &party, &outbox).await),
+            }
         }
         Err(error) => {
             count(&shared.counters.connections_failed);
@@ -97,6 +102,12 @@ async fn run(shared: Arc<Shared>, to: Connect, id: FlowId, outbox: Arc<Outbox>, 
         }
     };
     drop(place);
+    let Some(error) = ended else {
+        // It is the other process's, which hears what is answered on it.
+        forget(&shared, &to, id);
+        outbox.end();
+        return;
+    };
     shared.tls_refused(&to, &error);
     end(&shared, &to, id, &outbox, error);
     let _ = shared.events.send(NetEvent::FlowClosed { flow: id }).await;
@@ -104,21 +115,28 @@ async fn run(shared: Arc<Shared>, to: Connect, id: FlowId, outbox: Arc<Outbox>, 
 
 /// First out of the pool, then ended: who finds the outbox ended will not find it in the pool again.
 fn end(shared: &Shared, to: &Connect, flow: FlowId, outbox: &Outbox, error: TransportError) {
-    {
-        let mut connections = shared.connections();
-        connections.flows.remove(&flow);
-        if connections.pool.get(to).is_some_and(|(pooled, _)| *pooled == flow) {
-            connections.pool.remove(to);
-        }
-        if connections.leaving.get(to).is_some_and(|(leaving, _)| *leaving == flow) {
-            connections.leaving.remove(to);
-        }
-    }
+    forget(shared, to, flow);
     outbox.end().into_iter().for_each(|id| shared.fail(id, error.clone()));
 }
 
+fn forget(shared: &Shared, to: &Connect, flow: FlowId) {
+    let mut connections = shared.connections();
+    connections.flows.remove(&flow);
+    if connections.pool.get(to).is_some_and(|(pooled, _)| *pooled == flow) {
+        connections.pool.remove(to);
+    }
+    if connections.leaving.get(to).is_some_and(|(leaving, _)| *leaving == flow) {
+        connections.leaving.remove(to);
+    }
+}
+
+enum Wire {
+    Plain(TcpStream),
+    Secured(Box<dyn Stream>),
+}
+
 struct Established {
-    stream: Box<dyn Stream>,
+    stream: Wire,
     flow: Flow,
     presented: Option<Arc<Presented>>,
 }
@@ -134,10 +152,10 @@ async fn establish(shared: &Shared, to: &Connect, id: FlowId) -> Result<Establis
     let local = stream.local_addr().map_err(|error| fault(&error))?;
     let flow = Flow { id, transport: to.transport, listener: to.listener, local, remote: to.remote, tls: None };
     if to.transport == Transport::Tcp {
-        return Ok(Established { stream: Box::new(stream), flow, presented: None });
+        return Ok(Established { stream: Wire::Plain(stream), flow, presented: None });
     }
     let shaken = timeout_at(deadline, shared.handshakes.connect(to, stream)).await;
     let secured = shaken.unwrap_or_else(|_| Err(TlsRefusal::too_slow(shared.limits.connect)))?;
     let flow = Flow { tls: Some(Arc::new(secured.identity)), ..flow };
-    Ok(Established { stream: secured.stream, flow, presented: Some(secured.presented) })
+    Ok(Established { stream: Wire::Secured(secured.stream), flow, presented: Some(secured.presented) })
 }

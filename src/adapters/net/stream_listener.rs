@@ -4,18 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
-use super::NetEvent;
-use super::connection::{Direction, carry};
+use super::connection::Direction;
 use super::counts::count;
 use super::doors;
+use super::moving::{carry_plain, carry_secured};
 use super::shared::{Life, Place, Shared};
 use super::sockets;
 use super::standing::Party;
 use super::turnstile::Held;
+use super::{NetEvent, Stream};
 use crate::policy::flow::{Flow, ListenerId, TlsRefusal};
 use crate::policy::peer::identify;
 use crate::policy::settings::Peer;
@@ -75,7 +76,10 @@ fn enter(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr, door: Door
     shared.spawn(async move {
         match known {
             None => secure(task_shared, stream, flow, candidates, place, epoch).await,
-            Some(peer) => serve(task_shared, stream, Party::new(Arc::new(flow), Arc::clone(&peer.name), Direction::Inbound, None, None), place, epoch).await,
+            Some(peer) => {
+                let party = Party::new(Arc::new(flow), Arc::clone(&peer.name), Direction::Inbound, None, None);
+                serve(task_shared, Wire::Plain(stream, Bytes::new()), party, place, epoch).await;
+            }
         }
     });
 }
@@ -110,7 +114,7 @@ async fn secure(shared: Arc<Shared>, stream: TcpStream, flow: Flow, candidates: 
     match peer {
         Some(peer) => {
             let party = Party::new(Arc::new(flow), Arc::clone(&peer.name), Direction::Inbound, Some(secured.presented), None);
-            serve(shared, secured.stream, party, place, epoch).await;
+            serve(shared, Wire::Secured(secured.stream), party, place, epoch).await;
         }
         None => shared.stranger(Transport::Tls, flow.remote, || decision),
     }
@@ -145,15 +149,30 @@ fn refused(flow: &Flow, candidates: &[Arc<Peer>], refusal: TlsRefusal) -> Decisi
     decision
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Shared>, stream: S, party: Party, place: Place, epoch: u64) {
+/// An open connection; of a plain one also what has been read of it already.
+pub enum Wire {
+    Plain(TcpStream, Bytes),
+    Secured(Box<dyn Stream>),
+}
+
+/// From when the other end is known: what is sent on the connection is taken at once. Until it has ended, or has gone to another process.
+pub fn serve(shared: Arc<Shared>, wire: Wire, party: Party, place: Place, epoch: u64) -> impl Future<Output = ()> + Send {
     let id = party.flow.id;
     let party = Arc::new(party);
-    let outbox = shared.outbox(false);
+    let outbox = shared.outbox(party.direction == Direction::Outbound);
     shared.open(&outbox, &party, epoch);
     count(&shared.counters.connections_accepted);
-    let error = carry(&shared, stream, &party, &outbox).await;
-    shared.connections().flows.remove(&id);
-    outbox.end().into_iter().for_each(|id| shared.fail(id, error.clone()));
-    drop(place);
-    let _ = shared.events.send(NetEvent::FlowClosed { flow: id }).await;
+    async move {
+        let ended = match wire {
+            Wire::Plain(stream, first) => carry_plain(&shared, stream, &party, &outbox, &first).await,
+            Wire::Secured(stream) => Some(carry_secured(&shared, stream, &party, &outbox).await),
+        };
+        shared.connections().flows.remove(&id);
+        let left = outbox.end();
+        drop(place);
+        if let Some(error) = ended {
+            left.into_iter().for_each(|id| shared.fail(id, error.clone()));
+            let _ = shared.events.send(NetEvent::FlowClosed { flow: id }).await;
+        }
+    }
 }

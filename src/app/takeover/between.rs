@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use super::words::Word;
 use crate::adapters::clock::Clock;
 use crate::adapters::driver::Input;
 use crate::adapters::handover::{Heard, Link};
-use crate::adapters::net::{Companion, Network};
+use crate::adapters::net::{Carriage, Companion, Moved, Network};
 use crate::adapters::nft::Firewall;
 use crate::adapters::store::Notice;
 use crate::app::missed_calls::{Heir, MissedCalls};
@@ -29,6 +29,10 @@ pub struct Between {
     commands: UnboundedSender<Input>,
     clock: Clock,
     missed_calls: OnceLock<MissedCalls>,
+    /// Since it was last asked.
+    heard: AtomicBool,
+    /// Other processes there have been.
+    rounds: AtomicU64,
 }
 
 struct Other {
@@ -51,7 +55,16 @@ pub enum End {
 impl Between {
     pub fn new(commands: UnboundedSender<Input>, clock: Clock) -> Arc<Between> {
         let (handed, taken) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Between { other: Mutex::default(), handed, taken, commands, clock, missed_calls: OnceLock::new() })
+        Arc::new(Between {
+            other: Mutex::default(),
+            handed,
+            taken,
+            commands,
+            clock,
+            missed_calls: OnceLock::new(),
+            heard: AtomicBool::new(false),
+            rounds: AtomicU64::new(0),
+        })
     }
 
     /// Those of this process, once, if it keeps any.
@@ -69,6 +82,7 @@ impl Between {
 
     /// From now on there is another process. The first word is the predecessor's.
     pub fn begin(&self, role: Role, link: Link) {
+        self.rounds.fetch_add(1, Ordering::Relaxed);
         let later = (role == Role::Successor).then(Vec::new);
         *self.other() = Some(Other { role, link, told: HashSet::new(), later });
     }
@@ -76,6 +90,11 @@ impl Between {
     /// What was queued for it still goes out.
     pub fn end(&self) {
         *self.other() = None;
+    }
+
+    /// Another number for each other process.
+    pub fn round(&self) -> Option<u64> {
+        self.role().map(|_| self.rounds.load(Ordering::Relaxed))
     }
 
     pub fn role(&self) -> Option<Role> {
@@ -95,6 +114,15 @@ impl Between {
             }
             None => other.link.send(&word, Bytes::new()),
         })
+    }
+
+    fn say_with(&self, word: &Word, body: Bytes) -> bool {
+        self.other().as_ref().is_some_and(|other| other.link.send(word, body))
+    }
+
+    /// Whether the other process has said anything since this was last asked.
+    pub fn was_heard(&self) -> bool {
+        self.heard.swap(false, Ordering::Relaxed)
     }
 
     /// Messages given to other processes, and taken from them.
@@ -134,6 +162,7 @@ impl Between {
     pub async fn listen(self: &Arc<Between>, network: &Network, firewall: &Firewall, heard: &mut Heard) -> End {
         loop {
             let Some((word, body)) = heard.next::<Word>().await else { return End::Gone };
+            self.heard.store(true, Ordering::Relaxed);
             if matches!(word, Word::Message { .. } | Word::Datagram { .. }) {
                 self.taken.fetch_add(1, Ordering::Relaxed);
             }
@@ -141,9 +170,20 @@ impl Between {
                 Word::Connection(connection) => drop(connection.foreign().map(|foreign| network.borrow(foreign))),
                 Word::Message { flow } => network.handed(flow, body).await,
                 Word::Datagram { local, remote } => network.handed_datagram(local, remote, body).await,
-                Word::Send { flow, id } => {
-                    if !network.transmit_for_companion(flow, body) {
+                Word::Send { flow, id } => match network.transmit_for_companion(flow, body) {
+                    Carriage::Sent => {}
+                    Carriage::Moved(body) => {
+                        self.say_with(&Word::Carry { flow, id: Some(id) }, body);
+                    }
+                    Carriage::Failed => {
                         self.say(&Word::Failed { id });
+                    }
+                },
+                Word::Carry { flow, id } => network.carry_on(flow, id.map(TransmitId), body),
+                Word::Moved { connection, outbound } => {
+                    let Some(socket) = heard.socket().await else { return End::Gone };
+                    if let Some(foreign) = connection.foreign() {
+                        network.adopt(Moved { foreign, outbound, rest: body, socket }).await;
                     }
                 }
                 Word::Failed { id } => network.companion_failed(TransmitId(id)),
@@ -155,6 +195,7 @@ impl Between {
                     tokio::spawn(async move { firewall.take(table.map(Into::into), bans).await });
                 }
                 Word::StoreFree | Word::Missed(_) | Word::Kept { .. } => self.missed(word),
+                Word::Alive => {}
                 Word::Done => return End::Done,
                 // Said at other times.
                 Word::Ready(_) | Word::Refused { .. } | Word::Go { .. } => return End::Gone,
@@ -215,6 +256,18 @@ impl Other {
 impl Companion for Between {
     fn send(&self, flow: u64, id: TransmitId, bytes: &Bytes) -> bool {
         self.other().as_ref().is_some_and(|other| other.link.send(&Word::Send { flow, id: id.0 }, bytes.clone()))
+    }
+
+    fn carry(&self, flow: u64, id: Option<TransmitId>, bytes: &Bytes) -> bool {
+        self.say_with(&Word::Carry { flow, id: id.map(|id| id.0) }, bytes.clone())
+    }
+
+    fn adopt(&self, moved: Moved) -> bool {
+        let Moved { foreign, outbound, rest, socket } = moved;
+        let mut other = self.other();
+        let Some(other) = other.as_mut() else { return false };
+        other.told.remove(&foreign.flow.id);
+        other.link.send_socket(&Word::Moved { connection: Box::new(foreign.into()), outbound }, rest, socket)
     }
 
     /// The successor's table of peers is the newer one.

@@ -8,11 +8,12 @@
 //! | keeps its calls until the last has ended; then says `Done` and ends | reads datagrams itself; peers connect anew where the old process had connections |
 //!
 //! Datagrams are read by one process at a time, and sent by both, since both have the sockets. If the new process ends before the old one, the old one takes
-//! its place again: until it has ended nothing is lost.
+//! its place again: until it has ended nothing is lost. One that neither ends nor lives is noticed by its silence (`pulse`).
 
 mod between;
 mod new;
 mod old;
+mod pulse;
 mod words;
 
 pub use between::Between;

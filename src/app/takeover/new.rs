@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::between::{Between, End};
+use super::pulse::{self, Sign};
 use super::words::{Claims, Offer, Use, VERSION, Word};
 use crate::adapters::api::{self, Start};
 use crate::adapters::driver::Input;
@@ -154,6 +155,7 @@ async fn take_place(border: &Border, bequest: Bequest, opening: Opening, old: u3
     }
     network.gate(Gates { datagrams: false, ..Gates::OPEN });
     let commands = border.commands.clone();
+    tokio::spawn(pulse::keep(between.clone(), watching(network.clone(), old)));
     tokio::spawn(async move {
         let end = between.listen(&network, &firewall, &mut heard).await;
         firewall.be_alone();
@@ -162,6 +164,27 @@ async fn take_place(border: &Border, bequest: Bequest, opening: Opening, old: u3
         drop::<Heard>(heard);
     });
     Ok(())
+}
+
+/// What is done about an old process that hangs.
+fn watching(network: Arc<Network>, old: u32) -> impl FnMut(Sign) {
+    move |sign| match sign {
+        Sign::Silent => {
+            tracing::error!(
+                process = old,
+                "the old process hangs: nothing is heard of it; this one reads datagrams itself now, so that new calls are answered; the calls of the old one \
+                 may still have sound, but nobody answers for them. If it does not come back: kill -9 {old}, which ends them"
+            );
+            network.gate(Gates::OPEN);
+        }
+        Sign::Hopeless => {
+            tracing::error!(process = old, "the old process still hangs: end it with kill -9 {old}, or its calls and their ports stay as they are")
+        }
+        Sign::Back => {
+            tracing::warn!(process = old, "the old process is heard of again, and goes on with its calls");
+            network.gate(Gates { datagrams: false, ..Gates::OPEN });
+        }
+    }
 }
 
 /// The old process reads nothing any more.
@@ -203,7 +226,9 @@ fn awaits_store(settings: &config::Settings, offer: &Offer) -> Result<bool, Stri
     }
     if theirs.format > store::VERSION {
         let (path, format, known) = (theirs.path.display(), theirs.format, store::VERSION);
-        return Err(format!("[missed_calls] store {path} has form {format}, of a newer version, and this one reads up to {known}: take over with that version"));
+        return Err(format!(
+            "[missed_calls] store {path} has form {format}, of a newer version, and this one reads up to {known}: take over with that version"
+        ));
     }
     Ok(true)
 }

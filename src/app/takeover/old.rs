@@ -9,10 +9,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::pulse::{self, Handle, Sign};
 use super::words::{Claims, HandedBan, NoticeStore, Offer, Use, VERSION, Word};
 use crate::adapters::driver::Input;
 use crate::adapters::handover::{Heard, Opening};
-use crate::adapters::net::{Companion, Gates};
+use crate::adapters::net::{Companion, Gates, Part};
 use crate::adapters::nft::{Mode, Tell};
 use crate::adapters::store;
 use crate::app::api::Order;
@@ -28,11 +29,14 @@ const PREPARING: Duration = Duration::from_secs(60);
 /// An answer that has got lost is asked for again: nearly all of that comes within this time after the last call.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Each connection is closed in a pause of its own; one that has had none within this time is closed without, and its peer may lose a request.
-const PAUSES: Duration = Duration::from_secs(600);
+/// Each connection over TLS is closed in a pause of its own; one that has had none within this time is closed between two messages.
+const PAUSES: Duration = Duration::from_secs(60);
 
 /// The same once this process has been asked to end.
-const HURRIED_PAUSES: Duration = Duration::from_secs(8);
+const HURRIED_PAUSES: Duration = Duration::from_secs(5);
+
+/// What is under way then, and what its other end sent before it knew, takes no longer.
+const PARTING: Duration = Duration::from_secs(6);
 
 /// Longer than a receiver may take for the missed call that is being delivered, and the other process's disk for the last ones.
 const LAST_NOTICES: Duration = Duration::from_secs(70);
@@ -149,6 +153,7 @@ pub async fn leave(border: &mut Border, successor: Successor, signals: &mut Sign
     let mut heard = give_place(border, successor).await;
     give_store(border, claims.awaits_store);
     let (between, network, firewall) = (border.between.clone(), border.network.clone(), border.firewall.clone());
+    tokio::spawn(pulse::keep(between.clone(), watching(pid)));
     let mut listening = tokio::spawn(async move { between.listen(&network, &firewall, &mut heard).await });
     let asked_to_end = AtomicBool::new(false);
     let is_alone = loop {
@@ -178,6 +183,25 @@ pub async fn leave(border: &mut Border, successor: Successor, signals: &mut Sign
     Left::CallLess
 }
 
+/// What is done about a new process that hangs.
+fn watching(pid: Option<i32>) -> impl FnMut(Sign) {
+    let handle = Handle::of(pid);
+    move |sign| match (sign, &handle) {
+        (Sign::Silent, _) => tracing::error!(
+            process = pid,
+            "the process that took over hangs: nothing is heard of it, and new calls are answered by nobody; if it stays silent it is ended in some seconds, and this one takes its place again"
+        ),
+        (Sign::Hopeless, Some(handle)) if handle.end() => {
+            tracing::error!(process = pid, "the process that took over still hangs, and has been ended; its calls are lost")
+        }
+        (Sign::Hopeless, _) => tracing::error!(
+            process = pid,
+            "the process that took over still hangs and cannot be ended from here: kill it, and this one takes its place again; until then new calls are answered by nobody"
+        ),
+        (Sign::Back, _) => tracing::warn!(process = pid, "the process that took over is heard of again"),
+    }
+}
+
 /// Returns when no call is left, what was asked again has been answered, and as little as can be is under way on the connections that are left.
 async fn ended(border: &Border, asked_to_end: &AtomicBool) {
     border.call_less().await;
@@ -187,11 +211,25 @@ async fn ended(border: &Border, asked_to_end: &AtomicBool) {
         tracing::error!("the other process does not say that it has all missed calls on disk; those it has not are lost");
     }
     tokio::time::sleep(LINGER).await;
-    border.network.gate(Gates { connections: false, datagrams: true, part: true });
+    let part = |part| border.network.gate(Gates { connections: false, datagrams: true, part });
+    part(Part::InPauses);
     let began = tokio::time::Instant::now();
     let limit = || if asked_to_end.load(Ordering::Relaxed) { HURRIED_PAUSES } else { PAUSES };
     while border.network.connections() > 0 && began.elapsed() < limit() {
         tokio::time::sleep(LAST_READ).await;
+    }
+    let left = border.network.connections();
+    if left > 0 {
+        tracing::warn!(
+            connections = left,
+            seconds = limit().as_secs(),
+            "connections over TLS never paused for so long, and TLS cannot be given to another process: each is closed now between two messages, and its peer connects anew"
+        );
+        part(Part::Now);
+        let began = tokio::time::Instant::now();
+        while border.network.connections() > 0 && began.elapsed() < PARTING {
+            tokio::time::sleep(LAST_READ).await;
+        }
     }
     // Datagrams wait for the new process from here on, a moment and no longer.
     border.network.gate(Gates::SHUT);

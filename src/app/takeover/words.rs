@@ -80,12 +80,18 @@ pub enum Word {
     Send { flow: u64, id: u64 },
     /// … and was not.
     Failed { id: u64 },
+    /// The body is to be sent on a connection that was the sender's, and by this number, and is the receiver's. `id`: of the receiver's, if the message is.
+    Carry { flow: u64, id: Option<u64> },
+    /// A plain connection of the sender's is the receiver's from here on; its socket comes along, and the body has been read of it.
+    Moved { connection: Box<Connection>, outbound: bool },
     /// A connection of the sender's has ended.
     Closed { flow: u64 },
     /// Of the old process: what its calls need of the kernel's firewall changes.
     Guard { changes: Vec<Change> },
     /// Of the old process: its table in the kernel, and its bans, are the other's from here on.
     Keep { table: Option<String>, bans: Vec<HandedBan> },
+    /// Of either, every second.
+    Alive,
     /// Of the old process: it has closed its store of missed calls.
     StoreFree,
     /// A missed call, for the store of the receiver.
