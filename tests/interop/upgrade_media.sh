@@ -46,10 +46,10 @@ ended() {
     return 1
 }
 
-# through WHAT URI MODE WAY SETTING... : a call through a take-over; WAY is what the old process carries it by.
+# through WHAT URI MODE WAY NEXT SETTING... : a call through a take-over; WAY is what the old process carries it by, NEXT what the new one carries its own by.
 through() {
-    local what=$1 uri=$2 mode=$3 way=$4
-    shift 4
+    local what=$1 uri=$2 mode=$3 way=$4 next=$5
+    shift 5
     { cat "$WORK/border.toml"; printf '%s\n' "$@"; } >"$SET/border.toml"
     rm -f "$SET/records.jsonl" "$WORK"/*/heard/*.wav
     border sbc "$SET" 5061
@@ -60,6 +60,8 @@ through() {
     sleep 2
     check "$what: the caller hangs up" phone alice hangup
     check "$what: a new call is the new process's" phone alice dial "$uri" + await 10 CALL_ESTABLISHED
+    sleep 1
+    check "$what: the new one carries it by $next" at sbc sh -c "'$PORTCULLIS' show media 2 --socket '$SET/control.sock' | tee /dev/stderr | grep -E 'carried by +$next '"
     check "$what: the old one ends with its last call" ended "$OLD" 25
     check "$what: the new call goes on" phone alice hangup
     sleep 0.5
@@ -74,8 +76,8 @@ through() {
 
 PHONES=()
 phones 5000 srtp-mand 5061 tls tls
-through "secured" "sip:5000@10.96.0.1:5061" secured sockets
-through "secured, by shared sockets" "sip:5000@10.96.0.1:5061" secured frames 'frames = "auto"'
+through "secured" "sip:5000@10.96.0.1:5061" secured sockets sockets
+through "secured, by shared sockets" "sip:5000@10.96.0.1:5061" secured frames frames 'frames = "auto"'
 phones 5001 "" 5060 udp tcp
-through "unsecured, in the kernel" "sip:5001@10.96.0.1:5060" unsecured kernel 'kernel = "xdp"'
+through "unsecured, in the kernel" "sip:5001@10.96.0.1:5060" unsecured kernel sockets 'kernel = "xdp"'
 verdict
