@@ -1,13 +1,13 @@
 //! The composition root: settings become a running border. Everything is loaded and checked before the first socket opens.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
-use crate::adapters::admin::{Admin, View};
+use crate::adapters::admin::Admin;
 use crate::adapters::api::{Api, Audit, Start};
 use crate::adapters::clock::Clock;
 use crate::adapters::dns::{Locator, PeerResolver};
@@ -15,11 +15,11 @@ use crate::adapters::driver::{self, Input};
 use crate::adapters::media::MediaPlane;
 use crate::adapters::net::{Gates, Network};
 use crate::adapters::nft::{Firewall, Place};
-use crate::adapters::telemetry::{Anchor, Metrics, Sink, Telemetry};
+use crate::adapters::telemetry::{Anchor, Sink, Telemetry};
 use crate::adapters::tls::CredentialStore;
+use crate::app::admin_view::State;
 use crate::app::api::{self, Changes, Desk, Fresh, Limits, Order, Shown, Standing, Watched, calls::Calls};
 use crate::app::firewall;
-use crate::app::footprint;
 use crate::app::handshakes::Handshakes;
 use crate::app::hosted;
 use crate::app::measuring;
@@ -28,9 +28,9 @@ use crate::app::missed_calls::{self, MissedCalls};
 use crate::app::outlets::Outlets;
 use crate::app::policy_sets::PolicySets;
 use crate::app::reloading::{AT_NEXT_START, as_running, certificates_of_running, restart_needed, take_bound_addresses};
+use crate::app::reporting::Reporting;
 use crate::app::rotation::{self, Rotation};
 use crate::app::takeover::{Between, Inheritance};
-use crate::app::vitals;
 use crate::config;
 use crate::policy::flow::ListenerId;
 use crate::policy::mailboxes::MailboxTable;
@@ -86,6 +86,7 @@ pub struct Border {
     pub(super) api: Api,
     pub(super) audit: Audit,
     pub(super) shown: Arc<Shown>,
+    reporting: Reporting,
     missed_calls: Option<MissedCalls>,
     /// What operators ask of the border as a whole, for whoever owns it to carry out.
     orders: Option<mpsc::Receiver<Order>>,
@@ -94,52 +95,6 @@ pub struct Border {
     /// In force. Of the parts that a reload cannot change: as they run.
     settings: config::Settings,
     loads: u64,
-}
-
-/// What the admin door tells. It must not keep alive what `Border::stop` ends.
-pub(super) struct State {
-    began: SystemTime,
-    standing: Arc<Standing>,
-    metrics: Metrics,
-    resolver: Arc<PeerResolver>,
-    network: Weak<Network>,
-    media: Weak<MediaPlane>,
-    firewall: Firewall,
-    credentials: Arc<CredentialStore>,
-    missed_calls: Option<MissedCalls>,
-    outlets: Outlets,
-    limits: Arc<Limits>,
-    audit: Audit,
-}
-
-impl View for State {
-    fn metrics(&self) -> String {
-        let (network, media) = (self.network.upgrade(), self.media.upgrade());
-        let (counts, counters) = (network.map(|network| network.counts()), media.map(|media| media.counters()));
-        self.metrics.exposition()
-            + &footprint::exposition(self.began)
-            + &vitals::names(&self.resolver.names())
-            + &firewall::exposition(&self.firewall.status())
-            + &vitals::exposition(counts.as_ref(), counters.as_ref(), &self.credentials.current().lifetimes())
-            + &self.missed_calls.as_ref().map(MissedCalls::exposition).unwrap_or_default()
-            + &self.outlets.exposition()
-            + &self.limits.exposition()
-            + &api::asked(&self.audit.counts())
-    }
-
-    fn troubles(&self) -> Vec<String> {
-        self.outlets.recording.troubles()
-    }
-
-    fn ready(&self) -> Result<(), &'static str> {
-        if self.standing.draining() {
-            return Err("draining");
-        }
-        if self.media.upgrade().is_some_and(|media| !media.is_whole()) {
-            return Err("a media thread has ended by a fault and is not back yet");
-        }
-        if self.resolver.is_settled() { Ok(()) } else { Err("peers' names are not resolved yet") }
-    }
 }
 
 /// Carries out the core's actions.
@@ -266,6 +221,7 @@ impl Border {
         if let Some(missed_calls) = &missed_calls {
             between.knows(missed_calls);
         }
+        let reporting = Reporting::start(reports(&settings), calls.clone(), Arc::downgrade(&media), sink.clone(), clock);
         let rim = Rim {
             network: network.clone(),
             firewall: firewall.clone(),
@@ -360,6 +316,7 @@ impl Border {
             api,
             audit,
             shown,
+            reporting,
             missed_calls,
             orders,
             state,
@@ -469,6 +426,7 @@ impl Border {
         let _ = self.commands.send(Input::Event(Event::Policies(settings.policy.clone(), Arc::new(signaling))));
         self.state.limits.take(settings.policy.clone());
         self.api.know(&settings.api);
+        self.reporting.take(reports(&settings));
         self.policy_sets.put(settings.clone());
         self.settings = settings;
         Ok(told)
@@ -590,6 +548,11 @@ fn media_plane(settings: &config::Settings, clock: &Clock, commands: &mpsc::Unbo
         }
     }
     Ok(plane)
+}
+
+/// How often copies are told of media.
+fn reports(settings: &config::Settings) -> Duration {
+    settings.hep.as_ref().map_or(Duration::ZERO, |hep| hep.reports)
 }
 
 fn check_hosted(settings: &config::Settings) -> Result<(), StartError> {

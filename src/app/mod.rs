@@ -1,5 +1,6 @@
 //! The composition root and the commands of the program, one file each. Everything may be imported here, and nobody imports this.
 
+mod admin_view;
 pub mod adopting;
 pub mod api;
 pub mod ask;
@@ -34,6 +35,7 @@ pub mod quickstart;
 pub mod recording;
 pub mod reloading;
 pub mod replay;
+pub mod reporting;
 pub mod request;
 pub mod rotation;
 pub mod ruleset;

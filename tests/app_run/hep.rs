@@ -64,3 +64,34 @@ async fn both_legs_of_a_call_are_copied_under_one_correlation() {
     let count = |begin: &str| first_lines.iter().filter(|line| line.starts_with(begin)).count();
     assert_eq!((count("INVITE"), count("SIP/2.0 302"), count("BYE")), (4, 2, 2), "the caller's, and one to each of three: {first_lines:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_media_of_a_call_is_reported_while_it_is_up() {
+    let server = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    server.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    let port = server.local_addr().expect("an address").port();
+    let um = um().await;
+    let border = Set::new(&um, "", &format!("[hep]\nserver = \"127.0.0.1:{port}\"\ntransport = \"udp\"\nreports = \"1s\"\n")).run();
+    let call = border.call("5000").await.unwrap();
+    assert!(call.hears(PATIENCE).await.is_clear());
+    let (mut buffer, mut correlations, mut highest) = ([0; 65_535], Vec::new(), std::collections::HashMap::<u64, Vec<u64>>::new());
+    while !highest.values().any(|told| told.len() >= 2) {
+        let length = server.recv(&mut buffer).expect("a copy");
+        let chunks = chunks(&buffer[..length]);
+        let chunk = |kind: u16| chunks.iter().find(|(found, _)| *found == kind).map(|(_, contents)| *contents);
+        correlations.push(chunk(17).expect("a correlation").to_vec());
+        if chunk(11) == Some(&[5][..]) {
+            let report: serde_json::Value = serde_json::from_slice(chunk(15).expect("a payload")).expect("JSON");
+            let block = &report["report_blocks"][0];
+            highest.entry(block["source_ssrc"].as_u64().expect("a source")).or_default().push(block["highest_seq_no"].as_u64().expect("a number"));
+            assert!(chunk(7) != Some(&[0, 0][..]) && chunk(8) != Some(&[0, 0][..]), "both ports are known");
+        } else {
+            assert_ne!(chunk(11), Some(&[100][..]), "the call is up");
+        }
+    }
+    let told = highest.values().find(|told| told.len() >= 2).expect("two of one source");
+    assert!(told[1] > told[0], "it went on meanwhile: {highest:?}");
+    correlations.dedup();
+    assert_eq!(correlations.len(), 1, "one call, one correlation");
+    call.hang_up().await.unwrap();
+}

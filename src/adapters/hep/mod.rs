@@ -45,12 +45,14 @@ pub struct Settings {
     /// What the server knows this border by.
     pub capture_id: u32,
     pub password: Option<String>,
+    /// How often the media of each call that is up is told; zero: only when it is over.
+    pub reports: Duration,
 }
 
 /// Never the password itself.
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Settings { host, port, transport, ca, capture_id, password } = self;
+        let Settings { host, port, transport, ca, capture_id, password, reports } = self;
         let password = password.as_ref().map(|_| "…");
         f.debug_struct("Settings")
             .field("host", host)
@@ -59,6 +61,7 @@ impl std::fmt::Debug for Settings {
             .field("ca", ca)
             .field("capture_id", capture_id)
             .field("password", &password)
+            .field("reports", reports)
             .finish()
     }
 }

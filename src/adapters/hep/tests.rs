@@ -13,7 +13,7 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn settings(port: u16, transport: Transport) -> Settings {
-    Settings { host: "127.0.0.1".into(), port, transport, ca: None, capture_id: 42, password: Some("sesame".into()) }
+    Settings { host: "127.0.0.1".into(), port, transport, ca: None, capture_id: 42, password: Some("sesame".into()), reports: Duration::ZERO }
 }
 
 fn put(hep: &Hep, text: &str) {

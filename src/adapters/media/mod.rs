@@ -217,6 +217,12 @@ impl MediaPlane {
         answered
     }
 
+    /// The same, for whoever waits for nothing: `answer` is called on the worker's thread, between packets, and must not wait either. Where no worker is
+    /// left it is dropped.
+    pub fn inspected(&self, stream: StreamId, answer: impl FnOnce(Option<StreamView>) + Send + 'static) {
+        self.ask(stream, Box::new(answer));
+    }
+
     fn ask(&self, stream: StreamId, answer: orders::Answer) {
         if let Some(desk) = self.desk(stream)
             && desk.orders.send(Order::Inspect(stream, answer)).is_ok()

@@ -1,5 +1,5 @@
 //! Copies of the signalling as it passes, for a capture server: every message of calls and of exchanges outside calls, without its secrets, both legs
-//! under one name, and each call's record when it is over.
+//! under one name, how their media does while they are up, and each call's record when it is over.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::redact::redact;
-use super::reports;
+use super::reports::{self, Reported};
 use super::summary::read;
 use super::wall::Anchor;
-use crate::media::control::Side;
+use crate::media::control::{Report, Side};
 use crate::signaling::fact::{CallId, CallRecord, Fact, What};
 use crate::signaling::settings::Listener;
 use crate::sip::Transport;
+use crate::time::Time;
 
 /// Where copies go. Must not wait.
 pub trait Mirror: Send + Sync {
@@ -48,6 +49,16 @@ pub struct Mirrored {
     pub listeners: Vec<Listener>,
 }
 
+/// The media of a call that is up, as it was at a moment.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MediaNow {
+    pub call: CallId,
+    pub at: Time,
+    /// Our addresses for RTP, towards A's peer and B's.
+    pub ours: [SocketAddr; 2],
+    pub report: Report,
+}
+
 /// Exchanges that may be over at any time: their names are kept for what still comes of them.
 const PASSING: usize = 4096;
 /// Names in all; only calls whose end was lost could make more.
@@ -69,6 +80,9 @@ struct Known {
     ours: Vec<(SocketAddr, SocketAddr)>,
     /// A call that has not ended.
     up: bool,
+    /// Our addresses for RTP, once they were told, and what was reported of the media since.
+    media: Option<[SocketAddr; 2]>,
+    reported: Reported,
 }
 
 impl Mirroring {
@@ -116,20 +130,22 @@ impl Mirroring {
         let (remote, transport) = known.caller;
         let ours = known.ours_towards(remote).unwrap_or_else(|| nothing(remote));
         let at = anchor.wall(record.ended);
-        for report in reports::of(record) {
-            let signalled = match report.side {
-                Side::A => Some(remote),
-                Side::B => record.b.as_ref().map(|leg| leg.remote),
-            };
-            // Which port of ours it was is not known any more.
-            let here = signalled.and_then(|remote| known.ours_towards(remote)).unwrap_or_else(|| nothing(report.peer));
-            let (here, peer) = (SocketAddr::new(here.ip(), 0), report.peer);
-            let (from, to) = if report.is_ours { (here, peer) } else { (peer, here) };
-            let what = Copied::Rtcp(&report.json);
-            self.mirrored.to.show(&Seen { at, from, to, transport: Transport::Udp, correlation: &known.correlation, what });
+        if let Some(media) = &record.media {
+            // Which ports of ours it was is not known where it was not told while the call was up.
+            let towards = |remote| SocketAddr::new(known.ours_towards(remote).unwrap_or_else(|| nothing(remote)).ip(), 0);
+            let here = known.media.unwrap_or([towards(remote), record.b.as_ref().map_or(nothing(remote), |leg| towards(leg.remote))]);
+            self.mirrored.reports(at, here, media, known);
         }
         self.mirrored.to.show(&Seen { at, from: remote, to: ours, transport, correlation: &known.correlation, what: Copied::Record(line) });
         self.passes(record.call);
+    }
+
+    /// How the media of a call does that is still up.
+    pub fn media(&mut self, now: &MediaNow, anchor: &Anchor) {
+        if let Some(known) = self.calls.get_mut(&now.call).filter(|known| known.up) {
+            known.media = Some(now.ours);
+            self.mirrored.reports(anchor.wall(now.at), now.ours, &now.report, known);
+        }
     }
 
     /// What is known of the call, from its first message on. `None`: not SIP enough to have a Call-ID.
@@ -140,7 +156,8 @@ impl Mirroring {
                 self.calls.clear();
                 self.passing.clear();
             }
-            self.calls.insert(call, Known { correlation, caller: remote, ours: Vec::new(), up: leg == Some(Side::B) });
+            let up = leg == Some(Side::B);
+            self.calls.insert(call, Known { correlation, caller: remote, ours: Vec::new(), up, media: None, reported: Reported::default() });
             self.passes(call);
         }
         self.calls.get_mut(&call)
@@ -159,6 +176,18 @@ impl Mirroring {
     fn show(&self, at: SystemTime, (from, to): (SocketAddr, SocketAddr), transport: Transport, correlation: &str, bytes: &[u8]) {
         let clean = redact(bytes);
         self.mirrored.to.show(&Seen { at, from, to, transport, correlation, what: Copied::Message(&clean) });
+    }
+}
+
+impl Mirrored {
+    /// Of both legs, what there is to report since the last time.
+    fn reports(&self, at: SystemTime, here: [SocketAddr; 2], media: &Report, known: &mut Known) {
+        for report in reports::of(media, &mut known.reported) {
+            let (here, peer) = (here[usize::from(report.side == Side::B)], report.peer);
+            let (from, to) = if report.is_ours { (here, peer) } else { (peer, here) };
+            let what = Copied::Rtcp(&report.json);
+            self.to.show(&Seen { at, from, to, transport: Transport::Udp, correlation: &known.correlation, what });
+        }
     }
 }
 
@@ -267,6 +296,26 @@ mod tests {
         assert_eq!(ways, [way(CALLER, "192.0.2.1:5061"), way("198.51.100.1:5061", UM), way("192.0.2.1:5061", CALLER), way(UM, "198.51.100.1:49152")]);
         assert!(kept.iter().all(|(.., text)| !text.contains("c2VjcmV0")), "{kept:?}");
         assert!(kept[1].3.contains("Call-ID: b-leg") && kept[1].3.contains("inline:****"));
+    }
+
+    #[test]
+    fn the_media_of_a_call_is_told_while_it_is_up_and_not_after() {
+        let (mut mirroring, kept) = mirroring();
+        mirroring.note(&received(1, None, CALLER, "192.0.2.1:5061", invite("a-leg", "192.0.2.7", "")), &anchor());
+        let mut report = Report::default();
+        report.b.latched = Some("198.51.100.5:7000".parse().unwrap());
+        report.b.heard = Some(crate::media::control::Heard { ssrc: 0xb, fraction_lost: 0, lost: 2, highest: 50, jitter: 8 });
+        let ours = ["192.0.2.1:40000".parse().unwrap(), "198.51.100.1:40004".parse().unwrap()];
+        let now = MediaNow { call: CallId(1), at: Time::ZERO, ours, report };
+        mirroring.media(&now, &anchor());
+        assert_eq!(kept.0.lock().unwrap().len(), 1, "not before it is a call");
+        mirroring.note(&began(1), &anchor());
+        mirroring.media(&now, &anchor());
+        let (from, to, correlation, json) = kept.0.lock().unwrap().pop().unwrap();
+        assert_eq!((from, to, correlation.as_str()), (ours[1], "198.51.100.5:7000".parse().unwrap(), "a-leg"), "of the border, about what it heard");
+        assert!(json.contains("\"source_ssrc\":11") && json.contains("\"packets_lost\":2"), "{json}");
+        mirroring.media(&MediaNow { call: CallId(2), ..now }, &anchor());
+        assert_eq!(kept.0.lock().unwrap().len(), 1, "nothing is known of that one");
     }
 
     #[test]

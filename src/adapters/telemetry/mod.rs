@@ -35,7 +35,7 @@ use tokio::sync::mpsc;
 pub use change::Change;
 pub use filing::{Archive, FileStanding, Filed, LaddersKept, RecordsFile};
 pub use metrics::Metrics;
-pub use mirror::{Copied, Mirror, Mirrored, Seen};
+pub use mirror::{Copied, MediaNow, Mirror, Mirrored, Seen};
 pub use redact::{clean, redact};
 pub use spans::{Named, Note, Span, Trace, Traced, Tracer, Value};
 pub use wall::Anchor;
@@ -82,6 +82,7 @@ enum Item {
     Fact(Fact),
     /// Parts have changed.
     Changed,
+    Media(Box<MediaNow>),
     /// All that came before has been taken out.
     Flushed(std_mpsc::SyncSender<()>),
 }
@@ -103,6 +104,15 @@ impl Sink {
                 self.lost_calls.inc();
             }
         } else if self.queue.capacity() <= self.kept || self.queue.try_send(Item::Fact(fact)).is_err() {
+            self.lost_traffic.inc();
+        }
+    }
+}
+
+impl Sink {
+    /// For who gets copies; gives way to everything else.
+    pub fn put_media(&self, now: MediaNow) {
+        if self.queue.capacity() <= self.kept || self.queue.try_send(Item::Media(Box::new(now))).is_err() {
             self.lost_traffic.inc();
         }
     }
@@ -339,6 +349,11 @@ impl Rendering {
                 match item {
                     Item::Fact(fact) => self.render(fact),
                     Item::Changed => {}
+                    Item::Media(now) => {
+                        if let Some(mirroring) = &mut self.mirroring {
+                            mirroring.media(&now, &self.anchor);
+                        }
+                    }
                     Item::Flushed(done) => drop(done.try_send(())),
                 }
             }

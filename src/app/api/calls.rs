@@ -126,6 +126,13 @@ impl Calls {
         self.held().iter().for_each(|(id, up)| look(*id, up));
     }
 
+    /// The streams of those that are answered, as far as wanted.
+    pub fn talking(&self, wanted: impl Fn(CallId) -> bool) -> Vec<(CallId, StreamId)> {
+        let held = self.held();
+        let streams = held.iter().filter(|(id, up)| up.answered.is_some() && wanted(**id)).filter_map(|(id, up)| Some((*id, up.stream?)));
+        streams.collect()
+    }
+
     pub(super) fn one(&self, call: u64) -> Option<Up> {
         self.held().get(&CallId(call)).cloned()
     }

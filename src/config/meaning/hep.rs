@@ -1,6 +1,7 @@
 //! `[hep]` as meant: who gets copies of SIP messages, and what those on the way may read.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::adapters::hep::{Settings, Transport};
 use crate::config::finding::Findings;
@@ -13,6 +14,9 @@ const DEFAULT_PORT: u16 = 9060;
 const DEFAULT_TLS_PORT: u16 = 9061;
 const DEFAULT_CAPTURE_ID: u32 = 1;
 const LONGEST_PASSWORD: usize = 256;
+/// With thousands of calls up, four packets each so often are a few hundred a second.
+const DEFAULT_REPORTS: Duration = Duration::from_secs(20);
+const SHORTEST_REPORTS: Duration = Duration::from_secs(1);
 
 pub fn hep(hep: &Hep, source: &dyn Source, findings: &Findings) -> Option<Settings> {
     let (server, transport) = (hep.server.as_ref()?, hep.transport.as_ref()?);
@@ -28,6 +32,9 @@ pub fn hep(hep: &Hep, source: &dyn Source, findings: &Findings) -> Option<Settin
     }
     if let Some(password) = hep.password.as_ref().filter(|password| password.value.is_empty() || password.value.len() > LONGEST_PASSWORD) {
         findings.problem(password.at, "no password a HEP server takes", format!("write 1 to {LONGEST_PASSWORD} bytes, or leave it out"));
+    }
+    if let Some(reports) = hep.reports.as_ref().filter(|reports| !reports.value.is_zero() && reports.value < SHORTEST_REPORTS) {
+        findings.problem(reports.at, "reports oftener than every second", "write \"1s\" or more, or \"0s\" for none while a call is up");
     }
     let Some((host, port)) = place(&server.value, if is_tls { DEFAULT_TLS_PORT } else { DEFAULT_PORT }) else {
         let what = format!("\"{}\" is no address of a server", server.value);
@@ -45,6 +52,7 @@ pub fn hep(hep: &Hep, source: &dyn Source, findings: &Findings) -> Option<Settin
         ca: hep.ca.as_ref().map(|file| written::path(source, &file.value)),
         capture_id: hep.capture_id.as_ref().and_then(|id| u32::try_from(id.value).ok()).unwrap_or(DEFAULT_CAPTURE_ID),
         password: hep.password.as_ref().map(|password| password.value.clone()),
+        reports: hep.reports.as_ref().map_or(DEFAULT_REPORTS, |reports| reports.value),
     })
 }
 

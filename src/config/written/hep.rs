@@ -1,10 +1,14 @@
 //! `[hep]` of `border.toml`: the server that gets copies of SIP messages.
 
+use std::time::Duration;
+
 use crate::adapters::hep::Transport;
 use crate::config::finding::Written;
 use crate::config::table::Table;
 
 const TRANSPORTS: [(&str, Transport); 3] = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
+
+const LONGEST_REPORTS: Duration = Duration::from_secs(600);
 
 pub struct Hep {
     pub server: Option<Written<String>>,
@@ -13,6 +17,8 @@ pub struct Hep {
     pub ca: Option<Written<String>>,
     pub capture_id: Option<Written<i64>>,
     pub password: Option<Written<String>>,
+    /// `Some(ZERO)`: not while a call is up.
+    pub reports: Option<Written<Duration>>,
 }
 
 pub fn read(root: &Table<'_, '_>) -> Option<Hep> {
@@ -23,6 +29,7 @@ pub fn read(root: &Table<'_, '_>) -> Option<Hep> {
         ca: table.text("ca", "\"certs/ca.pem\""),
         capture_id: table.integer("capture_id", 1..=i64::from(u32::MAX)),
         password: table.text("password", "\"${HEP_PASSWORD}\""),
+        reports: table.duration("reports", Duration::ZERO, LONGEST_REPORTS),
     };
     table.finish();
     Some(hep)

@@ -1,0 +1,65 @@
+//! What the admin door tells of a running border: all its metrics, its troubles, whether it is ready.
+
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use crate::adapters::admin::View;
+use crate::adapters::api::Audit;
+use crate::adapters::dns::PeerResolver;
+use crate::adapters::media::MediaPlane;
+use crate::adapters::net::Network;
+use crate::adapters::nft::Firewall;
+use crate::adapters::telemetry::Metrics;
+use crate::adapters::tls::CredentialStore;
+use crate::app::api::{self, Limits, Standing};
+use crate::app::firewall;
+use crate::app::footprint;
+use crate::app::missed_calls::MissedCalls;
+use crate::app::outlets::Outlets;
+use crate::app::vitals;
+
+/// It must not keep alive what `Border::stop` ends.
+pub struct State {
+    pub began: SystemTime,
+    pub standing: Arc<Standing>,
+    pub metrics: Metrics,
+    pub resolver: Arc<PeerResolver>,
+    pub network: Weak<Network>,
+    pub media: Weak<MediaPlane>,
+    pub firewall: Firewall,
+    pub credentials: Arc<CredentialStore>,
+    pub missed_calls: Option<MissedCalls>,
+    pub outlets: Outlets,
+    pub limits: Arc<Limits>,
+    pub audit: Audit,
+}
+
+impl View for State {
+    fn metrics(&self) -> String {
+        let (network, media) = (self.network.upgrade(), self.media.upgrade());
+        let (counts, counters) = (network.map(|network| network.counts()), media.map(|media| media.counters()));
+        self.metrics.exposition()
+            + &footprint::exposition(self.began)
+            + &vitals::names(&self.resolver.names())
+            + &firewall::exposition(&self.firewall.status())
+            + &vitals::exposition(counts.as_ref(), counters.as_ref(), &self.credentials.current().lifetimes())
+            + &self.missed_calls.as_ref().map(MissedCalls::exposition).unwrap_or_default()
+            + &self.outlets.exposition()
+            + &self.limits.exposition()
+            + &api::asked(&self.audit.counts())
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        self.outlets.recording.troubles()
+    }
+
+    fn ready(&self) -> Result<(), &'static str> {
+        if self.standing.draining() {
+            return Err("draining");
+        }
+        if self.media.upgrade().is_some_and(|media| !media.is_whole()) {
+            return Err("a media thread has ended by a fault and is not back yet");
+        }
+        if self.resolver.is_settled() { Ok(()) } else { Err("peers' names are not resolved yet") }
+    }
+}
