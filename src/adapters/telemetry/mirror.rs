@@ -107,6 +107,10 @@ impl Mirroring {
             }
             What::Sent { leg, transport, remote, bytes, .. } => {
                 let Some(known) = self.known(call, *leg, (*remote, *transport), bytes) else { return };
+                if let Some(way) = known.way_back(*transport, *remote, bytes) {
+                    let correlation = known.correlation.clone();
+                    return self.show(anchor.wall(fact.at), way, *transport, &correlation, bytes);
+                }
                 let (correlation, known_ours) = (known.correlation.clone(), known.ours_towards(*remote));
                 let ours = known_ours.unwrap_or_else(|| ours(&self.mirrored.listeners, *transport, *remote, bytes));
                 if let Some(known) = self.calls.get_mut(&call).filter(|_| known_ours.is_none()) {
@@ -194,6 +198,14 @@ impl Mirrored {
 impl Known {
     fn ours_towards(&self, remote: SocketAddr) -> Option<SocketAddr> {
         self.ours.iter().find(|(known, _)| *known == remote).map(|(_, ours)| *ours)
+    }
+
+    /// Of a response over a connection, which goes back on the one its request came by (RFC 3261 §18.2.2), though Via names the port the peer listens on.
+    fn way_back(&self, transport: Transport, remote: SocketAddr, bytes: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+        if transport == Transport::Udp || !bytes.starts_with(b"SIP/2.0 ") || self.ours_towards(remote).is_some() {
+            return None;
+        }
+        self.ours.iter().rev().find(|(known, _)| known.ip() == remote.ip()).map(|(known, ours)| (*ours, *known))
     }
 }
 
@@ -288,7 +300,7 @@ mod tests {
         mirroring.note(&received(1, None, CALLER, "192.0.2.1:5061", invite("a-leg", "192.0.2.7", offer)), &anchor());
         mirroring.note(&began(1), &anchor());
         mirroring.note(&sent(1, Side::B, UM, invite("b-leg", "in.example:5061", offer)), &anchor());
-        mirroring.note(&sent(1, Side::A, CALLER, Bytes::from_static(b"SIP/2.0 100 Trying\r\nCall-ID: a-leg\r\n\r\n")), &anchor());
+        mirroring.note(&sent(1, Side::A, "192.0.2.7:5061", Bytes::from_static(b"SIP/2.0 100 Trying\r\nCall-ID: a-leg\r\n\r\n")), &anchor());
         mirroring.note(&received(1, Some(Side::B), UM, "198.51.100.1:49152", Bytes::from_static(b"SIP/2.0 180 Ringing\r\n\r\n")), &anchor());
         let kept = kept.0.lock().unwrap();
         let ways: Vec<_> = kept.iter().map(|(from, to, correlation, _)| (from.to_string(), to.to_string(), correlation.as_str())).collect();
