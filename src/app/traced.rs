@@ -45,8 +45,9 @@ struct ByHttp {
 impl Carrier for ByHttp {
     fn carry(&mut self, body: Vec<u8>) -> Carried {
         let document = Document { kind: "application/x-protobuf", id: None, body: body.into() };
-        match self.runtime.block_on(webhook::send(&self.to, document)) {
-            Answer::Status { status: 200..=299, .. } => Carried::Taken,
+        let (answer, body) = self.runtime.block_on(webhook::send_and_read(&self.to, document));
+        match answer {
+            Answer::Status { status: 200..=299, .. } => Carried::Taken(body.to_vec()),
             // OTLP/HTTP, "Failures": these and no others are worth another try.
             Answer::Status { status: status @ (429 | 502 | 503 | 504), retry_after, says } => Carried::Later(format!("{status} {says}"), retry_after),
             Answer::Status { status, says, .. } => Carried::Refused(format!("{} answered {status} {says}", self.to.url)),
@@ -74,6 +75,7 @@ pub fn exposition(status: Status) -> String {
     // Writing into a String does not fail.
     let _ = writeln!(text, "portcullis_otlp_spans_total{{result=\"sent\"}} {}", status.sent);
     let _ = writeln!(text, "portcullis_otlp_spans_total{{result=\"lost\"}} {}", status.lost);
+    let _ = writeln!(text, "portcullis_otlp_spans_total{{result=\"refused\"}} {}", status.refused);
     text += &head("portcullis_otlp_up", "gauge", "The OpenTelemetry receiver took the last traces");
     let _ = writeln!(text, "portcullis_otlp_up {}", u8::from(status.up));
     text

@@ -14,11 +14,16 @@ use crate::process::{PATIENCE, Set, um};
 
 /// Takes what is posted to it, each on a connection of its own, and answers the first as busy. Head and body of each.
 fn receiver() -> (u16, Receiver<(String, Vec<u8>)>) {
+    receiver_saying(&["503 Busy\r\nRetry-After: 0"], &[])
+}
+
+/// Answers so in turn, then 200 with this body.
+fn receiver_saying(first: &'static [&'static str], says: &'static [u8]) -> (u16, Receiver<(String, Vec<u8>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let port = listener.local_addr().expect("an address").port();
     let (seen, requests) = channel();
     std::thread::spawn(move || {
-        let mut answers = ["503 Busy\r\nRetry-After: 0"].into_iter().chain(std::iter::repeat("200 OK"));
+        let mut answers = first.iter().copied().chain(std::iter::repeat("200 OK"));
         for stream in listener.incoming().flatten() {
             stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
             let mut reader = BufReader::new(&stream);
@@ -28,7 +33,8 @@ fn receiver() -> (u16, Receiver<(String, Vec<u8>)>) {
             let mut body = vec![0; length];
             reader.read_exact(&mut body).expect("a body");
             let answer = answers.next().expect("endless");
-            let _ = (&stream).write_all(format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n").as_bytes());
+            let says = if answer.starts_with("200") { says } else { b"" };
+            let _ = (&stream).write_all(&[format!("HTTP/1.1 {answer}\r\nContent-Length: {}\r\n\r\n", says.len()).as_bytes(), says].concat());
             if answer.starts_with("200") && seen.send((head, body)).is_err() {
                 return;
             }
@@ -102,4 +108,24 @@ async fn only_failed_calls_where_that_is_asked_for_and_none_is_lost_at_the_end()
     assert!(status.code == 2 && status.message.starts_with("hunt_group.none: "), "{status:?}");
     let refusing: Vec<_> = spans.iter().filter(|span| values(span).get("portcullis.reason").is_some_and(|reason| reason == "hunt_group.none")).collect();
     assert!(refusing.iter().any(|span| span.name == "hunt_group" && span.status.is_some()), "{spans:#?}");
+}
+
+/// `ExportTraceServiceResponse { partial_success: { rejected_spans: 2, error_message: "too old" } }`, as it is on the wire.
+const PARTLY: &[u8] = b"\x0a\x0b\x08\x02\x12\x07too old";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_throttles_and_takes_in_part_is_obeyed_and_counted() {
+    let (port, requests) =
+        receiver_saying(&["429 Too Many Requests\r\nRetry-After: 1", "503 Busy\r\nRetry-After: 1", "502 Bad Gateway\r\nRetry-After: 0"], PARTLY);
+    let um = um().await;
+    let mut border = Set::new(&um, "", &format!("[otlp]\nurl = \"http://127.0.0.1:{port}\"\n")).run();
+    let began = std::time::Instant::now();
+    border.call("5000").await.unwrap().hang_up().await.unwrap();
+    let (_, body) = requests.recv_timeout(PATIENCE).expect("traces");
+    assert!(began.elapsed() >= std::time::Duration::from_secs(2), "as long as it said: {:?}", began.elapsed());
+    let spans = spans(&body).len() as f64;
+    border.until("counting what was rejected", |border| border.metric("portcullis_otlp_spans_total{result=\"refused\"}") == Some(2.0));
+    assert_eq!(border.metric("portcullis_otlp_spans_total{result=\"sent\"}"), Some(spans - 2.0));
+    assert_eq!(border.metric("portcullis_queue_waiting{queue=\"otlp\"}"), Some(0.0));
+    border.until("saying why", |border| border.log().contains("too old"));
 }

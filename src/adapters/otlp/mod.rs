@@ -1,19 +1,21 @@
 //! Traces to an OpenTelemetry receiver, by OTLP over HTTP (OpenTelemetry Protocol 1.x: `ExportTraceServiceRequest` as protobuf).
 //!
 //! [`Otlp::put`] never waits: traces wait in a bounded queue, one thread gathers and sends them, and what finds the queue full, or the receiver away for too
-//! long, is lost and counted. How a body gets there is the [`Carrier`]'s.
+//! long, is lost and counted. How a body gets there is the [`Carrier`]'s. A body is sent again as long as the receiver says that it may be taken later, which
+//! it says how long it wants to be left alone for (OTLP/HTTP, "Retryable response codes", "Throttling"); of one it took in part, the rest is counted.
 
 #[cfg(test)]
 mod tests;
 mod wire;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Traces that may wait.
-const WAITING: usize = 1024;
+/// Traces that may wait, and their spans.
+pub const WAITING: usize = 1024;
+const WAITING_SPANS: u64 = 65_536;
 /// Spans sent at once.
 const TOGETHER: usize = 2048;
 /// How long the first trace of a body waits for others.
@@ -22,6 +24,10 @@ const GATHER: Duration = Duration::from_secs(1);
 const ATTEMPTS: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// What a receiver may ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(300);
+/// Between two lines that say what of a body was not taken.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
 
 /// The spans of one call, which become one trace.
 #[derive(Clone, PartialEq, Debug)]
@@ -71,7 +77,8 @@ pub trait Carrier: Send {
 /// What came of one body.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Carried {
-    Taken,
+    /// With the answer's body, which may say that some of it was not.
+    Taken(Vec<u8>),
     /// It would be refused again.
     Refused(String),
     /// It may be taken later (429, 502, 503, 504, no answer), after so long where the receiver says that.
@@ -83,19 +90,27 @@ pub enum Carried {
 pub struct Status {
     /// Spans taken.
     pub sent: u64,
-    /// Spans that found the queue full, or that the receiver did not take.
+    /// Spans that found the queue full, or a receiver that was away or busy for too long.
     pub lost: u64,
+    /// Spans the receiver would not have: of bodies it refused, or took in part.
+    pub refused: u64,
     /// The last body was taken.
     pub up: bool,
+    /// Traces that wait, or are being sent.
+    pub waiting: u64,
 }
 
 #[derive(Default)]
 struct Counted {
     sent: AtomicU64,
     lost: AtomicU64,
+    refused: AtomicU64,
     up: AtomicBool,
-    /// Traces put and not yet sent or lost.
+    /// Traces put and not yet sent or lost, and their spans.
     under_way: AtomicU64,
+    spans_under_way: AtomicU64,
+    /// Why the last body was not taken.
+    error: Mutex<Option<String>>,
 }
 
 /// Cheap to clone. The thread ends when all have gone and what waited is sent or lost; a receiver that takes nothing then is asked for each body once.
@@ -110,7 +125,7 @@ impl Otlp {
     pub fn start(service: &str, seed: [u8; 16], carrier: Box<dyn Carrier>) -> Result<Otlp, String> {
         let (queue, traces) = sync_channel(WAITING);
         let counted = Arc::<Counted>::default();
-        let delivery = Delivery { service: service.to_owned(), seed, carrier, counted: Arc::clone(&counted), told: None };
+        let delivery = Delivery { service: service.to_owned(), seed, carrier, counted: Arc::clone(&counted), told: None, told_partly: None };
         let started = std::thread::Builder::new().name("otlp".into()).spawn(move || delivery.run(&traces));
         started.map_err(|error| format!("no thread for [otlp]: {error}"))?;
         Ok(Otlp { queue, counted })
@@ -120,15 +135,23 @@ impl Otlp {
     pub fn put(&self, trace: Trace) {
         let spans = trace.spans.len() as u64;
         self.counted.under_way.fetch_add(1, Ordering::Relaxed);
-        if self.queue.try_send(trace).is_err() {
+        let before = self.counted.spans_under_way.fetch_add(spans, Ordering::Relaxed);
+        if before + spans > WAITING_SPANS || self.queue.try_send(trace).is_err() {
             self.counted.under_way.fetch_sub(1, Ordering::Relaxed);
+            self.counted.spans_under_way.fetch_sub(spans, Ordering::Relaxed);
             self.counted.lost.fetch_add(spans, Ordering::Relaxed);
         }
     }
 
     pub fn status(&self) -> Status {
-        let Counted { sent, lost, up, .. } = &*self.counted;
-        Status { sent: sent.load(Ordering::Relaxed), lost: lost.load(Ordering::Relaxed), up: up.load(Ordering::Relaxed) }
+        let Counted { sent, lost, refused, up, under_way, .. } = &*self.counted;
+        let [sent, lost, refused, waiting] = [sent, lost, refused, under_way].map(|count| count.load(Ordering::Relaxed));
+        Status { sent, lost, refused, up: up.load(Ordering::Relaxed), waiting }
+    }
+
+    /// Why the receiver takes nothing. `None`: it took the last body, or nothing was sent yet.
+    pub fn error(&self) -> Option<String> {
+        self.counted.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until all that was put has been sent or lost, at most `limit`; says whether it was. Blocks the thread.
@@ -152,6 +175,15 @@ struct Delivery {
     counted: Arc<Counted>,
     /// What the log last said: up or not. `None`: nothing yet.
     told: Option<bool>,
+    /// When the log last said that a body was taken in part.
+    told_partly: Option<Instant>,
+}
+
+/// What became of a body's spans in the end.
+enum Ended {
+    Taken { rejected: u64 },
+    Refused,
+    Away,
 }
 
 impl Delivery {
@@ -169,46 +201,64 @@ impl Delivery {
                     Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
                 }
             }
-            let taken = self.deliver(&wire::request(&self.service, &self.seed, &together));
-            let count = if taken { &self.counted.sent } else { &self.counted.lost };
-            count.fetch_add(spans as u64, Ordering::Relaxed);
-            self.counted.under_way.fetch_sub(together.len() as u64, Ordering::Relaxed);
+            let (ended, spans) = (self.deliver(&wire::request(&self.service, &self.seed, &together)), spans as u64);
+            let Counted { sent, lost, refused, under_way, spans_under_way, .. } = &*self.counted;
+            match ended {
+                Ended::Taken { rejected } => {
+                    let rejected = rejected.min(spans);
+                    sent.fetch_add(spans - rejected, Ordering::Relaxed);
+                    refused.fetch_add(rejected, Ordering::Relaxed);
+                }
+                Ended::Refused => drop(refused.fetch_add(spans, Ordering::Relaxed)),
+                Ended::Away => drop(lost.fetch_add(spans, Ordering::Relaxed)),
+            }
+            spans_under_way.fetch_sub(spans, Ordering::Relaxed);
+            under_way.fetch_sub(together.len() as u64, Ordering::Relaxed);
         }
     }
 
-    /// Whether the body was taken in the end.
-    fn deliver(&mut self, body: &[u8]) -> bool {
+    fn deliver(&mut self, body: &[u8]) -> Ended {
         let mut pause = FIRST_PAUSE;
         for attempt in 1..=ATTEMPTS {
             match self.carrier.carry(body.to_vec()) {
-                Carried::Taken => {
+                Carried::Taken(answer) => {
                     self.tell(None);
-                    return true;
+                    return Ended::Taken { rejected: wire::partial(&answer).map_or(0, |(rejected, why)| self.partly(rejected, &why)) };
                 }
                 Carried::Refused(why) => {
                     self.tell(Some(&why));
-                    return false;
+                    return Ended::Refused;
                 }
                 Carried::Later(why, after) => {
                     self.tell(Some(&why));
                     // Nobody is left who could put more, nor who would wait for it.
                     if Arc::strong_count(&self.counted) == 1 {
-                        return false;
+                        return Ended::Away;
                     }
                     if attempt < ATTEMPTS {
-                        std::thread::sleep(after.unwrap_or(pause).min(LONGEST_PAUSE));
+                        std::thread::sleep(after.map_or(pause, |after| after.min(LONGEST_ASKED)));
                         pause = (pause * 2).min(LONGEST_PAUSE);
                     }
                 }
             }
         }
-        false
+        Ended::Away
+    }
+
+    /// Says so now and then; returns how many spans were not taken.
+    fn partly(&mut self, rejected: u64, why: &str) -> u64 {
+        if self.told_partly.is_none_or(|told| told.elapsed() >= TOLD_AGAIN) {
+            self.told_partly = Some(Instant::now());
+            tracing::warn!(rejected, why, "the OpenTelemetry receiver took a body, but not all of its spans, or has something to say of it");
+        }
+        rejected
     }
 
     /// One line for each change.
     fn tell(&mut self, failure: Option<&str>) {
         let up = failure.is_none();
         self.counted.up.store(up, Ordering::Relaxed);
+        *self.counted.error.lock().unwrap_or_else(PoisonError::into_inner) = failure.map(str::to_owned);
         if self.told.replace(up) == Some(up) {
             return;
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span as Official;
@@ -100,13 +100,13 @@ fn otlp(answers: Vec<Carried>) -> (Otlp, Arc<Mutex<Vec<usize>>>) {
 #[test]
 fn what_may_be_taken_later_is_sent_again_and_what_is_refused_is_not() {
     let soon = Carried::Later("503".into(), Some(Duration::from_millis(1)));
-    let (sender, seen) = otlp(vec![soon, Carried::Taken, Carried::Refused("400".into())]);
+    let (sender, seen) = otlp(vec![soon, Carried::Taken(Vec::new()), Carried::Refused("400".into())]);
     sender.put(call(1));
     assert!(sender.flush(PATIENCE));
-    assert_eq!((sender.status(), seen.lock().unwrap().clone()), (Status { sent: 3, lost: 0, up: true }, vec![3, 3]));
+    assert_eq!((sender.status(), seen.lock().unwrap().clone()), (Status { sent: 3, up: true, ..Status::default() }, vec![3, 3]));
     sender.put(call(2));
     assert!(sender.flush(PATIENCE));
-    assert_eq!((sender.status(), seen.lock().unwrap().len()), (Status { sent: 3, lost: 3, up: false }, 3));
+    assert_eq!((sender.status(), seen.lock().unwrap().len()), (Status { sent: 3, refused: 3, ..Status::default() }, 3));
 }
 
 #[test]
@@ -114,7 +114,51 @@ fn a_receiver_that_never_takes_anything_is_given_up() {
     let (sender, seen) = otlp(vec![Carried::Later("away".into(), Some(Duration::from_millis(1)))]);
     sender.put(call(1));
     assert!(sender.flush(PATIENCE));
-    assert_eq!((sender.status(), seen.lock().unwrap().len()), (Status { sent: 0, lost: 3, up: false }, ATTEMPTS as usize));
+    assert_eq!((sender.status(), seen.lock().unwrap().len()), (Status { lost: 3, ..Status::default() }, ATTEMPTS as usize));
+    assert_eq!(sender.error().as_deref(), Some("away"));
+}
+
+/// Read by the official definitions, as a receiver writes it.
+fn partly(rejected_spans: i64, error_message: &str) -> Carried {
+    let partial_success = Some(ExportTracePartialSuccess { rejected_spans, error_message: error_message.into() });
+    Carried::Taken(ExportTraceServiceResponse { partial_success }.encode_to_vec())
+}
+
+#[test]
+fn what_a_receiver_rejects_of_a_body_it_takes_is_counted_and_not_sent_again() {
+    let (sender, seen) =
+        otlp(vec![partly(2, "too old"), partly(0, "a warning"), partly(99, "more than there were"), partly(-5, ""), Carried::Taken(b"{}".to_vec())]);
+    for (number, sent, refused) in [(1, 1, 2), (2, 4, 2), (3, 4, 5), (4, 7, 5), (5, 10, 5)] {
+        sender.put(call(number));
+        assert!(sender.flush(PATIENCE));
+        assert_eq!(sender.status(), Status { sent, refused, up: true, ..Status::default() }, "{number}");
+    }
+    assert_eq!(seen.lock().unwrap().len(), 5, "once each");
+}
+
+#[test]
+fn a_receiver_that_was_away_gets_what_comes_after() {
+    let (sender, _) =
+        otlp(vec![Carried::Later("away".into(), Some(Duration::ZERO)); ATTEMPTS as usize].into_iter().chain([Carried::Taken(Vec::new())]).collect());
+    sender.put(call(1));
+    assert!(sender.flush(PATIENCE));
+    assert_eq!(sender.status(), Status { lost: 3, ..Status::default() });
+    sender.put(call(2));
+    assert!(sender.flush(PATIENCE));
+    assert_eq!((sender.status(), sender.error()), (Status { sent: 3, lost: 3, up: true, ..Status::default() }, None));
+}
+
+#[test]
+fn long_traces_cannot_fill_memory_either() {
+    let (release, held) = sync_channel(0);
+    let sender = Otlp::start("x", [0; 16], Box::new(Stuck(held))).unwrap();
+    let long = |number| Trace { spans: vec![span("target", None, (0, 1)); 300], ..call(number) };
+    (0..900).for_each(|number| sender.put(long(number)));
+    let status = sender.status();
+    assert!(status.waiting * 300 <= WAITING_SPANS && status.lost == (900 - status.waiting) * 300, "{status:?}");
+    drop(release);
+    assert!(sender.flush(PATIENCE));
+    assert_eq!(sender.status().sent + sender.status().lost, 270_000);
 }
 
 /// Takes nothing until it may.
@@ -123,7 +167,7 @@ struct Stuck(Receiver<()>);
 impl Carrier for Stuck {
     fn carry(&mut self, _: Vec<u8>) -> Carried {
         let _ = self.0.recv();
-        Carried::Taken
+        Carried::Taken(Vec::new())
     }
 }
 

@@ -117,6 +117,34 @@ enum Any {
     Double(f64),
 }
 
+/// `ExportTraceServiceResponse`.
+#[derive(Clone, PartialEq, Message)]
+struct Response {
+    #[prost(message, optional, tag = "1")]
+    partial_success: Option<PartialSuccess>,
+}
+
+/// `ExportTracePartialSuccess`.
+#[derive(Clone, PartialEq, Message)]
+struct PartialSuccess {
+    #[prost(int64, tag = "1")]
+    rejected_spans: i64,
+    #[prost(string, tag = "2")]
+    error_message: String,
+}
+
+/// What the answer to a body that was taken says besides: how many of its spans were not, and why. A message without spans is a warning. `None`: all is
+/// well, or what came is no such answer.
+pub fn partial(body: &[u8]) -> Option<(u64, String)> {
+    let PartialSuccess { rejected_spans, error_message } = Response::decode(body).ok()?.partial_success?;
+    let rejected = u64::try_from(rejected_spans).unwrap_or_default();
+    let says: String = error_message.chars().filter(|character| !character.is_control()).take(TOLD).collect();
+    (rejected > 0 || !says.is_empty()).then_some((rejected, says))
+}
+
+/// Of a receiver's message, characters.
+const TOLD: usize = 200;
+
 const INTERNAL: i32 = 1;
 const SERVER: i32 = 2;
 const ERROR: i32 = 2;

@@ -27,6 +27,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const HEAD: usize = 16 * 1024;
 const BODY: usize = 4 * 1024;
 const TOLD: usize = 200;
+const BODY_OF_TAKEN: Duration = Duration::from_millis(500);
 /// A token's file.
 const LONGEST_TOKEN: usize = 8 * 1024;
 
@@ -143,14 +144,19 @@ pub async fn post(settings: &Settings, id: &str, body: &str) -> Answer {
 
 /// Sends one document.
 pub async fn send(settings: &Settings, document: Document<'_>) -> Answer {
+    send_and_read(settings, document).await.0
+}
+
+/// The same, with the beginning of the answer's body, whatever its status; empty where none came soon.
+pub async fn send_and_read(settings: &Settings, document: Document<'_>) -> (Answer, Bytes) {
     match timeout(settings.timeout, exchange(settings, document)).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(why)) => Answer::Failed(why),
-        Err(_) => Answer::Failed(format!("no answer came within {} s", settings.timeout.as_secs())),
+        Ok(Err(why)) => (Answer::Failed(why), Bytes::new()),
+        Err(_) => (Answer::Failed(format!("no answer came within {} s", settings.timeout.as_secs())), Bytes::new()),
     }
 }
 
-async fn exchange(settings: &Settings, document: Document<'_>) -> Result<Answer, String> {
+async fn exchange(settings: &Settings, document: Document<'_>) -> Result<(Answer, Bytes), String> {
     // Off the event loop, which carries calls: a file of CAs may be long, and a disk slow.
     let (of_files, files) = (settings.clone(), |error: tokio::task::JoinError| error.to_string());
     let (token, trust) = tokio::task::spawn_blocking(move || prepared(&of_files)).await.map_err(files)??;
@@ -227,7 +233,7 @@ async fn connect(url: &Url) -> Result<TcpStream, String> {
     Err(failure)
 }
 
-async fn spoken(stream: impl AsyncRead + AsyncWrite + Unpin + Send, request: Request<Full<Bytes>>) -> Result<Answer, String> {
+async fn spoken(stream: impl AsyncRead + AsyncWrite + Unpin + Send, request: Request<Full<Bytes>>) -> Result<(Answer, Bytes), String> {
     let handshake = http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| format!("HTTP failed ({error})"))?;
     let exchange = async move {
@@ -243,16 +249,21 @@ async fn spoken(stream: impl AsyncRead + AsyncWrite + Unpin + Send, request: Req
     }
 }
 
-async fn answer(response: Response<hyper::body::Incoming>) -> Answer {
+async fn answer(response: Response<hyper::body::Incoming>) -> (Answer, Bytes) {
     let status = response.status().as_u16();
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok()).map(Duration::from_secs);
-    // The status is the answer; of the body only as much as an operator may want to read of a refusal.
+    // The status is the answer; of the body only as much as an operator may want to read of a refusal, and of what was taken only what comes at once.
+    let body = Limited::new(response.into_body(), BODY).collect();
     let body = match status {
-        200..=299 => None,
-        _ => Limited::new(response.into_body(), BODY).collect().await.ok(),
+        200..=299 => timeout(BODY_OF_TAKEN, body).await.ok().and_then(Result::ok),
+        _ => body.await.ok(),
     };
-    let says = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).chars().filter(|character| !character.is_control()).take(TOLD).collect());
-    Answer::Status { status, retry_after, says: says.unwrap_or_default() }
+    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let says = match status {
+        200..=299 => String::new(),
+        _ => String::from_utf8_lossy(&body).chars().filter(|character| !character.is_control()).take(TOLD).collect(),
+    };
+    (Answer::Status { status, retry_after, says }, body)
 }
 
 #[cfg(test)]
