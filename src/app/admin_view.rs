@@ -5,13 +5,14 @@ use std::time::SystemTime;
 
 use crate::adapters::admin::View;
 use crate::adapters::api::Audit;
-use crate::adapters::dns::PeerResolver;
+use crate::adapters::dns::{Locator, PeerResolver};
 use crate::adapters::media::MediaPlane;
 use crate::adapters::net::Network;
 use crate::adapters::nft::Firewall;
 use crate::adapters::telemetry::Metrics;
 use crate::adapters::tls::CredentialStore;
 use crate::app::api::{self, Limits, Standing};
+use crate::app::census::{Held, Queues};
 use crate::app::firewall;
 use crate::app::footprint;
 use crate::app::missed_calls::MissedCalls;
@@ -32,15 +33,23 @@ pub struct State {
     pub outlets: Outlets,
     pub limits: Arc<Limits>,
     pub audit: Audit,
+    pub locator: Arc<Locator>,
+    pub held: Held,
+    pub queues: Queues,
 }
 
 impl View for State {
     fn metrics(&self) -> String {
         let (network, media) = (self.network.upgrade(), self.media.upgrade());
+        let handshakes = network.as_ref().map(|network| network.handshakes()).unwrap_or_default();
         let (counts, counters) = (network.map(|network| network.counts()), media.map(|media| media.counters()));
         self.metrics.exposition()
             + &footprint::exposition(self.began)
             + &vitals::names(&self.resolver.names())
+            + &vitals::lookups(&[("peers", self.resolver.lookups()), ("calls", self.locator.lookups())])
+            + &vitals::handshakes(&handshakes)
+            + &self.held.exposition()
+            + &self.queues.exposition(&self.outlets.queues())
             + &firewall::exposition(&self.firewall.status())
             + &vitals::exposition(counts.as_ref(), counters.as_ref(), &self.credentials.current().lifetimes())
             + &self.missed_calls.as_ref().map(MissedCalls::exposition).unwrap_or_default()

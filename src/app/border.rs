@@ -19,6 +19,7 @@ use crate::adapters::telemetry::{Anchor, Sink, Telemetry};
 use crate::adapters::tls::CredentialStore;
 use crate::app::admin_view::State;
 use crate::app::api::{self, Changes, Desk, Fresh, Limits, Order, Shown, Standing, Watched, calls::Calls};
+use crate::app::census::{Held, Queues};
 use crate::app::firewall;
 use crate::app::handshakes::Handshakes;
 use crate::app::hosted;
@@ -107,6 +108,7 @@ struct Rim {
     watched: Watched,
     calls: Calls,
     standing: Arc<Standing>,
+    held: Held,
     changes: Changes,
     limits: Arc<Limits>,
     missed_calls: Option<MissedCalls>,
@@ -131,6 +133,7 @@ impl driver::Rim for Rim {
                 self.standing.note(&fact);
                 self.changes.note(&fact);
                 self.limits.note(&fact);
+                self.held.note(&fact);
                 if let Some(missed_calls) = &self.missed_calls {
                     missed_calls.note(&fact);
                 }
@@ -189,6 +192,7 @@ impl Border {
         let table = Arc::new(ArcSwap::new(tables.borrow_and_update().clone()));
 
         let (traffic, traffic_in) = mpsc::channel(TRAFFIC);
+        let (counted, queues) = (Held::default(), Queues { network: traffic.downgrade(), telemetry: sink.clone() });
         let handshakes = Arc::new(Handshakes(rotation.store().clone()));
         let network = Network::bind_after(settings.net.clone(), handshakes, table.clone(), traffic, &mut before.sip, gates)
             .await
@@ -231,6 +235,7 @@ impl Border {
             watched: watched.clone(),
             calls: calls.clone(),
             standing: standing.clone(),
+            held: counted.clone(),
             changes: changes.clone(),
             limits: limits.clone(),
             missed_calls: missed_calls.clone(),
@@ -260,6 +265,9 @@ impl Border {
             outlets: outlets.clone(),
             limits: limits.clone(),
             audit: audit.clone(),
+            locator: locator.clone(),
+            held: counted,
+            queues,
         };
         let state = Arc::new(state);
         let admin = Admin::start_after(settings.admin.clone(), state.clone(), before.admin(settings.admin.address), false)

@@ -17,6 +17,9 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// Memory is looked at every so many intervals.
 const MEMORY_EVERY: u32 = 10;
 
+/// What the core holds is counted every so many.
+const CENSUS_EVERY: u32 = 50;
+
 /// Within the runtime that signals. Ends when nobody takes the measurements any more.
 pub fn start(commands: mpsc::UnboundedSender<Input>, limits: Arc<Limits>) {
     tokio::spawn(async move {
@@ -30,6 +33,9 @@ pub fn start(commands: mpsc::UnboundedSender<Input>, limits: Arc<Limits>) {
             ticks.tick().await;
             if round % MEMORY_EVERY == 0 {
                 measured.memory = footprint::memory().unwrap_or_default();
+            }
+            if round % CENSUS_EVERY == 0 && commands.send(Input::Event(Event::Census)).is_err() {
+                return;
             }
             let (now, total) = (Instant::now(), metrics.worker_total_busy_duration(0));
             let Some(occupied) = per_mille(total.saturating_sub(busy), now - at) else { continue };

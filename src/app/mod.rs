@@ -5,6 +5,7 @@ pub mod adopting;
 pub mod api;
 pub mod ask;
 pub mod border;
+mod census;
 pub mod certs;
 pub mod change_policy;
 pub mod check;

@@ -8,8 +8,8 @@ use arc_swap::ArcSwapOption;
 
 use super::recording::{self, Recording, Stores};
 use super::{mirrored, traced};
-use crate::adapters::hep::Hep;
-use crate::adapters::otlp::Otlp;
+use crate::adapters::hep::{self, Hep};
+use crate::adapters::otlp::{self, Otlp};
 use crate::adapters::telemetry::{self, Anchor, Change, RecordsFile, Sink, Telemetry, log};
 use crate::app::border::StartError;
 use crate::config;
@@ -47,6 +47,13 @@ impl Outlets {
         self.recording.exposition()
             + &self.hep.load().as_ref().map(|hep| mirrored::exposition(hep.status())).unwrap_or_default()
             + &self.otlp.load().as_ref().map(|otlp| traced::exposition(otlp.status())).unwrap_or_default()
+    }
+
+    /// What waits to be sent, by where to, and how much may.
+    pub fn queues(&self) -> Vec<(&'static str, u64, u64)> {
+        let copies = self.hep.load().as_ref().map(|hep| ("hep", hep.status().waiting, hep::WAITING as u64));
+        let traces = self.otlp.load().as_ref().map(|otlp| ("otlp", otlp.status().waiting, otlp::WAITING as u64));
+        copies.into_iter().chain(traces).collect()
     }
 
     /// Waits until what was made of all facts so far is where it belongs, within some seconds. Blocks the thread.

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use crate::adapters::dns::NameStatus;
 use crate::adapters::history;
 use crate::adapters::media::Counters;
-use crate::adapters::net::Counts;
+use crate::adapters::net::{Counts, Shaken};
 use crate::adapters::tls::Lifetime;
 use crate::signaling::fact::CertificateKind;
 
@@ -90,6 +90,32 @@ pub fn names(statuses: &[NameStatus]) -> String {
     text
 }
 
+/// What lookups came to, of peers' names and of those calls are to go to.
+pub fn lookups(of: &[(&str, Vec<(&'static str, u64)>)]) -> String {
+    let mut text = head("portcullis_dns_lookups_total", "counter", "Questions to DNS, the cache or the hosts file, by what for and how they ended");
+    for (what_for, ended) in of {
+        for (outcome, count) in ended {
+            // Writing into a String does not fail.
+            let _ = writeln!(text, "portcullis_dns_lookups_total{{for=\"{what_for}\",outcome=\"{outcome}\"}} {count}");
+        }
+    }
+    if of.iter().all(|(_, ended)| ended.is_empty()) { String::new() } else { text }
+}
+
+/// TLS handshakes with peers.
+pub fn handshakes(shaken: &[Shaken]) -> String {
+    if shaken.is_empty() {
+        return String::new();
+    }
+    let mut text = head("portcullis_tls_handshakes_total", "counter", "TLS handshakes, by peer and what came of them");
+    for Shaken { inbound, peer, result, count } in shaken {
+        let (direction, peer) = (if *inbound { "in" } else { "out" }, label(peer));
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "portcullis_tls_handshakes_total{{direction=\"{direction}\",peer=\"{peer}\",result=\"{result}\"}} {count}");
+    }
+    text
+}
+
 /// A label's value as the exposition wants it.
 fn label(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
@@ -123,5 +149,10 @@ mod tests {
         }
         assert_eq!(text.matches("kind=\"own\"").count(), 1, "{text}");
         assert_eq!(exposition(None, None, &[]), "");
+        let text = lookups(&[("peers", vec![("answered", 3), ("no_domain", 1)]), ("calls", Vec::new())]);
+        assert!(text.ends_with("\nportcullis_dns_lookups_total{for=\"peers\",outcome=\"no_domain\"} 1\n"), "{text}");
+        let text = handshakes(&[Shaken { inbound: true, peer: "a\"b".into(), result: "done", count: 2 }]);
+        assert!(text.ends_with("\nportcullis_tls_handshakes_total{direction=\"in\",peer=\"a\\\"b\",result=\"done\"} 2\n"), "{text}");
+        assert_eq!((lookups(&[("peers", Vec::new())]), handshakes(&[])), (String::new(), String::new()));
     }
 }

@@ -86,6 +86,12 @@ impl PortPool {
         self.used.len() - self.free.len() - self.resting.len() - self.elsewhere.len()
     }
 
+    /// Pairs that are not in use: free, resting, of another process.
+    pub fn spare(&self, now: Time) -> [usize; 3] {
+        let rested = self.resting.iter().take_while(|(until, _)| *until <= now).count();
+        [self.free.len() + rested, self.resting.len() - rested, self.elsewhere.len()]
+    }
+
     /// Pairs in the range.
     pub fn capacity(&self) -> usize {
         self.used.len()
@@ -141,6 +147,7 @@ mod tests {
         let port = pool.allocate(T0).unwrap();
         pool.release(T0, port);
         assert_eq!(pool.in_use(), 0);
+        assert_eq!([pool.spare(T0), pool.spare(T0 + QUARANTINE)], [[0, 1, 0], [1, 0, 0]]);
         assert_eq!(pool.allocate(T0 + Duration::from_millis(1_999)), None);
         assert_eq!(pool.allocate(T0 + QUARANTINE), Some(port));
     }

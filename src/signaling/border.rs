@@ -20,6 +20,7 @@ use crate::signaling::b2bua::greylist::Greylist;
 use crate::signaling::b2bua::lingering::Lingering;
 use crate::signaling::b2bua::message_waiting;
 use crate::signaling::b2bua::reroute::Rerouting;
+use crate::signaling::census::Ports;
 use crate::signaling::companion::{Bequest, Companion};
 use crate::signaling::event::{Action, LocateId, Route};
 use crate::signaling::fact::{CallId, Fact, What};
@@ -264,6 +265,21 @@ impl Border {
 
     pub fn ports_in_use(&self) -> usize {
         self.ports.values().map(PortPool::in_use).sum()
+    }
+
+    /// Of which pairs were given out.
+    pub fn media_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.ports.keys().copied()
+    }
+
+    pub fn ports_at(&self, address: IpAddr, now: Time) -> Ports {
+        let (first, last) = self.settings.media.ports;
+        let untouched = || PortPool::new(first, last).without(&self.kept_elsewhere, address);
+        let of = |pool: &PortPool| {
+            let [free, resting, elsewhere] = pool.spare(now);
+            Ports { address, used: pool.in_use(), resting, free, elsewhere }
+        };
+        self.ports.get(&address).map_or_else(|| of(&untouched()), of)
     }
 
     /// Gives a pair back that no stream holds.

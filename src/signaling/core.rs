@@ -21,6 +21,7 @@ use crate::signaling::b2bua::{
 };
 use crate::signaling::border::{Border, Timer};
 use crate::signaling::branch;
+use crate::signaling::census::Census;
 use crate::signaling::companion::{self, Change, Companion};
 use crate::signaling::event::{Action, Command, Event, LocateError, LocateId, Target, TransportError};
 use crate::signaling::fact::{CallId, What};
@@ -117,6 +118,7 @@ impl Core {
                 let told = self.border.throttle.measured(now, measured, &self.border.set.admission);
                 told.into_iter().for_each(|what| self.border.fact(now, None, what));
             }
+            Event::Census => self.border.fact(now, None, What::Census(Box::new(Census::of(&self.border, &self.calls, now)))),
             Event::Tick => {}
         }
         self.settle(now);

@@ -54,6 +54,8 @@ pub enum Event {
     Command(Command),
     /// How the process does, several times a second.
     Measured(Measured),
+    /// Tell how much is held.
+    Census,
     /// The deadline has come.
     Tick,
 }

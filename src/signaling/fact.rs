@@ -21,6 +21,7 @@ use crate::policy::transfer::Kind;
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::crypto::Suite;
 pub use crate::signaling::branch::MissedCall;
+use crate::signaling::census::Census;
 pub use crate::signaling::peer_name::{NameError, NameOddity, NameState};
 use crate::signaling::session::offer_answer::SrtpKeys;
 use crate::sip::Transport;
@@ -291,6 +292,8 @@ pub enum What {
         lasted: Duration,
         refused: u64,
     },
+    /// How much the core holds; it was asked.
+    Census(Box<Census>),
     /// No new calls from now on. `release_at`: when those that are left are ended.
     Draining {
         calls: u32,

@@ -3,6 +3,7 @@
 pub mod b2bua;
 pub mod border;
 pub mod branch;
+pub mod census;
 pub mod companion;
 pub mod core;
 pub mod dialog;

@@ -55,6 +55,46 @@ fn no_media_ports_left_and_none_lost() {
     hang_up(&mut lab, &mut first, &one);
 }
 
+/// What is held, as whoever watches is told of it.
+#[test]
+fn a_census_tells_of_ports_dialogs_and_transactions() {
+    let mut lab = Lab::new(Scene { ports: (20_000, 20_009), ..Scene::default() });
+    let census = |lab: &mut Lab| {
+        lab.handle(Event::Census);
+        let told = lab.facts.iter().rev().find_map(|fact| if let What::Census(census) = &fact.what { Some(census.clone()) } else { None });
+        let census = told.expect("it was asked");
+        let ports: Vec<_> = census.ports.iter().map(|ports| (ports.used, ports.resting, ports.free, ports.elsewhere)).collect();
+        (ports, census.dialogs, census.transactions)
+    };
+    let (ports, dialogs, transactions) = census(&mut lab);
+    assert!(!ports.is_empty() && ports.iter().all(|ports| *ports == (0, 0, 5, 0)), "nothing was handed out yet: {ports:?}");
+    assert_eq!((dialogs, transactions), Default::default());
+    let (mut caller, callee) = invited(&mut lab, "");
+    let (_, dialogs, transactions) = census(&mut lab);
+    assert!(dialogs.early >= 1 && dialogs.confirmed == 0, "{dialogs:?}");
+    assert_eq!((transactions.invite_client, transactions.invite_server), (1, 1), "{transactions:?}");
+    let answer = lab.sdp(Party::Router, 6000);
+    callee.answer(&mut lab, 200, "", &answer);
+    lab.request_to(Party::Router, Method::Ack);
+    let answer = lab.response_to(Party::Trunk, 200);
+    caller.learn(&answer);
+    caller.ack(&mut lab, "");
+    let (ports, dialogs, _) = census(&mut lab);
+    assert_eq!((ports.iter().map(|ports| ports.0).sum::<usize>(), dialogs.confirmed, dialogs.early), (2, 2, 0), "a pair and a dialog for each leg");
+    caller.next(&mut lab, "BYE", "", "");
+    lab.response_to(Party::Trunk, 200);
+    let bye = lab.request_to(callee.party, Method::Bye);
+    let (_, _, transactions) = census(&mut lab);
+    assert!(transactions.non_invite_client == 1 && transactions.non_invite_server == 1, "{transactions:?}");
+    lab.answer(callee.party, &bye, 200, "", "", "");
+    let (ports, ..) = census(&mut lab);
+    assert_eq!(ports.iter().map(|ports| ports.1).sum::<usize>(), 2, "they rest");
+    lab.finish();
+    let (ports, dialogs, transactions) = census(&mut lab);
+    assert!(ports.iter().all(|ports| *ports == (0, 0, 5, 0)), "{ports:?}");
+    assert_eq!((dialogs, transactions), Default::default());
+}
+
 /// Late packets of one call must not reach the next that has its ports.
 #[test]
 fn ports_rest_before_another_call_has_them() {

@@ -45,6 +45,11 @@ impl Locator {
         Ok(())
     }
 
+    /// How many lookups ended in which way, since those were asked that are asked now.
+    pub fn lookups(&self) -> Vec<(&'static str, u64)> {
+        self.asked.load().lookup.tally()
+    }
+
     /// Targets in the order to try them, never empty. Ends within `Settings::limit`.
     pub async fn locate(&self, query: LocateQuery) -> Result<Vec<Target>, LocateError> {
         let asked = self.asked.load_full();

@@ -15,6 +15,7 @@ use super::hosts_file::HostsFile;
 use super::records;
 use super::servers::{Said, Servers};
 use super::status::Signed;
+use super::tally::Tally;
 use super::{Dnssec, Settings};
 use crate::signaling::event::LocateQuery;
 use crate::signaling::fact::NameError;
@@ -40,16 +41,30 @@ struct Found {
     too_many: Option<(usize, usize)>,
     unasked: usize,
     from_hosts_file: bool,
+    /// Of no records: because the name is there for nothing (NXDOMAIN).
+    no_domain: bool,
     signed: Signed,
 }
 
 impl Found {
     fn new(answer: Answer, ttl: Option<Duration>) -> Found {
-        Found { answer, ttl, error: None, too_many: None, unasked: 0, from_hosts_file: false, signed: Signed::Unchecked }
+        Found { answer, ttl, error: None, too_many: None, unasked: 0, from_hosts_file: false, no_domain: false, signed: Signed::Unchecked }
     }
 
     fn failed(error: NameError) -> Found {
         Found { error: Some(error), ..Found::new(Answer::Failed, None) }
+    }
+
+    /// The stable word for how the lookup ended, by what the servers answered: NOERROR with records or without, NXDOMAIN, or a failure.
+    fn ended(&self) -> &'static str {
+        match (self.error, &self.answer) {
+            (Some(error), _) => error.code(),
+            (None, _) if self.from_hosts_file => "hosts_file",
+            (None, Answer::Failed) => NameError::ServerFailed.code(),
+            (None, Answer::None) if self.no_domain => "no_domain",
+            (None, Answer::None) => "no_data",
+            (None, _) => "answered",
+        }
     }
 }
 
@@ -79,6 +94,7 @@ pub(super) struct Lookup {
     absent: Option<Mutex<HashMap<Question, Instant>>>,
     ceiling: Duration,
     dnssec: Dnssec,
+    tally: Tally,
 }
 
 impl Lookup {
@@ -90,7 +106,19 @@ impl Lookup {
 
     fn with(servers: Servers, settings: &Settings, cache: bool) -> Lookup {
         let absent = (!cache).then(Mutex::default);
-        Lookup { servers, hosts: settings.hosts_file.clone().map(HostsFile::new), absent, ceiling: settings.ceiling, dnssec: settings.dnssec }
+        Lookup {
+            servers,
+            hosts: settings.hosts_file.clone().map(HostsFile::new),
+            absent,
+            ceiling: settings.ceiling,
+            dnssec: settings.dnssec,
+            tally: Tally::default(),
+        }
+    }
+
+    /// How many ended in which way.
+    pub fn tally(&self) -> Vec<(&'static str, u64)> {
+        self.tally.each()
     }
 
     /// What does not exist is asked for again.
@@ -114,6 +142,7 @@ impl Lookup {
             if found.answer != Answer::None {
                 return found;
             }
+            absent.no_domain = found.no_domain;
             absent.ttl = [absent.ttl, found.ttl].into_iter().flatten().min();
         }
         absent
@@ -140,7 +169,7 @@ impl Lookup {
                 Found { too_many, unasked: read.unasked, signed, ..Found::new(read.answer, read.ttl) }
             }
             Ok(Said::Nothing { vouched: false, whole_name: false, .. }) if self.is_circle(name).await => Found::failed(NameError::Loop),
-            Ok(Said::Nothing { ttl, .. }) => Found::new(Answer::None, ttl),
+            Ok(Said::Nothing { ttl, whole_name, .. }) => Found { no_domain: whole_name, ..Found::new(Answer::None, ttl) },
             // A server that does not know the type has none of them.
             Err(NameError::NotUnderstood) if matches!(kind, RecordKind::Naptr | RecordKind::Srv) => Found::new(Answer::None, None),
             Err(error) => Found::failed(error),
@@ -197,7 +226,9 @@ pub(super) async fn locate(lookup: &Arc<Lookup>, query: LocateQuery, seed: u64, 
                 let lookup = Arc::clone(lookup);
                 asked.spawn(async move {
                     let found = tokio::time::timeout_at(deadline, lookup.ask(&question)).await;
-                    (question, found.unwrap_or_else(|_| Found::failed(NameError::Timeout)))
+                    let found = found.unwrap_or_else(|_| Found::failed(NameError::Timeout));
+                    lookup.tally.count(found.ended());
+                    (question, found)
                 });
             }
             while let Some(done) = asked.join_next().await {

@@ -13,6 +13,7 @@ mod peer_resolver;
 mod records;
 mod servers;
 mod status;
+mod tally;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -107,6 +107,11 @@ impl PeerResolver {
         *self.settled.borrow()
     }
 
+    /// How many lookups ended in which way, since those were asked that are asked now.
+    pub fn lookups(&self) -> Vec<(&'static str, u64)> {
+        self.asked.borrow().lookup.tally()
+    }
+
     /// How it stands with each name of the set, by name: a snapshot, cheap enough for once a second with thousands of names.
     pub fn names(&self) -> Vec<NameStatus> {
         locked(&self.names).statuses(since(self.began))

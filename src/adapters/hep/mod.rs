@@ -20,7 +20,7 @@ use self::packet::Sender;
 use self::server::Server;
 
 /// Packets that may wait, and their bytes.
-const WAITING: usize = 8192;
+pub const WAITING: usize = 8192;
 const WAITING_BYTES: usize = 16 << 20;
 
 /// Until a server that could not be reached is asked again.
@@ -75,6 +75,8 @@ pub struct Status {
     pub lost: u64,
     /// The last one could be sent.
     pub up: bool,
+    /// Packets that wait.
+    pub waiting: u64,
 }
 
 #[derive(Default)]
@@ -83,6 +85,7 @@ struct Counted {
     lost: AtomicU64,
     up: AtomicBool,
     bytes: AtomicUsize,
+    waiting: AtomicU64,
 }
 
 /// Cheap to clone. The thread ends when all have gone and what waited is sent; a server that takes none then is not waited for.
@@ -111,15 +114,18 @@ impl Hep {
         let packet = packet::encode(captured, Sender { capture_id: self.capture_id, password: self.password.as_deref() });
         let length = packet.len();
         let held = self.counted.bytes.fetch_add(length, Ordering::Relaxed);
+        self.counted.waiting.fetch_add(1, Ordering::Relaxed);
         if held.saturating_add(length) > WAITING_BYTES || self.queue.try_send(packet).is_err() {
             self.counted.bytes.fetch_sub(length, Ordering::Relaxed);
+            self.counted.waiting.fetch_sub(1, Ordering::Relaxed);
             self.counted.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     pub fn status(&self) -> Status {
-        let Counted { sent, lost, up, .. } = &*self.counted;
-        Status { sent: sent.load(Ordering::Relaxed), lost: lost.load(Ordering::Relaxed), up: up.load(Ordering::Relaxed) }
+        let Counted { sent, lost, up, waiting, .. } = &*self.counted;
+        let [sent, lost, waiting] = [sent, lost, waiting].map(|count| count.load(Ordering::Relaxed));
+        Status { sent, lost, up: up.load(Ordering::Relaxed), waiting }
     }
 }
 
@@ -135,6 +141,7 @@ struct Delivery {
 impl Delivery {
     fn run(mut self, packets: &Receiver<Vec<u8>>) {
         while let Ok(packet) = packets.recv() {
+            self.counted.waiting.fetch_sub(1, Ordering::Relaxed);
             let sent = self.deliver(&packet);
             self.counted.bytes.fetch_sub(packet.len(), Ordering::Relaxed);
             if !sent {

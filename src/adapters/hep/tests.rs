@@ -88,7 +88,7 @@ fn datagrams_arrive_one_packet_each() {
         assert_eq!((&*chunks[&15], &*chunks[&17], &*chunks[&14], &*chunks[&12]), (text.as_bytes(), &b"call-1"[..], &b"sesame"[..], &[0, 0, 0, 42][..]));
     }
     let status = settled(&hep, |status| status.sent == 2);
-    assert_eq!(status, Status { sent: 2, lost: 0, up: true });
+    assert_eq!(status, Status { sent: 2, lost: 0, up: true, waiting: 0 });
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_connection_the_server_closed_is_made_again_and_no_packet_is_lost() {
     put(&hep, "BYE");
     let mut second = accept(&server);
     assert_eq!(&*next(&mut second)[&15], b"BYE");
-    assert_eq!(settled(&hep, |status| status.sent == 3), Status { sent: 3, lost: 0, up: true });
+    assert_eq!(settled(&hep, |status| status.sent == 3), Status { sent: 3, lost: 0, up: true, waiting: 0 });
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn tls_verifies_the_server_and_carries_packets() {
     put(&hep, "BYE");
     let mut stream = StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), accept(&server));
     assert_eq!((&*next(&mut stream)[&15], &*next(&mut stream)[&15]), (&b"INVITE"[..], &b"BYE"[..]));
-    assert_eq!(settled(&hep, |status| status.sent == 2), Status { sent: 2, lost: 0, up: true });
+    assert_eq!(settled(&hep, |status| status.sent == 2), Status { sent: 2, lost: 0, up: true, waiting: 0 });
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn a_server_with_another_name_or_issuer_gets_nothing() {
         drop(stream.flush());
         drop((stream, server));
         let status = settled(&hep, |status| status.lost == 1);
-        assert_eq!(status, Status { sent: 0, lost: 1, up: false });
+        assert_eq!(status, Status { sent: 0, lost: 1, up: false, waiting: 0 });
     }
     let nowhere = Settings { ca: Some("/nonexistent/ca.pem".into()), ..settings(1, Transport::Tls) };
     assert!(Hep::start(&nowhere).err().is_some_and(|error| error.contains("[hep] ca /nonexistent/ca.pem")));

@@ -16,6 +16,7 @@ mod network;
 mod outbox;
 mod pool;
 mod settings;
+mod shaken;
 mod shared;
 mod sockets;
 mod standing;
@@ -45,6 +46,7 @@ pub use doors::{Companion, Foreign, Gates, Inherited, Moved, Part};
 pub use moving::Carriage;
 pub use network::Network;
 pub use settings::{Limits, ListenerSettings, Settings};
+pub use shaken::Shaken;
 
 /// What the network tells the driver.
 #[derive(Clone, Debug)]

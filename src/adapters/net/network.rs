@@ -20,7 +20,7 @@ use super::handshake_threads::HandshakeThreads;
 use super::shared::{Ends, Life, Shared};
 use super::standing::keep_asking;
 use super::stream_listener::{Door, accept};
-use super::{BindError, Guard, Handshakes, ListenerSettings, NetEvent, Settings, pool, sockets};
+use super::{BindError, Guard, Handshakes, ListenerSettings, NetEvent, Settings, Shaken, pool, sockets};
 use crate::policy::flow::ListenerId;
 use crate::policy::peer::PeerTable;
 use crate::signaling::event::{Route, TransmitId, TransportError};
@@ -125,6 +125,10 @@ impl Network {
     /// Where each listener really listens.
     pub fn bound(&self) -> Vec<(ListenerId, SocketAddr)> {
         self.bound.clone()
+    }
+
+    pub fn handshakes(&self) -> Vec<Shaken> {
+        self.shared.shaken.each()
     }
 
     pub fn counts(&self) -> Counts {

@@ -11,6 +11,7 @@ use super::connection::{Direction, fault};
 use super::counts::count;
 use super::moving::{carry_plain, carry_secured};
 use super::outbox::{Outbox, Outgoing, Refusal};
+use super::shaken;
 use super::shared::{Life, Open, Place, Shared};
 use super::sockets;
 use super::standing::Party;
@@ -155,7 +156,9 @@ async fn establish(shared: &Shared, to: &Connect, id: FlowId) -> Result<Establis
         return Ok(Established { stream: Wire::Plain(stream), flow, presented: None });
     }
     let shaken = timeout_at(deadline, shared.handshakes.connect(to, stream)).await;
-    let secured = shaken.unwrap_or_else(|_| Err(TlsRefusal::too_slow(shared.limits.connect)))?;
+    let secured = shaken.unwrap_or_else(|_| Err(TlsRefusal::too_slow(shared.limits.connect)));
+    shared.shaken.count(Direction::Outbound, &to.peer, secured.as_ref().err().map_or(shaken::DONE, |refusal| refusal.reason.code()));
+    let secured = secured?;
     let flow = Flow { tls: Some(Arc::new(secured.identity)), ..flow };
     Ok(Established { stream: Wire::Secured(secured.stream), flow, presented: Some(secured.presented) })
 }

@@ -16,6 +16,7 @@ use super::counts::{Counters, count};
 use super::doors::{Companion, Gates};
 use super::handshake_threads::HandshakeThreads;
 use super::outbox::Outbox;
+use super::shaken;
 use super::standing::Party;
 use super::turnstile::Turnstile;
 use super::{Guard, Handshakes, Limits, NetEvent};
@@ -59,6 +60,7 @@ pub struct Shared {
     pub table: Arc<ArcSwap<PeerTable>>,
     pub events: mpsc::Sender<NetEvent>,
     pub counters: Counters,
+    pub shaken: shaken::Tally,
     pub life: watch::Receiver<Life>,
     pub gates: watch::Receiver<Gates>,
     /// Another process of this border, while there is one.
@@ -136,6 +138,7 @@ impl Shared {
             table,
             events,
             counters: Counters::default(),
+            shaken: shaken::Tally::default(),
             life: living,
             gates,
             companion: RwLock::default(),

@@ -12,6 +12,7 @@ use super::connection::Direction;
 use super::counts::count;
 use super::doors;
 use super::moving::{carry_plain, carry_secured};
+use super::shaken;
 use super::shared::{Life, Place, Shared};
 use super::sockets;
 use super::standing::Party;
@@ -106,6 +107,8 @@ async fn secure(shared: Arc<Shared>, stream: TcpStream, flow: Flow, candidates: 
         Ok(secured) => secured,
         Err(refusal) => {
             count(&shared.counters.handshakes_failed);
+            let expected = if let [only] = &candidates[..] { Arc::clone(&only.name) } else { "several".into() };
+            shared.shaken.count(Direction::Inbound, &expected, refusal.reason.code());
             return shared.stranger(Transport::Tls, flow.remote, || refused(&flow, &candidates, refusal));
         }
     };
@@ -113,10 +116,14 @@ async fn secure(shared: Arc<Shared>, stream: TcpStream, flow: Flow, candidates: 
     let (decision, peer) = identify(&shared.table.load(), &flow);
     match peer {
         Some(peer) => {
+            shared.shaken.count(Direction::Inbound, &peer.name, shaken::DONE);
             let party = Party::new(Arc::new(flow), Arc::clone(&peer.name), Direction::Inbound, Some(secured.presented), None);
             serve(shared, Wire::Secured(secured.stream), party, place, epoch).await;
         }
-        None => shared.stranger(Transport::Tls, flow.remote, || decision),
+        None => {
+            shared.shaken.count(Direction::Inbound, &"none".into(), decision.refused.map_or(shaken::DONE, Reason::code));
+            shared.stranger(Transport::Tls, flow.remote, || decision);
+        }
     }
 }
 

@@ -94,6 +94,8 @@ pub(super) struct Invites {
     last: Option<(CallId, Arc<Flow>, Bytes)>,
     held: HashMap<CallId, Held>,
     bytes: usize,
+    /// Of the call that has just begun: why it has none. Taken by whoever counts.
+    left_out: Option<&'static str>,
 }
 
 struct Held {
@@ -127,7 +129,12 @@ impl Invites {
 
     fn begin(&mut self, call: CallId, peer: &Arc<str>) {
         let Some((_, flow, bytes)) = self.last.take().filter(|(of, ..)| *of == call) else { return };
-        if bytes.len() > LONGEST || self.bytes + bytes.len() > HELD {
+        self.left_out = match bytes.len() {
+            length if length > LONGEST => Some("long"),
+            length if self.bytes + length > HELD => Some("full"),
+            _ => None,
+        };
+        if self.left_out.is_some() {
             return;
         }
         let message = redact_legibly(&bytes);
@@ -136,6 +143,11 @@ impl Invites {
         if let Some(before) = self.held.insert(call, held) {
             self.bytes -= before.message.len();
         }
+    }
+
+    /// Of the fact noted last: why a call is filed without its INVITE, `long` or `full`.
+    pub fn left_out(&mut self) -> Option<&'static str> {
+        self.left_out.take()
     }
 
     /// Of a call that has ended.

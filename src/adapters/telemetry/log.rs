@@ -168,7 +168,7 @@ impl Log {
             What::CertificateEnding(ending) => certificate_ending(ending),
             What::MediaWorkerEnded { worker, fault, streams } => media_worker_ended(*worker, fault, *streams),
             What::Draining { .. } | What::Drained | What::Resumed => drain(&fact.what),
-            What::Overloaded { .. } | What::Relieved { .. } | What::CallAdmitted { .. } => pressure::told(&fact.what),
+            What::Overloaded { .. } | What::Relieved { .. } | What::CallAdmitted { .. } | What::Census(_) => pressure::told(&fact.what),
         }
     }
 

@@ -78,6 +78,7 @@ pub struct Metrics {
     bans: IntCounterVec,
     draining: IntGauge,
     overloaded: IntGaugeVec,
+    invites_left_out: IntCounterVec,
     lost: IntCounterVec,
     records: IntCounter,
     record_failures: IntCounter,
@@ -147,6 +148,12 @@ impl Metrics {
             firewall_rebuilt: counter(r, "portcullis_firewall_rebuilt_total", "Times another program had changed or removed our table"),
             bans: counters(r, "portcullis_bans_total", "Bans made by this process", &["cause"]),
             overloaded: gauges(r, "portcullis_overloaded", "1 while new calls are held back because of it: occupancy, memory", &["resource"]),
+            invites_left_out: counters(
+                r,
+                "portcullis_invites_left_out_total",
+                "Calls stored without the INVITE they began with: it was long, or memory for them full",
+                &["why"],
+            ),
             draining: gauge(r, "portcullis_draining", "1 while new calls are refused and old ones may end"),
             lost: counters(r, "portcullis_telemetry_lost_total", "Facts dropped because the queue was full", &["kind"]),
             records: counter(r, "portcullis_call_records_total", "Call records written"),
@@ -182,6 +189,11 @@ impl Metrics {
 
     pub(super) fn lost(&self, vital: bool) -> IntCounter {
         self.lost.with_label_values(&[if vital { "calls" } else { "traffic" }])
+    }
+
+    /// `why`: `long`, `full`.
+    pub(super) fn invite_left_out(&self, why: &str) {
+        self.invites_left_out.with_label_values(&[why]).inc();
     }
 
     pub(super) fn record_written(&self, well: bool) {
@@ -262,6 +274,7 @@ impl Metrics {
             | What::CertificateEnding(_)
             | What::ConnectionParted { .. }
             | What::HandshakesHeld { .. }
+            | What::Census(_)
             | What::Drained => {}
         }
     }

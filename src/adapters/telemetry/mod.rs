@@ -110,6 +110,12 @@ impl Sink {
 }
 
 impl Sink {
+    /// Facts that wait, and how many may.
+    pub fn waiting(&self) -> (u64, u64) {
+        let places = self.queue.max_capacity();
+        ((places - self.queue.capacity()) as u64, places as u64)
+    }
+
     /// For who gets copies; gives way to everything else.
     pub fn put_media(&self, now: MediaNow) {
         if self.queue.capacity() <= self.kept || self.queue.try_send(Item::Media(Box::new(now))).is_err() {
@@ -134,7 +140,7 @@ fn is_vital(what: &What) -> bool {
         | What::Screened(_) => false,
         // Strangers make automation ban as often as they like.
         What::Firewall(FirewallEvent::Banned(_)) => false,
-        What::Probed { .. } => false,
+        What::Probed { .. } | What::Census(_) => false,
         What::CallBegan { .. }
         | What::LegOpened { .. }
         | What::CallProgressed { .. }
@@ -378,6 +384,9 @@ impl Rendering {
         }
         if let Some(invites) = &mut self.invites {
             invites.note(&fact);
+            if let Some(why) = invites.left_out() {
+                self.metrics.invite_left_out(why);
+            }
         }
         let ended = if let What::CallEnded(record) = &fact.what { Some(record.clone()) } else { None };
         let mut ladders = self.ladders.lock().unwrap_or_else(PoisonError::into_inner);

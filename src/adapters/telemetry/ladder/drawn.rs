@@ -267,6 +267,7 @@ fn marks(what: &What) -> Vec<Mark> {
         | What::Relieved { .. }
         | What::Resumed
         | What::MediaOpened { .. }
+        | What::Census(_)
         | What::Drained => Vec::new(),
     }
 }

@@ -158,6 +158,7 @@ impl Transactions {
             _ => Machine::NonInvite(NonInviteClient::start(now, &self.timers, reliable)),
         };
         let opened = self.serial + 1;
+        self.invites.0 += usize::from(matches!(machine, Machine::Invite(_)));
         let key = ClientKey(self.clients.insert(Client { machine, fingerprint, route, bytes, opened, report }));
         self.by_response.insert(fingerprint, key.0);
         self.transmit_client(key, false);
@@ -228,6 +229,7 @@ impl Transactions {
         }
         self.deadlines.cancel(Owner::client(key));
         if let Some(client) = self.clients.remove(key.0) {
+            self.invites.0 -= usize::from(matches!(client.machine, Machine::Invite(_)));
             forget(&mut self.by_response, client.fingerprint, key.0);
             if client.report != Report::Nothing {
                 self.outputs.push_back(Output::ClientEnded(key));

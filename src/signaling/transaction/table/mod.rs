@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::signaling::census::ByKind;
 use crate::signaling::event::{Route, TransmitId, TransportError};
 use crate::signaling::settings::Timers;
 use crate::signaling::timers::Deadlines;
@@ -38,6 +39,8 @@ pub struct Transactions {
     matching: Matching,
     clients: Slab<Client>,
     servers: Slab<Server>,
+    /// Of these the INVITEs, clients and servers.
+    invites: (usize, usize),
     by_response: Index,
     by_request: Index,
     /// Requests outside dialogs, by what is the same on every path (§8.2.2.2).
@@ -79,6 +82,7 @@ impl Transactions {
             matching: Matching::new(key),
             clients: Slab::new(),
             servers: Slab::new(),
+            invites: (0, 0),
             by_response: Index::default(),
             by_request: Index::default(),
             by_origin: Index::default(),
@@ -131,6 +135,12 @@ impl Transactions {
 
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// The same, by kind.
+    pub fn by_kind(&self) -> ByKind {
+        let (invite_client, invite_server) = self.invites;
+        ByKind { invite_client, invite_server, non_invite_client: self.clients.len() - invite_client, non_invite_server: self.servers.len() - invite_server }
     }
 
     /// Client and server transactions standing.

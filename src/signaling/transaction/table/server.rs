@@ -122,6 +122,7 @@ impl Transactions {
             _ => (Machine::NonInvite(NonInviteServer::start(now, &self.timers)), message.bytes().clone(), Some(flow.clone())),
         };
         let fingerprint = identity.transaction;
+        self.invites.1 += usize::from(matches!(machine, Machine::Invite(_)));
         let server = Server { machine, fingerprint, origin, route, bytes, flow, opened: self.serial + 1, told: false };
         let key = ServerKey(self.servers.insert(server));
         self.by_request.insert(fingerprint, key.0);
@@ -211,6 +212,7 @@ impl Transactions {
         }
         self.deadlines.cancel(Owner::server(key));
         if let Some(server) = self.servers.remove(key.0) {
+            self.invites.1 -= usize::from(matches!(server.machine, Machine::Invite(_)));
             forget(&mut self.by_request, server.fingerprint, key.0);
             if let Some(origin) = server.origin {
                 forget(&mut self.by_origin, origin, key.0);
