@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::Settings;
 use super::invites::{self, Invite};
+use super::packed::Packed;
 use super::tables::{self, backwards, failed};
 
 /// Taken out in one transaction: some milliseconds.
@@ -75,17 +76,18 @@ impl File {
         written.map_err(|error| failed(&error))
     }
 
-    /// Takes out some of what is too old or too much, or gives back to the system some of what is free; says whether there is more to do. `now`: milliseconds
-    /// since 1970.
-    pub fn sweep(&mut self, settings: &Settings, now: i64) -> io::Result<bool> {
+    /// Takes out some of what is too old or too much, or gives back to the system some of what is free. `now`: milliseconds since 1970.
+    pub fn sweep(&mut self, settings: &Settings, now: i64) -> io::Result<Swept> {
         self.take_out(settings, now).map_err(|error| failed(&error))
     }
 
-    fn take_out(&mut self, settings: &Settings, now: i64) -> rusqlite::Result<bool> {
+    fn take_out(&mut self, settings: &Settings, now: i64) -> rusqlite::Result<Swept> {
+        let mut swept = Swept::default();
         if settings.days > 0 {
             let oldest = now.saturating_sub(i64::from(settings.days) * 86_400_000);
-            if remove(&mut self.connection, oldest, STEP)? == STEP {
-                return Ok(true);
+            swept.aged = remove(&mut self.connection, oldest, STEP)?;
+            if swept.aged == STEP as u64 {
+                return Ok(Swept { more: true, ..swept });
             }
         }
         let (used, free) = self.pages()?;
@@ -93,17 +95,17 @@ impl File {
             // As many as the share that is too much, so that few are taken out for nothing.
             let share = 1.0 - settings.size as f64 / used.bytes as f64;
             let part = (self.held()? as f64 * share).ceil() as i64;
-            let gone = remove(&mut self.connection, i64::MAX, part.clamp(1, STEP))?;
-            return Ok(gone > 0);
+            swept.crowded = remove(&mut self.connection, i64::MAX, part.clamp(1, STEP))?;
+            return Ok(Swept { more: swept.crowded > 0, ..swept });
         }
         // Some room stays for what comes next; without giving back the rest the file would never shrink.
         if free.pages > used.pages / 8 {
             let mut vacuum = self.connection.prepare_cached(&format!("PRAGMA incremental_vacuum({GIVE_BACK})"))?;
             let mut rows = vacuum.query([])?;
             while rows.next()?.is_some() {}
-            return Ok(true);
+            return Ok(Swept { more: true, ..swept });
         }
-        Ok(false)
+        Ok(swept)
     }
 
     /// The highest number of a record; zero: there is none.
@@ -135,6 +137,16 @@ impl File {
     }
 }
 
+/// What a step of sweeping has done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Swept {
+    /// Records taken out for their age, and because the file was too large.
+    pub aged: u64,
+    pub crowded: u64,
+    /// There is more to do.
+    pub more: bool,
+}
+
 struct Pages {
     pages: u64,
     bytes: u64,
@@ -157,6 +169,7 @@ fn write(connection: &mut Connection, classes: &mut HashMap<Class, i64>, records
                 }
             };
             let (caller, called) = (party(&transaction, &fields.caller)?, party(&transaction, &fields.called)?);
+            let ladder = ladder.as_deref().map(Packed::of);
             let mut number = i64::try_from(*call).unwrap_or(i64::MAX);
             if told.execute(params![number, record, ladder])? == 0 {
                 // A copy of the file was put back, or calls were numbered before this store was there: the next that is free.
@@ -203,7 +216,7 @@ fn count(transaction: &Transaction<'_>, more: BTreeMap<i64, i64>) -> rusqlite::R
 }
 
 /// The oldest that began before this time, at most so many; returns how many went.
-fn remove(connection: &mut Connection, before: i64, most: i64) -> rusqlite::Result<i64> {
+fn remove(connection: &mut Connection, before: i64, most: i64) -> rusqlite::Result<u64> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let oldest = {
         let mut oldest =
@@ -232,5 +245,5 @@ fn remove(connection: &mut Connection, before: i64, most: i64) -> rusqlite::Resu
     }
     count(&transaction, fewer)?;
     transaction.commit()?;
-    Ok(oldest.len() as i64)
+    Ok(oldest.len() as u64)
 }

@@ -6,6 +6,7 @@
 
 mod file;
 mod invites;
+mod packed;
 mod search;
 mod tables;
 
@@ -22,7 +23,7 @@ pub use file::{Class, Fields, Kept};
 pub use invites::{Chosen, Invite, Recorded, recorded};
 pub use search::{MOST, Page, Place, Query, Sought};
 
-use self::file::File;
+use self::file::{File, Swept};
 
 /// Records that may wait for the disk: some seconds of many calls.
 const WAITING: usize = 8192;
@@ -103,7 +104,7 @@ impl History {
         let counted = Arc::<Counted>::default();
         let settings = Arc::new(ArcSwap::from_pointee(settings.clone()));
         let (of_keeper, now) = (Arc::clone(&settings), Instant::now());
-        let keeper = Keeper { file, settings: of_keeper, counted: Arc::clone(&counted), told: None, full: false, sweep: now, sweeping: false };
+        let keeper = Keeper { file, settings: of_keeper, counted: Arc::clone(&counted), told: None, full: false, sweep: now, sweeping: false, gone: (0, 0) };
         std::thread::Builder::new().name("history".into()).spawn(move || keeper.run(&orders))?;
         Ok(History { queue, counted, settings, reader: Arc::default(), highest })
     }
@@ -207,6 +208,8 @@ struct Keeper {
     sweep: Instant,
     /// The last look found some; it goes on by steps.
     sweeping: bool,
+    /// Taken out since it was last told of: for their age, and because the file was too large.
+    gone: (u64, u64),
 }
 
 impl Keeper {
@@ -295,7 +298,10 @@ impl Keeper {
         let began = Instant::now();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
         self.sweeping = match self.file.sweep(&self.settings.load(), now) {
-            Ok(more) => more,
+            Ok(Swept { aged, crowded, more }) => {
+                self.gone = (self.gone.0 + aged, self.gone.1 + crowded);
+                more
+            }
             Err(error) => {
                 self.ill(&error);
                 false
@@ -304,7 +310,23 @@ impl Keeper {
         self.sweep = Instant::now() + if self.sweeping { began.elapsed().max(REST) } else { SWEEP };
         if !self.sweeping {
             self.measure();
+            self.tell_of_gone();
         }
+    }
+
+    /// Once for each sweep that has taken out some.
+    fn tell_of_gone(&mut self) {
+        let (aged, crowded) = std::mem::take(&mut self.gone);
+        if aged + crowded == 0 {
+            return;
+        }
+        let settings = self.settings.load();
+        let (store, held) = (settings.path.display(), self.counted.held.load(Ordering::Relaxed));
+        let (days, megabytes) = (settings.days, settings.size >> 20);
+        tracing::info!(
+            %store, aged, crowded, held, days, megabytes,
+            "the oldest call records were taken out: {aged} were older than [records] keep_days, for {crowded} the store was larger than keep_megabytes"
+        );
     }
 
     fn measure(&mut self) {

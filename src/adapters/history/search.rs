@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, params_from_iter};
 
+use super::packed::Unpacked;
 use super::tables::{backwards, failed, read_only};
 
 /// A question takes no longer.
@@ -79,7 +80,11 @@ impl Reader {
     pub fn one(&mut self, number: i64) -> io::Result<Option<Sought>> {
         self.timed(|connection| {
             let mut one = connection.prepare_cached("SELECT record, ladder FROM told WHERE number = ?1")?;
-            one.query_row([number], |row| Ok(Sought { number, record: row.get(0)?, ladder: row.get(1)? })).optional()
+            one.query_row([number], |row| {
+                let ladder: Option<Unpacked> = row.get(1)?;
+                Ok(Sought { number, record: row.get(0)?, ladder: ladder.map(|Unpacked(text)| text) })
+            })
+            .optional()
         })
     }
 

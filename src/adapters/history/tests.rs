@@ -60,7 +60,7 @@ impl Lab {
 /// All that is to be taken out at once; how many records are left, and how large the file is.
 fn swept(settings: &Settings, now: i64) -> (u64, u64) {
     let mut file = File::open(settings).unwrap();
-    while file.sweep(settings, now).unwrap() {}
+    while file.sweep(settings, now).unwrap().more {}
     file.measure().unwrap()
 }
 
@@ -262,7 +262,7 @@ fn numbers_and_counts_go_with_the_last_call_that_has_them() {
     let mut file = File::open(&Settings { path: lab.path(), days: 1, size: 0, is_required: true }).unwrap();
     // A day and a second after the thousandth began.
     let settings = Settings { path: lab.path(), days: 1, size: 0, is_required: true };
-    while file.sweep(&settings, 86_400_000 + 1_001_000).unwrap() {}
+    while file.sweep(&settings, 86_400_000 + 1_001_000).unwrap().more {}
     assert_eq!(file.measure().unwrap().0, 1000);
     let one = |question: &str| rusqlite::Connection::open(lab.path()).unwrap().query_row(question, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(one("SELECT count(*) FROM ended"), 1000);
