@@ -248,6 +248,11 @@ fn as_text(case: &Case, explanation: &Explanation) -> String {
         Verdict::Admitted(admitted) => {
             let targets: Vec<&str> = admitted.targets.iter().map(|peer| &*peer.name).collect();
             let _ = writeln!(text, "verdict          admitted: peer \"{}\" to {}", admitted.peer.name, targets.join(", then "));
+            for target in admitted.targets.iter().filter(|target| target.limits_towards.is_any()) {
+                let said = |limit: Option<u32>| limit.map_or_else(|| String::from("any number"), |limit| format!("at most {limit}"));
+                let (calls, rate) = (said(target.limits_towards.calls), said(target.limits_towards.rate));
+                let _ = writeln!(text, "{:<16} calls to {}: {calls} at once, {rate} a second; without room it is passed over", "limit", target.name);
+            }
             let _ = writeln!(text, "A leg            {}", leg(&admitted.a));
             let _ = writeln!(text, "B leg            {}", leg(&admitted.b));
             for (name, value) in &explanation.preview {

@@ -310,7 +310,10 @@ async fn a_target_gets_no_more_calls_than_it_may_and_is_shown() {
     let um = um().await;
     let set = Set::new(&um, "", CONTROL);
     let peers = std::fs::read_to_string(set.path().join("peers.toml")).unwrap();
-    set.write("peers.toml", &peers.replace("name = \"worker\"\n", "name = \"worker\"\ncalls_to = 1\n"));
+    set.write(
+        "peers.toml",
+        &peers.replace("name = \"worker\"\n", "name = \"worker\"\ncalls_to = 1\n").replace("name = \"router\"\n", "name = \"router\"\ncalls_to = 9\n"),
+    );
     let border = set.run();
     let call = border.call("5000").await.unwrap();
     assert!(border.call("5000").await.is_err(), "the worker has one already");
@@ -319,6 +322,11 @@ async fn a_target_gets_no_more_calls_than_it_may_and_is_shown() {
     assert_eq!((&worker["calls"], &worker["limits"]["calls"]), (&1.into(), &1.into()), "{shown:#}");
     let (_, page) = ask(&border, &["show", "limits"]);
     assert!(page.contains("calls to"), "{page}");
+    let asked = serde_json::json!({ "peer": "trunk", "caller": "2001", "called": "5000" });
+    let socket = border.set.path().join("control.sock");
+    let explained = portcullis::adapters::api::ask(&socket, "POST", "/v1/explain", Some(&asked)).await.expect("an answer").body;
+    let limit = &explained["outcome"]["target_limits"][0];
+    assert_eq!((&limit["target"], &limit["calls"], &limit["under_way"]), (&"router".into(), &9.into(), &0.into()), "{explained:#}");
     assert_eq!(border.metric("portcullis_limited_calls{of=\"target\",name=\"worker\"}"), Some(1.0));
     assert_eq!(border.metric("portcullis_limited_calls_most{of=\"target\",name=\"worker\"}"), Some(1.0));
     call.hang_up().await.unwrap();

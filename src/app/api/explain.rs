@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Answered, Behind, Desk};
+use super::{Answered, Behind, Desk, limits};
 use crate::adapters::api::Problem;
 use crate::app::explain::compose::{Asked, invite};
 use crate::app::explain::deciding::{Ground, decide};
@@ -68,7 +68,8 @@ async fn explain(State(desk): Behind, body: Result<Json<Question>, JsonRejection
     let board = desk.watched.board();
     let ground = Ground { settings: &settings, table: &table, liveness: &board };
     let explanation = decide(&ground, &flow, bytes.as_ref());
-    Ok(Json(told::of(&settings, &table, &flow, &assumed, &explanation)))
+    let explained = told::of(&settings, &table, &flow, &assumed, &explanation);
+    Ok(Json(explained.with_load(|target| limits::towards(&desk.calls, target))))
 }
 
 fn flow(question: &Question, settings: &Settings, table: &PeerTable, assumed: &mut Vec<String>) -> Result<Flow, Problem> {

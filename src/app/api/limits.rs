@@ -133,6 +133,13 @@ impl UnderWay {
     }
 }
 
+/// Calls that go to this peer.
+pub(super) fn towards(calls: &Calls, peer: &str) -> u32 {
+    let mut count = 0;
+    calls.each(|_: CallId, up: &Up| count += up.goes_to().filter(|name| ***name == *peer).count() as u32);
+    count
+}
+
 /// What holds of calls that this peer begins.
 fn of_peer(set: &PolicySet, name: &str) -> CallLimits {
     let own = set.peer(name).map(|peer| peer.limits).unwrap_or_default();

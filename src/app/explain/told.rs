@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::policy::flow::Flow;
 use crate::policy::peer::PeerTable;
 use crate::policy::security_mode::MediaPlan;
-use crate::policy::settings::SecurityMode;
+use crate::policy::settings::{Peer, SecurityMode};
 use crate::policy::verdict::{Decision, Fault, Reason};
 use crate::sdp::crypto::Suite;
 use crate::sip::Transport;
@@ -81,6 +81,8 @@ struct Way {
     /// Peers, in the order in which they would be tried.
     #[schema(value_type = Vec<String>)]
     targets: Vec<Arc<str>>,
+    /// Of targets with a limit on calls to them (`calls_to`, `rate_to`).
+    target_limits: Vec<TargetLimit>,
     called: String,
     a_leg: Leg,
     b_leg: Leg,
@@ -89,6 +91,19 @@ struct Way {
     carried: Vec<Field>,
     /// Names of header fields that do not cross.
     stays_behind: Vec<String>,
+}
+
+/// How many calls a target may have; one without room is passed over for the next.
+#[derive(Serialize, ToSchema)]
+struct TargetLimit {
+    #[schema(value_type = String)]
+    target: Arc<str>,
+    /// Calls at once; null: no limit.
+    calls: Option<u32>,
+    /// New calls a second; null: no limit.
+    rate: Option<u32>,
+    /// Calls that go there now; null: no running border was asked.
+    under_way: Option<u32>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -119,6 +134,14 @@ pub fn of(settings: &Settings, table: &PeerTable, flow: &Flow, assumed: &[String
 }
 
 impl Explained {
+    /// With the calls that go to each target that has a limit.
+    pub fn with_load(mut self, under_way: impl Fn(&str) -> u32) -> Explained {
+        if let Came::Admitted(way) = &mut self.outcome {
+            way.target_limits.iter_mut().for_each(|limit| limit.under_way = Some(under_way(&limit.target)));
+        }
+        self
+    }
+
     pub fn as_value(&self) -> Value {
         // Nothing in it can fail to be JSON.
         serde_json::to_value(self).unwrap_or_default()
@@ -141,6 +164,7 @@ fn came(explanation: &Explanation) -> Came {
             dial_plan: admitted.plan.as_ref().map(|plan| Arc::clone(&plan.name)),
             hunt_group: admitted.hunt_group.as_ref().map(|group| Arc::clone(&group.name)),
             targets: admitted.targets.iter().map(|peer| Arc::clone(&peer.name)).collect(),
+            target_limits: admitted.targets.iter().filter(|peer| peer.limits_towards.is_any()).map(|peer| target_limit(peer)).collect(),
             called: admitted.called.clone(),
             a_leg: leg(&admitted.a),
             b_leg: leg(&admitted.b),
@@ -162,6 +186,10 @@ fn came(explanation: &Explanation) -> Came {
             remedy: reason.remedy(),
         },
     }
+}
+
+fn target_limit(peer: &Peer) -> TargetLimit {
+    TargetLimit { target: Arc::clone(&peer.name), calls: peer.limits_towards.calls, rate: peer.limits_towards.rate, under_way: None }
 }
 
 fn leg(plan: &MediaPlan) -> Leg {

@@ -43,5 +43,5 @@ function shown(explained, { el, table, wide }) {
 function verdict(outcome) {
   if (outcome.verdict === "allowed") return `Taken: ${outcome.what}.`;
   if (outcome.verdict === "refused") return `Refused with ${outcome.status ?? "silence"}: ${outcome.reason}, ${outcome.meaning}. What to do: ${outcome.remedy}.`;
-  return `Let in from ${outcome.peer} by plan ${outcome.dial_plan ?? "none"} to ${outcome.targets.join(", then ")} as ${outcome.called}; A leg ${outcome.a_leg.mode}, B leg ${outcome.b_leg.mode}.`;
+  return `Let in from ${outcome.peer} by plan ${outcome.dial_plan ?? "none"} to ${outcome.targets.join(", then ")} as ${outcome.called}; A leg ${outcome.a_leg.mode}, B leg ${outcome.b_leg.mode}.${outcome.target_limits.map((limit) => ` To ${limit.target} ${limit.under_way} calls go now, of ${limit.calls ?? "any number"}.`).join("")}`;
 }
