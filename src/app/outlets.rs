@@ -98,7 +98,11 @@ impl Outlets {
             return;
         }
         let (telemetry, settings) = (Arc::clone(&self.telemetry), wanted.telemetry.ladder.clone());
-        match blocking(move || Ok(telemetry.take_ladders(settings))).await {
+        let take = move || {
+            telemetry.take_ladders(settings);
+            Ok(())
+        };
+        match blocking(take).await {
             Ok(()) => taken("[ladder]"),
             Err(why) => {
                 refused.push(stays("[ladder]", &why));

@@ -65,8 +65,8 @@ impl Rendering {
         for change in self.changes.take() {
             match change {
                 Change::Log(settings) => self.log = Log::new(&settings),
-                Change::File(file) => self.filing.to_file(file),
-                Change::Archive(archive) => self.filing.to_archive(archive),
+                Change::File(file) => self.filing.put_file(file),
+                Change::Archive(archive) => self.filing.put_archive(archive),
                 Change::Kept { invites, ladders } => {
                     self.filing.keep_ladders(ladders);
                     if invites != self.invites.is_some() {

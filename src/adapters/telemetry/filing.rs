@@ -111,11 +111,11 @@ impl Filing {
         Filing { file, archive, ladders }
     }
 
-    pub fn to_file(&mut self, file: Option<RecordsFile>) {
+    pub fn put_file(&mut self, file: Option<RecordsFile>) {
         self.file = file;
     }
 
-    pub fn to_archive(&mut self, archive: Option<Arc<dyn Archive>>) {
+    pub fn put_archive(&mut self, archive: Option<Arc<dyn Archive>>) {
         self.archive = archive;
     }
 
