@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use portcullis::adapters::telemetry::ladder::{Class, Drawing, Look, Mark, Stamp};
-use portcullis::adapters::telemetry::{Anchor, Outlets, Settings, Sink, Telemetry, ladder, log, records, redact};
+use portcullis::adapters::telemetry::{Anchor, Archive, Filed, LaddersKept, Outlets, Settings, Sink, Telemetry, ladder, log, records, redact};
 use portcullis::media::control::{Io, Report, Run, Side, SideReport, Signalled, Way};
 use portcullis::media::shortcut::WhyNot;
 use portcullis::policy::ban::{Ban, Cause, Owner};
@@ -304,6 +304,54 @@ fn a_ladder_with_more_addresses_than_columns_and_unreadable_bytes_stays_on_the_p
     assert!(text.lines().all(|line| line.chars().count() <= 140), "{text}");
     assert!(text.contains("unreadable, 15 bytes") && text.contains("a??b?[31m"), "{text}");
     assert_eq!(ladder::render(&[]).lines().count(), 1, "an empty call has the border's lifeline only");
+}
+
+#[derive(Default)]
+struct Stored(Mutex<Vec<Filed>>);
+
+impl Archive for Stored {
+    fn keep(&self, filed: Filed) {
+        self.0.lock().unwrap().push(filed);
+    }
+}
+
+/// What comes of these facts in a store, with the ladder of every call.
+fn stored(facts: Vec<Fact>) -> Filed {
+    let stored = Arc::<Stored>::default();
+    let outlets = Outlets { archive: Some(stored.clone()), ..Outlets::default() };
+    let (sink, telemetry) = Telemetry::start(Settings { ladders_kept: LaddersKept::All, ..Settings::default() }, outlets, anchor()).unwrap();
+    facts.into_iter().for_each(|fact| sink.put(fact));
+    assert!(telemetry.flush(Duration::from_secs(5)));
+    let mut stored = stored.0.lock().unwrap();
+    assert_eq!(stored.len(), 1);
+    stored.remove(0)
+}
+
+#[test]
+fn no_secret_is_stored_with_a_call() {
+    let filed = stored(call());
+    let (ladder, invite) = (filed.ladder.unwrap(), filed.invite.unwrap());
+    for text in [ladder.as_str(), filed.line.as_str(), invite.told.as_str(), std::str::from_utf8(&invite.message).unwrap()] {
+        no_secret(text);
+    }
+    assert_eq!(serde_json::from_str::<Drawing>(&ladder).unwrap(), Drawing::of(&call(), &anchor()), "it is the ladder that memory has");
+}
+
+/// The answer that refuses a call, and the ACK to it, are facts that come after its end.
+#[test]
+fn the_stored_ladder_of_a_refused_call_has_the_answer() {
+    let refused =
+        CallRecord { answered: None, status: Some(404), reason: Reason::NoHuntGroup, released_by: ReleasedBy::Border, b: None, media: None, ..record() };
+    let facts = vec![
+        received(1_000_000, Side::A, caller(), message("INVITE sip:7001@border.test SIP/2.0", "1 INVITE", "", "")),
+        at(1_000_100, What::CallBegan { peer: "trunk".into(), from: "sip:alice@trunk.test".into(), to: "sip:7001@um.test".into() }),
+        at(1_000_200, What::CallEnded(Box::new(refused))),
+        sent(1_000_300, Side::A, caller(), message("SIP/2.0 404 Not Found", "1 INVITE", "", "")),
+        received(1_010_000, Side::A, caller(), message("ACK sip:7001@border.test SIP/2.0", "1 ACK", "", "")),
+    ];
+    let drawing: Drawing = serde_json::from_str(&stored(facts).ladder.unwrap()).unwrap();
+    let labels: Vec<&str> = drawing.rows.iter().filter_map(|row| if let Mark::Arrow { label, .. } = &row.mark { Some(label.as_str()) } else { None }).collect();
+    assert_eq!(labels, ["INVITE", "404 Not Found", "ACK"]);
 }
 
 #[test]

@@ -128,13 +128,13 @@ class Outcome:
         return self.delays[min(len(self.delays) - 1, int(share * len(self.delays)))] if self.delays else float("nan")
 
 
-def load(folder, transport, rate, calls, pause=100, during=None, caller=HERE / "caller.xml"):
+def load(folder, transport, rate, calls, pause=100, during=None, caller=HERE / "caller.xml", um=HERE / "um.xml"):
     """So many calls at that rate through whatever listens on port 5060. `during` is called once they have begun."""
     scratch = Path(tempfile.mkdtemp(dir=folder))
     limit = calls / rate + pause / 1000 + 10
     common = ["-nostdin", "-m", str(calls), "-buff_size", "4194304", "-max_socket", "20000", "-l", "100000"]
     answering = subprocess.Popen(
-        pinned(0, "sipp", "-sf", HERE / "um.xml", "-i", "127.0.0.3", "-p", "5062", "-mi", "127.0.0.3", "-t", "t1", *common),
+        pinned(0, "sipp", "-sf", um, "-i", "127.0.0.3", "-p", "5062", "-mi", "127.0.0.3", "-t", "t1", *common),
         cwd=scratch, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     await_listener("5062")
     statistic = scratch / "statistic.csv"

@@ -7,13 +7,14 @@
 mod file;
 mod invites;
 mod packed;
+mod queue;
 mod search;
 mod tables;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,13 +25,10 @@ pub use invites::{Chosen, Invite, Recorded, recorded};
 pub use search::{MOST, Page, Place, Query, Sought};
 
 use self::file::{File, Swept};
+use self::queue::{Inlet, Queue, Taken, WAITING};
 
-/// Records that may wait for the disk: some seconds of many calls.
-const WAITING: usize = 8192;
-/// What has gathered is committed so soon after the first of it came.
-const GATHER: Duration = Duration::from_millis(250);
-/// So many at once.
-const BATCH: usize = 1024;
+/// What has gathered is committed so soon after the first of it came: the longer, the fewer pages of the file are written for a record.
+const GATHER: Duration = Duration::from_millis(500);
 /// How often what is too old or too much is looked for.
 const SWEEP: Duration = Duration::from_secs(60);
 /// Taking out rests for as long as a step of it took, and at least so long.
@@ -80,19 +78,11 @@ struct Counted {
 /// Cheap to clone. The thread commits what it has and ends when all are gone.
 #[derive(Clone)]
 pub struct History {
-    queue: SyncSender<Order>,
+    inlet: Arc<Inlet>,
     counted: Arc<Counted>,
     settings: Arc<ArcSwap<Settings>>,
     reader: Arc<Mutex<Option<search::Reader>>>,
     highest: u64,
-}
-
-enum Order {
-    Keep(Box<Kept>),
-    /// What is too old or too much is looked for now.
-    Sweep,
-    /// Everything before it is on disk.
-    Flush(SyncSender<()>),
 }
 
 impl History {
@@ -100,13 +90,14 @@ impl History {
     pub fn open(settings: &Settings) -> io::Result<History> {
         let file = File::open(settings)?;
         let highest = file.highest()?;
-        let (queue, orders) = sync_channel(WAITING);
+        let queue = Arc::<Queue>::default();
         let counted = Arc::<Counted>::default();
         let settings = Arc::new(ArcSwap::from_pointee(settings.clone()));
         let (of_keeper, now) = (Arc::clone(&settings), Instant::now());
         let keeper = Keeper { file, settings: of_keeper, counted: Arc::clone(&counted), told: None, full: false, sweep: now, sweeping: false, gone: (0, 0) };
-        std::thread::Builder::new().name("history".into()).spawn(move || keeper.run(&orders))?;
-        Ok(History { queue, counted, settings, reader: Arc::default(), highest })
+        let of_thread = Arc::clone(&queue);
+        std::thread::Builder::new().name("history".into()).spawn(move || keeper.run(&of_thread))?;
+        Ok(History { inlet: Arc::new(Inlet(queue)), counted, settings, reader: Arc::default(), highest })
     }
 
     /// The highest number of a call in the file when it was opened; zero: it was empty.
@@ -117,7 +108,7 @@ impl History {
     /// Never waits.
     pub fn keep(&self, record: Kept) {
         self.counted.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.queue.try_send(Order::Keep(Box::new(record))).is_err() {
+        if !self.inlet.0.keep(record) {
             self.counted.waiting.fetch_sub(1, Ordering::Relaxed);
             self.counted.lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -126,8 +117,7 @@ impl History {
     /// Another bound in days and size, from now on; the file stays the one it is.
     pub fn retain(&self, days: u32, size: u64) {
         self.settings.rcu(|settings| Settings { days, size, ..Settings::clone(settings) });
-        // With a full queue: a minute later.
-        let _ = self.queue.try_send(Order::Sweep);
+        self.inlet.0.sweep();
     }
 
     /// Clones of one are.
@@ -141,18 +131,9 @@ impl History {
 
     /// Waits until everything kept before is on disk, at most `limit`; says whether it is. Blocks the thread.
     pub fn flush(&self, limit: Duration) -> bool {
-        let end = Instant::now() + limit;
         let (done, flushed) = sync_channel(1);
-        let mut order = Order::Flush(done);
-        while let Err(full) = self.queue.try_send(order) {
-            let TrySendError::Full(back) = full else { return false };
-            if Instant::now() >= end {
-                return false;
-            }
-            order = back;
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        flushed.recv_timeout(end.saturating_duration_since(Instant::now())).is_ok()
+        self.inlet.0.flush(done);
+        flushed.recv_timeout(limit).is_ok()
     }
 
     pub fn status(&self) -> Status {
@@ -213,24 +194,14 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn run(mut self, orders: &Receiver<Order>) {
+    fn run(mut self, queue: &Queue) {
         self.measure();
-        let mut batch = Vec::new();
-        let mut waiting = Vec::new();
         loop {
-            match orders.recv_timeout(self.sweep.saturating_duration_since(Instant::now())) {
-                Ok(order) => self.take(order, &mut batch, &mut waiting),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            let Taken { mut records, flushes, sweep, closed } = queue.take(self.sweep, if self.sweeping { REST } else { GATHER });
+            if sweep {
+                self.sweep = Instant::now();
             }
-            let due = Instant::now() + if self.sweeping { REST } else { GATHER };
-            while !batch.is_empty() && waiting.is_empty() && batch.len() < BATCH {
-                match orders.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                    Ok(order) => self.take(order, &mut batch, &mut waiting),
-                    Err(_) => break,
-                }
-            }
-            while !self.commit(&mut batch) {
+            while !self.commit(&mut records) {
                 // Nobody is left who could wait for it but the process, which is about to end.
                 if Arc::strong_count(&self.counted) == 1 {
                     return;
@@ -238,21 +209,16 @@ impl Keeper {
                 std::thread::sleep(AGAIN);
                 self.reopen();
             }
-            for done in waiting.drain(..) {
+            for done in flushes {
                 // Whoever waited may have left.
                 let _ = done.try_send(());
+            }
+            if closed {
+                return;
             }
             if self.sweep <= Instant::now() {
                 self.sweep();
             }
-        }
-    }
-
-    fn take(&mut self, order: Order, batch: &mut Vec<Kept>, waiting: &mut Vec<SyncSender<()>>) {
-        match order {
-            Order::Keep(record) => batch.push(*record),
-            Order::Sweep => self.sweep = Instant::now(),
-            Order::Flush(done) => waiting.push(done),
         }
     }
 

@@ -102,6 +102,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     // A killed process loses nothing that was committed; a power cut may lose the last commits, never more, and never the file.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
+    // Pages: those that every commit changes go to the file once for many commits.
+    connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
     // Records of the first form refer to a table that is no more.
     connection.pragma_update(None, "foreign_keys", false)?;
     // Kibibytes: new numbers fall everywhere into the indexes.

@@ -1,5 +1,6 @@
 //! The store of call records on a real file: what is kept is found, in order and by pages; what is too old or too much goes; what fails is counted.
 
+use super::queue::BATCH;
 use super::*;
 
 fn record(number: u64) -> Kept {

@@ -62,7 +62,12 @@ impl Telemetry {
 
 impl Rendering {
     pub(super) fn take_changes(&mut self) {
-        for change in self.changes.take() {
+        let changes = self.changes.take();
+        if !changes.is_empty() {
+            // What was gathered goes where it was meant to go.
+            self.settle(true);
+        }
+        for change in changes {
             match change {
                 Change::Log(settings) => self.log = Log::new(&settings),
                 Change::File(file) => self.filing.put_file(file),

@@ -1,19 +1,18 @@
 //! Where the record of a call goes when the call is over: a file of lines, a store that can be searched, or both.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::ended::Ended;
 use super::invites::Invite;
-use super::ladder::{Drawing, Ladders};
+use super::ladder::Drawing;
 use super::metrics::Metrics;
-use super::records::{self, RecordFile};
-use super::sound;
-use super::wall::Anchor;
-use crate::policy::verdict::Fault;
-use crate::signaling::fact::CallRecord;
+use super::records::RecordFile;
+use crate::signaling::fact::CallId;
 
 /// A store of records. Must not wait.
 pub trait Archive: Send + Sync {
@@ -91,11 +90,16 @@ impl FileStanding {
 /// A disk that refuses is told of so often.
 const TELL: Duration = Duration::from_secs(60);
 
+/// So long after its end a call's ladder is taken as whole: the answer that refuses a call, and the ACK to it, come after the end of it.
+const WHOLE: Duration = Duration::from_millis(300);
+
 /// The telemetry thread's own.
 pub(super) struct Filing {
     file: Option<RecordsFile>,
     archive: Option<Arc<dyn Archive>>,
     ladders: LaddersKept,
+    /// Those whose ladder is not whole yet, and until when they wait.
+    waiting: VecDeque<(Instant, Filed)>,
 }
 
 /// The file of records, open.
@@ -104,11 +108,13 @@ pub struct RecordsFile {
     path: PathBuf,
     standing: FileStanding,
     told: Option<Instant>,
+    /// Lines that are not written yet, each with its end.
+    lines: String,
 }
 
 impl Filing {
     pub fn new(file: Option<RecordsFile>, archive: Option<Arc<dyn Archive>>, ladders: LaddersKept) -> Filing {
-        Filing { file, archive, ladders }
+        Filing { file, archive, ladders, waiting: VecDeque::new() }
     }
 
     pub fn put_file(&mut self, file: Option<RecordsFile>) {
@@ -123,24 +129,50 @@ impl Filing {
         self.ladders = ladders;
     }
 
-    /// After a rotation.
-    pub fn reopen(&mut self) {
+    /// What goes into the file is there after [`Filing::settle`]; what goes into the archive with its ladder, once that is whole.
+    pub fn file(&mut self, ended: Ended<'_>, invite: Option<Invite>) {
         if let Some(appended) = &mut self.file {
-            appended.file.reopen();
+            appended.lines.push_str(ended.line());
+            appended.lines.push('\n');
+        }
+        let Some(archive) = &self.archive else { return };
+        let with_ladder = match self.ladders {
+            LaddersKept::None => false,
+            LaddersKept::Failed => ended.failed(),
+            LaddersKept::All => true,
+        };
+        let filed = Filed { invite, ..filed(ended) };
+        if with_ladder {
+            self.waiting.push_back((Instant::now() + WHOLE, filed));
+        } else {
+            archive.keep(filed);
         }
     }
 
-    pub fn file(&mut self, record: &CallRecord, invite: Option<Invite>, held: &Ladders, metrics: &Metrics, anchor: &Anchor) {
-        if self.file.is_none() && self.archive.is_none() {
-            return;
+    /// Some records wait for their ladder to be whole.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Gives the archive those whose time has come, or all of them, each with its ladder as it is by now.
+    pub fn keep_due(&mut self, all: bool, ladder: impl Fn(CallId) -> Option<Drawing>) {
+        let now = Instant::now();
+        while let Some((_, filed)) = self.waiting.pop_front_if(|(due, _)| all || *due <= now) {
+            let ladder = ladder(CallId(filed.call)).and_then(|drawing| serde_json::to_string(&drawing).ok());
+            if let Some(archive) = &self.archive {
+                archive.keep(Filed { ladder, ..filed });
+            }
         }
-        let line = records::line(record, anchor);
-        if let Some(appended) = &mut self.file {
-            metrics.record_written(appended.append(&line));
+    }
+
+    /// Writes what has gathered: records that end together cost one write. `reopen`: to a new file of the same name.
+    pub fn settle(&mut self, reopen: &AtomicBool, metrics: &Metrics) {
+        let Some(appended) = self.file.as_mut().filter(|appended| !appended.lines.is_empty()) else { return };
+        if reopen.swap(false, Ordering::Relaxed) {
+            appended.file.reopen();
         }
-        if let Some(archive) = &self.archive {
-            archive.keep(Filed { invite, ..filed(record, line, self.ladders, held, anchor) });
-        }
+        let (written, lost) = appended.write();
+        metrics.records_written(written, lost);
     }
 }
 
@@ -148,53 +180,55 @@ impl RecordsFile {
     /// Fails where it cannot be opened.
     pub fn open(path: &Path) -> io::Result<RecordsFile> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("call records cannot be written to {}: {error}", path.display()));
-        Ok(RecordsFile { file: RecordFile::open(path).map_err(named)?, path: path.to_owned(), standing: FileStanding::default(), told: None })
+        let file = RecordFile::open(path).map_err(named)?;
+        Ok(RecordsFile { file, path: path.to_owned(), standing: FileStanding::default(), told: None, lines: String::new() })
     }
 
     pub fn standing(&self) -> FileStanding {
         self.standing.clone()
     }
 
-    /// Whether it is written. What is not is lost: a file that is only added to has no place for what comes late.
-    fn append(&mut self, line: &str) -> bool {
-        match self.file.append(line) {
-            Ok(()) => {
-                self.standing.0.written.fetch_add(1, Ordering::Relaxed);
-                if self.standing.error().is_some() {
-                    self.standing.set(None);
-                    self.told = None;
-                    tracing::info!(file = %self.path.display(), lost = self.standing.lost(), "call records are written again");
-                }
-                true
-            }
-            Err(error) => {
-                self.standing.0.lost.fetch_add(1, Ordering::Relaxed);
-                let full = error.kind() == io::ErrorKind::StorageFull;
-                self.standing.set(Some(if full { String::from("the disk is full; make room") } else { error.to_string() }));
-                if self.told.is_none_or(|told| told.elapsed() >= TELL) {
-                    self.told = Some(Instant::now());
-                    let lost = self.standing.lost();
-                    tracing::error!(file = %self.path.display(), %error, lost, "call records are not written and are lost, calls go on; make room on the disk, or look at the file's rights");
-                }
-                false
-            }
+    /// Returns how many are written, and how many are lost: a file that is only added to has no place for what comes late.
+    fn write(&mut self) -> (u64, u64) {
+        let (bytes, done) = self.file.append(&self.lines);
+        let count = |lines: &str| memchr::memchr_iter(b'\n', lines.as_bytes()).count() as u64;
+        let written = self.lines.get(..bytes).map_or(0, count);
+        let lost = count(&self.lines) - written;
+        self.lines.clear();
+        self.standing.0.written.fetch_add(written, Ordering::Relaxed);
+        self.standing.0.lost.fetch_add(lost, Ordering::Relaxed);
+        match done {
+            Ok(()) => self.well(),
+            Err(error) => self.ill(&error),
+        }
+        (written, lost)
+    }
+
+    fn well(&mut self) {
+        if self.standing.error().is_some() {
+            self.standing.set(None);
+            self.told = None;
+            tracing::info!(file = %self.path.display(), lost = self.standing.lost(), "call records are written again");
+        }
+    }
+
+    fn ill(&mut self, error: &io::Error) {
+        let full = error.kind() == io::ErrorKind::StorageFull;
+        self.standing.set(Some(if full { String::from("the disk is full; make room") } else { error.to_string() }));
+        if self.told.is_none_or(|told| told.elapsed() >= TELL) {
+            self.told = Some(Instant::now());
+            let lost = self.standing.lost();
+            tracing::error!(file = %self.path.display(), %error, lost, "call records are not written and are lost, calls go on; make room on the disk, or look at the file's rights");
         }
     }
 }
 
-fn filed(record: &CallRecord, line: String, kept: LaddersKept, held: &Ladders, anchor: &Anchor) -> Filed {
+fn filed(ended: Ended<'_>) -> Filed {
     let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    let audio_fault = sound::of_record(record, anchor).is_some_and(|told| told.iter().any(|direction| direction.fault));
-    let wanted = match kept {
-        LaddersKept::None => false,
-        LaddersKept::Failed => audio_fault || record.reason.fault() != Fault::None,
-        LaddersKept::All => true,
-    };
-    let drawn = wanted.then(|| held.facts(record.call)).flatten();
-    let ladder = drawn.and_then(|(facts, left_out)| serde_json::to_string(&Drawing { left_out, ..Drawing::of(&facts, anchor) }).ok());
-    let began = anchor.wall(record.began).duration_since(std::time::UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+    let (record, audio_fault) = (ended.record, ended.audio_fault());
+    let began = ended.anchor.wall(record.began).duration_since(std::time::UNIX_EPOCH);
     Filed {
-        began,
+        began: began.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
         call: record.call.0,
         caller: user_part(&record.from),
         called: user_part(&record.to),
@@ -207,9 +241,9 @@ fn filed(record: &CallRecord, line: String, kept: LaddersKept, held: &Ladders, a
         total_ms: millis(record.ended.since(record.began)),
         talk_ms: record.answered.map(|answered| millis(record.ended.since(answered))),
         audio_fault,
-        line,
+        line: ended.into_line(),
         invite: None,
-        ladder,
+        ladder: None,
     }
 }
 

@@ -4,6 +4,7 @@
 //! Keys and credentials do not stay in it; what stands in their place reads to policy as they did ([`redact_legibly`]). What is held meanwhile is bounded: a call
 //! whose INVITE is too long, or that comes while too much is held, is filed without.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -67,23 +68,34 @@ pub struct Then {
 /// One decision, as it is kept.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Decided {
-    pub stage: String,
-    pub rule: String,
+    pub stage: Text,
+    pub rule: Text,
     /// A reason's code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<String>,
+    pub refused: Option<Text>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub compared: Vec<(String, String)>,
+    pub compared: Vec<(Text, Text)>,
 }
+
+/// Most of what is said of a decision is always the same.
+pub type Text = Cow<'static, str>;
 
 impl From<&Decision> for Decided {
     fn from(decision: &Decision) -> Decided {
         Decided {
-            stage: String::from(decision.stage),
-            rule: clean(&decision.rule),
-            refused: decision.refused.map(|reason| String::from(reason.code())),
-            compared: decision.compared.iter().map(|(name, value)| (String::from(*name), clean(value))).collect(),
+            stage: Text::Borrowed(decision.stage),
+            rule: said(&decision.rule),
+            refused: decision.refused.map(|reason| Text::Borrowed(reason.code())),
+            compared: decision.compared.iter().map(|(name, value)| (Text::Borrowed(*name), said(value))).collect(),
         }
+    }
+}
+
+fn said(text: &Text) -> Text {
+    match text {
+        // A word of ours has nothing to be cleaned.
+        Cow::Borrowed(text) => Cow::Borrowed(text),
+        Cow::Owned(text) => Cow::Owned(clean(text)),
     }
 }
 

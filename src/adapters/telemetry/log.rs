@@ -16,12 +16,11 @@ use tracing_subscriber::EnvFilter;
 
 pub use self::output::{change, install, subscriber};
 
+use super::ended::Ended;
 use super::flood::Flood;
 use super::pressure;
 use super::redact::clean;
-use super::sound;
 use super::summary::Summary;
-use super::wall::Anchor;
 use crate::media::control::Side;
 use crate::policy::address_scope;
 use crate::policy::ban::Cause;
@@ -173,9 +172,9 @@ impl Log {
     }
 
     /// Why an answered call was not heard, or not well.
-    pub fn heard(&mut self, record: &CallRecord, anchor: &Anchor) {
-        let call = record.call.0;
-        for told in sound::of_record(record, anchor).into_iter().flatten().filter(|_| record.answered.is_some()) {
+    pub fn heard(&mut self, ended: &Ended<'_>) {
+        let call = ended.record.call.0;
+        for told in ended.told.iter().flatten().filter(|_| ended.record.answered.is_some()) {
             if !told.fault {
                 debug!(call, cause = told.cause, "{}", told.says);
             } else if self.silent.admits() {
@@ -533,8 +532,8 @@ fn side(side: Side) -> &'static str {
 fn said(summary: Option<&Summary>) -> String {
     match summary {
         None => "unreadable".to_owned(),
-        Some(Summary { method, status: None }) => clean(method),
-        Some(Summary { method, status: Some(status) }) => format!("{status} {}", clean(method)),
+        Some(summary @ Summary { status: None, .. }) => clean(summary.method()),
+        Some(summary @ Summary { status: Some(status), .. }) => format!("{status} {}", clean(summary.method())),
     }
 }
 

@@ -11,8 +11,9 @@ use prometheus::{Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntC
 use super::hearing::{self, Hearing};
 use super::pressure;
 use super::summary::Summary;
+use super::tallies::{Media, Messages};
 use super::watched::Watched;
-use crate::media::control::{Side, SideReport};
+use crate::media::control::Side;
 use crate::policy::branch::Wan;
 use crate::policy::settings::SecurityMode;
 use crate::policy::verdict::{Fault, Reason};
@@ -49,17 +50,14 @@ pub struct Metrics {
     carried: IntCounterVec,
     wan: IntGauge,
     standalone: IntCounterVec,
-    messages: IntCounterVec,
+    messages: Messages,
     retransmissions: IntCounterVec,
     strangers: IntCounterVec,
     untrusted: IntCounterVec,
     malformed: IntCounterVec,
-    media_packets: IntCounterVec,
-    media_lost: IntCounterVec,
+    media: Media,
     fax_tones: IntCounterVec,
     digits: IntCounterVec,
-    rtcp_made: IntCounterVec,
-    media_refused: IntCounterVec,
     hearing: Hearing,
     peer_names: IntGaugeVec,
     name_oddities: IntCounterVec,
@@ -111,17 +109,14 @@ impl Metrics {
             missed: counters(r, "portcullis_missed_calls_total", "Diverted calls that nothing answered", &["why"]),
             wan: gauge(r, "portcullis_wan_up", "1 while the WAN to the centre is up; 0 also where nobody asks"),
             standalone: counters(r, "portcullis_standalone_total", "Requests outside calls", &["peer", "method", "class"]),
-            messages: counters(r, "portcullis_messages_total", "SIP messages", &["direction", "transport", "method", "class"]),
+            messages: Messages::new(counters(r, "portcullis_messages_total", "SIP messages", &["direction", "transport", "method", "class"])),
             retransmissions: counters(r, "portcullis_retransmissions_total", "SIP messages seen or sent before", &["direction", "transport"]),
             strangers: counters(r, "portcullis_strangers_total", "Datagrams and connections of strangers", &["transport", "reason"]),
             untrusted: counters(r, "portcullis_connections_untrusted_total", "Connections ended as their peer is trusted no longer", &["peer", "reason"]),
             malformed: counters(r, "portcullis_malformed_total", "Messages of peers that are no SIP we can take", &["peer", "reason"]),
-            media_packets: counters(r, "portcullis_media_packets_total", "RTP packets of ended calls, and UDPTL datagrams of faxes", &["leg", "direction"]),
+            media: media(r),
             fax_tones: counters(r, "portcullis_fax_tones_total", "Calling fax tones heard as telephone-events, once per stream", &["leg"]),
             digits: counters(r, "portcullis_digits_total", "Digits of ended calls converted between INFO and telephone-events", &["way"]),
-            rtcp_made: counters(r, "portcullis_rtcp_made_total", "RTCP packets of ended calls made here because the other side sent none", &["leg"]),
-            media_lost: counters(r, "portcullis_media_lost_total", "RTP packets of ended calls that never came", &["leg"]),
-            media_refused: counters(r, "portcullis_media_refused_total", "Media packets of ended calls refused", &["leg", "cause"]),
             hearing: hearing(r),
             peer_names: gauges(r, "portcullis_peer_name_addresses", "Addresses a peer's host name has; stale: of an answer past its time", &["name", "state"]),
             sharing: counters(r, "portcullis_peers_sharing_total", "Times that peers began to share a place, by what decides there", &["resolution"]),
@@ -196,15 +191,16 @@ impl Metrics {
         self.invites_left_out.with_label_values(&[why]).inc();
     }
 
-    pub(super) fn record_written(&self, well: bool) {
-        if well { self.records.inc() } else { self.record_failures.inc() }
+    pub(super) fn records_written(&self, well: u64, ill: u64) {
+        self.records.inc_by(well);
+        self.record_failures.inc_by(ill);
     }
 
     /// `summary`: of the message, where the fact holds one.
     pub(super) fn count(&self, fact: &Fact, summary: Option<&Summary>) {
         match &fact.what {
-            What::Received { flow, retransmission, .. } => self.message("received", flow.transport, *retransmission, summary),
-            What::Sent { transport, retransmission, .. } => self.message("sent", *transport, *retransmission, summary),
+            What::Received { flow, retransmission, .. } => self.message(false, flow.transport, *retransmission, summary),
+            What::Sent { transport, retransmission, .. } => self.message(true, *transport, *retransmission, summary),
             What::Stranger { transport, decision, .. } => {
                 let reason = decision.refused.map_or("", Reason::code);
                 self.strangers.with_label_values(&[transport.uri_token(), reason]).inc();
@@ -312,11 +308,10 @@ impl Metrics {
         }
     }
 
-    fn message(&self, direction: &str, transport: Transport, retransmission: bool, summary: Option<&Summary>) {
-        let (method, class) =
-            summary.map_or(("unreadable", "unreadable"), |summary| (known_method(&summary.method), summary.status.map_or("request", class_of)));
-        self.messages.with_label_values(&[direction, transport.uri_token(), method, class]).inc();
+    fn message(&self, sent: bool, transport: Transport, retransmission: bool, summary: Option<&Summary>) {
+        self.messages.count(sent, transport, summary);
         if retransmission {
+            let direction = if sent { "sent" } else { "received" };
             self.retransmissions.with_label_values(&[direction, transport.uri_token()]).inc();
         }
     }
@@ -343,27 +338,8 @@ impl Metrics {
         self.digits.with_label_values(&["events_to_info"]).inc_by(u64::from(record.digits.by_events));
         self.digits.with_label_values(&["lost"]).inc_by(super::records::digits_lost(record));
         if let Some(media) = &record.media {
-            self.media("a", &media.a);
-            self.media("b", &media.b);
+            self.media.count(&media.a, &media.b);
             self.hearing.count(record, media);
-        }
-    }
-
-    fn media(&self, leg: &str, side: &SideReport) {
-        self.media_packets.with_label_values(&[leg, "received"]).inc_by(side.received);
-        self.media_packets.with_label_values(&[leg, "sent"]).inc_by(side.sent);
-        self.media_packets.with_label_values(&[leg, "fax_received"]).inc_by(side.fax_received);
-        self.media_packets.with_label_values(&[leg, "fax_sent"]).inc_by(side.fax_sent);
-        self.rtcp_made.with_label_values(&[leg]).inc_by(side.rtcp_made);
-        self.media_lost.with_label_values(&[leg]).inc_by(side.lost);
-        for (cause, count) in [
-            ("source", side.refused_source),
-            ("authentication", side.refused_authentication),
-            ("replay", side.refused_replay),
-            ("malformed", side.refused_malformed),
-            ("not_ready", side.refused_not_ready),
-        ] {
-            self.media_refused.with_label_values(&[leg, cause]).inc_by(count);
         }
     }
 
@@ -420,28 +396,14 @@ impl Default for Metrics {
     }
 }
 
-fn known_method(method: &str) -> &'static str {
-    const KNOWN: [&str; 15] = [
-        "INVITE",
-        "ACK",
-        "BYE",
-        "CANCEL",
-        "OPTIONS",
-        "REGISTER",
-        "PRACK",
-        "UPDATE",
-        "REFER",
-        "NOTIFY",
-        "SUBSCRIBE",
-        "INFO",
-        "MESSAGE",
-        "PUBLISH",
-        "unreadable",
-    ];
-    KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
+pub(super) const METHODS: [&str; 15] =
+    ["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE", "REFER", "NOTIFY", "SUBSCRIBE", "INFO", "MESSAGE", "PUBLISH", "unreadable"];
+
+pub(super) fn known_method(method: &str) -> &'static str {
+    METHODS.into_iter().find(|known| *known == method).unwrap_or("other")
 }
 
-fn class_of(status: u16) -> &'static str {
+pub(super) fn class_of(status: u16) -> &'static str {
     match status {
         100..200 => "1xx",
         200..300 => "2xx",
@@ -489,6 +451,15 @@ fn mode(mode: Option<SecurityMode>) -> &'static str {
         Some(SecurityMode::Secured) => "secured",
         None => "none",
     }
+}
+
+fn media(r: &Registry) -> Media {
+    Media::new(
+        &counters(r, "portcullis_media_packets_total", "RTP packets of ended calls, and UDPTL datagrams of faxes", &["leg", "direction"]),
+        &counters(r, "portcullis_rtcp_made_total", "RTCP packets of ended calls made here because the other side sent none", &["leg"]),
+        &counters(r, "portcullis_media_lost_total", "RTP packets of ended calls that never came", &["leg"]),
+        &counters(r, "portcullis_media_refused_total", "Media packets of ended calls refused", &["leg", "cause"]),
+    )
 }
 
 fn hearing(r: &Registry) -> Hearing {

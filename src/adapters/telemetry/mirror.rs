@@ -6,12 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::ended::Ended;
 use super::redact::redact;
 use super::reports::{self, Reported};
 use super::summary::read;
 use super::wall::Anchor;
 use crate::media::control::{Report, Side};
-use crate::signaling::fact::{CallId, CallRecord, Fact, What};
+use crate::signaling::fact::{CallId, Fact, What};
 use crate::signaling::settings::Listener;
 use crate::sip::Transport;
 use crate::time::Time;
@@ -128,7 +129,8 @@ impl Mirroring {
     }
 
     /// The call is over, its record made. Its last messages may still come.
-    pub fn ended(&mut self, record: &CallRecord, line: &str, anchor: &Anchor) {
+    pub fn ended(&mut self, ended: &Ended<'_>) {
+        let (record, anchor) = (ended.record, ended.anchor);
         let Some(known) = self.calls.get_mut(&record.call) else { return };
         known.up = false;
         let (remote, transport) = known.caller;
@@ -140,7 +142,7 @@ impl Mirroring {
             let here = known.media.unwrap_or([towards(remote), record.b.as_ref().map_or(nothing(remote), |leg| towards(leg.remote))]);
             self.mirrored.reports(at, here, media, known);
         }
-        self.mirrored.to.show(&Seen { at, from: remote, to: ours, transport, correlation: &known.correlation, what: Copied::Record(line) });
+        self.mirrored.to.show(&Seen { at, from: remote, to: ours, transport, correlation: &known.correlation, what: Copied::Record(ended.line()) });
         self.passes(record.call);
     }
 

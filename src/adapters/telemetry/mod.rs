@@ -5,8 +5,10 @@
 //! slows that thread and nothing else.
 
 mod change;
+mod ended;
 mod filing;
 mod flood;
+mod gathered;
 mod hearing;
 pub mod invites;
 pub mod ladder;
@@ -20,6 +22,7 @@ mod reports;
 pub mod sound;
 mod spans;
 mod summary;
+mod tallies;
 mod wall;
 mod watched;
 
@@ -41,6 +44,7 @@ pub use spans::{Named, Note, Span, Trace, Traced, Tracer, Value};
 pub use wall::Anchor;
 
 use self::change::Changes;
+use self::ended::Ended;
 use self::filing::Filing;
 use self::invites::Invites;
 use self::ladder::{Counted, Drawing, Held, Ladders, Load, Order, Standing};
@@ -48,7 +52,7 @@ use self::log::Log;
 use self::mirror::Mirroring;
 use self::spans::Tracing;
 use self::summary::Summary;
-use crate::signaling::fact::{CallId, Fact, FirewallEvent, What};
+use crate::signaling::fact::{CallId, CallRecord, Fact, FirewallEvent, What};
 use crate::time::Time;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -329,7 +333,7 @@ impl Telemetry {
 const BATCH: usize = 256;
 
 /// Facts may gather for so long: waking this thread for each of them would cost the core more than making them.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(20);
 
 /// The thread's own.
 struct Rendering {
@@ -348,8 +352,9 @@ struct Rendering {
 
 impl Rendering {
     fn run(mut self, mut facts: mpsc::Receiver<Item>) {
+        let _lines = gathered::begin();
         let mut batch = Vec::with_capacity(BATCH);
-        while facts.blocking_recv_many(&mut batch, BATCH) > 0 {
+        while self.take(&mut facts, &mut batch) {
             self.take_changes();
             for item in batch.drain(..) {
                 match item {
@@ -360,13 +365,19 @@ impl Rendering {
                             mirroring.media(&now, &self.anchor);
                         }
                     }
-                    Item::Flushed(done) => drop(done.try_send(())),
+                    Item::Flushed(done) => {
+                        self.settle(true);
+                        // Whoever waited may have left.
+                        let _ = done.try_send(());
+                    }
                 }
             }
+            self.settle(false);
             if facts.is_empty() {
                 std::thread::sleep(GATHER);
             }
         }
+        self.settle(true);
     }
 
     fn render(&mut self, fact: Fact) {
@@ -388,25 +399,47 @@ impl Rendering {
                 self.metrics.invite_left_out(why);
             }
         }
-        let ended = if let What::CallEnded(record) = &fact.what { Some(record.clone()) } else { None };
-        let mut ladders = self.ladders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let What::CallEnded(record) = &fact.what {
+            self.ended(record);
+        }
         if fact.call.is_some() {
-            ladders.keep(fact);
+            self.ladders.lock().unwrap_or_else(PoisonError::into_inner).keep(fact);
         }
-        // Last, so that a ladder that is filed ends as the call did.
-        if let Some(record) = ended {
-            self.log.heard(&record, &self.anchor);
-            if let Some(mirroring) = &mut self.mirroring {
-                mirroring.ended(&record, &records::line(&record, &self.anchor), &self.anchor);
-            }
-            if let Some(tracing) = &mut self.tracing {
-                tracing.ended(&record, &self.anchor);
-            }
-            if self.reopen.swap(false, Ordering::Relaxed) {
-                self.filing.reopen();
-            }
-            let invite = self.invites.as_mut().and_then(|invites| invites.take(record.call));
-            self.filing.file(&record, invite, &ladders, &self.metrics, &self.anchor);
+    }
+
+    fn ended(&mut self, record: &CallRecord) {
+        let ended = Ended::of(record, &self.anchor);
+        self.log.heard(&ended);
+        if let Some(mirroring) = &mut self.mirroring {
+            mirroring.ended(&ended);
         }
+        if let Some(tracing) = &mut self.tracing {
+            tracing.ended(&ended);
+        }
+        let invite = self.invites.as_mut().and_then(|invites| invites.take(record.call));
+        self.filing.file(ended, invite);
+    }
+
+    /// What was gathered leaves this thread. `all`: also what could wait.
+    fn settle(&mut self, all: bool) {
+        self.filing.settle(&self.reopen, &self.metrics);
+        let ladder = |call| self.ladders.lock().unwrap_or_else(PoisonError::into_inner).drawn(call, &self.anchor);
+        self.filing.keep_due(all, ladder);
+        gathered::settle();
+    }
+
+    /// Takes facts out, at most a batch of them; waits for the first if there is nothing else to do. `false`: there will be none.
+    fn take(&self, facts: &mut mpsc::Receiver<Item>, batch: &mut Vec<Item>) -> bool {
+        if !self.filing.is_waiting() {
+            return facts.blocking_recv_many(batch, BATCH) > 0;
+        }
+        while batch.len() < BATCH {
+            match facts.try_recv() {
+                Ok(item) => batch.push(item),
+                Err(mpsc::error::TryRecvError::Empty) => return true,
+                Err(mpsc::error::TryRecvError::Disconnected) => return !batch.is_empty(),
+            }
+        }
+        true
     }
 }

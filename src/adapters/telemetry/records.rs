@@ -2,6 +2,7 @@
 //!
 //! Times are RFC 3339 in UTC with milliseconds, durations milliseconds. Keys stand in the same order in every record; what is not known is null.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::redact::clean;
+use super::redact::cleaned;
 use super::sound::{self, Direction, Told};
 use super::wall::Anchor;
 use crate::media::control::{Report, Side};
@@ -22,8 +23,16 @@ use crate::sdp::crypto::Suite;
 use crate::signaling::fact::{CallRecord, DigitRecord, FaxRecord, Hop, LegRecord, ReleasedBy, TransferRecord};
 use crate::sip::Transport;
 
+/// What a record takes, about, bytes.
+const USUAL: usize = 3072;
+
 /// The record as one line of JSON, without the newline.
 pub fn line(record: &CallRecord, anchor: &Anchor) -> String {
+    written(record, sound::of_record(record, anchor).as_ref(), anchor)
+}
+
+/// The same, with what was heard of it.
+pub(super) fn written(record: &CallRecord, told: Option<&[Told; 2]>, anchor: &Anchor) -> String {
     let answered_for = record.answered.map(|answered| millis(record.ended.since(answered)));
     let line = Line {
         call: record.call.0,
@@ -35,8 +44,8 @@ pub fn line(record: &CallRecord, anchor: &Anchor) -> String {
         setup_ms: record.answered.map(|at| millis(at.since(record.began))),
         talk_ms: answered_for,
         total_ms: millis(record.ended.since(record.began)),
-        from: clean(&record.from),
-        to: clean(&record.to),
+        from: cleaned(&record.from),
+        to: cleaned(&record.to),
         dial_plan: record.dial_plan.as_deref(),
         status: record.status,
         reason: record.reason,
@@ -50,10 +59,12 @@ pub fn line(record: &CallRecord, anchor: &Anchor) -> String {
         fax: (record.fax != FaxRecord::default()).then_some(Fax { tone_from: record.fax.tone, t38: record.fax.t38 }),
         digits: Digits::of(record),
         media: record.media.as_ref().map(|report| Media::of(report, sound::codec_at_end(record), anchor)),
-        audio: sound::of_record(record, anchor).map(|[a_to_b, b_to_a]| Audio { a_to_b, b_to_a }),
+        audio: told.map(|[a_to_b, b_to_a]| Audio { a_to_b, b_to_a }),
     };
+    let mut text = Vec::with_capacity(USUAL);
     // Nothing in a Line can fail to be JSON: every key is a string, every number finite.
-    serde_json::to_string(&line).unwrap_or_default()
+    let _ = serde_json::to_writer(&mut text, &line);
+    String::from_utf8(text).unwrap_or_default()
 }
 
 #[derive(Serialize)]
@@ -67,8 +78,8 @@ struct Line<'a> {
     setup_ms: Option<u64>,
     talk_ms: Option<u64>,
     total_ms: u64,
-    from: String,
-    to: String,
+    from: Cow<'a, str>,
+    to: Cow<'a, str>,
     dial_plan: Option<&'a str>,
     status: Option<u16>,
     reason: Reason,
@@ -88,7 +99,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     digits: Option<Digits>,
     media: Option<Media>,
-    audio: Option<Audio>,
+    audio: Option<Audio<'a>>,
 }
 
 #[derive(Serialize)]
@@ -122,7 +133,7 @@ pub(super) fn digits_lost(record: &CallRecord) -> u64 {
 struct Transfer<'a> {
     side: Side,
     by: &'a str,
-    to: String,
+    to: Cow<'a, str>,
     kind: Kind,
     status: Option<u16>,
     reason: Option<Reason>,
@@ -136,7 +147,7 @@ impl Transfer<'_> {
         Transfer {
             side: transfer.side,
             by: &transfer.by,
-            to: clean(&transfer.to),
+            to: cleaned(&transfer.to),
             kind: transfer.kind,
             status: transfer.status,
             reason: transfer.reason,
@@ -149,13 +160,13 @@ impl Transfer<'_> {
 #[derive(Serialize)]
 struct Leg<'a> {
     peer: &'a str,
-    call_id: String,
+    call_id: Cow<'a, str>,
     transport: Transport,
     remote: SocketAddr,
     tls: Option<Tls<'a>>,
     mode: SecurityMode,
     srtp_suite: Option<Suite>,
-    codec: Option<String>,
+    codec: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "is_false")]
     simulator: bool,
 }
@@ -169,18 +180,18 @@ impl Leg<'_> {
     fn of(leg: &LegRecord) -> Leg<'_> {
         Leg {
             peer: &leg.peer,
-            call_id: clean(&leg.call_id),
+            call_id: cleaned(&leg.call_id),
             transport: leg.transport,
             remote: leg.remote,
             tls: leg.tls.as_deref().map(|tls| Tls {
                 version: &tls.version,
                 cipher: &tls.cipher,
                 backend: tls.backend,
-                names: tls.names.iter().map(|name| clean(name)).collect(),
+                names: tls.names.iter().map(|name| cleaned(name)).collect(),
             }),
             mode: leg.mode,
             srtp_suite: leg.suite,
-            codec: leg.codec.as_deref().map(clean),
+            codec: leg.codec.as_deref().map(cleaned),
             simulator: leg.simulator,
         }
     }
@@ -192,7 +203,7 @@ struct Tls<'a> {
     cipher: &'a str,
     backend: TlsBackend,
     /// Of the other end's certificate.
-    names: Vec<String>,
+    names: Vec<Cow<'a, str>>,
 }
 
 #[derive(Serialize)]
@@ -209,9 +220,9 @@ impl Media {
 
 /// The last thing a record says: one sentence for each direction.
 #[derive(Serialize)]
-struct Audio {
-    a_to_b: Told,
-    b_to_a: Told,
+struct Audio<'a> {
+    a_to_b: &'a Told,
+    b_to_a: &'a Told,
 }
 
 fn millis(span: Duration) -> u64 {
@@ -237,23 +248,43 @@ impl RecordFile {
         self.torn = false;
     }
 
-    pub fn append(&mut self, line: &str) -> io::Result<()> {
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => append(&self.path)?,
-        };
-        // One write per record, so that another reader or writer of the file never sees half of one.
-        let mut text = String::with_capacity(line.len() + 2);
-        if self.torn {
-            text.push('\n');
+    /// Whole lines; returns how many bytes of them are written, and why not all.
+    pub fn append(&mut self, lines: &str) -> (usize, io::Result<()>) {
+        match self.opened() {
+            Ok(mut file) => {
+                // One write, so that another reader or writer of the file never sees half a record.
+                let mut written = 0;
+                let done = loop {
+                    match file.write(&lines.as_bytes()[written..]) {
+                        Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                        Ok(more) => written += more,
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => break Err(error),
+                    }
+                    if written == lines.len() {
+                        break Ok(());
+                    }
+                };
+                self.torn = written > 0 && !lines.as_bytes()[..written].ends_with(b"\n");
+                self.file = Some(file);
+                (written, done)
+            }
+            Err(error) => (0, Err(error)),
         }
-        text.push_str(line);
-        text.push('\n');
-        self.torn = true;
-        let written = file.write_all(text.as_bytes());
-        self.file = Some(file);
-        self.torn = written.is_err();
-        written
+    }
+
+    /// At the beginning of a line.
+    fn opened(&mut self) -> io::Result<File> {
+        let mut file = self.file.take().map_or_else(|| append(&self.path), Ok)?;
+        if self.torn {
+            let ended = file.write_all(b"\n");
+            self.torn = ended.is_err();
+            if let Err(error) = ended {
+                self.file = Some(file);
+                return Err(error);
+            }
+        }
+        Ok(file)
     }
 }
 
@@ -276,7 +307,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("records.jsonl");
-        RecordFile::open(&path).unwrap().append("{}").unwrap();
+        RecordFile::open(&path).unwrap().append("{}\n").1.unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o007, 0);
     }
 }

@@ -3,7 +3,12 @@
 //! Blotted out: SDES keys (RFC 4568 §6.1, `inline:` wherever it stands, and all key parameters of `a=crypto` lines), `k=` and `a=key-mgmt`
 //! lines, ICE passwords, digest credentials (RFC 3261 §22), passwords in SIP URIs, and digits sent in INFO bodies, which may be a mailbox's PIN.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
+
+/// Characters of a piece of a message, where it stands by itself.
+const LONGEST: usize = 256;
 
 const BLOT: u8 = b'*';
 
@@ -31,68 +36,105 @@ pub fn redact_legibly(message: &[u8]) -> Bytes {
 
 fn without_secrets(message: &[u8], instead: Instead) -> Bytes {
     let mut text = message.to_vec();
-    let body = body_start(&text);
+    let body = body_start(message);
     headers(&mut text[..body]);
-    body_lines(&mut text[body..], instead);
-    if is_digit_body(&message[..body]) {
-        blot(&mut text[body..]);
+    if body < text.len() {
+        body_lines(&mut text[body..], instead);
+        if is_digit_body(&message[..body]) {
+            blot(&mut text[body..]);
+        }
     }
-    inline_keys(&mut text, instead);
-    uri_passwords(&mut text);
+    keys_and_passwords(&mut text, instead);
     text.into()
 }
 
 /// As `redact`, for a piece of a message such as a URI, as text on one line and of bounded length.
 pub fn clean(text: &str) -> String {
+    cleaned(text).into_owned()
+}
+
+/// The same, without a copy where nothing is to be cleaned.
+pub fn cleaned(text: &str) -> Cow<'_, str> {
+    // A password or a key has a colon before it.
+    if text.len() <= LONGEST && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        if memchr::memchr(b':', text.as_bytes()).is_none() {
+            return Cow::Borrowed(text);
+        }
+        let mut bytes = text.as_bytes().to_vec();
+        keys_and_passwords(&mut bytes, |_| BLOT);
+        // What is put in is ASCII, as all of it is.
+        return String::from_utf8(bytes).unwrap_or_default().into();
+    }
     let mut bytes = text.as_bytes().to_vec();
-    inline_keys(&mut bytes, |_| BLOT);
-    uri_passwords(&mut bytes);
+    keys_and_passwords(&mut bytes, |_| BLOT);
     let text = String::from_utf8_lossy(&bytes);
-    text.chars().take(256).map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars().take(LONGEST).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 fn body_start(message: &[u8]) -> usize {
-    let crlf = memchr::memmem::find(message, b"\r\n\r\n").map(|at| at + 4);
-    let lf = memchr::memmem::find(message, b"\n\n").map(|at| at + 2);
-    [crlf, lf].into_iter().flatten().min().unwrap_or(message.len())
+    let crlf = memchr::memmem::find(message, b"\r\n\r\n").map_or(message.len(), |at| at + 4);
+    memchr::memmem::find(&message[..crlf], b"\n\n").map_or(crlf, |at| at + 2)
 }
 
 fn headers(head: &mut [u8]) {
     let mut blotting = false;
-    for line in head.split_inclusive_mut(|byte| *byte == b'\n') {
-        let folded = line.first().is_some_and(|byte| matches!(byte, b' ' | b'\t'));
-        if folded {
-            if blotting {
-                blot(line);
-            }
-            continue;
-        }
-        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
-        let (name, value) = line.split_at_mut(colon);
-        blotting = CREDENTIALS.iter().any(|known| name.trim_ascii().eq_ignore_ascii_case(known.as_bytes()));
-        if blotting {
-            // ": Digest " stays.
-            let scheme = value.iter().skip(1).skip_while(|byte| byte.is_ascii_whitespace()).take_while(|byte| byte.is_ascii_alphanumeric()).count();
-            let spaces = value.iter().skip(1).take_while(|byte| byte.is_ascii_whitespace()).count();
-            let kept = (1 + spaces + scheme).min(value.len());
-            blot(&mut value[kept..]);
+    let mut rest = head;
+    while !rest.is_empty() {
+        let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+        let (line, after) = rest.split_at_mut(end);
+        rest = after;
+        match line[0] {
+            // Folded.
+            b' ' | b'\t' if blotting => blot(line),
+            b' ' | b'\t' => {}
+            b'a' | b'A' | b'p' | b'P' => blotting = credentials(line),
+            b'!'..=b'~' => blotting = false,
+            _ => blotting = credentials(line),
         }
     }
 }
 
+/// Blots them out where the line, and those folded after it, are of credentials; says whether they are.
+fn credentials(line: &mut [u8]) -> bool {
+    let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+    let (name, value) = line.split_at_mut(colon);
+    let found = CREDENTIALS.iter().any(|known| name.trim_ascii().eq_ignore_ascii_case(known.as_bytes()));
+    if found {
+        // ": Digest " stays.
+        let scheme = value.iter().skip(1).skip_while(|byte| byte.is_ascii_whitespace()).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let spaces = value.iter().skip(1).take_while(|byte| byte.is_ascii_whitespace()).count();
+        let kept = (1 + spaces + scheme).min(value.len());
+        blot(&mut value[kept..]);
+    }
+    found
+}
+
 fn is_digit_body(head: &[u8]) -> bool {
-    let names_the_type = |line: &[u8]| starts(line, b"content-type") || starts(line, b"c:") || starts(line, b"c ");
-    head.split(|byte| *byte == b'\n').any(|line| names_the_type(line) && contains(line, b"application/dtmf"))
+    let mut starts_of_lines = memchr::memchr_iter(b'\n', head).map(|at| at + 1).chain([0]);
+    starts_of_lines.any(|at| {
+        let rest = &head[at..];
+        let names_the_type = starts(rest, b"content-type") || starts(rest, b"c:") || starts(rest, b"c ");
+        names_the_type && contains(&rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())], b"application/dtmf")
+    })
 }
 
 fn body_lines(body: &mut [u8], instead: Instead) {
-    for line in body.split_inclusive_mut(|byte| matches!(byte, b'\n' | b'\r')) {
-        if starts(line, b"a=crypto") {
-            key_parameters(line, instead);
-        } else if starts(line, b"k=") || starts(line, b"a=key-mgmt") || starts(line, b"a=ice-pwd") || starts(line, b"signal") {
-            let kept = line.iter().position(|byte| matches!(byte, b'=' | b':')).map_or(0, |at| at + 1);
-            let kept = if starts(line, b"a=") { line.iter().position(|byte| *byte == b':').map_or(kept, |at| at + 1) } else { kept };
-            put(&mut line[kept..], instead);
+    let mut rest = body;
+    while !rest.is_empty() {
+        let end = memchr::memchr2(b'\n', b'\r', rest).map_or(rest.len(), |at| at + 1);
+        let (line, after) = rest.split_at_mut(end);
+        rest = after;
+        match line[0] {
+            b'a' | b'A' if starts(line, b"a=crypto") => key_parameters(line, instead),
+            b'a' | b'A' if starts(line, b"a=key-mgmt") || starts(line, b"a=ice-pwd") => {
+                let kept = line.iter().position(|byte| *byte == b':').map_or(2, |at| at + 1);
+                put(&mut line[kept..], instead);
+            }
+            b'k' | b'K' | b's' | b'S' if starts(line, b"k=") || starts(line, b"signal") => {
+                let kept = line.iter().position(|byte| matches!(byte, b'=' | b':')).map_or(0, |at| at + 1);
+                put(&mut line[kept..], instead);
+            }
+            _ => {}
         }
     }
 }
@@ -115,32 +157,51 @@ fn key_parameters(line: &mut [u8], instead: Instead) {
     }
 }
 
-fn inline_keys(text: &mut [u8], instead: Instead) {
-    let mut at = 0;
-    while let Some(found) = find(&text[at..], b"inline:") {
-        at += found + 7;
-        while at < text.len() && !matches!(text[at], b'|' | b';' | b'\r' | b'\n' | b'"' | b'<') {
-            if text[at] != b' ' {
-                text[at] = instead(text[at]);
-            }
-            at += 1;
+/// `inline:KEY` and `sip:user:password@host`, wherever they stand: in one pass over the colons, of which few stand behind the end of those words.
+fn keys_and_passwords(text: &mut [u8], instead: Instead) {
+    let (mut at, mut looked) = (0, 0);
+    while let Some(found) = memchr::memchr(b':', &text[at..]) {
+        let colon = at + found;
+        at = colon + 1;
+        match colon.checked_sub(1).map_or(0, |before| text[before]) {
+            b'e' | b'E' if ends(&text[..colon], b"inline") => at = inline_key(text, at, instead),
+            // Nothing is looked through twice, however many schemes stand in a row.
+            b'p' | b'P' if at > looked && ends(&text[..colon], b"sip") => looked = uri_password(text, at),
+            b's' | b'S' if at > looked && ends(&text[..colon], b"sips") => looked = uri_password(text, at),
+            _ => {}
         }
     }
 }
 
-/// `sip:user:password@host`.
-fn uri_passwords(text: &mut [u8]) {
-    for scheme in [&b"sip:"[..], b"sips:"] {
-        let mut at = 0;
-        while let Some(found) = find(&text[at..], scheme) {
-            at += found + scheme.len();
-            let end = text[at..].iter().position(|byte| byte.is_ascii_whitespace() || matches!(byte, b'<' | b'>' | b'"' | b',')).map_or(text.len(), |n| at + n);
-            let Some(user_end) = text[at..end].iter().position(|byte| *byte == b'@').map(|n| at + n) else { continue };
-            if let Some(colon) = text[at..user_end].iter().position(|byte| *byte == b':') {
-                blot(&mut text[at + colon + 1..user_end]);
+/// Returns where it ends.
+fn inline_key(text: &mut [u8], mut at: usize, instead: Instead) -> usize {
+    while at < text.len() && !matches!(text[at], b'|' | b';' | b'\r' | b'\n' | b'"' | b'<') {
+        if text[at] != b' ' {
+            text[at] = instead(text[at]);
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Of what follows a scheme; returns up to where there is no other.
+fn uri_password(text: &mut [u8], start: usize) -> usize {
+    let mut colon = None;
+    for at in start..text.len() {
+        match text[at] {
+            b':' => colon = colon.or(Some(at)),
+            b'@' => {
+                if let Some(colon) = colon {
+                    blot(&mut text[colon + 1..at]);
+                }
+                return at;
             }
+            b'<' | b'>' | b'"' | b',' => return at,
+            byte if byte.is_ascii_whitespace() => return at,
+            _ => {}
         }
     }
+    text.len()
 }
 
 fn blot(text: &mut [u8]) {
@@ -153,6 +214,10 @@ fn put(text: &mut [u8], instead: Instead) {
 
 fn starts(text: &[u8], prefix: &[u8]) -> bool {
     text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+fn ends(text: &[u8], suffix: &[u8]) -> bool {
+    text.len().checked_sub(suffix.len()).is_some_and(|at| text[at..].eq_ignore_ascii_case(suffix))
 }
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
@@ -268,6 +333,54 @@ mod tests {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             proptest::prop_assert!(clean(&text).chars().count() <= 256);
         }
+    }
+
+    /// As it is said above, word for word, and slowly: the words are looked for one after the other, each through the whole message.
+    fn plainly(message: &[u8]) -> Vec<u8> {
+        let mut text = message.to_vec();
+        let of_words = |text: &[u8], word: &[u8]| (0..text.len()).filter(|at| starts(&text[*at..], word)).map(|at| at + word.len()).collect::<Vec<_>>();
+        for at in of_words(&text, b"inline:") {
+            let end = text[at..].iter().position(|byte| matches!(byte, b'|' | b';' | b'\r' | b'\n' | b'"' | b'<')).map_or(text.len(), |n| at + n);
+            text[at..end].iter_mut().filter(|byte| **byte != b' ').for_each(|byte| *byte = BLOT);
+        }
+        for at in [of_words(&text, b"sip:"), of_words(&text, b"sips:")].concat() {
+            let end = text[at..].iter().position(|byte| byte.is_ascii_whitespace() || b"<>\",".contains(byte)).map_or(text.len(), |n| at + n);
+            let Some(user) = text[at..end].iter().position(|byte| *byte == b'@').map(|n| at + n) else { continue };
+            if let Some(colon) = text[at..user].iter().position(|byte| *byte == b':') {
+                blot(&mut text[at + colon + 1..user]);
+            }
+        }
+        text
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn one_pass_finds_all_that_a_look_for_each_word_finds(words in proptest::collection::vec(0usize..24, 0..40)) {
+            const WORDS: [&str; 24] = [
+                "sip:", "SIPS:", "sips:", "Sip:", "inline:", "INLINE:", ":", "@", "<", ">", "\"", ",", " ", "\r\n", "|", ";", "a", "s", "p", "ne", "secret", "h", "\u{e9}", "x:y",
+            ];
+            let text: String = words.iter().map(|word| WORDS[*word]).collect();
+            let mut found = text.as_bytes().to_vec();
+            keys_and_passwords(&mut found, |_| BLOT);
+            for (at, (plain, found)) in plainly(text.as_bytes()).iter().zip(&found).enumerate() {
+                proptest::prop_assert!(*plain != BLOT || *found == BLOT, "at {} of {:?}: {:?}", at, text, String::from_utf8_lossy(&[*found]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_password_after_words_that_only_look_like_schemes_goes() {
+        assert_eq!(redacted("X: sip:sip:sips:a:b@h sip:x sips:u:p@h\r\n\r\n"), "X: sip:sip:******@h sip:x sips:u:*@h\r\n\r\n");
+        assert_eq!(redacted("\x0cAuthorization: Digest abc\r\n\tdef\r\nTo: x\r\n\r\n"), "\x0cAuthorization: Digest ***\r\n\t***\r\nTo: x\r\n\r\n");
+    }
+
+    #[test]
+    fn cleaned_text_without_secrets_is_the_same_text() {
+        assert!(matches!(cleaned("default hunt group \"all\""), Cow::Borrowed(_)));
+        for text in ["sip:a:pw@h", "sip:a@h", "x:y", "\u{e9}:\t", "inline:abc"] {
+            assert_eq!(cleaned(text), clean(text));
+        }
+        assert_eq!(cleaned("\u{e9}\tx"), "\u{e9}?x");
     }
 
     #[test]

@@ -8,9 +8,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::ended::Ended;
 use super::redact::clean;
 use super::wall::Anchor;
-use super::{records, sound};
 use crate::media::control::Side;
 use crate::policy::security_mode::mode_name;
 use crate::policy::verdict::{Decision, Fault};
@@ -144,11 +144,10 @@ impl Tracing {
         }
     }
 
-    pub fn ended(&mut self, record: &CallRecord, anchor: &Anchor) {
-        let gathered = self.calls.remove(&record.call).unwrap_or_default();
-        let unheard = || sound::of_record(record, anchor).is_some_and(|told| told.iter().any(|direction| direction.fault));
-        if self.which == Traced::All || record.reason.fault() != Fault::None || unheard() {
-            self.to.trace(gathered.trace(record, &records::line(record, anchor), anchor));
+    pub fn ended(&mut self, ended: &Ended<'_>) {
+        let gathered = self.calls.remove(&ended.record.call).unwrap_or_default();
+        if self.which == Traced::All || ended.failed() {
+            self.to.trace(gathered.trace(ended.record, ended.line(), ended.anchor));
         }
     }
 }

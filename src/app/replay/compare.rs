@@ -118,7 +118,7 @@ fn sent(old: &[(String, String)], new: &[(String, String)]) -> Vec<Difference> {
 fn why(kind: Kind, before: &[Decided], after: &[Decided]) -> Vec<Why> {
     let mut stages: Vec<&str> = Vec::new();
     for decided in before.iter().chain(after) {
-        if !stages.contains(&decided.stage.as_str()) {
+        if !stages.contains(&&*decided.stage) {
             stages.push(&decided.stage);
         }
     }

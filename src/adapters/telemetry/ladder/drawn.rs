@@ -33,20 +33,25 @@ pub struct Counted<'a> {
 impl Drawing {
     /// Of these facts, one call's as a rule, in any order. Keys and credentials are blotted out.
     pub fn of(facts: &[Fact], anchor: &Anchor) -> Drawing {
-        Drawing::showing(facts, anchor, redact, None)
+        Drawing::showing(facts, anchor, |bytes| redact(bytes), None)
     }
 
     /// The same of a call that is up, with what media has counted so far. What its facts say of its end goes before that.
     pub fn so_far(facts: &[Fact], anchor: &Anchor, counted: &Counted<'_>) -> Drawing {
-        Drawing::showing(facts, anchor, redact, Some(counted))
+        Drawing::showing(facts, anchor, |bytes| redact(bytes), Some(counted))
     }
 
     /// The same with messages as they are.
     pub fn with_secrets(facts: &[Fact], anchor: &Anchor) -> Drawing {
-        Drawing::showing(facts, anchor, Bytes::copy_from_slice, None)
+        Drawing::showing(facts, anchor, Bytes::clone, None)
     }
 
-    fn showing(facts: &[Fact], anchor: &Anchor, shown: fn(&[u8]) -> Bytes, mut so_far: Option<&Counted<'_>>) -> Drawing {
+    /// Of facts out of whose messages keys and credentials are gone already.
+    pub(super) fn of_kept(facts: &[Fact], anchor: &Anchor) -> Drawing {
+        Drawing::showing(facts, anchor, Bytes::clone, None)
+    }
+
+    fn showing(facts: &[Fact], anchor: &Anchor, shown: fn(&Bytes) -> Bytes, mut so_far: Option<&Counted<'_>>) -> Drawing {
         let mut facts: Vec<&Fact> = facts.iter().collect();
         facts.sort_by_key(|fact| fact.at);
         let columns = Columns::of(&facts);

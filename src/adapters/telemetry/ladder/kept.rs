@@ -7,8 +7,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Settings;
+use super::drawing::Drawing;
 use super::trace::{Order, Standing, Tracing};
 use crate::adapters::telemetry::redact::{clean, redact};
+use crate::adapters::telemetry::wall::Anchor;
 use crate::media::control::Side;
 use crate::policy::verdict::Reason;
 use crate::signaling::fact::{CallId, Fact, What};
@@ -16,6 +18,8 @@ use crate::time::Time;
 
 /// What a fact without a message takes, about.
 const NOTE_BYTES: usize = 512;
+/// Facts of a call as it comes to pass, as a rule.
+const USUAL: usize = 28;
 /// Exchanges outside calls that are kept.
 const EXCHANGES: usize = 256;
 
@@ -163,6 +167,12 @@ impl Ladders {
         self.calls.get(&call).map(|kept| (kept.facts.clone(), kept.left_out))
     }
 
+    /// The ladder of a call that is held.
+    pub fn drawn(&self, call: CallId, anchor: &Anchor) -> Option<Drawing> {
+        let kept = self.calls.get(&call)?;
+        Some(Drawing { left_out: kept.left_out, ..Drawing::of_kept(&kept.facts, anchor) })
+    }
+
     /// The same with messages as they were; `None`: the call is not held, or not traced.
     pub fn facts_with_secrets(&mut self, call: CallId, now: Time) -> Option<(Vec<Fact>, u64)> {
         let (facts, left_out) = self.facts(call)?;
@@ -213,6 +223,8 @@ impl Kept {
     fn note(&mut self, what: &What) {
         match what {
             What::CallBegan { peer, from, to } => {
+                // What most calls have: growing by doubling would copy them three times.
+                self.facts.reserve(USUAL);
                 self.stage = Stage::Setup;
                 self.who = Who { from: clean(from), to: clean(to), a: Some(Arc::clone(peer)), b: None };
             }

@@ -6,6 +6,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
+use super::super::gathered::Lines;
 use super::{Format, Settings};
 
 type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
@@ -48,6 +49,7 @@ fn changeable<W>(settings: &Settings, writer: W) -> (impl tracing::Subscriber + 
 where
     W: for<'w> MakeWriter<'w> + Clone + Send + Sync + 'static,
 {
+    let writer = Lines::to(writer);
     let formed = move |format| -> Form {
         let form = tracing_subscriber::fmt::layer().with_writer(writer.clone()).with_ansi(false).with_target(false);
         match format {
