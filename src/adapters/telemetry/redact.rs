@@ -157,18 +157,29 @@ fn key_parameters(line: &mut [u8], instead: Instead) {
     }
 }
 
-/// `inline:KEY` and `sip:user:password@host`, wherever they stand: in one pass over the colons, of which few stand behind the end of those words.
+/// `inline:KEY` and `sip:user:password@host`, wherever they stand. Looked for by their colons, of which few stand behind the end of such a word.
 fn keys_and_passwords(text: &mut [u8], instead: Instead) {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr(b':', &text[at..]) {
+        let colon = at + found;
+        at = colon + 1;
+        if colon > 0 && matches!(text[colon - 1], b'e' | b'E') && ends(&text[..colon], b"inline") {
+            at = inline_key(text, at, instead);
+        }
+    }
+    // Afterwards, since a key ends elsewhere than a password.
     let (mut at, mut looked) = (0, 0);
     while let Some(found) = memchr::memchr(b':', &text[at..]) {
         let colon = at + found;
         at = colon + 1;
-        match colon.checked_sub(1).map_or(0, |before| text[before]) {
-            b'e' | b'E' if ends(&text[..colon], b"inline") => at = inline_key(text, at, instead),
-            // Nothing is looked through twice, however many schemes stand in a row.
-            b'p' | b'P' if at > looked && ends(&text[..colon], b"sip") => looked = uri_password(text, at),
-            b's' | b'S' if at > looked && ends(&text[..colon], b"sips") => looked = uri_password(text, at),
-            _ => {}
+        let is_scheme = match colon.checked_sub(1).map_or(0, |before| text[before]) {
+            b'p' | b'P' => ends(&text[..colon], b"sip"),
+            b's' | b'S' => ends(&text[..colon], b"sips"),
+            _ => false,
+        };
+        // Nothing is looked through twice, however many schemes stand in a row.
+        if is_scheme && at > looked {
+            looked = uri_password(text, at);
         }
     }
 }
@@ -370,7 +381,8 @@ mod tests {
 
     #[test]
     fn a_password_after_words_that_only_look_like_schemes_goes() {
-        assert_eq!(redacted("X: sip:sip:sips:a:b@h sip:x sips:u:p@h\r\n\r\n"), "X: sip:sip:******@h sip:x sips:u:*@h\r\n\r\n");
+        assert_eq!(redacted("X: sip:a:inline:@secret\r\n\r\n"), "X: sip:a:inline:*******\r\n\r\n", "a key in a password");
+        assert_eq!(redacted("X: sip:sip:sips:a:b@h sip:x sips:u:p@h\r\n\r\n"), "X: sip:sip:********@h sip:x sips:u:*@h\r\n\r\n");
         assert_eq!(redacted("\x0cAuthorization: Digest abc\r\n\tdef\r\nTo: x\r\n\r\n"), "\x0cAuthorization: Digest ***\r\n\t***\r\nTo: x\r\n\r\n");
     }
 
