@@ -297,6 +297,7 @@ impl Border {
             trials: api::Trials::default(),
             audit: audit.clone(),
             orders: send_orders,
+            between: between.clone(),
         };
         let opening = if gates == Gates::OPEN { Start::InPlace } else { before.api(settings.api.listen.as_ref().map(|listen| listen.address)) };
         let api = Api::start(&settings.api, api::router(Arc::new(desk)), api::needs, shown.clone(), audit.clone(), opening);
@@ -353,6 +354,11 @@ impl Border {
     }
 
     /// Where operators ask.
+    /// Where operators look for the control socket, whoever has that place.
+    pub fn control_place(&self) -> Option<PathBuf> {
+        self.api.place()
+    }
+
     pub fn control(&self) -> Option<PathBuf> {
         self.api.socket()
     }

@@ -363,3 +363,40 @@ async fn the_page_comes_whole_and_hears_of_changes() {
     border.call("5000").await.unwrap().hang_up().await.unwrap();
     more("event: calls");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_take_over_nobody_changes_the_old_process_by_mistake() {
+    let um = um().await;
+    let port = free_port();
+    let (operator, lines) = token("operator", "operate");
+    let mut border = Set::new(&um, "", &format!("{CONTROL}\n[api]\nlisten = \"127.0.0.1:{port}\"\n{lines}")).run();
+    let call = border.call("5000").await.unwrap();
+    // A page that stays open.
+    let mut kept = TcpStream::connect(("127.0.0.1", port)).expect("the door");
+    kept.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    kept.write_all(format!("GET /v1/status HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {operator}\r\n\r\n").as_bytes()).expect("sent");
+    let mut heard = [0; 8192];
+    let length = kept.read(&mut heard).expect("an answer");
+    assert!(heard[..length].starts_with(b"HTTP/1.1 200"));
+
+    let old = border.taken_over();
+    assert_eq!(kept.read(&mut heard).expect("it is closed"), 0, "a connection of the old process ends with its place");
+    let status = json(&border, &["show", "status"]);
+    let aside = status["before"]["socket"].as_str().expect("where the old process is").to_owned();
+    assert_eq!(status["calls"], 0);
+    assert!(ask(&border, &["show", "status"]).1.contains(&aside));
+    let of_old = |arguments: &[&str]| {
+        let output = portcullis().args(arguments).args(["--socket", &aside]).output().expect("portcullis");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    };
+    assert!(of_old(&["show", "calls"]).1.contains("5000"), "its calls are asked for there");
+    for arguments in [&["resume"][..], &["ban", "203.0.113.9"], &["rotate"], &["reload"]] {
+        let (status, said) = of_old(arguments);
+        assert!(status == Some(1) && said.contains("another process has taken over"), "{arguments:?}: {said}");
+    }
+    assert_eq!(over_network(port, "GET", "/v1/status", Some(&operator), "").0, 200, "the new process's door");
+    assert!(!of_old(&["end", "77"]).1.contains("another process"), "but its calls can be ended there");
+    call.hang_up().await.unwrap();
+    assert_eq!(old.ended(&border).code(), Some(0), "{}", border.log());
+    border.until("alone", |border| json(border, &["show", "status"])["before"].is_null());
+}

@@ -2,6 +2,8 @@
 //!
 //! `/healthz` says that the process lives; `/readyz` that new calls should be sent here, else 503 with the reason. There is no authentication:
 //! the door stands on a loopback address unless the settings say otherwise.
+//!
+//! Each connection is for one request: whoever asks again is answered by the process that stands behind the door then.
 
 use std::io;
 use std::net::SocketAddr;
@@ -159,19 +161,21 @@ impl Drop for Admin {
     }
 }
 
+const LAST: (header::HeaderName, &str) = (header::CONNECTION, "close");
+
 async fn metrics(State(view): State<Arc<dyn View>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], view.metrics())
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"), LAST], view.metrics())
 }
 
 /// What does not work is told and changes nothing: starting anew would help none of it, and end calls.
-async fn alive(State(view): State<Arc<dyn View>>) -> String {
-    view.troubles().iter().fold(String::from("alive\n"), |text, trouble| text + trouble + "\n")
+async fn alive(State(view): State<Arc<dyn View>>) -> impl IntoResponse {
+    ([LAST], view.troubles().iter().fold(String::from("alive\n"), |text, trouble| text + trouble + "\n"))
 }
 
 async fn ready(State(view): State<Arc<dyn View>>) -> impl IntoResponse {
     match view.ready() {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+        Ok(()) => (StatusCode::OK, [LAST], "ready\n".to_owned()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, [LAST], format!("not ready: {why}\n")),
     }
 }
 

@@ -180,10 +180,15 @@ impl Api {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Where operators look for the socket.
+    pub fn place(&self) -> Option<PathBuf> {
+        self.place.clone()
+    }
+
     /// Makes room for another process of this border: operators find this one's socket aside, and nobody is let in from the network.
     pub fn step_aside(&self) -> io::Result<()> {
         self.gate.send_replace(false);
-        self.place.as_deref().map_or(Ok(()), |place| self.rename(&aside(place)))
+        self.place.as_deref().map_or(Ok(()), |place| self.rename(&aside(place, std::process::id())))
     }
 
     /// Takes the place, or takes it again.
@@ -233,10 +238,10 @@ fn held(network: &Network) -> std::sync::MutexGuard<'_, Option<(SocketAddr, Owne
     network.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where the socket lies while another process of this border has its place.
-fn aside(place: &Path) -> PathBuf {
+/// Where this process's socket lies while another process of this border has its place.
+pub fn aside(place: &Path, process: u32) -> PathBuf {
     let mut name = place.as_os_str().to_owned();
-    name.push(format!(".{}", std::process::id()));
+    name.push(format!(".{process}"));
     name.into()
 }
 
@@ -270,7 +275,7 @@ impl Hall {
     async fn open(&mut self, settings: Settings, start: Start, tasks: &mut JoinSet<()>) -> io::Result<Places> {
         let (socket, inherited) = match start {
             Start::InPlace => (socket_path(&settings), None),
-            Start::Aside { inherited } => (socket_path(&settings).map(|place| aside(&place)), inherited),
+            Start::Aside { inherited } => (socket_path(&settings).map(|place| aside(&place, std::process::id())), inherited),
         };
         if let Some(path) = &socket {
             let door = socket::Door::open(path)?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,6 +30,8 @@ const HEAD: Duration = Duration::from_secs(15);
 const BREATH: Duration = Duration::from_millis(100);
 /// That a door is full is told so often at most.
 const TELL: Duration = Duration::from_secs(60);
+/// When the door is shut an answer under way may take so long still; a stream of events does not end by itself.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// A place where connections come from.
 pub(super) trait Door: Send + 'static {
@@ -42,7 +45,8 @@ pub(super) trait Door: Send + 'static {
     fn open(&self, raw: Self::Raw) -> impl Future<Output = Option<(Self::Stream, Client)>> + Send + 'static;
 }
 
-/// `gate`: whether anybody is let in; whoever comes while it is shut waits in the system's queue.
+/// `gate`: whether anybody is let in; whoever comes while it is shut waits in the system's queue, and whoever is in has to leave then: behind the same door another
+/// process may stand by now.
 pub(super) async fn forever<D: Door>(mut door: D, router: Router, mut gate: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let guests = Arc::<Guests>::default();
@@ -52,7 +56,10 @@ pub(super) async fn forever<D: Door>(mut door: D, router: Router, mut gate: watc
         }
         let accepted = tokio::select! {
             accepted = door.accept() => accepted,
-            _ = gate.wait_for(|open| !*open) => continue,
+            _ = gate.wait_for(|open| !*open) => {
+                guests.all_leave();
+                continue;
+            }
         };
         let raw = match accepted {
             Ok(Some(raw)) => raw,
@@ -109,11 +116,13 @@ struct Guest {
     under_way: AtomicUsize,
     silent_since: Mutex<Instant>,
     leaves: Notify,
+    /// It has to leave after what is under way.
+    parts: Notify,
 }
 
 impl Guests {
     fn enter(&self) -> (u64, Arc<Guest>) {
-        let guest = Arc::new(Guest { under_way: AtomicUsize::new(0), silent_since: Mutex::new(Instant::now()), leaves: Notify::new() });
+        let guest = Arc::new(Guest { under_way: AtomicUsize::new(0), silent_since: Mutex::new(Instant::now()), leaves: Notify::new(), parts: Notify::new() });
         let mut here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
         here.next += 1;
         let number = here.next;
@@ -123,6 +132,10 @@ impl Guests {
 
     fn left(&self, number: u64) {
         self.here.lock().unwrap_or_else(PoisonError::into_inner).guests.remove(&number);
+    }
+
+    fn all_leave(&self) {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner).guests.values().for_each(|guest| guest.parts.notify_one());
     }
 
     fn make_room(&self) {
@@ -175,8 +188,15 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static
         }
     });
     let served = http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD).serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let mut served = pin!(served);
     // A client that breaks off is no news.
-    let _ = served.await;
+    tokio::select! {
+        _ = &mut served => {}
+        () = guest.parts.notified() => {
+            served.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(LAST_ANSWER, served).await;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -215,6 +235,17 @@ mod tests {
 
     /// A door, and where clients come in by it.
     fn door() -> mpsc::UnboundedSender<DuplexStream> {
+        let (clients, open) = gated();
+        // Never shut.
+        tokio::spawn(async move {
+            std::future::pending::<()>().await;
+            drop(open);
+        });
+        clients
+    }
+
+    /// And what it is shut by.
+    fn gated() -> (mpsc::UnboundedSender<DuplexStream>, watch::Sender<bool>) {
         // As changes are told of: a beginning, and never an end.
         let endless = || async {
             let beginning = futures_util::stream::iter([Ok::<_, Infallible>("x")]);
@@ -227,11 +258,8 @@ mod tests {
         let guard = Guard::new(|_, _| Role::Read, Arc::default(), Audit::default());
         let (clients, pipes) = mpsc::unbounded_channel();
         let (open, gate) = watch::channel(true);
-        tokio::spawn(async move {
-            forever(Pipes(pipes), guarded(routes, guard), gate).await;
-            drop(open);
-        });
-        clients
+        tokio::spawn(forever(Pipes(pipes), guarded(routes, guard), gate));
+        (clients, open)
     }
 
     fn comes(door: &mpsc::UnboundedSender<DuplexStream>) -> DuplexStream {
@@ -245,6 +273,27 @@ mod tests {
         let (began, mut heard) = (Instant::now(), Vec::new());
         timeout(Duration::from_secs(600), client.read_to_end(&mut heard)).await.expect("the connection ends").unwrap();
         (String::from_utf8_lossy(&heard).into_owned(), began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_in_leaves_when_the_door_is_shut_with_the_answer_under_way() {
+        let (door, open) = gated();
+        let (mut idle, mut streaming) = (comes(&door), comes(&door));
+        idle.write_all(b"POST /v1/thing HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nall").await.unwrap();
+        streaming.write_all(b"GET /v1/endless HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut buffer = [0; 4096];
+        for client in [&mut idle, &mut streaming] {
+            assert!(client.read(&mut buffer).await.unwrap() > 0);
+        }
+        open.send_replace(false);
+        let (_, lasted) = until_it_ends(&mut idle).await;
+        assert!(lasted < LAST_ANSWER, "{lasted:?}");
+        let (_, lasted) = until_it_ends(&mut streaming).await;
+        assert!(lasted <= LAST_ANSWER, "{lasted:?}");
+        open.send_replace(true);
+        let mut again = comes(&door);
+        again.write_all(b"POST /v1/thing HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\nall").await.unwrap();
+        assert!(until_it_ends(&mut again).await.0.contains("200 OK"));
     }
 
     #[tokio::test(start_paused = true)]

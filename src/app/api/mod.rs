@@ -45,6 +45,8 @@ use crate::app::missed_calls::MissedCalls;
 use crate::app::policy_sets::{Adoption, PolicySets};
 use crate::app::recording::Recording;
 use crate::app::rotation::Rotation;
+use crate::app::takeover::Between;
+use crate::signaling::companion::Companion;
 
 pub use account::asked;
 pub use firewall::network;
@@ -97,6 +99,7 @@ pub struct Desk {
     pub trials: Trials,
     pub audit: Audit,
     pub orders: mpsc::Sender<Order>,
+    pub between: Arc<Between>,
 }
 
 pub use dry_run::Trials;
@@ -169,7 +172,19 @@ pub fn router(desk: Arc<Desk>) -> Router {
         let document = Arc::clone(&document);
         async move { Json(OpenApi::clone(&document)) }
     });
-    router.merge(page::routes()).with_state(desk).route("/v1/openapi.json", served).fallback(nothing_here).method_not_allowed_fallback(other_method)
+    let left = axum::middleware::from_fn_with_state(Arc::clone(&desk), not_here_any_more);
+    let router = router.merge(page::routes()).with_state(desk).route("/v1/openapi.json", served).layer(left);
+    router.fallback(nothing_here).method_not_allowed_fallback(other_method)
+}
+
+/// A process that has left its place keeps its calls and decides nothing else any more: what is changed here would end with it, unseen.
+async fn not_here_any_more(State(desk): Behind, request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    let is_of_calls = path.starts_with("/v1/calls/") || (method, path) == (&Method::POST, "/v1/drain");
+    if desk.between.role() == Some(Companion::Successor) && needs(method, path) == Role::Operate && !is_of_calls {
+        return Problem::new(StatusCode::CONFLICT, "another process has taken over: ask that one, at the socket and address this one had").into_response();
+    }
+    next.run(request).await
 }
 
 /// The document alone, as `/v1/openapi.json` gives it.

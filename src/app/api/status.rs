@@ -104,6 +104,8 @@ struct Status {
     calls_per_minute: u32,
     /// Null: new calls are taken.
     drain: Option<Drain>,
+    /// The process this one has taken over from, while it still has calls.
+    before: Option<Before>,
     /// Numbers that count up with each change since the start.
     policy_set: u64,
     peer_table: u64,
@@ -116,6 +118,14 @@ struct Status {
     names_settled: bool,
     /// Where call records go, and whether each place takes them.
     records: Vec<Place>,
+}
+
+/// Its calls are none of this process's: it is asked for them at its own control socket.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProcessBefore)]
+struct Before {
+    process: u32,
+    socket: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -140,6 +150,7 @@ async fn status(State(desk): Behind) -> Json<Status> {
         calls: desk.calls.up(),
         calls_per_minute: desk.standing.begun.lock().unwrap_or_else(PoisonError::into_inner).sum(now),
         drain,
+        before: desk.between.before().map(|(process, socket)| Before { process, socket: socket.map(|socket| socket.display().to_string()) }),
         policy_set: (*desk.standing.policies.lock().unwrap_or_else(PoisonError::into_inner)).max(1),
         not_in_force: desk.standing.not_in_force.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         peer_table: desk.resolver.tables().borrow().number,

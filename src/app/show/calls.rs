@@ -15,6 +15,10 @@ pub(super) fn status(answer: &Value) -> String {
     line("border", format!("{} ({})", text(&answer["name"]), text(&answer["version"])));
     line("up since", format!("{} ({})", text(&answer["started"]), answer["uptime_seconds"].as_u64().map_or_else(|| "-".into(), span)));
     line("calls", text(&answer["calls"]));
+    if !answer["before"].is_null() {
+        let (process, socket) = (text(&answer["before"]["process"]), text(&answer["before"]["socket"]));
+        line("before", format!("process {process} still has its calls: --socket {socket}"));
+    }
     let drain = match (&answer["drain"], answer["drain"]["release_in_seconds"].as_u64()) {
         (Value::Null, _) => String::from("yes"),
         (_, Some(seconds)) => format!("no: draining, and in {} those that are left are ended", span(seconds)),

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -33,6 +34,7 @@ pub struct Between {
     heard: AtomicBool,
     /// Other processes there have been.
     rounds: AtomicU64,
+    before: Mutex<Option<(u32, Option<PathBuf>)>>,
 }
 
 struct Other {
@@ -64,6 +66,7 @@ impl Between {
             missed_calls: OnceLock::new(),
             heard: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
+            before: Mutex::default(),
         })
     }
 
@@ -85,6 +88,17 @@ impl Between {
         self.rounds.fetch_add(1, Ordering::Relaxed);
         let later = (role == Role::Successor).then(Vec::new);
         *self.other() = Some(Other { role, link, told: HashSet::new(), later });
+    }
+
+    /// Where the one before still is asked for its calls: its process, and its control socket.
+    pub fn comes_after(&self, process: u32, socket: Option<PathBuf>) {
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = Some((process, socket));
+    }
+
+    /// The same, as long as it has calls.
+    pub fn before(&self) -> Option<(u32, Option<PathBuf>)> {
+        let is_there = self.role() == Some(Role::Predecessor);
+        self.before.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|_| is_there)
     }
 
     /// What was queued for it still goes out.

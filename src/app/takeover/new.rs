@@ -147,6 +147,8 @@ async fn take_place(border: &Border, bequest: Bequest, opening: Opening, old: u3
     let (link, mut heard) = opening.open();
     tracing::info!(from = old, next_call = bequest.next_call, kept_port_pairs = bequest.ports.len(), "taking over: in force from here on");
     between.begin(Role::Predecessor, link);
+    let aside = border.control_place().map(|place| api::aside(&place, old));
+    between.comes_after(old, aside);
     network.accompany(Some(between.clone() as Arc<dyn Companion>)).await;
     let _ = border.commands.send(Input::Event(Event::Companion(Change::Follow(bequest))));
     border.api.take_place()?;
