@@ -42,9 +42,10 @@ fn leg(secured: bool) -> Leg {
 fn digits_go_out_in_the_sound_and_without_it() {
     for (io, secured) in each_way() {
         let (mut plane, mut call) = start(io, &Leg::Plain, &leg(secured));
+        let stream = call.stream;
         let press = |plane: &Plane, digit: char| {
             let (digit, lasting) = (key(digit), Duration::from_millis(60));
-            plane.plane.command(Command::Digit { stream: call.stream, side: Side::B, digit, lasting, ssrc: 0xd161_7000 });
+            plane.plane.command(Command::Digit { stream, side: Side::B, digit, lasting, ssrc: 0xd161_7000 });
         };
         // Nobody speaks: packets of our own, at our pace. A late turn makes a step of the duration longer and the packets fewer.
         press(&plane, '5');
@@ -55,21 +56,33 @@ fn digits_go_out_in_the_sound_and_without_it() {
         assert_eq!(alone.iter().map(|(_, _, marker, _)| *marker).collect::<Vec<_>>()[..2], [true, false]);
         assert_eq!(alone.iter().filter(|(.., end)| *end).count(), 3, "{alone:?}");
         assert!(alone.len() <= 5 && alone.last().is_some_and(|(.., end)| *end), "{alone:?}");
-        // In the sound: packet for packet.
-        exchange(&mut call.a, &mut call.b);
-        press(&plane, '#');
-        let before = plane.plane.counters().wakes;
-        until(|| plane.plane.counters().wakes > before);
-        let mut events = 0;
-        for _ in 0..5 {
-            let clear = call.a.send_rtp();
-            let got = call.b.take_rtp(PATIENCE).expect("it comes").expect("and authenticates");
-            assert_eq!((got[2..4].to_vec(), read(&got).0), (clear[2..4].to_vec(), call.a.ssrc));
-            events += u32::from(read(&got).1 == EVENTS);
-        }
-        assert_eq!(events, 5, "{io:?}, SRTP {secured}");
+        // In the sound: packet for packet. Where this thread, or the one of the relay, had no turn for 60 ms nobody speaks again, and it is tried once more.
+        let mut pressed = 1;
+        let in_sound = |call: &mut Call| {
+            exchange(&mut call.a, &mut call.b);
+            press(&plane, '#');
+            let before = plane.plane.counters().wakes;
+            until(|| plane.plane.counters().wakes > before);
+            let mut events = 0;
+            for _ in 0..5 {
+                let clear = call.a.send_rtp();
+                let got = call.b.take_rtp(PATIENCE).expect("it comes").expect("and authenticates");
+                if read(&got).0 == 0xd161_7000 {
+                    while call.b.take_rtp(QUIET).is_some() {}
+                    return None;
+                }
+                assert_eq!((got[2..4].to_vec(), read(&got).0), (clear[2..4].to_vec(), call.a.ssrc));
+                events += u32::from(read(&got).1 == EVENTS);
+            }
+            Some(events)
+        };
+        let events = (0..10).find_map(|_| {
+            pressed += 1;
+            in_sound(&mut call)
+        });
+        assert_eq!(events, Some(5), "{io:?}, SRTP {secured}");
         let report = plane.close(call.stream);
-        assert_eq!((report.b.digits_sent, report.b.digits_lost), (2, 0));
+        assert_eq!((report.b.digits_sent, report.b.digits_lost), (pressed, 0));
     }
 }
 
