@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use portcullis::app::import::{Arguments, Command, import};
+use portcullis::app::import::{Arguments, Command, DONE, REMARKS, UNUSABLE, import};
 use portcullis::config;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ fn imported(files: &[&[u8]]) -> Imported {
     }
     let to = folder.path().join("set");
     let mut out = Vec::new();
-    let arguments = Arguments { files: paths, to: to.clone(), force: false };
+    let arguments = Arguments { files: paths, to: to.clone(), force: false, json: false };
     let status = import(&Command::Exchange(arguments), &mut out).unwrap();
     let told = String::from_utf8(out).unwrap().replace(&folder.path().display().to_string(), "DIR");
     Imported { status, told, to, _folder: folder }
@@ -87,7 +87,7 @@ fn nothing_is_written_over_unasked() {
     fs::copy(at("tests/import/two_plans.json"), &file).unwrap();
     let run = |force: bool| {
         let mut out = Vec::new();
-        let arguments = Arguments { files: vec![file.clone()], to: folder.path().join("set"), force };
+        let arguments = Arguments { files: vec![file.clone()], to: folder.path().join("set"), force, json: false };
         (import(&Command::Exchange(arguments), &mut out).unwrap(), String::from_utf8(out).unwrap())
     };
     assert_eq!(run(false).0, 1);
@@ -153,4 +153,22 @@ proptest! {
         let loaded = if done.status == 2 { Ok(()) } else { config::load(&done.to).map(|_| ()) };
         prop_assert!(loaded.is_ok(), "{all}\n{}\n{}\n{}", loaded.unwrap_err(), done.told, written(&done.to));
     }
+}
+
+#[test]
+fn a_script_is_told_in_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("um.json");
+    let told = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let arguments = Arguments { files: vec![file.clone()], to: folder.path().join("set"), force: true, json: true };
+        let mut out = Vec::new();
+        let status = import(&Command::Exchange(arguments), &mut out).unwrap();
+        (status, serde_json::from_slice::<Value>(&out).unwrap())
+    };
+    let (status, done) = told(&fs::read_to_string(at("tests/import/two_plans.json")).unwrap());
+    assert!(status <= REMARKS && done["written"].as_array().is_some_and(|written| !written.is_empty()), "{done}");
+    assert_eq!(done["remarks"].as_array().is_some_and(Vec::is_empty), status == DONE);
+    let (status, done) = told("no JSON");
+    assert!(status == UNUSABLE && done["trouble"].is_string(), "{done}");
 }

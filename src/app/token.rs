@@ -15,6 +15,9 @@ pub struct Token {
     /// `read` looks only, `operate` changes too.
     #[arg(long, default_value = "read", value_parser = ["read", "operate"])]
     pub role: String,
+    /// All of it on standard output as JSON, the token among it.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `aside`: where the token goes, so that `>> border.toml` has no secret in it.
@@ -25,8 +28,14 @@ pub fn token(arguments: &Token, out: &mut dyn Write, aside: &mut dyn Write) -> i
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|error| io::Error::other(format!("the system gives no randomness: {error}")))?;
     let token = URL_SAFE_NO_PAD.encode(secret);
+    let digest = TokenDigest::of(&token);
+    if arguments.json {
+        let made = serde_json::json!({ "name": arguments.name, "role": arguments.role, "sha256": digest.to_string(), "token": token });
+        writeln!(out, "{made:#}")?;
+        return Ok(0);
+    }
     writeln!(aside, "# The token, shown this once: {token}")?;
-    writeln!(out, "[[api.token]]\nname = \"{}\"\nrole = \"{}\"\nsha256 = \"{}\"", arguments.name, arguments.role, TokenDigest::of(&token))?;
+    writeln!(out, "[[api.token]]\nname = \"{}\"\nrole = \"{}\"\nsha256 = \"{}\"", arguments.name, arguments.role, digest)?;
     Ok(0)
 }
 
@@ -38,7 +47,7 @@ mod tests {
     fn the_digest_is_that_of_the_token_and_no_two_are_alike() {
         let made = || {
             let (mut lines, mut aside) = (Vec::new(), Vec::new());
-            token(&Token { name: "alice".into(), role: "read".into() }, &mut lines, &mut aside).unwrap();
+            token(&Token { name: "alice".into(), role: "read".into(), json: false }, &mut lines, &mut aside).unwrap();
             let aside = String::from_utf8(aside).unwrap();
             let shown = aside.trim_end().rsplit(' ').next().unwrap().to_owned();
             (String::from_utf8(lines).unwrap(), shown)
@@ -48,5 +57,16 @@ mod tests {
         assert!(lines.starts_with("[[api.token]]") && lines.contains(&format!("sha256 = \"{}\"", TokenDigest::of(&first))), "{lines}");
         assert!(!lines.contains(&first), "it is in no file that these lines are put into");
         assert_ne!(first, second);
+    }
+
+    #[test]
+    fn a_script_gets_all_of_it() {
+        let (mut out, mut aside) = (Vec::new(), Vec::new());
+        token(&Token { name: "deploy".into(), role: "operate".into(), json: true }, &mut out, &mut aside).unwrap();
+        let made: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let token = made["token"].as_str().unwrap();
+        assert_eq!((&made["name"], &made["role"]), (&"deploy".into(), &"operate".into()));
+        assert_eq!(made["sha256"], TokenDigest::of(token).to_string());
+        assert!(aside.is_empty());
     }
 }

@@ -11,6 +11,8 @@ mod toml;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 pub use document::objects;
 pub use exchange::{Exchange, Remark};
 
@@ -32,6 +34,9 @@ pub struct Arguments {
     /// Write over files of a policy set that are there.
     #[arg(long)]
     pub force: bool,
+    /// What was done as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Exit status: written, nothing to tell.
@@ -48,6 +53,10 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 pub fn import(command: &Command, out: &mut dyn Write) -> io::Result<u8> {
     let Command::Exchange(arguments) = command;
     match exchange(arguments) {
+        Ok(done) if arguments.json => {
+            writeln!(out, "{:#}", told(&done))?;
+            Ok(if done.remarks.is_empty() { DONE } else { REMARKS })
+        }
         Ok(done) => {
             for remark in &done.remarks {
                 writeln!(out, "{remark}")?;
@@ -60,10 +69,19 @@ pub fn import(command: &Command, out: &mut dyn Write) -> io::Result<u8> {
             Ok(if done.remarks.is_empty() { DONE } else { REMARKS })
         }
         Err(trouble) => {
-            writeln!(out, "{trouble}")?;
+            if arguments.json {
+                writeln!(out, "{:#}", json!({ "trouble": trouble }))?;
+            } else {
+                writeln!(out, "{trouble}")?;
+            }
             Ok(UNUSABLE)
         }
     }
+}
+
+fn told(done: &Done) -> serde_json::Value {
+    let lines = |remarks: &[Remark]| remarks.iter().map(ToString::to_string).collect::<Vec<_>>();
+    json!({ "summary": done.summary, "written": done.written, "remarks": lines(&done.remarks) })
 }
 
 struct Done {
