@@ -221,11 +221,14 @@ impl MissedCalls {
             None => Listing::default(),
         };
         let progress = self.0.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Each by itself: a guard that is made in the literal is held until all of it is made, and `status` takes the same one.
+        let place = self.0.keeping().place();
+        let status = self.status();
         Described {
             target: self.0.settings.target.to_string(),
             wan: *self.0.wan.borrow(),
-            store: self.0.keeping().place(),
-            status: self.status(),
+            store: place,
+            status,
             last_error: progress.last_error,
             attempts: progress.attempts,
             queued: listing.queued,
