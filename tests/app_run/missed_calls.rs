@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use portcullis::simulator::trunk::{self, Failure};
 
-use crate::process::{Border, CALLER, GREETING, PATIENCE, Set, um};
+use crate::process::{Border, CALLER, GREETING, PATIENCE, Set, portcullis, um};
 
 /// Takes notices one after the other; says each id as it comes, and answers when it is told to.
 struct Receiving {
@@ -139,4 +139,21 @@ async fn what_the_new_process_did_not_write_is_told_by_the_old_one_that_outlives
     receiving.take();
     border.until("done with both", |border| border.metric("portcullis_notices_total{outcome=\"delivered\"}") == Some(2.0));
     assert!(receiving.came.try_recv().is_err(), "each once");
+}
+
+/// The lock that telling of them takes is the one that the next missed call takes, in the core.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_for_missed_calls_is_told_and_stops_nothing() {
+    let receiving = receiver();
+    let (border, _mute) = border(&receiving).await;
+    let socket = border.set.path().join("control.sock");
+    let shown = || {
+        let output = portcullis().args(["show", "missed-calls", "--json", "--socket"]).arg(&socket).output().expect("portcullis");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("an answer")
+    };
+    assert_eq!(shown()["store"], "here");
+    missed(&border, Duration::from_millis(300)).await.unwrap();
+    assert!(!receiving.next().is_empty());
+    assert_eq!(shown()["queued"].as_array().map(Vec::len), Some(1));
+    receiving.take();
 }
