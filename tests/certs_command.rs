@@ -4,6 +4,7 @@
 mod inspecting;
 #[path = "certs_command/making.rs"]
 mod making;
+mod ports;
 #[path = "certs_command/real_border.rs"]
 mod real_border;
 #[path = "certs_command/rotating.rs"]

@@ -2,6 +2,7 @@
 //! refused with a reason that names the remedy, with it (feature `legacy-tls`) it is served, and nobody else ever meets it.
 
 mod net_border;
+mod ports;
 
 use std::path::Path;
 use std::process::Stdio;
@@ -87,7 +88,7 @@ impl Keys {
 
     /// s_server with this certificate, ready, and its port.
     async fn server(&self, certificate: &str, ciphers: &str, more: &[&str]) -> (Child, BufReader<tokio::process::ChildStdout>, u16) {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free_port();
         let (accept, pem, key) = (port.to_string(), format!("{certificate}.pem"), format!("{certificate}.key"));
         let common = ["s_server", "-accept", &accept, "-cert", &pem, "-key", &key, "-CAfile", "ca.pem", "-Verify", "3", "-cipher", ciphers];
         let mut server = self.openssl(&[&common[..], more].concat());

@@ -1,8 +1,8 @@
 //! Mutual TLS with an independent implementation: OpenSSL's s_client and s_server.
 
 mod net_border;
+mod ports;
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use portcullis::app::certs::{Init, init};
 use portcullis::policy::verdict::Reason;
 use portcullis::signaling::event::Route;
 use portcullis::sip::Transport::Tls;
+use ports::free_port;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -77,11 +78,6 @@ async fn s_client_comes_in_with_its_certificate_only() {
     let old = openssl(&["s_client", "-connect", &address, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], folder.path());
     assert_eq!(stranger_of(border.event().await), Some(Reason::TlsNothingShared), "TLS 1.1 is not spoken");
     drop(old);
-}
-
-/// A free port; another process may take it before s_server does, which then ends and fails the test.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! others tamper with them.
 
 mod net_border;
+mod ports;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -558,7 +559,7 @@ async fn a_revoked_peer_neither_gets_in_nor_is_called() {
     // A port that was free may be another test's by the time the server takes it: then it ends, and takes another.
     let listening = async {
         loop {
-            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = ports::free_port();
             let mut server = run(&["s_server", "-accept", &port.to_string(), "-cert", certificate, "-key", key, "-quiet"]);
             let remote = SocketAddr::new(V4, port);
             while server.try_wait().unwrap().is_none() {

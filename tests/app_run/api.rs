@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::process::{Border, PATIENCE, Set, free_port, portcullis, um};
+use crate::ports::free_port;
+use crate::process::{Border, PATIENCE, Set, portcullis, um};
 
 const CONTROL: &str = "[control]\nsocket = \"control.sock\"";
 

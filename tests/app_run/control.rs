@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::process::{Border, Set, free_port, portcullis, um};
+use crate::ports::free_port;
+use crate::process::{Border, Set, portcullis, um};
 
 const CONTROL: &str = "[control]\nsocket = \"control.sock\"";
 

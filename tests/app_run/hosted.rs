@@ -11,7 +11,8 @@ use portcullis::simulator::profile::Profile;
 use portcullis::simulator::rules::Rules;
 use portcullis::simulator::um::{Settings, Um};
 
-use crate::process::{Border, PATIENCE, Set, free_port, portcullis};
+use crate::ports::free_port;
+use crate::process::{Border, PATIENCE, Set, portcullis};
 
 const HOSTED: &str = "df6b236d-056d-416a-8f5f-f2e8e1a0238d.um.outlook.com";
 const OURS: &str = "sbc.example.com";

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use crate::process::{Border, Set, free_port, um};
+use crate::ports::free_port;
+use crate::process::{Border, Set, um};
 
 /// A peer on UDP that answers OPTIONS with a status; 0: not at all.
 struct Responder {

@@ -13,6 +13,8 @@ mod no_audio;
 mod numbers;
 mod otlp;
 mod policy;
+#[path = "../ports/mod.rs"]
+mod ports;
 mod process;
 mod quickstart;
 mod reload;

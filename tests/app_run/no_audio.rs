@@ -11,7 +11,8 @@ use portcullis::sip::{Builder, HeaderName, Message, Method};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::process::{Border, PATIENCE, Set, free_port, portcullis, um};
+use crate::ports::free_port;
+use crate::process::{Border, PATIENCE, Set, portcullis, um};
 
 const TRUNK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const UM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);

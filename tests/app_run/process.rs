@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use portcullis::simulator::trunk::{self, Call, Failure};
 use portcullis::simulator::um::{self, Um};
 use tempfile::TempDir;
+
+use crate::ports::free_port;
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const GREETING: f64 = 1000.0;
@@ -28,11 +30,6 @@ fn media_ports() -> u32 {
     let is_free = |port: u32| UdpSocket::bind((Ipv4Addr::LOCALHOST, port as u16)).is_ok();
     let mut all = (0..50).map(|_| MEDIA.fetch_add(100, Ordering::Relaxed));
     all.find(|first| (*first..first + 100).all(is_free)).expect("somebody has ports all over; end other tests and benchmarks")
-}
-
-/// A port nobody had a moment ago. What binds it next is our own child.
-pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).map(|address| address.port()).expect("a free port")
 }
 
 /// A folder with a policy set; not running yet.

@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use crate::process::{Border, Set, free_port, portcullis, um};
+use crate::ports::free_port;
+use crate::process::{Border, Set, portcullis, um};
 
 const CONTROL: &str = "[control]\nsocket = \"control.sock\"\n";
 

@@ -7,7 +7,8 @@ use std::process::Output;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
 
-use crate::process::{Border, Set, free_port, portcullis, um};
+use crate::ports::free_port;
+use crate::process::{Border, Set, portcullis, um};
 
 /// A CA, a certificate of the door for 127.0.0.1 and one of an operator, all in the folder of a set.
 fn certificates(set: &Set) {

@@ -8,7 +8,8 @@ use portcullis::app::certs::{Leaf, VALIDITY, authority};
 use portcullis::simulator::connection::Identity;
 use portcullis::simulator::trunk::{self, Call, Failure};
 
-use crate::process::{Border, CALLER, GREETING, PATIENCE, Set, free_port, um};
+use crate::ports::free_port;
+use crate::process::{Border, CALLER, GREETING, PATIENCE, Set, um};
 
 const OURS: &str = "sbc.example.org";
 const THEIRS: &str = "phone.example.org";

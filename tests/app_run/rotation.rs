@@ -29,7 +29,7 @@ struct Watched {
 impl Watched {
     async fn start() -> Watched {
         let um = um().await;
-        let port = crate::process::free_port();
+        let port = crate::ports::free_port();
         let tables = format!(
             "[certificates]\nwatch = \"1s\"\n[[listener]]\nname = \"tls\"\ntransport = \"tls\"\naddress = \"127.0.0.1:{port}\"\nadvertised = \"{BORDER}\"\n\
              certificate = \"certs/tls.crt\"\nkey = \"certs/tls.key\"\n"

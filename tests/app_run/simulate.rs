@@ -3,7 +3,8 @@
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::process::{PATIENCE, free_port, portcullis};
+use crate::ports::free_port;
+use crate::process::{PATIENCE, portcullis};
 
 fn simulate(arguments: &[String]) -> Child {
     portcullis().arg("simulate").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use portcullis::app::exit_status;
 
-use crate::process::{Border, Set, free_port, portcullis, um};
+use crate::ports::free_port;
+use crate::process::{Border, Set, portcullis, um};
 
 /// Given where they are tried at length: by the tests of these commands, and of `certs`, which has statuses of its own.
 const ELSEWHERE: &[(&str, u8)] =

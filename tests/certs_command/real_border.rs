@@ -1,7 +1,6 @@
 //! The commands beside a border that really runs: what it shows in handshakes follows the generations, and what it refuses is rolled back.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -58,7 +57,7 @@ fn serial(file: &str) -> String {
 
 #[test]
 fn a_rotation_under_a_running_border() {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let port = crate::ports::free_port();
     let site = Site::new();
     site.lab.policy_set_at("certs/current", port);
     let peers = Path::new(&site.set).join("peers.toml");
