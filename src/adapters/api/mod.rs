@@ -127,32 +127,21 @@ pub enum Start {
     },
 }
 
-/// What the thread starts with.
-struct Behind {
-    settings: Settings,
-    start: Start,
-    gate: watch::Receiver<bool>,
-    router: Router,
-    needs: Needs,
-    identities: Arc<dyn Identities>,
-    audit: Audit,
-    known: access::Known,
-}
-
 impl Api {
     /// The doors have a thread and an event loop of their own: a long answer, or a slow disk under the audit, costs no call a millisecond. `identities` is asked
     /// only where [`Listen::tls`] is set.
     pub async fn start(settings: &Settings, router: Router, needs: Needs, identities: Arc<dyn Identities>, audit: Audit, start: Start) -> io::Result<Api> {
         let (gate, shut) = watch::channel(matches!(start, Start::InPlace));
         let known: access::Known = Arc::new(ArcSwap::from_pointee(Callers::of(settings.listen.as_ref())));
-        let behind = Behind { settings: settings.clone(), start, gate: shut, router, needs, identities, audit, known: known.clone() };
+        let hall = Hall { gate: shut, router, needs, identities, audit, known: known.clone(), network: Network::default(), by_network: None };
+        let opened_by = settings.clone();
         let (opened_in, opened) = oneshot::channel();
         let (moves, moves_in) = mpsc::unbounded_channel();
         // The log that holds for the caller's thread holds for this one as well.
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
         let serve = move || {
             tracing::dispatcher::with_default(&dispatch, || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime.block_on(serve(behind, opened_in, moves_in)),
+                Ok(runtime) => runtime.block_on(serve(hall, opened_by, start, opened_in, moves_in)),
                 // Whoever started it may have left.
                 Err(error) => drop(opened_in.send(Err(error))),
             });
@@ -245,9 +234,7 @@ pub fn aside(place: &Path, process: u32) -> PathBuf {
     name.into()
 }
 
-async fn serve(behind: Behind, opened: oneshot::Sender<io::Result<Places>>, mut moves: mpsc::UnboundedReceiver<Move>) {
-    let Behind { settings, start, gate, router, needs, identities, audit, known } = behind;
-    let mut hall = Hall { gate, router, needs, identities, audit, known, network: Network::default(), by_network: None };
+async fn serve(mut hall: Hall, settings: Settings, start: Start, opened: oneshot::Sender<io::Result<Places>>, mut moves: mpsc::UnboundedReceiver<Move>) {
     let mut tasks = JoinSet::new();
     let places = hall.open(settings, start, &mut tasks).await;
     let is_open = places.is_ok();

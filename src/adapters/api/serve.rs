@@ -56,7 +56,11 @@ pub(super) async fn forever<D: Door>(mut door: D, router: Router, mut gate: watc
         }
         let accepted = tokio::select! {
             accepted = door.accept() => accepted,
-            _ = gate.wait_for(|open| !*open) => {
+            shut = gate.wait_for(|open| !*open) => {
+                if shut.is_err() {
+                    return;
+                }
+                drop(shut);
                 guests.all_leave();
                 continue;
             }

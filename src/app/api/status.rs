@@ -150,7 +150,7 @@ async fn status(State(desk): Behind) -> Json<Status> {
         calls: desk.calls.up(),
         calls_per_minute: desk.standing.begun.lock().unwrap_or_else(PoisonError::into_inner).sum(now),
         drain,
-        before: desk.between.before().map(|(process, socket)| Before { process, socket: socket.map(|socket| socket.display().to_string()) }),
+        before: desk.between.before().map(|before| Before { process: before.process, socket: before.socket.map(|socket| socket.display().to_string()) }),
         policy_set: (*desk.standing.policies.lock().unwrap_or_else(PoisonError::into_inner)).max(1),
         not_in_force: desk.standing.not_in_force.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         peer_table: desk.resolver.tables().borrow().number,

@@ -34,7 +34,6 @@ pub struct Between {
     heard: AtomicBool,
     /// Other processes there have been.
     rounds: AtomicU64,
-    before: Mutex<Option<(u32, Option<PathBuf>)>>,
 }
 
 struct Other {
@@ -44,6 +43,15 @@ struct Other {
     told: HashSet<FlowId>,
     /// What is to be said after the first word; `None`: that has been said.
     later: Option<Vec<Word>>,
+    /// Where it is asked for its calls, if it is the one before.
+    before: Option<Before>,
+}
+
+/// A process that is taken over from, as operators find it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Before {
+    pub process: u32,
+    pub socket: Option<PathBuf>,
 }
 
 /// How it came to be that there is no other process any more.
@@ -66,7 +74,6 @@ impl Between {
             missed_calls: OnceLock::new(),
             heard: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
-            before: Mutex::default(),
         })
     }
 
@@ -83,22 +90,24 @@ impl Between {
         self.other.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on there is another process. The first word is the predecessor's.
-    pub fn begin(&self, role: Role, link: Link) {
+    /// From now on there is a process that takes this one's place. Our first word is `Go`.
+    pub fn leave_to(&self, link: Link) {
+        self.begin(Other { role: Role::Successor, link, told: HashSet::new(), later: Some(Vec::new()), before: None });
+    }
+
+    /// From now on there is a process whose place this one has.
+    pub fn come_after(&self, before: Before, link: Link) {
+        self.begin(Other { role: Role::Predecessor, link, told: HashSet::new(), later: None, before: Some(before) });
+    }
+
+    fn begin(&self, other: Other) {
         self.rounds.fetch_add(1, Ordering::Relaxed);
-        let later = (role == Role::Successor).then(Vec::new);
-        *self.other() = Some(Other { role, link, told: HashSet::new(), later });
+        *self.other() = Some(other);
     }
 
-    /// Where the one before still is asked for its calls: its process, and its control socket.
-    pub fn comes_after(&self, process: u32, socket: Option<PathBuf>) {
-        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = Some((process, socket));
-    }
-
-    /// The same, as long as it has calls.
-    pub fn before(&self) -> Option<(u32, Option<PathBuf>)> {
-        let is_there = self.role() == Some(Role::Predecessor);
-        self.before.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|_| is_there)
+    /// The process before this one, as long as it has calls.
+    pub fn before(&self) -> Option<Before> {
+        self.other().as_ref().and_then(|other| other.before.clone())
     }
 
     /// What was queued for it still goes out.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::between::{Between, End};
+use super::between::{Before, Between, End};
 use super::pulse::{self, Sign};
 use super::words::{Claims, Offer, Use, VERSION, Word};
 use crate::adapters::api::{self, Start};
@@ -21,7 +21,7 @@ use crate::adapters::store;
 use crate::app::api::takeover::{PROTOCOL, TakeOver};
 use crate::app::border::{Border, StartError};
 use crate::config;
-use crate::signaling::companion::{Bequest, Change, Companion as Role};
+use crate::signaling::companion::{Bequest, Change};
 use crate::signaling::event::Event;
 
 /// Peers' names that are not resolved by then are resolved later, as after any start.
@@ -146,9 +146,8 @@ async fn take_place(border: &Border, bequest: Bequest, opening: Opening, old: u3
     let (between, network, firewall) = (border.between.clone(), border.network.clone(), border.firewall.clone());
     let (link, mut heard) = opening.open();
     tracing::info!(from = old, next_call = bequest.next_call, kept_port_pairs = bequest.ports.len(), "taking over: in force from here on");
-    between.begin(Role::Predecessor, link);
-    let aside = border.control_place().map(|place| api::aside(&place, old));
-    between.comes_after(old, aside);
+    let socket = border.control_place().map(|place| api::aside(&place, old));
+    between.come_after(Before { process: old, socket }, link);
     network.accompany(Some(between.clone() as Arc<dyn Companion>)).await;
     let _ = border.commands.send(Input::Event(Event::Companion(Change::Follow(bequest))));
     border.api.take_place()?;

@@ -246,7 +246,7 @@ async fn give_place(border: &Border, successor: Successor) -> Heard {
         admin.open(false);
     }
     border.network.gate(Gates { connections: false, ..Gates::OPEN });
-    border.between.begin(Role::Successor, link);
+    border.between.leave_to(link);
     border.network.accompany(Some(border.between.clone() as Arc<dyn Companion>)).await;
     leave_firewall(border, claims.keeps_firewall).await;
     for event in [Event::Companion(Change::Leave), Event::Command(Command::Drain { release_after })] {
