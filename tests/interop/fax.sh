@@ -21,11 +21,6 @@ caller() {
         -trace_msg -message_file "$WORK/caller.$3.messages" -trace_err -error_file "$WORK/$1.err"
 }
 
-ended() {
-    for _ in $(seq 50); do kill -0 "$1" 2>/dev/null || { wait "$1"; return; }; sleep 0.2; done
-    return 1
-}
-
 COUNT=0
 for transport in u1 t1; do
     um um_fax "$transport"

@@ -95,6 +95,22 @@ border() {
     listening "$1" "$3" || { cat "$WORK/border.log"; exit 2; }
 }
 
+# ended PID [SECONDS] : whether what was started comes to its own end in that time, fifteen seconds where nothing is said, and well.
+ended() {
+    for _ in $(seq $((${2:-15} * 5))); do kill -0 "$1" 2>/dev/null || { wait "$1"; return; }; sleep 0.2; done
+    return 1
+}
+
+# take_over LOG HOST : another process in the place of $BORDER, waited for; the one before is $OLD.
+take_over() {
+    OLD=$BORDER
+    start "$1" "$2" "$PORTCULLIS" run "$SET" --take-over
+    BORDER=$PID
+    for _ in $(seq 75); do grep -q "in force from here on" "$WORK/$1.log" && return 0; sleep 0.2; done
+    cat "$WORK/$1.log"
+    return 1
+}
+
 # check WHAT COMMAND... : one expectation.
 check() {
     local what=$1

@@ -45,11 +45,6 @@ notify() {
         -trace_msg -message_file "$WORK/$4.messages"
 }
 
-ended() {
-    for _ in $(seq 50); do kill -0 "$1" 2>/dev/null || { wait "$1"; return; }; sleep 0.2; done
-    return 1
-}
-
 pbx 4 200 told
 check "told, and UM hears it" notify um_notify 3 t1 um.told
 check "the telephone system has it" ended "$PBX"

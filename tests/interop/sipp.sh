@@ -41,12 +41,6 @@ caller() {
         -nostdin -timeout 50 -trace_err -error_file "$WORK/$scenario.err" "$@"
 }
 
-# ended PID : whether the background peer came to its scenario's end, within ten seconds.
-ended() {
-    for _ in $(seq 50); do kill -0 "$1" 2>/dev/null || { wait "$1"; return; }; sleep 0.2; done
-    return 1
-}
-
 COUNT=0
 # pair WHAT CALLER UM TRANSPORT EXPRESSION... : one call, both sides' scenarios to their ends, and its record.
 pair() {
@@ -87,7 +81,7 @@ for transport in u1 t1; do
     um um 127.0.0.3 -m 200
     check "200 calls at 50 a second ($transport): the caller" caller call $transport -m 200 -r 50 -d 1000 -trace_stat -stf "$WORK/$transport.csv" -fd 1
     check "200 calls ($transport): the UM side" ended "$UM"
-    check "200 calls ($transport): none failed, nothing sent twice" python3 "$HERE/sipp_statistics.py" "$WORK/$transport.csv" 200
+    check "200 calls ($transport): none failed, hardly any message sent twice" python3 "$HERE/sipp_statistics.py" "$WORK/$transport.csv" 200
     COUNT=$((COUNT + 200))
     check "200 calls ($transport): the records" records "$SET/records.jsonl" $COUNT "all([x.reason == 'call.normal' for x in newest[-200:]])"
     stop "$UM"

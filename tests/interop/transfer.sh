@@ -60,11 +60,6 @@ talk() {
     TALK=$PID
 }
 
-ended() {
-    for _ in $(seq 75); do kill -0 "$1" 2>/dev/null || { wait "$1"; return; }; sleep 0.2; done
-    return 1
-}
-
 # told CASE STATUS... : the NOTIFYs of a case told exactly this, in this order.
 told() {
     local name=$1 status

@@ -37,14 +37,6 @@ talk() { start "$1" udp nping -q --udp -g "$2" -p "$3" -c "$(($4 * 50))" --rate 
 # Every open media port.
 open() { at sbc nft -j list set inet portcullis media4 | python3 -c 'import json,sys; print(*sorted(e["concat"][1] for o in json.load(sys.stdin)["nftables"] for e in o.get("set",{}).get("elem",[])))'; }
 
-# take_over NAME : another process in the place of $BORDER, waited for.
-take_over() {
-    OLD=$BORDER
-    start "border-$1" sbc "$PORTCULLIS" run "$SET" --take-over
-    BORDER=$PID
-    soon told "border-$1" "in force from here on" && soon told "border-$1" "firewall in force"
-}
-
 start um um timeout 80 sipp -sf "$HERE/sipp/um.xml" -i 10.97.0.12 -p 5062 -mi 10.97.0.12 -t t1 -key contact "10.97.0.12:5062;transport=tcp" -nostdin
 listening um 5062
 check "in force" soon told border "firewall in force"
@@ -57,7 +49,8 @@ soon same 4
 OLD_PORTS=$(open)
 check "a call opens its ports" is 4 "$(ports)"
 talk sound 6000 "$(cut -d' ' -f1 <<<"$OLD_PORTS")" 12
-check "another process takes over" take_over second
+check "another process takes over" take_over border-second sbc
+check "and has the table" soon told border-second "firewall in force"
 for port in $OLD_PORTS; do check "the call's port $port stays open" holds media4 "10.97.0.1 . $port"; done
 check "the operator's ban stays, in the kernel" holds ban4 203.0.113.9
 ask show bans --json --socket "$SET/control.sock" >"$WORK/bans"
@@ -83,7 +76,8 @@ refuses "it is out of the kernel" holds ban4 203.0.113.9
 caller third 5080 12 6200
 THIRD=$PID
 soon same 4
-check "a third takes over" take_over third
+check "a third takes over" take_over border-third sbc
+check "and has it as well" soon told border-third "firewall in force"
 LAST=$OLD
 kill -9 "$BORDER"
 check "which dies; the one before is in its place again" soon told border-second "takes its place again"
