@@ -1,9 +1,10 @@
 # The border as a container image: built with the Rust toolchain, shipped with nothing but the program, the C library it was linked with, and the
 # public CA certificates (for policy sets that name /etc/ssl/certs/ca-certificates.crt as a peer's `ca`). No shell, no package manager.
 #
-#   docker build -t portcullis .
-#   docker run --read-only --network host --stop-timeout 90 \
+#   docker build -t portcullis .                                   (podman build --format docker -t portcullis .)
+#   docker run -d --name portcullis --read-only --network host --cap-drop ALL --security-opt no-new-privileges --stop-timeout 90 \
 #     -v ./policy:/etc/portcullis:ro -v records:/var/lib/portcullis portcullis
+#   docker exec portcullis portcullis show status
 #
 # Both images below must have the same C library, or the second a newer one: both are Debian 12 (glibc 2.36). `tests/image/run` builds this file as
 # it stands, with stand-ins for both named by these arguments: a base made on the spot, and a toolchain whose `cargo build` hands over a binary
@@ -14,7 +15,8 @@ ARG BASE_IMAGE=debian:bookworm-slim
 FROM ${RUST_IMAGE} AS builder
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --bin portcullis
+# Line tables are four fifths of what cargo makes; a panic names its file and line without them.
+RUN cargo build --release --locked --bin portcullis && strip target/release/portcullis
 
 # Puts the final image's files together; nothing else of this stage is kept.
 FROM ${BASE_IMAGE} AS files
@@ -24,7 +26,7 @@ RUN set -eu; \
         apt-get update; \
         apt-get install -y --no-install-recommends ca-certificates; \
     fi; \
-    mkdir -p /image/etc/ssl/certs /image/etc/portcullis /image/var/lib/portcullis; \
+    mkdir -p /image/etc/ssl/certs /image/etc/portcullis /image/var/lib/portcullis /image/run/portcullis /image/certs; \
     cp -L /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/; \
     ldd /image/usr/bin/portcullis | grep -o '/[^ ]*' | while read -r library; do \
         mkdir -p "/image$(dirname "$library")"; \
@@ -32,7 +34,8 @@ RUN set -eu; \
     done; \
     echo 'portcullis:x:65532:65532::/var/lib/portcullis:/usr/bin/portcullis' > /image/etc/passwd; \
     echo 'portcullis:x:65532:' > /image/etc/group; \
-    chown 65532:65532 /image/var/lib/portcullis
+    chmod 0750 /image/run/portcullis /image/certs; \
+    chown 65532:65532 /image/var/lib/portcullis /image/run/portcullis /image/certs
 
 FROM scratch
 COPY --from=files /image /
@@ -42,9 +45,12 @@ USER 65532:65532
 
 # The policy set, with the certificates it names. It is only read: mount it read-only. Keys must be readable by user 65532.
 VOLUME /etc/portcullis
-# Call records: the store to be searched, unless [records] store says otherwise, and what else the policy set files here. The only place written to: the root may be
-# read-only.
+# Call records: the store to be searched, unless [records] store says otherwise, and what else the policy set files here. A named volume gets the owner
+# this folder has in the image; a folder of the host's must be given to 65532 by hand.
 VOLUME /var/lib/portcullis
+# The control socket, for `docker exec … portcullis show` and all else that asks. It and the records are the only places written to: the root may be
+# read-only. A volume, since engines do not agree on how to give a tmpfs to an ordinary user.
+VOLUME /run/portcullis
 ENV STATE_DIRECTORY=/var/lib/portcullis
 
 # 5060 SIP over UDP and TCP, 5061 over TLS; media as in [media] ports (20000-29999 unless set otherwise). Ten thousand published ports
@@ -54,7 +60,7 @@ EXPOSE 5060/udp 5060/tcp 5061/tcp 20000-29999/udp
 EXPOSE 9160/tcp
 
 # Asks /healthz of http://127.0.0.1:9160; a policy set with another [admin] listen needs another --health-cmd. (Images in OCI format have no
-# health check; `--format docker` keeps it.)
+# health check: with Podman `podman build --format docker` keeps it.)
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/usr/bin/portcullis", "health"]
 
 # Drains: no new calls, the old ones go on for at most `drain` (border.toml). Give the engine a longer stop timeout than that.

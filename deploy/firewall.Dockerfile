@@ -13,10 +13,11 @@ FROM ${BASE_IMAGE}
 RUN apt-get update && apt-get install -y --no-install-recommends nftables ca-certificates libcap2-bin && rm -rf /var/lib/apt/lists/*
 COPY --from=portcullis /usr/bin/portcullis /usr/bin/portcullis
 RUN setcap cap_net_admin=+p /usr/bin/portcullis && useradd --system --uid 65532 --home-dir /var/lib/portcullis portcullis && \
-    install -d -o 65532 -g 65532 /var/lib/portcullis
+    install -d -o 65532 -g 65532 /var/lib/portcullis && install -d -o 65532 -g 65532 -m 0750 /run/portcullis /certs
 USER 65532:65532
 VOLUME /etc/portcullis
 VOLUME /var/lib/portcullis
+VOLUME /run/portcullis
 ENV STATE_DIRECTORY=/var/lib/portcullis
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/usr/bin/portcullis", "health"]
 STOPSIGNAL SIGTERM
