@@ -128,19 +128,19 @@ class Outcome:
         return self.delays[min(len(self.delays) - 1, int(share * len(self.delays)))] if self.delays else float("nan")
 
 
-def load(folder, transport, rate, calls, pause=100, during=None, caller=HERE / "caller.xml", um=HERE / "um.xml"):
-    """So many calls at that rate through whatever listens on port 5060. `during` is called once they have begun."""
+def load(folder, transport, rate, calls, pause=100, during=None, caller=HERE / "caller.xml", um=HERE / "um.xml", answered=None):
+    """So many calls at that rate through whatever listens on port 5060. `during` is called once they have begun. `answered`: so many reach the UM side, if not as many."""
     scratch = Path(tempfile.mkdtemp(dir=folder))
     limit = calls / rate + pause / 1000 + 10
-    common = ["-nostdin", "-m", str(calls), "-buff_size", "4194304", "-max_socket", "20000", "-l", "100000"]
+    common = ["-nostdin", "-buff_size", "4194304", "-max_socket", "20000", "-l", "100000"]
     answering = subprocess.Popen(
-        pinned(0, "sipp", "-sf", um, "-i", "127.0.0.3", "-p", "5062", "-mi", "127.0.0.3", "-t", "t1", *common),
+        pinned(0, "sipp", "-sf", um, "-i", "127.0.0.3", "-p", "5062", "-mi", "127.0.0.3", "-t", "t1", "-m", str(answered or calls), *common),
         cwd=scratch, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     await_listener("5062")
     statistic = scratch / "statistic.csv"
     calling = subprocess.Popen(
         pinned(0, "sipp", "127.0.0.1:5060", "-sf", caller, "-i", "127.0.0.2", "-p", "5060", "-mi", "127.0.0.2", "-t", transport,
-               "-s", "5000", "-r", str(rate), "-d", str(pause), "-timeout", f"{int(limit)}s", "-trace_stat", "-stf", statistic, "-fd", "1",
+               "-s", "5000", "-r", str(rate), "-d", str(pause), "-m", str(calls), "-timeout", f"{int(limit)}s", "-trace_stat", "-stf", statistic, "-fd", "1",
                "-trace_rtt", "-rtt_freq", "200", *common),
         cwd=scratch, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     if during:

@@ -6,16 +6,18 @@ who asks are pinned to core 0, the border to core 1. Each question is asked twen
 
 Arguments, as key=value:
   store     the folder of that store (copied); none: an empty one
-  held      calls up meanwhile, four descriptors each; the border leaves the last of them to others
+  held      calls up meanwhile, with four descriptors each as long as there are any; the rest ring, and have no media yet
   rate      calls a second while they are set up
 """
 
 import http.client
 import json
 import os
+import resource
 import shutil
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -24,7 +26,11 @@ from pathlib import Path
 
 import compare
 
-SETTINGS = {"store": "", "held": 4850, "rate": 250}
+SETTINGS = {"store": "", "held": 5000, "rate": 250}
+# A caller without a description, and a UM server that such a caller hears ring.
+RINGING, UM = compare.HERE / "ringing.xml", compare.HERE / "um_ringing.xml"
+SIPP = ["-nostdin", "-buff_size", "4194304", "-max_socket", "20000", "-l", "100000"]
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
 QUESTIONS = [
     "/v1/status",
     "/v1/calls?limit=100",
@@ -68,6 +74,18 @@ class Local(http.client.HTTPConnection):
         self.sock.connect(str(self.path))
 
 
+def caller(scratch, port, rate, pause, *more, scenario=compare.HERE / "caller.xml"):
+    command = compare.pinned(0, "sipp", "127.0.0.1:5060", "-sf", scenario, "-i", "127.0.0.2", "-p", str(port), "-mi", "127.0.0.2", "-t", "u1",
+                             "-s", "5000", "-r", str(rate), "-d", str(pause), *SIPP, *more)
+    return subprocess.Popen(command, cwd=scratch, **QUIET)
+
+
+def with_media(held, churn=0):
+    """Of so many calls, those the border has descriptors for: it leaves a sixteenth of them, 512 at most, to others, and has some of its own. Of those that come and go each is up for a second."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return min(held, (limit - min(limit // 16, 512) - 100) // 4 - 2 * churn)
+
+
 def asked(border, path):
     """Seconds, and bytes of the answer."""
     began = time.monotonic()
@@ -88,24 +106,40 @@ def main():
     Border.store = Path(settings["store"]) / "records.sqlite" if settings["store"] else None
     with Border("border", folder) as border:
         held, rate = settings["held"], settings["rate"]
-        done = threading.Event()
+        done, before = threading.Event(), border.memory()
 
         def during(_):
             limit = time.monotonic() + held / rate + 60
-            while json.loads(asked(border, "/v1/status")[1])["calls"] < held * 0.98 and time.monotonic() < limit:
+            while json.loads(asked(border, "/v1/status")[1])["calls"] < held and time.monotonic() < limit:
                 time.sleep(0.5)
             status = json.loads(asked(border, "/v1/status")[1])
             kept = json.loads(asked(border, "/v1/records-store")[1])
             print(f"{status['calls']} calls up, {kept['held']} records, {kept['size'] >> 20} MB; twenty times each, ms")
+            up = border.memory()
             print(f"{'':52}{'median':>9}{'longest':>9}{'KiB':>8}")
             for path in QUESTIONS:
                 found = [asked(border, path) for _ in range(20)]
                 spans = sorted(1000 * span for span, _ in found)
                 print(f"{path:52}{statistics.median(spans):9.1f}{spans[-1]:9.1f}{len(found[-1][1]) / 1024:8.0f}", flush=True)
+            megabytes = [memory / 1e6 for memory in (before, up, border.memory())]
+            print("\nmemory, MB: {:.0f} with nothing up, {:.0f} with these calls, {:.0f} after the questions".format(*megabytes))
             done.set()
 
-        seconds = held // rate + 30
-        compare.load(folder, "u1", rate, held, pause=1000 * seconds, during=during)
+        seconds, sounding = held // rate + 30, with_media(held)
+        ringing = []
+
+        def joined(calling):
+            if held > sounding:
+                print(f"{held - sounding} of the calls ring and have no media: there are no more descriptors")
+                ringing.append(caller(folder, 5070, rate, 1_000_000, "-m", str(held - sounding), scenario=RINGING))
+            during(calling)
+
+        try:
+            compare.load(folder, "u1", rate, sounding, pause=1000 * seconds, during=joined, um=UM, answered=held)
+        finally:
+            for process in ringing:
+                process.kill()
+                process.wait()
         if not done.is_set():
             print("it did not come so far")
     shutil.rmtree(folder)

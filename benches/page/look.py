@@ -6,7 +6,7 @@ it is painted; then, while changes keep coming, the longest time the page's thre
 
 Arguments, as key=value:
   store     the folder of a store of records (copied)
-  held      calls up meanwhile; four descriptors each
+  held      calls up meanwhile, with four descriptors each as long as there are any; the rest ring, and have no media yet
   rate      calls a second while they are set up
   churn     calls a second that begin and end meanwhile
   seconds   how long each view is looked at
@@ -14,7 +14,6 @@ Arguments, as key=value:
   url       where the page is, if not at the border: behind a proxy, say, that has other files of it
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -31,9 +30,8 @@ import page  # noqa: E402
 from selenium import webdriver  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 
-SETTINGS = {"store": "", "held": 4800, "rate": 250, "churn": 20, "seconds": 8, "shots": "", "url": "http://127.0.0.1:9161/"}
-SIPP = ["-nostdin", "-buff_size", "4194304", "-max_socket", "20000", "-l", "100000"]
-QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
+SETTINGS = {"store": "", "held": 5000, "rate": 250, "churn": 20, "seconds": 8, "shots": "", "url": "http://127.0.0.1:9161/"}
+SIPP, QUIET = page.SIPP, page.QUIET
 
 # In the page: what is measured stands in `window.felt` and begins anew with `begin`.
 WATCH = """
@@ -80,8 +78,8 @@ class Border(page.Border):
 
     def command(self):
         command = super().command()
-        self.token = next(line.partition(": ")[2] for line in subprocess.run([command[0], "token", "alice", "--role", "operate"], capture_output=True, text=True, check=True).stdout.splitlines() if line.startswith("# The token"))
-        digest = hashlib.sha256(self.token.encode()).hexdigest()
+        made = json.loads(subprocess.run([command[0], "token", "alice", "--role", "operate", "--json"], capture_output=True, text=True, check=True).stdout)
+        self.token, digest = made["token"], made["sha256"]
         with open(command[-1] / "border.toml", "a", encoding="utf-8") as file:
             file.write(f'[api]\nlisten = "127.0.0.1:9161"\n[[api.token]]\nname = "alice"\nrole = "operate"\nsha256 = "{digest}"\n')
         return command
@@ -93,12 +91,6 @@ def browser():
         options.add_argument(option)
     options.binary_location = "/usr/bin/chromium"
     return webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
-
-
-def caller(scratch, port, rate, pause, *more):
-    command = compare.pinned(0, "sipp", "127.0.0.1:5060", "-sf", compare.HERE / "caller.xml", "-i", "127.0.0.2", "-p", str(port), "-mi", "127.0.0.2", "-t", "u1",
-                             "-s", "5000", "-r", str(rate), "-d", str(pause), *SIPP, *more)
-    return subprocess.Popen(command, cwd=scratch, **QUIET)
 
 
 def answer(border, path):
@@ -182,14 +174,18 @@ def main():
     running = []
     try:
         with Border("border", folder) as border:
-            running.append(subprocess.Popen(compare.pinned(0, "sipp", "-sf", compare.HERE / "um.xml", "-i", "127.0.0.3", "-p", "5062", "-mi", "127.0.0.3", "-t", "t1", *SIPP),
+            running.append(subprocess.Popen(compare.pinned(0, "sipp", "-sf", page.UM, "-i", "127.0.0.3", "-p", "5062", "-mi", "127.0.0.3", "-t", "t1", *SIPP),
                                             cwd=folder, **QUIET))
             compare.await_listener("5062")
-            running.append(caller(folder, 5060, rate, 1_000_000, "-m", str(held)))
+            sounding = page.with_media(held, settings["churn"])
+            running.append(page.caller(folder, 5060, rate, 1_000_000, "-m", str(sounding)))
+            if held > sounding:
+                print(f"{held - sounding} of the calls ring and have no media: there are no more descriptors")
+                running.append(page.caller(folder, 5070, rate, 1_000_000, "-m", str(held - sounding), scenario=page.RINGING))
             limit = time.monotonic() + held / rate + 30
             while status(border)["calls"] < held * 0.99 and time.monotonic() < limit:
                 time.sleep(0.5)
-            running.append(caller(folder, 5090, settings["churn"], 1000))
+            running.append(page.caller(folder, 5090, settings["churn"], 1000))
             chrome = browser()
             try:
                 measured(chrome, border, settings)
