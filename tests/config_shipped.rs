@@ -29,6 +29,21 @@ fn every_shipped_set_loads_clean() {
     }
 }
 
+#[test]
+fn what_the_guide_of_the_first_call_adds_to_a_shipped_set_loads_clean() {
+    let guide = std::fs::read_to_string(at("docs/first-call.md")).unwrap();
+    let (_, added) = guide.split_once("$ cp -r policies/unsecured-lab first\n$ cat >> first/border.toml <<'END'\n").expect("the guide begins so");
+    let (added, _) = added.split_once("\nEND\n").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(at("policies/unsecured-lab")).unwrap().map(|entry| entry.unwrap().path()) {
+        std::fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
+    }
+    let border = folder.path().join("border.toml");
+    std::fs::write(&border, std::fs::read_to_string(&border).unwrap() + added).unwrap();
+    let (status, said) = checked(folder.path(), false);
+    assert!(status == 0 && said.contains("clean (2 listeners, 3 peers"), "{said}");
+}
+
 fn checked(folder: &Path, json: bool) -> (u8, String) {
     let mut out = Vec::new();
     let status = check(&Check { policy_set: folder.into(), json, offline: true }, &mut out).unwrap();

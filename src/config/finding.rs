@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::path::Path;
 
 /// A place in one of the set's files. Lines and columns count from 1, columns in characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -47,6 +48,13 @@ pub type Warning = Problem;
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: {}; {}", self.file, self.line, self.column, self.what, self.instead)
+    }
+}
+
+impl Problem {
+    /// The same with its file's path, as an editor opens it.
+    pub fn within(&self, folder: &Path) -> impl fmt::Display {
+        format!("{}:{}:{}: {}; {}", folder.join(self.file).display(), self.line, self.column, self.what, self.instead)
     }
 }
 

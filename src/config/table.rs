@@ -34,10 +34,25 @@ impl<'d> Document<'d> {
             let at = self.place(&error.span().unwrap_or_default());
             if !lines.contains(&at.line) {
                 lines.push(at.line);
-                self.findings.problem(at, error.message().trim().replace('\n', ", "), "write it as TOML 1.1 has it");
+                match self.written_before(error) {
+                    Some((key, line)) => self.findings.problem(at, format!("{key} is written a second time, after line {line}"), "take one of the two out"),
+                    None => self.findings.problem(at, error.message().trim().replace('\n', ", "), "write it as TOML 1.1 has it"),
+                }
             }
         }
         errors.is_empty().then_some(table)
+    }
+
+    /// A key or table the text has twice: what it is called, and the line it was on before.
+    fn written_before(&self, error: &toml::de::Error) -> Option<(&str, usize)> {
+        let span = error.span().filter(|_| error.message() == "duplicate key")?;
+        let key = self.text.get(span.clone())?.trim();
+        let is_it =
+            |line: &str| line.trim_start_matches(['[', ' ', '\t']).strip_prefix(key).is_some_and(|after| after.trim_start().starts_with(['=', ']', '.']));
+        let before: Vec<&str> = self.text.get(..span.start)?.split('\n').collect();
+        // The last of these is the line that has it now.
+        let line = before[..before.len() - 1].iter().rposition(|line| is_it(line))?;
+        Some((key, line + 1))
     }
 
     pub fn root<'t>(&'t self, table: &'t DeTable<'d>) -> Table<'t, 'd> {
