@@ -157,13 +157,13 @@ fn certificates(settings: &tls::Settings) -> (Vec<String>, Vec<String>, Vec<Path
 
 fn print(folder: &Path, found: &Found, out: &mut dyn Write) -> io::Result<()> {
     for problem in &found.problems {
-        writeln!(out, "{problem}")?;
+        writeln!(out, "{}", problem.within(folder))?;
     }
     for problem in &found.certificates {
         writeln!(out, "{problem}")?;
     }
     for warning in &found.warnings {
-        writeln!(out, "warning: {warning}")?;
+        writeln!(out, "warning: {}", warning.within(folder))?;
     }
     for (_, pitfall) in found.pitfalls() {
         writeln!(out, "warning: {pitfall}")?;

@@ -113,7 +113,7 @@ fn unusable(arguments: &Diff, old: Vec<Problem>, new: Vec<Problem>, out: &mut dy
     } else {
         for (folder, problems) in [(&arguments.old, old), (&arguments.new, new)] {
             for problem in problems {
-                writeln!(out, "{}: {problem}", folder.display())?;
+                writeln!(out, "{}", problem.within(folder))?;
             }
         }
     }
