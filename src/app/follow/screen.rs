@@ -199,7 +199,7 @@ impl Screen {
             return Effect::Leave;
         }
         if self.editing.is_some() {
-            return self.typed(key.code);
+            return self.typed(key);
         }
         if std::mem::take(&mut self.keys) {
             return Effect::Nothing;
@@ -239,7 +239,7 @@ impl Screen {
         match (code, open.message) {
             (KeyCode::Char('q') | KeyCode::Esc | KeyCode::Left, Some(_)) => open.message = None,
             (KeyCode::Char('q') | KeyCode::Esc | KeyCode::Left, None) => self.view = View::Calls,
-            (KeyCode::Enter | KeyCode::Right | KeyCode::F(6) | KeyCode::Char('r'), None) => open.message = open.passed().map(|_| 0),
+            (KeyCode::Enter | KeyCode::Right | KeyCode::F(6) | KeyCode::Char('r'), None) => open.message = open.drawing.as_ref().map(|_| 0),
             (KeyCode::F(6) | KeyCode::Char('r') | KeyCode::Enter, Some(_)) => open.message = None,
             (KeyCode::F(3) | KeyCode::Char('/'), _) => {
                 let find = open.find.clone();
@@ -268,9 +268,17 @@ impl Screen {
         self.editing = Some(Editing { what, text });
     }
 
-    fn typed(&mut self, code: KeyCode) -> Effect {
+    fn typed(&mut self, key: KeyEvent) -> Effect {
         let Some(mut editing) = self.editing.take() else { return Effect::Nothing };
-        match code {
+        match key.code {
+            KeyCode::Char(c) if key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => match c {
+                'u' => editing.text.clear(),
+                'w' => {
+                    let kept = editing.text.trim_end().rfind([' ', '.', '-', '/']).unwrap_or(0);
+                    editing.text.truncate(kept);
+                }
+                _ => {}
+            },
             KeyCode::Esc => return Effect::Nothing,
             KeyCode::Enter => return self.entered(editing.what, editing.text),
             KeyCode::Backspace => drop(editing.text.pop()),
@@ -292,7 +300,10 @@ impl Screen {
                 }
             }
             (Asked::File, View::Ladder(open)) if !text.is_empty() => match &open.drawing {
-                Some(drawing) => return Effect::Save(text.clone(), form(&text, drawing)),
+                Some(drawing) => match form(&text, drawing) {
+                    Some(content) => return Effect::Save(text, content),
+                    None => self.say(format!("{text} was not written: its name ends in none of .pcapng, .svg, .txt, .json")),
+                },
                 None => self.say("there is nothing to be saved yet".into()),
             },
             (Asked::Find | Asked::File, _) => {}
@@ -301,13 +312,14 @@ impl Screen {
     }
 }
 
-/// By the end of the file's name.
-fn form(file: &str, drawing: &Drawing) -> Vec<u8> {
-    match file.rsplit('.').next() {
-        Some("svg") => drawing.picture(true).into_bytes(),
-        Some("txt") => drawing.page().into_bytes(),
-        Some("json") => serde_json::to_vec_pretty(drawing).unwrap_or_default(),
-        _ => drawing.capture(),
+/// By the end of the file's name; `None`: that is none of those there are.
+fn form(file: &str, drawing: &Drawing) -> Option<Vec<u8>> {
+    match file.rsplit_once('.')?.1 {
+        "pcapng" => Some(drawing.capture()),
+        "svg" => Some(drawing.picture(true).into_bytes()),
+        "txt" => Some(drawing.page().into_bytes()),
+        "json" => Some(serde_json::to_vec_pretty(drawing).unwrap_or_default()),
+        _ => None,
     }
 }
 

@@ -119,9 +119,11 @@ fn a_ladder_is_opened_walked_searched_and_left() {
     key(&mut screen, KeyCode::Esc);
     key(&mut screen, KeyCode::Down);
     key(&mut screen, KeyCode::Down);
-    key(&mut screen, KeyCode::Char('r'));
-    assert!(seen(&mut screen, 100, 12).contains("hunt_group"), "a decision has no message to be shown");
     assert!(seen(&mut screen, 200, 12).contains("│* hunt_group: hunt group"), "beside the ladder it stands in full");
+    key(&mut screen, KeyCode::Char('r'));
+    let page = seen(&mut screen, 100, 12);
+    assert!(page.lines().nth(1).is_some_and(|line| line.starts_with("* hunt_group: hunt group")), "{page}");
+    key(&mut screen, KeyCode::Esc);
     key(&mut screen, KeyCode::Esc);
     assert_eq!(screen.question(), Question::Calls { peer: String::new(), number: String::new(), exchanges: false });
 }
@@ -158,6 +160,20 @@ fn what_is_saved_has_the_form_its_name_says() {
         let Effect::Save(file, content) = typed(&mut screen, &format!("x.{end}")) else { panic!("not saved") };
         assert!(file == format!("x.{end}") && content.starts_with(begins.as_bytes()), "{file}");
     }
+}
+
+#[test]
+fn a_name_offered_is_taken_back_at_once_and_one_of_no_form_is_not_written() {
+    let mut screen = Screen::new(Some(7), true);
+    screen.take(ladder(7, 2));
+    let with = |letter| KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL);
+    key(&mut screen, KeyCode::Char('s'));
+    screen.key(with('u'));
+    assert_eq!(typed(&mut screen, "foo"), Effect::Nothing);
+    assert!(seen(&mut screen, 100, 12).contains("foo was not written: its name ends in none of .pcapng"));
+    key(&mut screen, KeyCode::Char('s'));
+    screen.key(with('w'));
+    assert!(matches!(typed(&mut screen, ".svg"), Effect::Save(file, _) if file == "call-7.svg"));
 }
 
 #[test]
@@ -205,7 +221,10 @@ fn the_keys_are_told_and_what_was_open_stays_open() {
     let mut screen = Screen::new(Some(7), true);
     screen.take(ladder(7, 3));
     key(&mut screen, KeyCode::Char('?'));
-    assert!(seen(&mut screen, 100, 15).contains("back; from the list, leave"));
+    let keys = seen(&mut screen, 80, 15);
+    for part in ["find a word, then n for the next\n", "keys and credentials left out", "NAME.txt, NAME.json\n", "back; from the list, leave"] {
+        assert!(keys.contains(part), "{part} is cut:\n{keys}");
+    }
     key(&mut screen, KeyCode::Char('q'));
     assert!(seen(&mut screen, 100, 15).contains("INVITE"));
 }

@@ -13,13 +13,14 @@ use crate::adapters::telemetry::ladder::{Class, Look, Mark, Passed, Stamp, clock
 const BESIDE: u16 = 160;
 
 const KEYS: &str = "\
- Up Down PgUp PgDn Home End   move; also k j g G and Space
+\x20Up Down PgUp PgDn Home End   move; also k j g G and Space
  Enter                        the ladder of a call; the message of an arrow
- / or F3                      list: only calls with this number; ladder: find a word, then n for the next
+ / or F3                      list: only calls with this number
+                              ladder: find a word, then n for the next
  p or F7                      only calls of this peer
  x                            exchanges outside calls too (OPTIONS)
- r or F6                      the whole message, without keys and credentials
- s or F2                      save: NAME.pcapng for packet analysers, NAME.svg, NAME.txt, NAME.json
+ r or F6                      the whole message, keys and credentials left out
+ s or F2                      save: NAME.pcapng, NAME.svg, NAME.txt, NAME.json
  d                            session descriptions in short, or not
  t                            times of day, or milliseconds since the row before
  q or Esc                     back; from the list, leave";
@@ -28,7 +29,7 @@ pub fn draw(screen: &mut Screen, frame: &mut Frame<'_>) {
     let [top, body, bottom] = Layout::vertical([Constraint::Length(1), Constraint::Min(1), Constraint::Length(1)]).areas(frame.area());
     frame.render_widget(Paragraph::new(title(screen)).style(Style::new().add_modifier(Modifier::REVERSED)), top);
     match &screen.view {
-        _ if screen.keys => frame.render_widget(Paragraph::new(KEYS), body),
+        _ if screen.keys => frame.render_widget(Paragraph::new(KEYS).wrap(ratatui::widgets::Wrap { trim: false }), body),
         View::Calls => calls(screen, frame, body),
         View::Ladder(_) => ladder(screen, frame, body),
     }
@@ -123,9 +124,13 @@ fn ladder(screen: &mut Screen, frame: &mut Frame<'_>, area: Rect) {
         let words = if open.gone { " the signalling of this call is not held" } else { " asking the border" };
         return frame.render_widget(Paragraph::new(words), area);
     };
-    if let (Some(first), Some(passed)) = (open.message, open.passed()) {
+    if let Some(first) = open.message {
+        let whole = match open.passed() {
+            Some(passed) => Paragraph::new(message(passed, first)),
+            None => Paragraph::new(said(open)).wrap(ratatui::widgets::Wrap { trim: true }),
+        };
         screen.page = usize::from(area.height).max(1);
-        return frame.render_widget(Paragraph::new(message(passed, first)), area);
+        return frame.render_widget(whole, area);
     }
     let [area, beside] = match area.width >= BESIDE {
         true => Layout::horizontal([Constraint::Fill(3), Constraint::Fill(2)]).areas(area),

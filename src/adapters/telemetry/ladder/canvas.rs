@@ -61,7 +61,7 @@ impl Canvas {
     }
 
     /// Labels too long for their place stand above, one each, in full; below them only their number.
-    pub fn labels(&mut self, labels: &[String], border: usize) {
+    pub fn labels(&mut self, labels: &[String]) {
         // Half of a label stands on either side of its lifeline: halfway to the next one, or to the edge.
         let room = |index: usize| 2 * (self.apart / 2).saturating_sub(1).min(self.size.width.saturating_sub(self.columns[index]));
         let numbered: Vec<(Option<String>, String)> = labels
@@ -71,7 +71,7 @@ impl Canvas {
                 if label.chars().count() <= room(index) {
                     return (None, label.clone());
                 }
-                let number = if index < border { format!("({})", index + 1) } else { format!("({index})") };
+                let number = format!("({})", index + 1);
                 (Some(format!("{number} {label}")), number)
             })
             .collect();

@@ -56,7 +56,7 @@ impl Drawing {
     pub fn head(&self, look: &Look) -> Vec<String> {
         let mut canvas = Canvas::new(look.size(), self.columns.len());
         self.legs.iter().for_each(|leg| canvas.head(leg));
-        canvas.labels(&self.columns, self.border);
+        canvas.labels(&self.columns);
         canvas.take()
     }
 
