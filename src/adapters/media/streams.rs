@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::media::control::{Event, Report, Side, SideReport, StreamId, Unreachable};
+use crate::media::packet::Channel;
 use crate::media::relay::{Stream, Verdict};
 use crate::media::shortcut::WhyNot;
 use crate::time::Time;
@@ -66,13 +67,18 @@ struct Faults {
     send_failed: u64,
     /// Boxed: most streams never meet one.
     unreachable: Option<Box<Unreachable>>,
+    /// The same of RTCP, for which many a listener has no port.
+    rtcp_unreachable: Option<Box<Unreachable>>,
 }
 
 impl Faults {
-    fn returned(&mut self, now: Time, error: Returned) {
-        let (errors, first) = self.unreachable.as_ref().map_or((0, now), |before| (before.errors, before.first));
-        let seen = Unreachable { errors: errors + 1, first, last: now, icmp: error.icmp, to: error.to, by: error.by };
-        self.unreachable = Some(Box::new(seen));
+    fn returned(&mut self, now: Time, channel: Channel, error: Returned) {
+        let seen = match channel {
+            Channel::Rtp => &mut self.unreachable,
+            Channel::Rtcp => &mut self.rtcp_unreachable,
+        };
+        let (errors, first) = seen.as_ref().map_or((0, now), |before| (before.errors, before.first));
+        *seen = Some(Box::new(Unreachable { errors: errors + 1, first, last: now, icmp: error.icmp, to: error.to, by: error.by }));
     }
 
     fn report(&self, side: &mut SideReport) {
@@ -80,6 +86,7 @@ impl Faults {
         side.refused_oversized += self.oversized;
         side.send_failed += self.send_failed;
         side.unreachable = self.unreachable.as_deref().copied().or(side.unreachable);
+        side.rtcp_unreachable = self.rtcp_unreachable.as_deref().copied().or(side.rtcp_unreachable);
     }
 }
 
@@ -318,7 +325,7 @@ impl Streams {
             let Ok(error) = system::returned(open.sockets.at(place)) else { return };
             self.counters.receive_failed += 1;
             if let Some(error) = error {
-                open.faults(place.side()).returned(now, error);
+                open.faults(place.side()).returned(now, place.channel(), error);
             }
         }
     }

@@ -56,9 +56,11 @@ pub struct Direction {
     #[serde(skip_serializing_if = "is_zero")]
     relatched: u64,
     refused: Refused,
-    /// ICMP errors about what was sent to the listener.
+    /// ICMP errors about what was sent to the listener; of RTCP apart, which says nothing about what is heard.
     #[serde(skip_serializing_if = "Option::is_none")]
     unreachable: Option<Undelivered>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rtcp_unreachable: Option<Undelivered>,
     #[serde(skip_serializing_if = "is_zero")]
     send_failed: u64,
 }
@@ -143,6 +145,7 @@ impl Direction {
             relatched: from.relatched,
             refused: Refused::of(from),
             unreachable: to.unreachable.map(|what| undelivered(what, anchor)),
+            rtcp_unreachable: to.rtcp_unreachable.map(|what| undelivered(what, anchor)),
             send_failed: to.send_failed,
         }
     }

@@ -79,11 +79,11 @@ pub(super) fn one(answer: &Value) -> String {
         let refused = counted["refused"].as_object().into_iter().flatten().filter(|(_, count)| **count != 0);
         let refused: Vec<String> = refused.map(|(cause, count)| format!("{cause} {}", text(count))).collect();
         line("refused", if refused.is_empty() { String::from("-") } else { refused.join(", ") });
-        if !counted["unreachable"].is_null() {
-            line(
-                "ICMP",
-                format!("{} ({}) from {}", text(&counted["unreachable"]["errors"]), text(&counted["unreachable"]["icmp"]), text(&counted["unreachable"]["by"])),
-            );
+        for (key, name) in [("unreachable", "ICMP"), ("rtcp_unreachable", "ICMP of RTCP")] {
+            let met = &counted[key];
+            if !met.is_null() {
+                line(name, format!("{} ({}) from {}", text(&met["errors"]), text(&met["icmp"]), text(&met["by"])));
+            }
         }
     }
     page.push('\n');

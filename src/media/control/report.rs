@@ -94,8 +94,9 @@ pub struct SideReport {
     pub replaying: Option<Run>,
     /// The key its packets are held against, where SRTP was agreed.
     pub rekeyed: Option<Rekeyed>,
-    /// What the network said of packets sent to the peer.
+    /// What the network said of packets sent to the peer: of RTP and what goes to its port, and of RTCP sent to a port of its own.
     pub unreachable: Option<Unreachable>,
+    pub rtcp_unreachable: Option<Unreachable>,
     /// Packets for the peer that this machine would not send.
     pub send_failed: u64,
 }

@@ -172,6 +172,7 @@ fn what_the_network_says_of_our_packets_is_told() {
     }
     let before = Unreachable { last: second(30), ..errors(Icmp::Port) };
     assert_eq!(far(|to| to.unreachable = Some(before)).0, "audio.heard", "it is over");
+    assert_eq!(far(|to| (to.last, to.rtcp_unreachable) = (None, Some(errors(Icmp::Port)))).0, "audio.heard", "nobody hears RTCP");
     assert_eq!(far(|to| to.send_failed = 2_000).0, "network.not_sent");
 }
 
