@@ -1,7 +1,7 @@
 #!/bin/bash
 # One process of the border takes over from another, twice, in the middle of calls by sipp: over UDP, over TCP with a connection for each call, and over
 # one TCP connection for all, on which calls begin in the new one while the old one still has it, and which goes over as it stands when that ends. Every call is answered and ended right, none lost;
-# over UDP nothing is even sent twice.
+# over UDP hardly anything is even sent twice.
 . "$(dirname "$0")/lab.sh"
 command -v sipp >/dev/null || { echo "install sip-tester first" >&2; exit 2; }
 

@@ -213,7 +213,7 @@ async function history(asked) {
 
 function recordTable(found, nothing) {
   const rows = found.map(({ number, record }) => [
-    el("a", { href: `#record/${number}` }, String(number)), when(record.began), wraps(user(record.from)), wraps(user(record.to)), record.a.peer, record.b?.peer, record.status,
+    el("a", { href: `#record/${number}` }, String(number)), when(record.began), wraps(user(record.from)), wraps(user(record.to)), wraps(record.a.peer), wraps(record.b?.peer), record.status,
     el("td", { class: record.fault === "none" ? "" : "bad" }, record.reason), span(record.talk_ms === null ? null : Math.round(record.talk_ms / 1000)), audioCell(record),
   ]);
   return table(["record", "began", "from", "to", "A", "B", "status", "reason", "talk", "audio"], rows, nothing);
@@ -253,6 +253,12 @@ function search(view, query, fields, flags = []) {
   return form;
 }
 
+// What of a peer's hosts an address that no name resolved to stands for: itself, or the network that was written.
+function hostOf(peer, place) {
+  const written = peer.hosts.filter((host) => !peer.names.some((name) => name.name === host));
+  return written.find((host) => host === place?.address) ?? (written.length === 1 ? written[0] : place?.address ?? peer.hosts[0]);
+}
+
 async function peers() {
   const answer = await ask("/v1/peers");
   const mood = { up: "good", down: "bad", draining: "warn", disabled: "faint" };
@@ -262,7 +268,7 @@ async function peers() {
       const name = peer.names.find((name) => name.addresses.some((held) => held.address === place?.address)) ?? (place ? null : peer.names[0]);
       const state = name ? el("td", { class: name.state === "fresh" ? "good" : "bad" }, `${name.state}${name.last_error ? `: ${name.last_error}` : ""}`) : "–";
       const live = place?.liveness?.state ?? peer.liveness;
-      return [index ? "" : peer.name, index ? "" : peer.kind, index ? "" : peer.mode, peer.transport, name?.name ?? peer.hosts[0], state, place?.address,
+      return [index ? "" : peer.name, index ? "" : peer.kind, index ? "" : peer.mode, peer.transport, name?.name ?? hostOf(peer, place), state, place?.address,
         place?.ttl_left_seconds === null || !place ? "–" : span(place.ttl_left_seconds), el("td", { class: mood[live] ?? "" }, `${live}${place?.liveness?.since_seconds ? ` for ${span(place.liveness.since_seconds)}` : ""}`)];
     });
   });
