@@ -6,6 +6,7 @@ use crate::media::control::{Protection, SrtpParameters};
 use crate::sdp::crypto::{Crypto, MasterKey, Suite};
 use crate::sdp::{Description, Proto};
 use crate::simulator::g711::Law;
+use crate::simulator::voice::Towards;
 
 /// What a party says of its own media.
 #[derive(Clone, Debug)]
@@ -44,6 +45,11 @@ pub struct Theirs {
 }
 
 impl Theirs {
+    /// What a voice needs of it.
+    pub fn towards(&self) -> Towards {
+        Towards { rtp: self.address, rtcp: self.rtcp, receive: self.protection.clone() }
+    }
+
     /// Master key and salt they send with; `None` for plain RTP.
     pub fn key(&self) -> Option<&[u8]> {
         match &self.protection {

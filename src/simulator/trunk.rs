@@ -163,16 +163,7 @@ pub async fn call(settings: Settings) -> Result<Call, Failure> {
         Some(key) => protection(key),
         None => Protection::Plain,
     };
-    let speech = Speech {
-        to: theirs.address,
-        rtcp_to: theirs.rtcp,
-        transmit,
-        receive: theirs.protection.clone(),
-        says: settings.says,
-        listens: settings.listens,
-        law: theirs.law,
-        rtcp: manners.rtcp,
-    };
+    let speech = Speech { towards: theirs.towards(), transmit, says: settings.says, listens: settings.listens, law: theirs.law, rtcp: manners.rtcp };
     let voice = ports.speak(speech)?;
     let tls = connection.tls.clone();
     Ok(Call { connection, settings, call_id, to, target, seq, own, theirs, voice, progress, tls })
@@ -247,6 +238,7 @@ impl Call {
         self.connection.send(invite.finish()).await?;
         let answer = self.answer().await?;
         self.theirs = answer.sdp().and_then(description::read).ok_or_else(|| Failure::Nonsense("no usable answer to the hold".into()))?;
+        self.voice.turn(self.theirs.towards());
         let ack = request(&self.settings, &self.connection, "ACK", &self.target, &self.to, &self.call_id, self.seq);
         self.connection.send(ack.finish()).await?;
         Ok(())
@@ -275,7 +267,7 @@ impl Call {
         self.seq += 1;
         let mut refer = request(&self.settings, &self.connection, "REFER", &self.target, &self.to, &self.call_id, self.seq);
         refer.header_fmt("Refer-To", format_args!("<{to}>"));
-        refer.header_fmt("Referred-By", format_args!("<sip:{}@{}>", self.settings.caller, self.connection.local.ip()));
+        refer.header_fmt("Referred-By", format_args!("<sip:{}@{}>", self.settings.caller, host(self.connection.local.ip())));
         self.connection.send(refer.finish()).await?;
         self.answer().await.map(|_| ())
     }
@@ -322,6 +314,7 @@ impl Call {
             }
             Method::Invite => {
                 if let Some(theirs) = message.sdp().and_then(description::read) {
+                    self.voice.turn(theirs.towards());
                     self.theirs = theirs;
                 }
                 self.own.version += 1;
@@ -395,6 +388,14 @@ fn text(message: &Message, name: HeaderName) -> String {
     message.first(name).map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
 }
 
+/// As a URI has it: IPv6 in brackets.
+pub fn host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
 fn transport(settings: &Settings) -> &'static str {
     if settings.identity.is_some() { "tls" } else { "tcp" }
 }
@@ -408,7 +409,7 @@ fn request(settings: &Settings, connection: &Connection, method: &str, target: &
     let number = if method == "ACK" { format!("{seq}a") } else { seq.to_string() };
     request.header_fmt("Via", format_args!("SIP/2.0/{} {local};branch=z9hG4bK{unique}.{number}", transport(settings).to_ascii_uppercase()));
     request.header("Max-Forwards", "70");
-    request.header_fmt("From", format_args!("\"Simulated caller\" <sip:{}@{}>;tag={unique}", settings.caller, local.ip()));
+    request.header_fmt("From", format_args!("\"Simulated caller\" <sip:{}@{}>;tag={unique}", settings.caller, host(local.ip())));
     request.header("To", to).header("Call-ID", call_id).header_fmt("CSeq", format_args!("{seq} {method}"));
     request.header_fmt("Contact", format_args!("<sip:{}@{local};transport={}>", settings.caller, transport(settings)));
     request

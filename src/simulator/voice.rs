@@ -74,12 +74,18 @@ impl std::fmt::Display for Heard {
     }
 }
 
+/// The other end, by its last description.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Towards {
+    pub rtp: SocketAddr,
+    pub rtcp: SocketAddr,
+    pub receive: Protection,
+}
+
 /// What a voice does.
 pub struct Speech {
-    pub to: SocketAddr,
-    pub rtcp_to: SocketAddr,
+    pub towards: Towards,
     pub transmit: Protection,
-    pub receive: Protection,
     /// Hertz: spoken, and listened for.
     pub says: f64,
     pub listens: f64,
@@ -107,6 +113,7 @@ pub struct Voice {
     heard: watch::Receiver<Heard>,
     stop: watch::Sender<bool>,
     keys: mpsc::Sender<u8>,
+    turns: watch::Sender<Towards>,
     task: JoinHandle<Heard>,
 }
 
@@ -138,23 +145,31 @@ impl Ports {
 
     /// Speaks and listens from now on.
     pub fn speak(self, speech: Speech) -> io::Result<Voice> {
-        let broken = |error: &dyn std::fmt::Debug| io::Error::other(format!("{error:?}"));
         let sender = match &speech.transmit {
             Protection::Plain => None,
             Protection::Dtls(_) | Protection::Shared(_) => return Err(io::Error::other("the simulator shakes no hands")),
             Protection::Srtp(parameters) => Some(Sender::new(parameters).map_err(|error| broken(&error))?),
         };
-        let receiver = match &speech.receive {
-            Protection::Plain => None,
-            Protection::Dtls(_) | Protection::Shared(_) => return Err(io::Error::other("the simulator shakes no hands")),
-            Protection::Srtp(parameters) => Some(Receiver::new(parameters).map_err(|error| broken(&error))?),
-        };
+        let receiver = receiver(&speech.towards.receive)?;
         let (heard_in, heard) = watch::channel(Heard::default());
         let (stop, stopped) = watch::channel(false);
         let (keys, pressed) = mpsc::channel(64);
+        let (turns, turned) = watch::channel(speech.towards.clone());
         let tone = Tone::new(speech.says);
         let talk = Talk { ports: self, speech, sender, receiver, tone, heard: heard_in, pressed, key: None, last_event: None, sequence: 1000, count: 0 };
-        Ok(Voice { heard, stop, keys, task: tokio::spawn(talk.run(stopped)) })
+        Ok(Voice { heard, stop, keys, turns, task: tokio::spawn(talk.run(stopped, turned)) })
+    }
+}
+
+fn broken(error: &dyn std::fmt::Debug) -> io::Error {
+    io::Error::other(format!("{error:?}"))
+}
+
+fn receiver(protection: &Protection) -> io::Result<Option<Receiver>> {
+    match protection {
+        Protection::Plain => Ok(None),
+        Protection::Dtls(_) | Protection::Shared(_) => Err(io::Error::other("the simulator shakes no hands")),
+        Protection::Srtp(parameters) => Receiver::new(parameters).map(Some).map_err(|error| broken(&error)),
     }
 }
 
@@ -178,6 +193,15 @@ impl Voice {
                 let _ = self.keys.try_send(event as u8);
             }
         }
+    }
+
+    /// The other end has described itself anew.
+    pub fn turn(&self, towards: Towards) {
+        self.turns.send_if_modified(|before| {
+            let is_another = *before != towards;
+            *before = towards;
+            is_another
+        });
     }
 
     /// Falls silent; what was heard in all.
@@ -215,7 +239,7 @@ struct Talk {
 }
 
 impl Talk {
-    async fn run(mut self, mut stopped: watch::Receiver<bool>) -> Heard {
+    async fn run(mut self, mut stopped: watch::Receiver<bool>, mut turned: watch::Receiver<Towards>) -> Heard {
         let mut clock = tokio::time::interval(Duration::from_millis(20));
         let mut reports = tokio::time::interval(self.speech.rtcp.unwrap_or(Duration::from_secs(3600)));
         let mut buffer = [0u8; 2048];
@@ -230,9 +254,20 @@ impl Talk {
                 received = self.ports.rtcp.recv_from(&mut report) => if let Ok((length, _)) = received {
                     self.reported(&mut report, length);
                 },
+                Ok(()) = turned.changed() => self.turn(turned.borrow_and_update().clone()),
                 _ = stopped.changed() => return *self.heard.borrow(),
             }
         }
+    }
+
+    /// Our own key and sources stay what they are, and so does what is counted by them; what the other end sends under another key begins anew.
+    fn turn(&mut self, towards: Towards) {
+        if towards.receive != self.speech.towards.receive
+            && let Ok(receiver) = receiver(&towards.receive)
+        {
+            self.receiver = receiver;
+        }
+        self.speech.towards = towards;
     }
 
     async fn say(&mut self) {
@@ -283,7 +318,7 @@ impl Talk {
         };
         self.sequence = self.sequence.wrapping_add(1);
         if let Some(length) = sent {
-            let _ = self.ports.rtp.send_to(&packet[..length], self.speech.to).await;
+            let _ = self.ports.rtp.send_to(&packet[..length], self.speech.towards.rtp).await;
         }
     }
 
@@ -305,7 +340,7 @@ impl Talk {
             Some(sender) => sender.protect_rtcp(&mut packet, 44).ok(),
         };
         if let Some(length) = sent {
-            let _ = self.ports.rtcp.send_to(&packet[..length], self.speech.rtcp_to).await;
+            let _ = self.ports.rtcp.send_to(&packet[..length], self.speech.towards.rtcp).await;
         }
     }
 
@@ -365,3 +400,36 @@ impl Talk {
 const SOURCE: u32 = 0x5eed_0001;
 /// A calling fax machine's tone, hertz (ITU-T T.30).
 const FAX_TONE: f64 = 1100.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulator::description::key;
+    use crate::simulator::trunk::protection;
+
+    /// As after a transfer, which another party's new description makes known.
+    #[tokio::test]
+    async fn a_voice_follows_the_other_end_to_another_port_and_key() {
+        const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+        let (ours, first, second) = (Ports::open(HERE).await.unwrap(), Ports::open(HERE).await.unwrap(), Ports::open(HERE).await.unwrap());
+        let at = |ports: &Ports| ports.address().unwrap();
+        let next = |address: SocketAddr| SocketAddr::new(address.ip(), address.port() + 1);
+        let towards = |place: SocketAddr, receive: &Protection| Towards { rtp: place, rtcp: next(place), receive: receive.clone() };
+        let [own, one, other] = [key(), key(), key()].map(|key| protection(&key));
+        let speech = |towards, transmit: &Protection| Speech { towards, transmit: transmit.clone(), says: 440.0, listens: 440.0, law: Law::A, rtcp: None };
+        let (here, one_at, other_at) = (at(&ours), at(&first), at(&second));
+        let voice = ours.speak(speech(towards(one_at, &one), &own)).unwrap();
+        let early = first.speak(speech(towards(here, &own), &one)).unwrap();
+        let limit = Duration::from_secs(20);
+        assert!(early.hears(limit).await.is_clear() && voice.hears(limit).await.is_clear());
+        early.stop().await;
+        voice.turn(towards(other_at, &other));
+        let before = voice.heard();
+        let late = second.speak(speech(towards(here, &own), &other)).unwrap();
+        assert!(late.hears(limit).await.is_clear());
+        let mut heard = voice.heard.clone();
+        let all =
+            tokio::time::timeout(limit, heard.wait_for(|heard| heard.tone >= before.tone + 20)).await.expect("it is heard from there").unwrap().to_owned();
+        assert_eq!(all.refused, before.refused);
+    }
+}

@@ -310,6 +310,9 @@ impl Worker {
             "inactive" => "inactive",
             _ => "sendrecv",
         };
+        if let Some(voice) = &call.voice {
+            voice.turn(theirs.towards());
+        }
         call.theirs = theirs;
         self.answer(message, call, self.described(&call.own)).await
     }
@@ -319,10 +322,8 @@ impl Worker {
         let Some(call) = self.calls.get_mut(call_id) else { return Ok(()) };
         if let Some(ports) = call.ports.take() {
             let speech = Speech {
-                to: call.theirs.address,
-                rtcp_to: call.theirs.rtcp,
+                towards: call.theirs.towards(),
                 transmit: call.own.key.as_ref().map_or(Protection::Plain, protection),
-                receive: call.theirs.protection.clone(),
                 says: settings.greeting,
                 listens: settings.listens,
                 law: call.own.law,

@@ -133,7 +133,7 @@ async fn place(arguments: &Trunk, border: SocketAddr, to: &str, identity: Option
     let manners = if arguments.mediation { Manners::mediation() } else { Manners { rtcp: Some(Duration::from_secs(5)), ..Manners::default() } };
     let diversion = arguments.diversion.as_ref().map(|diversion| match diversion.contains(':') {
         true => diversion.clone(),
-        false => format!("<sip:{diversion}@{}>;reason=no-answer;privacy=off;screen=yes", border.ip()),
+        false => format!("<sip:{diversion}@{}>;reason=no-answer;privacy=off;screen=yes", trunk::host(border.ip())),
     });
     let settings = trunk::Settings {
         border,
