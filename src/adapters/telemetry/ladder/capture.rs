@@ -63,7 +63,7 @@ struct Connections(HashMap<(SocketAddr, SocketAddr), u32>);
 
 impl Connections {
     fn packets(&mut self, passed: &Passed) -> Vec<Vec<u8>> {
-        let bytes = passed.bytes();
+        let bytes = &legible(passed.bytes())[..];
         let (from, to) = of_one_family(passed.from, passed.to);
         if passed.transport == "udp" {
             // No datagram is longer than that.
@@ -79,6 +79,16 @@ impl Connections {
         });
         segments.collect()
     }
+}
+
+/// A key that is blotted out is written as Base64 of as many zeros: an analyser that cannot decode a key (RFC 4568 §6.1) shows nothing of the whole description.
+fn legible(mut bytes: Vec<u8>) -> Vec<u8> {
+    const INLINE: &[u8] = b"inline:";
+    let keys: Vec<usize> = memchr::memmem::find_iter(&bytes, INLINE).map(|at| at + INLINE.len()).collect();
+    for key in keys {
+        bytes[key..].iter_mut().take_while(|byte| **byte == b'*').for_each(|byte| *byte = b'A');
+    }
+    bytes
 }
 
 /// Where only one of them is known, the other is unspecified, and may be so of the other family.
@@ -316,5 +326,14 @@ mod tests {
         let text = String::from_utf8_lossy(packets[0]);
         assert!(text.contains("= before it") && text.contains("deciphered by the border") && text.contains("ééé"), "{text}");
         assert_eq!(blocks(&drawing(Vec::new()).capture(), 6).len(), 0);
+    }
+
+    #[test]
+    fn a_key_that_was_blotted_out_can_be_decoded_all_the_same() {
+        let text = "a=crypto:1 X inline:********|2^31\r\na=x:inline:\r\na=crypto:2 X inline:****;inline:****";
+        let passed = passed("udp", "192.0.2.1:5060", "192.0.2.2:5060", text.as_bytes());
+        let file = drawing(vec![passed]).capture();
+        let holds = |part: &str| memchr::memmem::find(&file, part.as_bytes()).is_some();
+        assert!(holds("inline:AAAAAAAA|2^31\r\na=x:inline:\r\na=crypto:2 X inline:AAAA;inline:AAAA") && !holds("inline:*"));
     }
 }
