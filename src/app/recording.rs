@@ -58,6 +58,7 @@ impl Stores {
             tracing::error!(lost = history.status().waiting, "call records were not stored in time, and are lost");
         }
         if let Some(postgres) = &self.postgres
+            && postgres.status().waiting > 0
             && !postgres.flush(limit)
         {
             tracing::error!(lost = postgres.status().waiting, "call records did not reach PostgreSQL in time, and are lost there");
