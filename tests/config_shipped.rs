@@ -111,6 +111,31 @@ fn trunk(arguments: &mut Explain) {
     arguments.tls_name = vec!["trunk.quickstart.test".into()];
 }
 
+/// What the border refuses before it asks any policy, explain refuses by the same functions.
+#[test]
+fn what_no_call_can_be_made_of_is_explained_as_refused() {
+    let whole = std::fs::read_to_string(at("tests/explain/secured.sip")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let change = |from: &str, to: &str| {
+        assert!(whole.contains(from), "{from}");
+        let file = folder.path().join("changed.sip");
+        std::fs::write(&file, whole.replacen(from, to, 1)).unwrap();
+        explained("quickstart", file.to_str().unwrap(), "127.0.0.1", trunk)
+    };
+    for (from, to, reason, found) in [
+        ("CSeq: 1 INVITE", "CSeq: 1 BYE", "message.malformed", "the CSeq method is not the request's"),
+        (";tag=e", ";x=e", "message.malformed", "From has no tag"),
+        ("Contact:", "X-Contact:", "message.malformed", "an INVITE needs a Contact"),
+        ("Max-Forwards: 70", "Max-Forwards: 0", "message.max_forwards", "Max-Forwards is 0"),
+        ("Max-Forwards: 70", "Max-Forwards: 70\nRequire: foo", "access.extension", "foo"),
+        ("Max-Forwards: 70", "Max-Forwards: 70\nSupported: timer\nSession-Expires: 10", "call.interval_too_small", "10"),
+        ("application/sdp", "text/plain", "media.type", "a body must be a session description"),
+    ] {
+        let told = change(from, to);
+        assert!(told.status != 0 && told.text.contains(reason) && told.text.contains(found), "{to}: {}", told.text);
+    }
+}
+
 #[test]
 fn quickstart_is_explained() {
     let told = explained("quickstart", "secured.sip", "127.0.0.1", trunk);

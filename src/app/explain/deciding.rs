@@ -21,7 +21,9 @@ use crate::policy::settings::{Peer, PeerHost};
 use crate::policy::topology_hiding::{self, Carried, Crossing};
 use crate::policy::verdict::{Decision, Reason};
 use crate::sdp::Description;
-use crate::sip::{Limits, Message, Method, ParseError};
+use crate::signaling::b2bua::{lifetime, setup, standalone};
+use crate::signaling::session::session_timer::SessionExpiry;
+use crate::sip::{HeaderName, Limits, Message, Method, ParseError};
 
 /// What is gone by: a policy set, who lives where, and who gives signs of life.
 #[derive(Clone, Copy)]
@@ -86,6 +88,11 @@ pub fn decide(ground: &Ground<'_>, flow: &Flow, bytes: Option<&Bytes>) -> Explan
             return explanation;
         }
     };
+    if let Some((reason, detail)) = standalone::unusable(&message) {
+        explanation.trail.push(Decision::refused("message", "a request has what a transaction can be made of", reason).comparing("found", detail));
+        explanation.verdict = Verdict::Refused(reason);
+        return explanation;
+    }
     explanation.verdict = match message.method() {
         None => Verdict::Allowed("a response: matched with the transaction it answers, or dropped"),
         Some(Method::Invite) if !in_dialog(&message) => new_call(ground, flow, &peer, &message, &mut explanation),
@@ -120,11 +127,10 @@ const fn malformed(error: &ParseError) -> Reason {
 }
 
 fn new_call(ground: &Ground<'_>, flow: &Flow, peer: &Arc<Peer>, invite: &Message, explanation: &mut Explanation) -> Verdict {
-    let offer = match invite.sdp().map(Description::parse).transpose() {
+    let offer = match setup::readable(invite) {
         Ok(offer) => offer,
-        Err(error) => {
-            let reason = Reason::MediaMalformed;
-            explanation.trail.push(Decision::refused("security_mode", "the offer must be a session description", reason).comparing("found", error.to_string()));
+        Err(reason) => {
+            explanation.trail.push(unreadable(invite, reason));
             return Verdict::Refused(reason);
         }
     };
@@ -142,6 +148,12 @@ fn new_call(ground: &Ground<'_>, flow: &Flow, peer: &Arc<Peer>, invite: &Message
     explanation.trail.extend(screening.trail);
     explanation.screened = Some(Outcome::of(screening.outcome.as_ref().map_err(|reason| *reason)));
     match screening.outcome {
+        Ok(_) if lifetime::judge(&mut SessionExpiry::new(&ground.settings.signaling.session_timer), invite).is_err() => {
+            let rule = "a session lasts as long as [timers] min_se says, or longer (RFC 4028 §6)";
+            let asked = invite.first(HeaderName::SessionExpires).map(|value| String::from_utf8_lossy(value).into_owned());
+            explanation.trail.push(Decision::refused("session_timer", rule, Reason::IntervalTooSmall).comparing("Session-Expires", asked.unwrap_or_default()));
+            Verdict::Refused(Reason::IntervalTooSmall)
+        }
         Ok(admitted) => {
             explanation.trail.extend(delayed_source_party::holds(peer, invite));
             let admitted = rerouted(ground, admitted, invite, explanation);
@@ -149,6 +161,20 @@ fn new_call(ground: &Ground<'_>, flow: &Flow, peer: &Arc<Peer>, invite: &Message
             Verdict::Admitted(Box::new(admitted))
         }
         Err(reason) => Verdict::Refused(reason),
+    }
+}
+
+/// Why an INVITE is refused before policy is asked.
+fn unreadable(invite: &Message, reason: Reason) -> Decision {
+    match reason {
+        Reason::ExtensionRequired => {
+            Decision::refused("message", "extensions that are required are ones we know", reason).comparing("Require", standalone::unsupported(invite))
+        }
+        Reason::MediaType => Decision::refused("security_mode", "a body must be a session description", reason),
+        _ => {
+            let error = invite.sdp().and_then(|sdp| Description::parse(sdp).err()).map(|error| error.to_string());
+            Decision::refused("security_mode", "the offer must be a session description", reason).comparing("found", error.unwrap_or_default())
+        }
     }
 }
 

@@ -184,7 +184,7 @@ fn trying(border: &mut Border, now: Time, request: &ServerRequest) {
 }
 
 /// What must hold before policy is asked: extensions we know, a body we can read.
-fn readable(message: &Message) -> Result<Option<Description>, Reason> {
+pub fn readable(message: &Message) -> Result<Option<Description>, Reason> {
     if !standalone::unsupported(message).is_empty() {
         return Err(Reason::ExtensionRequired);
     }
