@@ -6,6 +6,7 @@
 
 mod change;
 mod ended;
+mod exchanges;
 mod filing;
 mod flood;
 mod gathered;
@@ -45,6 +46,7 @@ pub use wall::Anchor;
 
 use self::change::Changes;
 use self::ended::Ended;
+use self::exchanges::Exchanges;
 use self::filing::Filing;
 use self::invites::Invites;
 use self::ladder::{Counted, Drawing, Held, Ladders, Load, Order, Standing};
@@ -227,6 +229,7 @@ impl Telemetry {
             mirroring: outlets.mirror.map(Mirroring::new),
             tracing: outlets.tracer.map(|(tracer, which)| Tracing::new(tracer, which)),
             ladders: Arc::clone(&ladders),
+            exchanges: Exchanges::new(),
             anchor,
             reopen: Arc::clone(&reopen),
             changes: Arc::clone(&changes),
@@ -345,6 +348,7 @@ struct Rendering {
     mirroring: Option<Mirroring>,
     tracing: Option<Tracing>,
     ladders: Arc<Mutex<Ladders>>,
+    exchanges: Exchanges,
     anchor: Anchor,
     reopen: Arc<AtomicBool>,
     changes: Arc<Changes>,
@@ -380,16 +384,13 @@ impl Rendering {
         self.settle(true);
     }
 
-    fn render(&mut self, fact: Fact) {
+    fn render(&mut self, mut fact: Fact) {
         let summary = match &fact.what {
             What::Received { bytes, .. } | What::Sent { bytes, .. } => Summary::of(bytes),
             _ => None,
         };
         self.metrics.count(&fact, summary.as_ref());
         self.log.tell(&fact, summary.as_ref());
-        if let Some(mirroring) = &mut self.mirroring {
-            mirroring.note(&fact, &self.anchor);
-        }
         if let Some(tracing) = &mut self.tracing {
             tracing.note(&fact);
         }
@@ -401,6 +402,10 @@ impl Rendering {
         }
         if let What::CallEnded(record) = &fact.what {
             self.ended(record);
+        }
+        self.exchanges.number(&mut fact);
+        if let Some(mirroring) = &mut self.mirroring {
+            mirroring.note(&fact, &self.anchor);
         }
         if fact.call.is_some() {
             self.ladders.lock().unwrap_or_else(PoisonError::into_inner).keep(fact);

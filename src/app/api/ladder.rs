@@ -130,13 +130,13 @@ fn wrong(rejection: QueryRejection) -> Problem {
 #[derive(Serialize, ToSchema)]
 #[schema(as = HeldLadder)]
 struct Shown {
-    /// The number that log lines and records carry.
+    /// The number that log lines and records carry; of an exchange one of its own, from 9000000000000 on.
     call: u64,
     /// `setup`, `answered`, `ended`, or `exchange`: a request outside calls.
     state: &'static str,
     /// RFC 3339, UTC.
     began: String,
-    /// Of an exchange: its method.
+    /// Of an exchange: its method, and the URI it asks.
     from: String,
     to: String,
     /// The peers of the legs.

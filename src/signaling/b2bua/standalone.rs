@@ -67,7 +67,7 @@ pub fn unusable(message: &Message) -> Option<(Reason, &'static str)> {
         _ => {}
     }
     if message.call_id().map_or(true, str::is_empty) {
-        return broken("Call-ID is missing");
+        return broken("Call-ID is missing, empty or unreadable");
     }
     if message.top_via().is_err() {
         return broken("the top Via is missing or unreadable");
@@ -87,6 +87,7 @@ pub fn unusable(message: &Message) -> Option<(Reason, &'static str)> {
 
 /// Refuses without a transaction what cannot have one (the response is not repeated, its retransmission asks anew).
 pub fn refuse_unusable(border: &mut Border, now: Time, flow: &Arc<Flow>, peer: &Arc<Peer>, message: &Message, reason: Reason, detail: &'static str) {
+    received(border, now, flow, message.bytes().clone());
     border.fact(now, None, What::Malformed { flow: flow.clone(), peer: peer.name.clone(), reason, detail });
     if message.method() == Some(&Method::Ack) {
         return;
@@ -107,6 +108,7 @@ pub fn malformed(border: &mut Border, now: Time, flow: &Arc<Flow>, peer: &Arc<Pe
         513 => Reason::HeaderTooLarge,
         _ => Reason::Malformed,
     };
+    received(border, now, flow, bytes.clone());
     border.fact(now, None, What::Malformed { flow: flow.clone(), peer: peer.name.clone(), reason, detail: error.label() });
     let Some(message) = Message::salvage(bytes, &SALVAGED) else { return };
     let repeatable = message.from().is_ok() && message.to().is_ok() && message.call_id().is_ok() && message.cseq().is_ok();
@@ -116,6 +118,11 @@ pub fn malformed(border: &mut Border, now: Time, flow: &Arc<Flow>, peer: &Arc<Pe
     let (Some(status), Ok(via)) = (reason.status(), message.top_via()) else { return };
     let route = transport::reply_route(flow, &via, peer);
     stateless(border, &message, flow, route, status);
+}
+
+/// The message as it came, for whoever looks into it; of no call, and of no transaction.
+fn received(border: &mut Border, now: Time, flow: &Arc<Flow>, bytes: Bytes) {
+    border.fact(now, None, What::Received { leg: None, flow: flow.clone(), bytes, retransmission: false });
 }
 
 fn stateless(border: &mut Border, message: &Message, flow: &Flow, route: Route, status: u16) {

@@ -237,6 +237,15 @@ impl Kept {
                 self.who.to = clean(&record.to);
                 self.who.a.get_or_insert_with(|| Arc::clone(&record.a.peer));
             }
+            What::Malformed { peer, .. } if self.stage == Stage::Exchange => self.who.a = Some(Arc::clone(peer)),
+            What::Received { bytes, .. } | What::Sent { bytes, .. } if self.stage == Stage::Exchange && self.who == Who::default() => {
+                // The request line: what is asked, and of whom.
+                let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+                let line = String::from_utf8_lossy(&line[..line.len().min(512)]);
+                let mut words = line.split(' ').filter(|_| !line.starts_with("SIP/"));
+                self.who.from = clean(words.next().unwrap_or_default());
+                self.who.to = clean(words.next().unwrap_or_default());
+            }
             What::Standalone { method, peer, .. } => {
                 self.who.from = clean(method);
                 self.who.a = Some(Arc::clone(peer));
