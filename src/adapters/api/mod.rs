@@ -227,10 +227,19 @@ fn held(network: &Network) -> std::sync::MutexGuard<'_, Option<(SocketAddr, Owne
     network.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where this process's socket lies while another process of this border has its place.
+/// Where a process's socket lies that has left its place to another process of this border.
 pub fn aside(place: &Path, process: u32) -> PathBuf {
+    beside(place, &process.to_string())
+}
+
+/// Where this process's socket lies until it has the place. Not where the other's will lie: in containers both may be process 1.
+fn waiting(place: &Path) -> PathBuf {
+    beside(place, &format!("{}.new", std::process::id()))
+}
+
+fn beside(place: &Path, ending: &str) -> PathBuf {
     let mut name = place.as_os_str().to_owned();
-    name.push(format!(".{process}"));
+    name.push(format!(".{ending}"));
     name.into()
 }
 
@@ -262,7 +271,7 @@ impl Hall {
     async fn open(&mut self, settings: Settings, start: Start, tasks: &mut JoinSet<()>) -> io::Result<Places> {
         let (socket, inherited) = match start {
             Start::InPlace => (socket_path(&settings), None),
-            Start::Aside { inherited } => (socket_path(&settings).map(|place| aside(&place, std::process::id())), inherited),
+            Start::Aside { inherited } => (socket_path(&settings).map(|place| waiting(&place)), inherited),
         };
         if let Some(path) = &socket {
             let door = socket::Door::open(path)?;

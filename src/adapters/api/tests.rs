@@ -222,6 +222,23 @@ async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
 }
 
 #[tokio::test]
+async fn two_processes_of_one_number_as_in_containers_keep_their_own_sockets() {
+    let old = Lab::new(None).await;
+    let place = old.socket();
+    let settings = Settings { socket: Some(place.clone()), listen: None, audit: None };
+    let reached = Reached::default();
+    let new = Api::start(&settings, router(&reached), needs, Arc::new(Nobody), Audit::open(None).unwrap(), Start::Aside { inherited: None }).await.unwrap();
+    old.api.step_aside().unwrap();
+    new.take_place().unwrap();
+    assert_eq!(ask(&place, "GET", "/v1/thing", None).await.unwrap().status, 200);
+    assert_eq!((old.reached().len(), reached.lock().unwrap().len()), (0, 1), "the place is the new one's");
+    assert_eq!(ask(&aside(&place, std::process::id()), "GET", "/v1/thing", None).await.unwrap().status, 200);
+    assert_eq!(old.reached().len(), 1, "the old one is asked aside");
+    drop(old.api);
+    assert_eq!(ask(&place, "GET", "/v1/thing", None).await.unwrap().status, 200);
+}
+
+#[tokio::test]
 async fn only_its_owner_can_reach_the_socket() {
     use std::os::unix::fs::PermissionsExt;
     let lab = Lab::new(None).await;
