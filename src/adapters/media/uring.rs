@@ -521,7 +521,8 @@ fn sender(head: &[u8]) -> Option<SocketAddr> {
 pub(super) fn probe() -> Result<String, String> {
     let refused = |error: io::Error| match error.raw_os_error() {
         Some(libc::EPERM) => "forbidden here (kernel.io_uring_disabled, or the container's seccomp profile)".to_owned(),
-        Some(libc::ENOSYS | libc::EINVAL) => "this kernel cannot (it takes Linux 6.1 or later)".to_owned(),
+        Some(libc::ENOSYS) => "this kernel has none (it takes Linux 6.1 or later), or a container's seccomp profile hides it".to_owned(),
+        Some(libc::EINVAL) => "this kernel cannot (it takes Linux 6.1 or later)".to_owned(),
         _ => format!("cannot be set up: {error}"),
     };
     let attempt = || -> io::Result<bool> {
