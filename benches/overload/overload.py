@@ -3,27 +3,35 @@
 
 Run by ./run in a network namespace of its own. sipp (both sides) and the flood are pinned to core 0, the border to core 1, where it gets a share of the
 core (`quota`), so that sipp can offer several times what it carries. A call is INVITE, 100, 180, 200, ACK, 100 ms, BYE, 200, the caller over UDP.
+A stranger's flood is of INVITEs over UDP, of TCP connections that each bring an INVITE, or of TCP connections to the TLS port that each bring a ClientHello. The border has no
+firewall in the kernel, so that all of it reaches the process.
 
 Arguments, as key=value:
   quota     percent of core 1 that the border gets while it is overloaded
   rates     calls a second offered, separated by commas
   seconds   how long each is offered
   calm      calls a second of the trusted peer during the flood
-  flood     datagrams a second from strangers, at most, separated by commas
+  floods    what strangers send, separated by commas: udp, tcp, tls
+  flood     datagrams or connections a second from strangers, at most, separated by commas
+  overload  0: the floods alone
 """
 
 import os
 import shutil
 import socket
+import ssl
+import struct
+import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "calls"))
 import compare  # noqa: E402
 
-SETTINGS = {"quota": 20, "rates": "50,100,200,400,800", "seconds": 8, "calm": 50, "flood": "0,5000,20000,50000"}
+SETTINGS = {"quota": 20, "rates": "50,100,200,400,800", "seconds": 8, "calm": 50, "floods": "udp,tcp,tls", "flood": "0,5000,20000,50000", "overload": 1}
 GROUPS = Path("/sys/fs/cgroup/cpu") if Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").exists() else Path("/sys/fs/cgroup")
 # Short, so that a border that has used its share waits a moment only.
 PERIOD = 5000
@@ -86,54 +94,112 @@ def overloaded(folder, settings):
     print()
 
 
-def flood(rate, seconds):
+def with_tls(policies):
+    """A TLS listener beside the others, with a certificate of its own."""
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=sbc.lab.example", "-addext", "subjectAltName=DNS:sbc.lab.example", "-addext", "basicConstraints=critical,CA:FALSE",
+            "-keyout", policies / "tls.key", "-out", policies / "tls.pem"]
+    subprocess.run(make, check=True, capture_output=True)
+    text = (policies / "border.toml").read_text(encoding="utf-8")
+    listener = '[[listener]]\nname = "tls"\ntransport = "tls"\naddress = "127.0.0.1:5061"\nadvertised = "sbc.lab.example"\ncertificate = "tls.pem"\nkey = "tls.key"\n\n'
+    (policies / "border.toml").write_text(text.replace("[media]", listener + "[media]", 1), encoding="utf-8")
+
+
+def hello():
+    """The first octets of a TLS client."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="sbc.lab.example")
+    try:
+        client.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    return outgoing.read()
+
+
+def datagrams():
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sender.bind(("127.0.0.66", 0))
+    sender.connect(("127.0.0.1", 5060))
+
+    def send():
+        try:
+            sender.send(FLOOD)
+        except ConnectionRefusedError:
+            pass
+    return send
+
+
+def connections(port, first):
+    """Each is made, says something and is left behind when sixty-four younger ones are there; reset, so that no port rests."""
+    kept = []
+
+    def send():
+        one = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        one.setblocking(False)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        one.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
+        one.bind(("127.0.0.66", 0))
+        one.connect_ex(("127.0.0.1", port))
+        try:
+            one.send(first)
+        except OSError:
+            # Closed at once, or not taken yet.
+            pass
+        kept.append(one)
+        if len(kept) > 64:
+            kept.pop(0).close()
+    return send
+
+
+def flood(kind, rate, seconds):
     """From an address where nobody lives, spread evenly. Returns how many were sent a second."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.bind(("127.0.0.66", 0))
-        sender.connect(("127.0.0.1", 5060))
-        began, sent = time.monotonic(), 0
-        while (passed := time.monotonic() - began) < seconds:
-            due = int(passed * rate)
-            while sent < due:
-                try:
-                    sender.send(FLOOD)
-                except ConnectionRefusedError:
-                    pass
-                sent += 1
-            time.sleep(0.001)
-        return sent / seconds
+    send = {"udp": datagrams, "tcp": lambda: connections(5060, FLOOD), "tls": lambda: connections(5061, hello())}[kind]()
+    began, sent = time.monotonic(), 0
+    while (passed := time.monotonic() - began) < seconds:
+        due = int(passed * rate)
+        while sent < due and time.monotonic() - began < seconds:
+            send()
+            sent += 1
+        time.sleep(0.001)
+    return sent / seconds
+
+
+def turned_away(border):
+    """Datagrams and connections that the border has counted as a stranger's: some of the first, of one it has banned since then."""
+    text = urllib.request.urlopen("http://127.0.0.1:9160/metrics", timeout=10).read().decode()
+    return sum(int(float(line.split()[-1])) for line in text.splitlines() if line.startswith(("portcullis_network_total{event=\"strangers_", "portcullis_network_total{event=\"banned")))
 
 
 def flooded(folder, settings):
-    print(f"{settings['calm']} trusted calls a second for {settings['seconds']} s while a stranger sends INVITEs over UDP\n")
-    print(f"  {'sent a second':>14}{'calls failed':>14}{'sent again':>12}{'setup ms, median':>18}{'99th':>8}{'CPU, % of a core':>18}")
-    for rate in [int(rate) for rate in str(settings["flood"]).split(",")]:
-        with compare.Server("Portcullis", folder) as server:
-            found = []
+    print(f"{settings['calm']} trusted calls a second over UDP for {settings['seconds']} s while a stranger sends\n")
+    print(f"  {'':>6}{'sent a second':>14}{'turned away':>13}{'calls failed':>14}{'sent again':>12}{'setup ms, median':>18}{'99th':>8}{'CPU, % of a core':>18}{'grown, MB':>11}")
+    for kind in str(settings["floods"]).split(","):
+        for rate in [int(rate) for rate in str(settings["flood"]).split(",")]:
+            with compare.Server("Portcullis", folder, with_tls) as server:
+                found = []
 
-            def during(_):
-                before = server.cpu()
-                child = os.fork()
-                if child == 0:
-                    os.sched_setaffinity(0, {0})
-                    sent = flood(rate, settings["seconds"]) if rate else 0
-                    (folder / "sent").write_text(str(sent))
-                    os._exit(0)
-                os.waitpid(child, 0) if rate else time.sleep(settings["seconds"])
-                found.append((server.cpu() - before) / settings["seconds"])
+                def during(_):
+                    cpu, memory, counted = server.cpu(), server.memory(), turned_away(server)
+                    child = os.fork()
+                    if child == 0:
+                        os.sched_setaffinity(0, {0})
+                        sent = flood(kind, rate, settings["seconds"]) if rate else 0
+                        (folder / "sent").write_text(str(sent))
+                        os._exit(0)
+                    os.waitpid(child, 0) if rate else time.sleep(settings["seconds"])
+                    found.extend([(server.cpu() - cpu) / settings["seconds"], server.memory() - memory, (turned_away(server) - counted) / settings["seconds"]])
 
-            outcome = compare.load(folder, "u1", settings["calm"], settings["calm"] * settings["seconds"], during=during)
-            os.path.exists(folder / "sent") or (folder / "sent").write_text("0")
-            sent = float((folder / "sent").read_text())
-            (folder / "sent").unlink()
-            print(f"  {sent:>14.0f}{outcome.failed:>14}{outcome.again:>12}{outcome.delay(0.5):>18.0f}{outcome.delay(0.99):>8.0f}{100 * found[0]:>18.0f}", flush=True)
+                outcome = compare.load(folder, "u1", settings["calm"], settings["calm"] * settings["seconds"], during=during)
+                sent = float((folder / "sent").read_text()) if (folder / "sent").exists() else 0
+                (folder / "sent").unlink(missing_ok=True)
+                print(f"  {kind:>6}{sent:>14.0f}{found[2]:>13.0f}{outcome.failed:>14}{outcome.again:>12}{outcome.delay(0.5):>18.0f}{outcome.delay(0.99):>8.0f}{100 * found[0]:>18.0f}{found[1] / 1e6:>11.1f}", flush=True)
 
 
 def main():
     settings = compare.arguments(SETTINGS, __doc__)
     folder = Path(tempfile.mkdtemp(prefix="overload-"))
     try:
-        overloaded(folder, settings)
+        if settings["overload"]:
+            overloaded(folder, settings)
         flooded(folder, settings)
     finally:
         shutil.rmtree(folder)
