@@ -7,6 +7,7 @@ pub mod driver;
 pub mod handover;
 pub mod hep;
 pub mod history;
+pub mod lines;
 pub mod media;
 pub mod net;
 pub mod nft;

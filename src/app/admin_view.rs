@@ -17,7 +17,9 @@ use crate::app::firewall;
 use crate::app::footprint;
 use crate::app::missed_calls::MissedCalls;
 use crate::app::outlets::Outlets;
+use crate::app::policy_sets::PolicySets;
 use crate::app::vitals;
+use crate::app::writing::{self, Written};
 
 /// It must not keep alive what `Border::stop` ends.
 pub struct State {
@@ -33,9 +35,16 @@ pub struct State {
     pub outlets: Outlets,
     pub limits: Arc<Limits>,
     pub audit: Audit,
+    pub policy_sets: Arc<PolicySets>,
     pub locator: Arc<Locator>,
     pub held: Held,
     pub queues: Queues,
+}
+
+impl State {
+    fn written(&self) -> Vec<Written> {
+        writing::places(&self.audit, self.missed_calls.as_ref(), &self.policy_sets)
+    }
 }
 
 impl View for State {
@@ -54,12 +63,15 @@ impl View for State {
             + &vitals::exposition(counts.as_ref(), counters.as_ref(), &self.credentials.current().lifetimes())
             + &self.missed_calls.as_ref().map(MissedCalls::exposition).unwrap_or_default()
             + &self.outlets.exposition()
+            + &writing::exposition(&self.written())
             + &self.limits.exposition()
             + &api::asked(&self.audit.counts())
     }
 
     fn troubles(&self) -> Vec<String> {
-        self.outlets.recording.troubles()
+        let mut troubles = self.outlets.recording.troubles();
+        troubles.extend(writing::troubles(&self.written()));
+        troubles
     }
 
     fn ready(&self) -> Result<(), &'static str> {

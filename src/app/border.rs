@@ -252,6 +252,7 @@ impl Border {
 
         let telemetry = outlets.telemetry.clone();
         let audit = Audit::open(settings.api.audit.as_deref()).map_err(|error| StartError(vec![error.to_string()]))?;
+        let policy_sets = Arc::new(PolicySets::new(settings.clone()));
         let state = State {
             began: clock.began(),
             standing: standing.clone(),
@@ -265,6 +266,7 @@ impl Border {
             outlets: outlets.clone(),
             limits: limits.clone(),
             audit: audit.clone(),
+            policy_sets: policy_sets.clone(),
             locator: locator.clone(),
             held: counted,
             queues,
@@ -275,7 +277,6 @@ impl Border {
             .map_err(|error| failed("admin listener", &error))?;
         let (send_orders, orders) = Desk::orders();
         let (resolver_of, rotation_of) = (resolver.clone(), rotation.clone());
-        let policy_sets = Arc::new(PolicySets::new(settings.clone()));
         let desk = Desk {
             clock,
             resolver: resolver_of,

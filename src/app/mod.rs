@@ -50,3 +50,4 @@ pub mod trace;
 mod traced;
 mod traffic;
 pub mod vitals;
+pub mod writing;

@@ -6,8 +6,7 @@
 //! Who asked and was not known is no entry, since anybody may ask: it is counted, and so many a minute are told of.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +22,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::access::Operator;
 use super::problem::Problem;
+use crate::adapters::lines::{self, Lines};
 
 /// Entries kept in memory.
 const KEPT: usize = 1000;
@@ -115,7 +115,27 @@ struct Books {
 #[derive(Default)]
 struct Account {
     entries: VecDeque<Entry>,
-    file: Option<File>,
+    file: Option<Appended>,
+}
+
+/// The file entries are appended to, and how it stands with it.
+struct Appended {
+    lines: Lines,
+    /// Of entries it did not take yet, oldest first.
+    waiting: VecDeque<String>,
+    lost: u64,
+    error: Option<String>,
+}
+
+/// How it stands with the file.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FileStanding {
+    /// Entries that wait for the file to take them.
+    pub waiting: u64,
+    /// Entries since it was opened for which there was no more room to wait.
+    pub lost: u64,
+    /// Why it takes none at present.
+    pub error: Option<String>,
 }
 
 /// Of who is not known, in the minute that began then.
@@ -178,8 +198,14 @@ impl Audit {
 
     /// Entries to come go to this file, opened anew: the one before may have been moved away. With an error all is as it was. Blocks the thread.
     pub fn to_file(&self, file: Option<&Path>) -> io::Result<()> {
-        let file = file.map(appended).transpose()?;
-        self.0.account.lock().unwrap_or_else(PoisonError::into_inner).file = file;
+        let mut file = file.map(appended).transpose()?;
+        let mut account = self.0.account.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(new), Some(old)) = (&mut file, account.file.take()) {
+            // What the one before did not take.
+            (new.waiting, new.lost) = (old.waiting, old.lost);
+            new.write();
+        }
+        account.file = file;
         Ok(())
     }
 
@@ -191,14 +217,20 @@ impl Audit {
         if let Some(file) = &mut account.file {
             // Nothing in an entry can fail to be JSON.
             let line = serde_json::to_string(&entry).unwrap_or_default() + "\n";
-            if let Err(error) = file.write_all(line.as_bytes()) {
-                tracing::error!(%error, "an operator's request is not in the audit's file; check its disk");
-            }
+            file.append(line);
         }
         if account.entries.len() == KEPT {
             account.entries.pop_front();
         }
         account.entries.push_back(entry);
+    }
+
+    /// How it stands with the file; `None`: there is none. What waits for it is tried again by this, since who looks is who wants to know.
+    pub fn file(&self) -> Option<FileStanding> {
+        let mut account = self.0.account.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = account.file.as_mut()?;
+        file.write();
+        Some(FileStanding { waiting: file.waiting.len() as u64, lost: file.lost, error: file.error.clone() })
     }
 
     /// The last ones, newest first.
@@ -207,11 +239,43 @@ impl Audit {
     }
 }
 
-fn appended(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.append(true).create(true);
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
-    options.open(path).map_err(|error| io::Error::new(error.kind(), format!("[api] audit {}: {error}", path.display())))
+fn appended(path: &Path) -> io::Result<Appended> {
+    let lines = Lines::open(path).map_err(|error| io::Error::new(error.kind(), format!("[api] audit {}: {error}", path.display())))?;
+    Ok(Appended { lines, waiting: VecDeque::new(), lost: 0, error: None })
+}
+
+impl Appended {
+    fn append(&mut self, line: String) {
+        if self.waiting.len() == KEPT {
+            self.waiting.pop_front();
+            self.lost += 1;
+        }
+        self.waiting.push_back(line);
+        self.write();
+        if let Some(error) = &self.error {
+            let (waiting, lost) = (self.waiting.len(), self.lost);
+            tracing::error!(
+                error,
+                waiting,
+                lost,
+                "an operator's request is not in the audit's file yet; make room on its disk, or look at the file's rights ([api] audit)"
+            );
+        }
+    }
+
+    /// As much of what waits as the file takes.
+    fn write(&mut self) {
+        while let Some(line) = self.waiting.front() {
+            if let Err(error) = self.lines.append(line).1 {
+                self.error = Some(lines::remedy(&error));
+                return;
+            }
+            self.waiting.pop_front();
+        }
+        if self.error.take().is_some() {
+            tracing::info!(lost = self.lost, "operators' requests are in the audit's file again");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -224,5 +288,30 @@ mod tests {
         let at = |seconds: u64| began + Duration::from_secs(seconds);
         let numbers: Vec<u32> = [0, 1, 59, 60, 61].map(|seconds| Told::next(&mut told, at(seconds))).into();
         assert_eq!(numbers, [0, 1, 2, 0, 1]);
+    }
+
+    #[test]
+    fn what_a_full_disk_does_not_take_waits_and_is_told_of() {
+        let audit = Audit::open(Some(Path::new("/dev/full"))).unwrap();
+        let entry = |number: u32| Entry {
+            time: String::new(),
+            operator: String::from("alice"),
+            via: String::from("socket"),
+            request: format!("POST /v1/bans/{number}"),
+            asked: None,
+            status: 200,
+            detail: None,
+        };
+        assert_eq!(audit.file(), Some(FileStanding::default()));
+        (0..KEPT as u32 + 2).for_each(|number| audit.note(entry(number)));
+        let full = FileStanding { waiting: KEPT as u64, lost: 2, error: Some(String::from("the disk is full; make room")) };
+        assert_eq!(audit.file(), Some(full));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        audit.to_file(Some(&path)).unwrap();
+        assert_eq!(audit.file(), Some(FileStanding { waiting: 0, lost: 2, error: None }));
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!(text.lines().count(), KEPT);
+        assert!(text.starts_with("{") && text.lines().next().unwrap().contains("/v1/bans/2\""), "the oldest went first");
     }
 }

@@ -11,7 +11,7 @@ use super::ended::Ended;
 use super::invites::Invite;
 use super::ladder::Drawing;
 use super::metrics::Metrics;
-use super::records::RecordFile;
+use crate::adapters::lines::{self, Lines};
 use crate::signaling::fact::CallId;
 
 /// A store of records. Must not wait.
@@ -104,7 +104,7 @@ pub(super) struct Filing {
 
 /// The file of records, open.
 pub struct RecordsFile {
-    file: RecordFile,
+    file: Lines,
     path: PathBuf,
     standing: FileStanding,
     told: Option<Instant>,
@@ -180,7 +180,7 @@ impl RecordsFile {
     /// Fails where it cannot be opened.
     pub fn open(path: &Path) -> io::Result<RecordsFile> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("call records cannot be written to {}: {error}", path.display()));
-        let file = RecordFile::open(path).map_err(named)?;
+        let file = Lines::open(path).map_err(named)?;
         Ok(RecordsFile { file, path: path.to_owned(), standing: FileStanding::default(), told: None, lines: String::new() })
     }
 
@@ -213,8 +213,7 @@ impl RecordsFile {
     }
 
     fn ill(&mut self, error: &io::Error) {
-        let full = error.kind() == io::ErrorKind::StorageFull;
-        self.standing.set(Some(if full { String::from("the disk is full; make room") } else { error.to_string() }));
+        self.standing.set(Some(lines::remedy(error)));
         if self.told.is_none_or(|told| told.elapsed() >= TELL) {
             self.told = Some(Instant::now());
             let lost = self.standing.lost();

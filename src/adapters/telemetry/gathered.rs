@@ -4,15 +4,74 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::adapters::lines;
 
 /// Gathered at most, bytes.
 const MUCH: usize = 64 << 10;
 
-/// A writer of log lines, as the subscriber wants it.
-pub(super) struct Lines<W>(Arc<W>);
+/// Where the log goes, and what of it was not taken there.
+struct End<W> {
+    writer: W,
+    standing: Taken,
+}
+
+/// Cheap to clone: all clones are one.
+#[derive(Clone, Default)]
+pub(super) struct Taken(Arc<Mutex<Standing>>);
+
+/// How it stands with the place the log goes to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Standing {
+    /// Lines since the start that it did not take.
+    pub lost: u64,
+    /// Why it takes none at present.
+    pub error: Option<String>,
+    /// It ends with half a line.
+    torn: bool,
+    /// Lines that were lost when it was told of last.
+    told: u64,
+}
+
+impl Taken {
+    fn held(&self) -> MutexGuard<'_, Standing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn standing(&self) -> Standing {
+        self.held().clone()
+    }
+
+    /// How many were lost until it took some again, and have not been told of.
+    pub fn told(&self) -> Option<u64> {
+        let mut standing = self.held();
+        let more = standing.lost - standing.told;
+        (standing.error.is_none() && more > 0).then(|| {
+            standing.told = standing.lost;
+            more
+        })
+    }
+
+    fn write(&self, mut writer: impl Write, text: &[u8]) {
+        let mut standing = self.held();
+        let ended = if standing.torn { lines::put(&mut writer, b"\n").1 } else { Ok(()) };
+        let (written, done) = match ended {
+            Ok(()) => lines::put(&mut writer, text),
+            Err(error) => (0, Err(error)),
+        };
+        if written > 0 {
+            standing.torn = !text[..written].ends_with(b"\n");
+        }
+        standing.lost += memchr::memchr_iter(b'\n', &text[written..]).count() as u64;
+        standing.error = done.and_then(|()| writer.flush()).err().map(|error| lines::remedy(&error));
+    }
+}
+
+/// A writer of log lines, as the subscriber wants it. It never fails: what cannot be written is counted.
+pub(super) struct Lines<W>(Arc<End<W>>);
 
 impl<W> Clone for Lines<W> {
     fn clone(&self) -> Lines<W> {
@@ -22,23 +81,25 @@ impl<W> Clone for Lines<W> {
 
 impl<W> Lines<W> {
     pub fn to(writer: W) -> Lines<W> {
-        Lines(Arc::new(writer))
+        Lines(Arc::new(End { writer, standing: Taken::default() }))
+    }
+
+    pub fn taken(&self) -> Taken {
+        self.0.standing.clone()
     }
 }
 
 /// Where gathered lines go.
 trait Out: Send + Sync {
-    fn write(&self, lines: &[u8]) -> io::Result<()>;
+    fn write(&self, lines: &[u8]);
 }
 
-impl<W> Out for W
+impl<W> Out for End<W>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync,
 {
-    fn write(&self, lines: &[u8]) -> io::Result<()> {
-        let mut writer = self.make_writer();
-        writer.write_all(lines)?;
-        writer.flush()
+    fn write(&self, lines: &[u8]) {
+        self.standing.write(self.writer.make_writer(), lines);
     }
 }
 
@@ -51,8 +112,9 @@ struct Gathered {
 impl Gathered {
     fn settle(&mut self) {
         if !self.text.is_empty() {
-            // As without gathering: nobody is left to be told that the log cannot be written.
-            let _ = self.to.as_ref().map(|to| to.write(&self.text));
+            if let Some(to) = &self.to {
+                to.write(&self.text);
+            }
             self.text.clear();
         }
     }
@@ -94,7 +156,7 @@ where
     }
 }
 
-pub(super) struct Line<'a, W>(&'a Arc<W>);
+pub(super) struct Line<'a, W>(&'a Arc<End<W>>);
 
 impl<W> Write for Line<'_, W>
 where
@@ -111,11 +173,15 @@ where
             }
             true
         });
-        if gathers { Ok(line.len()) } else { self.0.make_writer().write(line) }
+        if !gathers {
+            self.0.write(line);
+        }
+        Ok(line.len())
     }
 
+    /// Each write has been.
     fn flush(&mut self) -> io::Result<()> {
-        if GATHERED.with_borrow(Option::is_some) { Ok(()) } else { self.0.make_writer().flush() }
+        Ok(())
     }
 }
 
@@ -160,5 +226,43 @@ mod tests {
         assert!(text().ends_with("four\n"));
         line("five\n");
         assert!(text().ends_with("five\n"));
+    }
+
+    /// A disk of so many bytes.
+    #[derive(Clone)]
+    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            let (held, size) = &mut *self.0.lock().unwrap();
+            let room = (*size - held.len()).min(text.len());
+            held.extend_from_slice(&text[..room]);
+            if room == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(room) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_log_whose_disk_is_full_counts_what_is_lost_and_goes_on_with_a_line_of_its_own() {
+        let disk = Disk(Arc::new(Mutex::new((Vec::new(), 6))));
+        let to = disk.clone();
+        let lines = Lines::to(move || to.clone());
+        let line = |text: &str| lines.make_writer().write_all(text.as_bytes()).unwrap();
+        line("one\n");
+        assert_eq!(lines.taken().standing(), Standing::default());
+        line("two\n");
+        line("three\n");
+        assert_eq!(lines.taken().told(), None, "not to a place that takes none");
+        let standing = lines.taken().standing();
+        assert_eq!((standing.lost, standing.error.as_deref()), (2, Some("the disk is full; make room")));
+        disk.0.lock().unwrap().1 = 100;
+        line("four\n");
+        let standing = lines.taken().standing();
+        assert_eq!((standing.lost, standing.error), (2, None));
+        assert_eq!([lines.taken().told(), lines.taken().told()], [Some(2), None]);
+        assert_eq!(String::from_utf8(disk.0.lock().unwrap().0.clone()).unwrap(), "one\ntw\nfour\n");
     }
 }

@@ -14,7 +14,9 @@ use ipnet::IpNet;
 use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
 
-pub use self::output::{change, install, subscriber};
+pub(super) use self::output::lost;
+pub use self::output::{change, install, standing, subscriber};
+pub use super::gathered::Standing;
 
 use super::ended::Ended;
 use super::flood::Flood;

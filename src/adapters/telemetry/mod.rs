@@ -431,6 +431,9 @@ impl Rendering {
         let ladder = |call| self.ladders.lock().unwrap_or_else(PoisonError::into_inner).drawn(call, &self.anchor);
         self.filing.keep_due(all, ladder);
         gathered::settle();
+        if let Some(lost) = log::lost() {
+            tracing::warn!(lost, "lines of this log were lost, since its place took none; it does again");
+        }
     }
 
     /// Takes facts out, at most a batch of them; waits for the first if there is nothing else to do. `false`: there will be none.

@@ -3,10 +3,7 @@
 //! Times are RFC 3339 in UTC with milliseconds, durations milliseconds. Keys stand in the same order in every record; what is not known is null.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -227,87 +224,4 @@ struct Audio<'a> {
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The file records are appended to.
-pub(super) struct RecordFile {
-    path: PathBuf,
-    file: Option<File>,
-    /// The last write may have left half a line.
-    torn: bool,
-}
-
-impl RecordFile {
-    pub fn open(path: &Path) -> io::Result<RecordFile> {
-        Ok(RecordFile { path: path.to_owned(), file: Some(append(path)?), torn: false })
-    }
-
-    /// After a rotation: what is written next goes to a new file of the old name.
-    pub fn reopen(&mut self) {
-        self.file = None;
-        self.torn = false;
-    }
-
-    /// Whole lines; returns how many bytes of them are written, and why not all.
-    pub fn append(&mut self, lines: &str) -> (usize, io::Result<()>) {
-        match self.opened() {
-            Ok(mut file) => {
-                // One write, so that another reader or writer of the file never sees half a record.
-                let mut written = 0;
-                let done = loop {
-                    match file.write(&lines.as_bytes()[written..]) {
-                        Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                        Ok(more) => written += more,
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => break Err(error),
-                    }
-                    if written == lines.len() {
-                        break Ok(());
-                    }
-                };
-                self.torn = written > 0 && !lines.as_bytes()[..written].ends_with(b"\n");
-                self.file = Some(file);
-                (written, done)
-            }
-            Err(error) => (0, Err(error)),
-        }
-    }
-
-    /// At the beginning of a line.
-    fn opened(&mut self) -> io::Result<File> {
-        let mut file = self.file.take().map_or_else(|| append(&self.path), Ok)?;
-        if self.torn {
-            let ended = file.write_all(b"\n");
-            self.torn = ended.is_err();
-            if let Err(error) = ended {
-                self.file = Some(file);
-                return Err(error);
-            }
-        }
-        Ok(file)
-    }
-}
-
-/// Made for us and our group alone: records tell who called whom.
-fn append(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
-    options.open(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[cfg(unix)]
-    #[test]
-    fn others_may_not_read_who_called_whom() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("records.jsonl");
-        RecordFile::open(&path).unwrap().append("{}\n").1.unwrap();
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o007, 0);
-    }
 }

@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use super::{Behind, Desk};
 use crate::app::recording::Place;
+use crate::app::writing::{self, Written};
 use crate::signaling::fact::{Fact, What};
 use crate::time::Time;
 
@@ -118,6 +119,8 @@ struct Status {
     names_settled: bool,
     /// Where call records go, and whether each place takes them.
     records: Vec<Place>,
+    /// What else is written, and whether its place takes it.
+    writing: Vec<Written>,
 }
 
 /// Its calls are none of this process's: it is asked for them at its own control socket.
@@ -158,6 +161,7 @@ async fn status(State(desk): Behind) -> Json<Status> {
         certificates: desk.rotation.store().generation(),
         names_settled: desk.resolver.is_settled(),
         records: desk.recording.places(),
+        writing: writing::places(&desk.audit, desk.missed_calls.as_ref(), &desk.policy_sets),
     })
 }
 

@@ -203,7 +203,8 @@ impl MissedCalls {
         }
     }
 
-    fn status(&self) -> Status {
+    /// How it stands with what waits to be told.
+    pub fn status(&self) -> Status {
         let dropped = self.0.dropped.load(Ordering::Relaxed);
         match &*self.0.keeping() {
             Keeping::Here(here) => {

@@ -115,6 +115,7 @@ async function overview() {
     status.not_in_force.map((part) => el("p", { class: "bad" }, `Of the policy set this is not in force: ${part}.`)),
     status.records.filter((place) => place.error).map((place) => el("p", { class: "bad" }, `Call records are not kept (${place.to}): ${place.error}. ${place.waiting} wait, ${place.lost} are lost; calls go on.`)),
     status.records.filter((place) => !place.error && place.lost).map((place) => el("p", { class: "warn" }, `${place.lost} call records were lost since the start (${place.to}).`)),
+    status.writing.filter((place) => place.error).map((place) => el("p", { class: "bad" }, `Not written (${place.what.replace("_", " ")}): ${place.error}. ${place.waiting} wait, ${place.lost} are lost; calls go on.`)),
     el("div", { class: "tiles" },
       tile(status.calls, "calls up", "#calls"),
       tile(`${status.calls_per_minute}`, "new calls a minute", "#history"),

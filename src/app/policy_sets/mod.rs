@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 
 use self::staged::Staged;
 use self::texts::Texts;
+use crate::adapters::lines;
 use crate::config::{self, Settings};
 
 /// How a set came into force.
@@ -77,6 +78,8 @@ struct Sets {
     now: Option<Adopted>,
     /// Newest first.
     earlier: VecDeque<Adopted>,
+    /// Why they are not on disk, though they are to be.
+    unkept: Option<String>,
 }
 
 impl PolicySets {
@@ -161,11 +164,18 @@ impl PolicySets {
         sets.earlier.truncate(kept.keep);
         let wanted: Vec<Adopted> = std::iter::once(adopted).chain(sets.earlier.iter().cloned()).collect();
         drop(sets);
-        if let Some(folder) = &kept.folder
-            && let Err(error) = write_all(folder, &wanted)
-        {
-            tracing::error!(folder = %folder.display(), %error, "the policy set in force is not kept on disk to go back to; see the folder's rights and its disk ([policy_sets] kept_in)");
+        let Some(folder) = &kept.folder else { return self.sets().unkept = None };
+        let written = write_all(folder, &wanted);
+        self.sets().unkept = written.as_ref().err().map(|error| format!("{}; reload then", lines::remedy(error)));
+        if let Err(error) = written {
+            tracing::error!(folder = %folder.display(), %error, "the policy set in force is not kept on disk to go back to after a restart; make room, or see the folder's rights ([policy_sets] kept_in), and reload: that writes it again");
         }
+    }
+
+    /// Whether they are to be kept on disk, and why those in force and before are not all there.
+    pub fn kept(&self) -> (bool, Option<String>) {
+        let unkept = self.sets().unkept.clone();
+        (self.settings().policy_sets.folder.is_some(), unkept)
     }
 
     /// Whether what lies in the folder is not what is in force. `None`: it cannot be read.
@@ -214,24 +224,24 @@ impl PolicySets {
 
 const ABOUT: &str = "about.json";
 
+/// What is not whole of a set has this at the end of its folder's name.
+const BEGUN: &str = "-new";
+
 fn write_all(folder: &Path, wanted: &[Adopted]) -> io::Result<()> {
-    let private = |path: &Path| match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    };
     private(folder)?;
     for adopted in wanted {
         let place = folder.join(&adopted.about.digest);
-        private(&place)?;
-        for (name, text) in adopted.texts.files() {
-            write(&place.join(name), text)?;
+        match read(&place) {
+            Some(held) if held.about == adopted.about => {}
+            // A disk that fills must not cost one that is there.
+            Some(_) => put_about(&place, &adopted.about)?,
+            None => put_whole(folder, &place, adopted)?,
         }
-        // Last: a folder without it is not whole.
-        write(&place.join(ABOUT), &serde_json::to_string_pretty(&adopted.about)?)?;
     }
     for entry in std::fs::read_dir(folder)?.flatten() {
         let name = entry.file_name().into_string().unwrap_or_default();
-        let ours = name.len() == 64 && name.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let digest = name.strip_suffix(BEGUN).unwrap_or(&name);
+        let ours = digest.len() == 64 && digest.bytes().all(|digit| digit.is_ascii_hexdigit());
         if ours && !wanted.iter().any(|adopted| adopted.about.digest == name) {
             std::fs::remove_dir_all(entry.path())?;
         }
@@ -239,19 +249,60 @@ fn write_all(folder: &Path, wanted: &[Adopted]) -> io::Result<()> {
     Ok(())
 }
 
+fn private(path: &Path) -> io::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Beside its place first: whatever happens, what has the name of a set is whole.
+fn put_whole(folder: &Path, place: &Path, adopted: &Adopted) -> io::Result<()> {
+    let beside = folder.join(format!("{}{BEGUN}", adopted.about.digest));
+    // Of one that was begun before, or was there and is not whole.
+    for rest in [beside.as_path(), place] {
+        if rest.exists() {
+            std::fs::remove_dir_all(rest)?;
+        }
+    }
+    let begun = || -> io::Result<()> {
+        private(&beside)?;
+        for (name, text) in adopted.texts.files() {
+            write(&beside.join(name), text)?;
+        }
+        write(&beside.join(ABOUT), &serde_json::to_string_pretty(&adopted.about)?)?;
+        std::fs::rename(&beside, place)
+    };
+    begun().inspect_err(|_| {
+        // It takes room, and is no use.
+        let _ = std::fs::remove_dir_all(&beside);
+    })
+}
+
+fn put_about(place: &Path, about: &About) -> io::Result<()> {
+    let beside = place.join(format!("{ABOUT}{BEGUN}"));
+    write(&beside, &serde_json::to_string_pretty(about)?).inspect_err(|_| {
+        let _ = std::fs::remove_file(&beside);
+    })?;
+    std::fs::rename(beside, place.join(ABOUT))
+}
+
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut file = std::fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())
 }
 
+fn read(place: &Path) -> Option<Adopted> {
+    let about: About = serde_json::from_str(&std::fs::read_to_string(place.join(ABOUT)).ok()?).ok()?;
+    let texts = Texts::read(place).ok()?;
+    (texts.digest() == about.digest).then(|| Adopted { texts: Arc::new(texts), about })
+}
+
 /// Those that are whole, newest first.
 fn read_all(folder: &Path) -> Vec<Adopted> {
-    let read = |place: PathBuf| {
-        let about: About = serde_json::from_str(&std::fs::read_to_string(place.join(ABOUT)).ok()?).ok()?;
-        let texts = Texts::read(&place).ok()?;
-        (texts.digest() == about.digest).then(|| Adopted { texts: Arc::new(texts), about })
-    };
-    let mut all: Vec<Adopted> = std::fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|entry| read(entry.path())).collect();
+    // Neither what was begun, nor what is another's.
+    let is_set = |place: &Path| read(place).filter(|adopted| place.ends_with(&adopted.about.digest));
+    let mut all: Vec<Adopted> = std::fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|entry| is_set(&entry.path())).collect();
     let time = |adopted: &Adopted| OffsetDateTime::parse(&adopted.about.since, &Rfc3339).ok();
     all.sort_by_key(|adopted| std::cmp::Reverse(time(adopted)));
     all.truncate(config::PolicySets::MOST);

@@ -138,3 +138,36 @@ fn what_lies_in_the_folder_already_is_gone_back_to_without_a_word() {
     assert!(lab.sets.stage(&lab.adoption(Texts::clone(&back.texts))).unwrap().is_none(), "nothing is to be written");
     assert!(lab.sets.hindrance(&texts("version = 1 # new\n")).is_some_and(|why| why.contains("--overwrite")));
 }
+
+/// What a full disk, or a process that was killed, may leave of a set.
+#[test]
+fn a_set_that_cannot_be_written_costs_none_of_those_that_are_kept() {
+    let lab = Lab::new();
+    let kept = lab.folder.path().join("kept");
+    let named = |sets: &PolicySets| sets.earlier().iter().map(|earlier| earlier.texts.get("peers.toml").unwrap().to_owned()).collect::<Vec<_>>();
+    lab.sets.adopted(texts("version = 1 # 1\n"), "alice", How::Activated, false);
+    assert_eq!(lab.sets.kept(), (true, None));
+    let second = texts("version = 1 # 2\n");
+    // No folder can be made there.
+    let beside = kept.join(format!("{}{BEGUN}", second.digest()));
+    std::fs::write(&beside, "").unwrap();
+    lab.sets.adopted(second.clone(), "alice", How::Activated, false);
+    let (is_kept, error) = lab.sets.kept();
+    assert!(is_kept && error.is_some());
+    let again = PolicySets::new(Lab::settings(&lab.folder));
+    again.begin(&lab.place());
+    assert_eq!(named(&again), ["version = 1 # 1\n"], "the one before is whole");
+
+    std::fs::remove_file(&beside).unwrap();
+    // Half of one, as it was left by a process that was killed, under its name and beside it.
+    for place in [kept.join(second.digest()), beside.clone(), kept.join(format!("{}{BEGUN}", "0".repeat(64)))] {
+        std::fs::create_dir(&place).unwrap();
+        std::fs::write(place.join("border.toml"), "version").unwrap();
+    }
+    lab.sets.adopted(second, "alice", How::Reloaded, false);
+    assert_eq!(lab.sets.kept(), (true, None), "a reload writes it again");
+    let again = PolicySets::new(Lab::settings(&lab.folder));
+    again.begin(&lab.place());
+    assert_eq!(named(&again), ["version = 1 # 2\n", "version = 1 # 1\n"]);
+    assert!(std::fs::read_dir(&kept).unwrap().flatten().all(|entry| !entry.file_name().to_string_lossy().ends_with(BEGUN)), "what was begun is gone");
+}

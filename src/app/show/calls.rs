@@ -44,6 +44,16 @@ pub(super) fn status(answer: &Value) -> String {
         // Writing into a String does not fail.
         let _ = writeln!(page, "{:<17}{stands}", format!("records {}", text(&place["to"])));
     }
+    // Of these, only what an operator has to look at.
+    for place in list(answer, "writing") {
+        let (waiting, lost) = (text(&place["waiting"]), text(&place["lost"]));
+        let stands = match place["error"].as_str() {
+            Some(error) => format!("NOT TAKEN: {error} ({waiting} wait, {lost} lost; calls go on)"),
+            None if place["lost"].as_u64().is_some_and(|lost| lost > 0) => format!("{lost} lost since the start"),
+            None => continue,
+        };
+        let _ = writeln!(page, "{:<17}{stands}", text(&place["what"]).replace('_', " "));
+    }
     page
 }
 

@@ -6,7 +6,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
-use super::super::gathered::Lines;
+use super::super::gathered::{Lines, Standing, Taken};
 use super::{Format, Settings};
 
 type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
@@ -20,6 +20,7 @@ struct Output {
     filter: reload::Handle<EnvFilter, Registry>,
     form: reload::Handle<Form, Filtered>,
     formed: Box<dyn Fn(Format) -> Form + Send + Sync>,
+    taken: Taken,
 }
 
 /// Makes this process's log go to standard error. Does nothing where one is installed already.
@@ -37,6 +38,16 @@ pub fn change(settings: &Settings) -> Result<(), String> {
     INSTALLED.get().map_or(Ok(()), |output| output.change(settings))
 }
 
+/// Whether the place the installed log goes to takes its lines.
+pub fn standing() -> Standing {
+    INSTALLED.get().map(|output| output.taken.standing()).unwrap_or_default()
+}
+
+/// Lines that were lost until the place took some again, once for each time.
+pub(in super::super) fn lost() -> Option<u64> {
+    INSTALLED.get().and_then(|output| output.taken.told())
+}
+
 /// As `install` makes it, to any writer. A filter that cannot be read counts as `info`.
 pub fn subscriber<W>(settings: &Settings, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
 where
@@ -50,6 +61,7 @@ where
     W: for<'w> MakeWriter<'w> + Clone + Send + Sync + 'static,
 {
     let writer = Lines::to(writer);
+    let taken = writer.taken();
     let formed = move |format| -> Form {
         let form = tracing_subscriber::fmt::layer().with_writer(writer.clone()).with_ansi(false).with_target(false);
         match format {
@@ -59,7 +71,7 @@ where
     };
     let (filtering, filter) = reload::Layer::new(EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info")));
     let (forming, form) = reload::Layer::new(formed(settings.format));
-    (tracing_subscriber::registry().with(filtering).with(forming), Output { filter, form, formed: Box::new(formed) })
+    (tracing_subscriber::registry().with(filtering).with(forming), Output { filter, form, formed: Box::new(formed), taken })
 }
 
 impl Output {

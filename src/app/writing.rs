@@ -1,0 +1,85 @@
+//! What the border writes besides call records: its log, the audit, notices of missed calls, policy sets to go back to; and whether each place takes it.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::missed_calls::MissedCalls;
+use super::policy_sets::PolicySets;
+use super::vitals::head;
+use crate::adapters::api::Audit;
+use crate::adapters::telemetry::log;
+
+/// One of them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct Written {
+    /// `log`, `audit`, `missed_calls` or `policy_sets`.
+    pub what: &'static str,
+    /// Since it was opened: lines, notices, sets that are not there.
+    pub lost: u64,
+    /// In memory, until the place takes them.
+    pub waiting: u64,
+    /// Why it takes none at present; null: it takes them.
+    pub error: Option<String>,
+}
+
+/// All that are written somewhere.
+pub fn places(audit: &Audit, missed_calls: Option<&MissedCalls>, policy_sets: &PolicySets) -> Vec<Written> {
+    let log = log::standing();
+    let log = Written { what: "log", lost: log.lost, waiting: 0, error: log.error };
+    let audit = audit.file().map(|file| Written { what: "audit", lost: file.lost, waiting: file.waiting, error: file.error });
+    let missed = missed_calls.map(MissedCalls::status);
+    let missed = missed.map(|status| Written { what: "missed_calls", lost: status.dropped, waiting: status.unwritten, error: status.error });
+    let (is_kept, error) = policy_sets.kept();
+    let sets = is_kept.then(|| Written { what: "policy_sets", lost: u64::from(error.is_some()), waiting: 0, error });
+    [Some(log), audit, missed, sets].into_iter().flatten().collect()
+}
+
+/// A line for each that takes none.
+pub fn troubles(places: &[Written]) -> Vec<String> {
+    let failing = places.iter().filter_map(|place| Some((place.what, place.error.as_ref()?, place.lost)));
+    failing.map(|(what, error, lost)| format!("{}: {error} ({lost} lost, calls go on)", what.replace('_', " "))).collect()
+}
+
+/// In Prometheus' text exposition.
+pub fn exposition(places: &[Written]) -> String {
+    let mut text = String::new();
+    let mut family = |name: &str, kind: &str, help: &str, value: &dyn Fn(&Written) -> u64| {
+        text += &head(name, kind, help);
+        for place in places {
+            // Writing into a String does not fail.
+            let _ = writeln!(text, "{name}{{what=\"{}\"}} {}", place.what, value(place));
+        }
+    };
+    family("portcullis_writing_failing", "gauge", "1 while the place of log, audit, missed calls or policy sets takes none", &|place| {
+        u64::from(place.error.is_some())
+    });
+    family("portcullis_writing_lost_total", "counter", "Lines of log and audit, notices of missed calls that were not written and are lost", &|place| {
+        if place.what == "policy_sets" { 0 } else { place.lost }
+    });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_takes_none_is_told_of_in_words_and_as_a_metric() {
+        let full = |what| Written { what, lost: 3, waiting: 0, error: Some(String::from("the disk is full; make room")) };
+        let places = [Written { what: "log", lost: 0, waiting: 0, error: None }, full("audit"), full("missed_calls")];
+        assert_eq!(
+            troubles(&places),
+            ["audit: the disk is full; make room (3 lost, calls go on)", "missed calls: the disk is full; make room (3 lost, calls go on)"]
+        );
+        let text = exposition(&places);
+        for line in [
+            "portcullis_writing_failing{what=\"log\"} 0\n",
+            "portcullis_writing_failing{what=\"audit\"} 1\n",
+            "portcullis_writing_lost_total{what=\"audit\"} 3\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+    }
+}
