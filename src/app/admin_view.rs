@@ -15,6 +15,7 @@ use crate::app::api::{self, Limits, Standing};
 use crate::app::census::{Held, Queues};
 use crate::app::firewall;
 use crate::app::footprint;
+use crate::app::listening;
 use crate::app::missed_calls::MissedCalls;
 use crate::app::outlets::Outlets;
 use crate::app::policy_sets::PolicySets;
@@ -51,12 +52,14 @@ impl View for State {
     fn metrics(&self) -> String {
         let (network, media) = (self.network.upgrade(), self.media.upgrade());
         let handshakes = network.as_ref().map(|network| network.handshakes()).unwrap_or_default();
+        let listeners = network.as_ref().map(|network| network.listeners()).unwrap_or_default();
         let (counts, counters) = (network.map(|network| network.counts()), media.map(|media| media.counters()));
         self.metrics.exposition()
             + &footprint::exposition(self.began)
             + &vitals::names(&self.resolver.names())
             + &vitals::lookups(&[("peers", self.resolver.lookups()), ("calls", self.locator.lookups())])
             + &vitals::handshakes(&handshakes)
+            + &listening::exposition(&listeners)
             + &self.held.exposition()
             + &self.queues.exposition(&self.outlets.queues())
             + &firewall::exposition(&self.firewall.status())

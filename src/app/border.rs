@@ -23,12 +23,13 @@ use crate::app::census::{Held, Queues};
 use crate::app::firewall;
 use crate::app::handshakes::Handshakes;
 use crate::app::hosted;
+use crate::app::listening::{Listening, take_bound_addresses};
 use crate::app::measuring;
 use crate::app::media_addresses;
 use crate::app::missed_calls::{self, MissedCalls};
 use crate::app::outlets::Outlets;
 use crate::app::policy_sets::PolicySets;
-use crate::app::reloading::{AT_NEXT_START, as_running, certificates_of_running, restart_needed, take_bound_addresses};
+use crate::app::reloading::{AT_NEXT_START, as_running, restart_needed};
 use crate::app::reporting::Reporting;
 use crate::app::rotation::{self, Rotation};
 use crate::app::takeover::{Between, Inheritance};
@@ -72,6 +73,7 @@ pub struct Border {
     pub telemetry: Arc<Telemetry>,
     pub(super) network: Arc<Network>,
     pub(super) firewall: Firewall,
+    listening: Arc<Listening>,
     media: Option<Arc<MediaPlane>>,
     pub(super) resolver: Arc<PeerResolver>,
     pub(super) locator: Arc<Locator>,
@@ -102,6 +104,7 @@ pub struct Border {
 struct Rim {
     network: Arc<Network>,
     firewall: Firewall,
+    listening: Arc<Listening>,
     media: Arc<MediaPlane>,
     locator: Arc<Locator>,
     sink: Sink,
@@ -147,6 +150,7 @@ impl driver::Rim for Rim {
             Action::HandOver { flow, bytes } => self.between.hand_over(&self.network, flow, bytes),
             Action::FlowOver(flow) => self.between.flow_over(flow),
             Action::Bequeath(bequest) => self.between.bequeath(bequest),
+            Action::Unused(listener) => self.listening.close(listener),
             Action::Doors(table) => drop(self.core_table.send_replace(table)),
             Action::Locate { id, query } => {
                 let (locator, commands) = (self.locator.clone(), self.commands.clone());
@@ -201,6 +205,7 @@ impl Border {
         let firewall = firewall::start(&settings, place, &network, clock, table.load_full(), &commands).await?;
         let (core_table_in, core_table) = watch::channel(table.load_full());
         rotation.attach(&network);
+        let listening = Listening::new(network.clone(), firewall.clone(), rotation.store().clone(), &settings);
         let held = rotation.clone();
         firewall::follow_tables(tables, firewall.clone(), table.clone(), commands.clone(), core_table, move |table| held.table(table));
         let media = Arc::new(media_plane(&settings, &clock, &commands)?);
@@ -229,6 +234,7 @@ impl Border {
         let rim = Rim {
             network: network.clone(),
             firewall: firewall.clone(),
+            listening: listening.clone(),
             media: media.clone(),
             locator: locator.clone(),
             sink,
@@ -285,6 +291,7 @@ impl Border {
             watched,
             calls,
             media: Arc::downgrade(&media),
+            network: Arc::downgrade(&network),
             anchor,
             missed_calls: missed_calls.clone(),
             telemetry: telemetry.clone(),
@@ -313,6 +320,7 @@ impl Border {
             telemetry,
             network,
             firewall,
+            listening,
             media,
             resolver,
             locator,
@@ -410,12 +418,14 @@ impl Border {
 
     /// As [`reload`](Border::reload), of a set that is read already.
     pub async fn take(&mut self, (mut settings, warnings): (config::Settings, Vec<config::Warning>)) -> Result<Vec<String>, StartError> {
-        settings.tls.listeners = certificates_of_running(&self.settings.signaling.listeners, &self.settings.tls, &settings.tls);
+        self.listening.number(&mut settings)?;
         let certificates = rotation::Ready::load(&settings.tls)?;
         let tls = settings.api.listen.as_ref().and_then(|listen| listen.tls.clone());
         let shown = Fresh::of(tls).map_err(|error| StartError(vec![error]))?;
         media_addresses::check(&settings.signaling.media)?;
         check_hosted(&settings)?;
+        // The last that can refuse the set.
+        let listeners = self.listening.prepare(&settings)?;
         self.loads += 1;
         let settings = settings.numbered(self.loads);
         let mut told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
@@ -434,11 +444,14 @@ impl Border {
         told.extend(certificates.remarks(&settings.signaling.listeners));
         self.rotation.reload(certificates, settings.signaling.listeners.clone(), settings.certificates.clone());
         let mut signaling = settings.signaling.clone();
-        take_bound_addresses(&mut signaling, &self.network.bound());
-        firewall::reload(&self.firewall, &settings, &self.network);
+        let bound: Vec<_> = listeners.addresses().into_iter().map(|(id, _, address)| (id, address)).collect();
+        take_bound_addresses(&mut signaling, &bound);
+        self.listening.guard(&settings, &listeners).await;
         self.resolver.policies(settings.policy.clone());
         // The driver outlives every reload; were it gone, the border would be too.
         let _ = self.commands.send(Input::Event(Event::Policies(settings.policy.clone(), Arc::new(signaling))));
+        // What comes by the new ones finds a core that knows them: it takes commands before traffic.
+        told.extend(self.listening.take_force(listeners));
         self.state.limits.take(settings.policy.clone());
         self.api.know(&settings.api);
         self.reporting.take(reports(&settings));
@@ -608,11 +621,17 @@ mod tests {
 
     #[tokio::test]
     async fn every_reload_tells_what_still_waits_for_a_restart() {
-        let (folder, settings) = settings("127.0.0.1");
+        let (folder, mut settings) = settings("127.0.0.1");
+        settings.net.limits.connections = 17;
         let mut border = Border::start(settings).await.unwrap();
+        let file = folder.path().join("border.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        // The port the system chose: the listener is the same.
+        std::fs::write(&file, text.replace("127.0.0.1:5060", &border.bound()[0].1.to_string())).unwrap();
         for _ in 0..2 {
             let told = border.reload(folder.path()).await.unwrap();
-            assert!(told.iter().any(|line| line.starts_with("listeners changed")), "{told:?}");
+            assert!(told.iter().any(|line| line.starts_with("limits of connections changed")), "{told:?}");
+            assert!(!told.iter().any(|line| line.contains("taken out")), "{told:?}");
         }
         border.stop().await;
     }

@@ -306,9 +306,9 @@ fn rest_of_border(all: &mut Vec<Change>, old: &Settings, new: &Settings) {
     for part in parts.iter_mut().filter(|part| part.key != "name") {
         part.values = None;
     }
-    // Listeners' addresses are told by name, and the media's addresses and ports as well: these are the limits and threads beside.
+    // Listeners are told by name, and the media's addresses and ports as well: these are the limits and threads beside.
     for (key, differs) in
-        [("limits of listeners", old.net != new.net), ("media threads", old.media != new.media), ("mailboxes", old.mailboxes != new.mailboxes)]
+        [("limits of connections", old.net.limits != new.net.limits), ("media threads", old.media != new.media), ("mailboxes", old.mailboxes != new.mailboxes)]
     {
         if differs {
             parts.push(Key { key, values: None });

@@ -59,12 +59,6 @@ pub async fn start(
     Ok(firewall)
 }
 
-/// A reload's settings reach the kernel while the border goes on.
-pub fn reload(firewall: &Firewall, settings: &config::Settings, network: &Network) {
-    let (firewall, ours, settings) = (firewall.clone(), ours(settings, &network.bound()), settings.firewall.clone());
-    tokio::spawn(async move { firewall.reload(&settings, &ours).await });
-}
-
 /// What is to be guarded. `bound`: where listeners really listen.
 pub fn ours(settings: &config::Settings, bound: &[(ListenerId, SocketAddr)]) -> Ours {
     let listeners = settings.net.listeners.iter().map(|listener| {

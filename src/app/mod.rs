@@ -23,6 +23,7 @@ mod hosted;
 pub mod import;
 pub mod integration;
 pub mod ladder;
+mod listening;
 pub mod mailboxes;
 pub mod manual;
 mod measuring;

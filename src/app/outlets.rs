@@ -166,13 +166,15 @@ impl Outlets {
 
     async fn take_hep(&self, running: &config::Settings, wanted: &mut config::Settings, refused: &mut Vec<String>) {
         if wanted.hep == running.hep {
+            if let Some(hep) = self.hep.load_full().filter(|_| wanted.signaling.listeners != running.signaling.listeners) {
+                self.telemetry.take(Change::Mirror(Some(mirrored::mirror(Hep::clone(&hep), &wanted.signaling.listeners))));
+            }
             return;
         }
         let settings = wanted.hep.clone();
         match blocking(move || settings.as_ref().map(Hep::start).transpose()).await {
             Ok(hep) => {
-                // The listeners that run: those of the set may wait for a restart.
-                self.telemetry.take(Change::Mirror(hep.clone().map(|hep| mirrored::mirror(hep, &running.signaling.listeners))));
+                self.telemetry.take(Change::Mirror(hep.clone().map(|hep| mirrored::mirror(hep, &wanted.signaling.listeners))));
                 self.hep.store(hep.map(Arc::new));
                 taken("[hep]");
             }

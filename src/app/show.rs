@@ -1,7 +1,8 @@
-//! `portcullis show status|calls|limits|peers|media|reasons|audit|bans|certs|firewall|missed-calls`: what a running border knows, as tables for people or as JSON.
+//! `portcullis show status|calls|limits|listeners|peers|media|reasons|audit|bans|certs|firewall|missed-calls`: what a running border knows, as tables for people or as JSON.
 
 mod calls;
 mod limits;
+mod listeners;
 mod media;
 mod policy;
 mod records;
@@ -24,6 +25,8 @@ pub enum Show {
     Calls(Calls),
     /// How many calls there may be and how many there are, by peer and dial plan, and what the border can carry just now.
     Limits(Socket),
+    /// Where the border listens for SIP, and what a reload took out and calls still use.
+    Listeners(Socket),
     /// Calls that have ended, newest first, or one of them whole.
     Records(Box<Records>),
     /// The policy set in force, since when and by whom, and those before it that can be gone back to.
@@ -140,6 +143,7 @@ pub fn show(show: &Show, out: &mut dyn Write) -> io::Result<u8> {
             }
         }
         Show::Limits(socket) => ask(socket, "GET", "/v1/limits", None, out, limits::limits),
+        Show::Listeners(socket) => ask(socket, "GET", "/v1/listeners", None, out, listeners::listeners),
         Show::Policy(socket) => ask(socket, "GET", "/v1/policy", None, out, policy::policy),
         Show::Reasons(Reasons { socket, word }) => ask(socket, "GET", "/v1/reasons", None, out, |answer| reasons(answer, word.as_deref())),
         Show::Audit(socket) => ask(socket, "GET", "/v1/audit", None, out, calls::audit),

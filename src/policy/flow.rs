@@ -11,7 +11,7 @@ use crate::policy::settings::Peer;
 use crate::policy::verdict::Reason;
 use crate::sip::Transport;
 
-/// Index of a listener in `signaling::Settings::listeners`.
+/// One transport and address of ours. Of a set that is read: its place among the listeners; of a running border: never another's, whatever is reloaded.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ListenerId(pub u16);
 

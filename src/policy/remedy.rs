@@ -20,6 +20,7 @@ remedies! {
     Cancelled => "nothing, unless many do after the same time: then see in `portcullis ladder CALL` what they waited for",
     Operator => "see who and why in `portcullis show audit`",
     Shutdown => "give `drain` more time, or take over with `portcullis run SET --take-over`, which ends no call",
+    ListenerRemoved => "point the peer at a listener that is in force (`portcullis show listeners`), or write this one into border.toml again and reload",
     Draining => "`portcullis resume` takes calls again; until then peers should send them elsewhere",
     StrangerAddress => "if it is a peer, write its address into `hosts` of peers.toml with its transport; else leave it, or ban it",
     StrangerCertificate => "compare the names in the log with the peer's `tls_names`, and its chain with the peer's `ca`",

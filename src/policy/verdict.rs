@@ -95,6 +95,7 @@ reasons! {
     TargetRateLimit,       "admission.target_rate",         Resource, 503, "calls go to the target as fast as they may (see rate_to of the peer)";
     Occupied,              "admission.occupancy",           Resource, 503, "signalling has no time for more calls just now: of new ones a share is taken, and this one was not in it (see occupancy in admission.toml)";
     MemorySpent,           "admission.memory",              Resource, 503, "the process holds as much memory as it may (see memory in admission.toml)";
+    ListenerRemoved,       "listener.removed",              Policy,   503, "the listener it came by was taken out by a reload: calls that are up over it go on, nothing new begins there (over UDP: silence)";
     Draining,              "admission.draining",            Us,       503, "the border is shutting down gracefully";
     NoHuntGroup,           "hunt_group.none",               Policy,   404, "no hunt group of this peer matches the called number (Exchange: UM IP gateway, dial plan or hunt group not located)";
     PlanMismatch,          "dial_plan.uri",                 Peer,     404, "a URI does not fit the dial plan's URI type";

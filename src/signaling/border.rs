@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::media::control::{Addresses, Command as MediaCommand, Side, StreamId};
 use crate::media::ports::PortPool;
 use crate::policy::branch::Wan;
-use crate::policy::flow::{Flow, FlowId};
+use crate::policy::flow::Flow;
 use crate::policy::peer::PeerTable;
 use crate::policy::settings::{Peer, PolicySet};
 use crate::policy::verdict::Decision;
@@ -21,12 +21,14 @@ use crate::signaling::b2bua::lingering::Lingering;
 use crate::signaling::b2bua::message_waiting;
 use crate::signaling::b2bua::reroute::Rerouting;
 use crate::signaling::census::Ports;
+use crate::signaling::closed_flows::ClosedFlows;
 use crate::signaling::companion::{Bequest, Companion};
 use crate::signaling::event::{Action, LocateId, Route};
 use crate::signaling::fact::{CallId, Fact, What};
 use crate::signaling::identifiers::Mint;
 use crate::signaling::liveness::{Watch, WatchId};
 use crate::signaling::load::LoadCount;
+use crate::signaling::retired::Retired;
 use crate::signaling::session::offer_answer::Supply;
 use crate::signaling::session::session_timer::SessionExpiry;
 use crate::signaling::settings::{Listener, Settings};
@@ -81,6 +83,8 @@ pub enum Timer {
     SourceParty(CallId),
     /// A step of an errand takes too long.
     Errand(ErrandId),
+    /// It is to be looked whether listeners that were taken out are still used.
+    Retired,
 }
 
 pub struct Border {
@@ -112,6 +116,7 @@ pub struct Border {
     /// Notices of waiting messages taken lately.
     pub notices: message_waiting::Rate,
     pub lingering: Lingering,
+    pub retired: Retired,
     /// Calls that are to become one.
     pub splices: VecDeque<Splice>,
     pub rerouting: Rerouting,
@@ -128,32 +133,6 @@ pub struct Border {
     next_locate: u64,
     next_stream: u64,
     outbox: VecDeque<Action>,
-}
-
-/// The most recent stream connections that ended: an in-dialog request must not wait for one of them.
-#[derive(Default)]
-pub struct ClosedFlows {
-    known: std::collections::HashSet<FlowId>,
-    order: VecDeque<FlowId>,
-}
-
-impl ClosedFlows {
-    const REMEMBERED: usize = 65_536;
-
-    pub fn note(&mut self, flow: FlowId) {
-        if self.known.insert(flow) {
-            self.order.push_back(flow);
-        }
-        if self.order.len() > ClosedFlows::REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-    }
-
-    pub fn contains(&self, flow: FlowId) -> bool {
-        self.known.contains(&flow)
-    }
 }
 
 impl Border {
@@ -181,6 +160,7 @@ impl Border {
             greylist: Greylist::default(),
             notices: message_waiting::Rate::default(),
             lingering: Lingering::default(),
+            retired: Retired::default(),
             splices: VecDeque::new(),
             rerouting: Rerouting::default(),
             wan: Wan::Unknown,

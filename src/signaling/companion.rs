@@ -68,7 +68,8 @@ pub fn is_theirs(border: &Border, flow: &Arc<Flow>, peer: Option<&Peer>, message
     companion == Companion::Successor || is_about_something
 }
 
-fn is_known(border: &Border, flow: &Arc<Flow>, peer: &Peer, message: &Message) -> bool {
+/// Whether a request is about a transaction or a dialog of this process.
+pub fn is_known(border: &Border, flow: &Arc<Flow>, peer: &Peer, message: &Message) -> bool {
     let in_dialog = message.to().ok().and_then(|to| to.tag().map(str::to_owned)).is_some_and(|tag| border.tags.contains_key(&tag));
     in_dialog || border.transactions.knows(message, &peer.name, flow)
 }

@@ -26,6 +26,7 @@ use crate::signaling::companion::{self, Change, Companion};
 use crate::signaling::event::{Action, Command, Event, LocateError, LocateId, Target, TransportError};
 use crate::signaling::fact::{CallId, What};
 use crate::signaling::liveness;
+use crate::signaling::retired;
 use crate::signaling::settings::Settings;
 use crate::signaling::transaction::{ClientKey, Incoming, Output, ServerKey};
 use crate::signaling::transport;
@@ -111,6 +112,7 @@ impl Core {
             }
             Event::Policies(set, settings) => {
                 self.border.fact(now, None, What::PoliciesChanged { number: set.number });
+                retired::adopt(&mut self.border, now, &settings);
                 self.border.reconfigure(set, settings);
             }
             Event::Command(command) => self.command(now, command),
@@ -228,6 +230,9 @@ impl Core {
         }
         let Ok(via) = message.top_via() else { return };
         let route = transport::reply_route(flow, &via, peer);
+        if retired::turns_away(&mut self.border, now, flow, peer, &message, &route) {
+            return;
+        }
         let incoming = self.border.transactions.received_request(now, &message, &peer.name, flow, route);
         let dialog = self.dialog_of(&message, peer);
         let by_its_way = |core: &Core, (call, part): (CallId, Part)| core.calls.get(&call).is_some_and(|call| call.admits(part, flow));
@@ -373,7 +378,7 @@ impl Core {
     }
 
     fn transmit(&mut self, now: Time, id: crate::signaling::event::TransmitId, route: crate::signaling::event::Route, bytes: Bytes, retransmission: bool) {
-        let owner = call_id_of(&bytes).and_then(|id| self.border.call_ids.get(id)).copied();
+        let owner = transport::call_id_of(&bytes).and_then(|id| self.border.call_ids.get(id)).copied();
         let (transport, remote) = self.border.destination(&route);
         let sent = What::Sent { leg: owner.map(|(_, side)| side), transport, remote, bytes: bytes.clone(), retransmission };
         self.border.fact(now, owner.map(|(call, _)| call), sent);
@@ -467,6 +472,7 @@ impl Core {
             Timer::Watch(id) => liveness::due(&mut self.border, now, id),
             Timer::SourceParty(call) => self.with_call(now, call, |border, call| setup::hunt_on(border, now, call)),
             Timer::Errand(id) => errand::due(&mut self.border, now, id),
+            Timer::Retired => retired::look(&mut self.border, now, &self.calls),
         }
     }
 
@@ -585,12 +591,4 @@ impl Core {
             self.calls.insert(call.id, call);
         }
     }
-}
-
-/// The Call-ID of a message of our own making, without parsing it.
-fn call_id_of(bytes: &[u8]) -> Option<&str> {
-    const NAME: &[u8] = b"\r\nCall-ID: ";
-    let start = memchr::memmem::find(bytes, NAME)? + NAME.len();
-    let length = memchr::memchr(b'\r', bytes.get(start..)?)?;
-    std::str::from_utf8(bytes.get(start..start + length)?).ok()
 }

@@ -114,6 +114,8 @@ pub enum Action {
     /// The table the core goes by from now on: a new one, or the same with others lingering. Whom it does not know gets no answer any more, so
     /// doors and firewalls may shut him out; whom it knows they must not.
     Doors(Arc<PeerTable>),
+    /// Nothing goes over this listener any more, which a reload took out: its socket and its connections can be closed.
+    Unused(ListenerId),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -139,6 +141,15 @@ pub enum Route {
 }
 
 impl Route {
+    /// The listener whose socket, or address and certificate, are used; `None`: only the connection says.
+    pub fn listener(&self) -> Option<ListenerId> {
+        match self {
+            Route::Datagram { listener, .. } => Some(*listener),
+            Route::Flow { otherwise: Some(connect), .. } | Route::Connect(connect) => Some(connect.listener),
+            Route::Flow { otherwise: None, .. } => None,
+        }
+    }
+
     /// The transport bytes will travel by, where the route itself says so.
     pub fn is_datagram(&self) -> bool {
         matches!(self, Route::Datagram { .. })

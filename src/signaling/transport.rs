@@ -129,3 +129,11 @@ pub fn request_route(listener: &Listener, peer: &Peer, remote: SocketAddr, names
         transport => Route::Connect(Connect { transport, remote, listener: listener.id, peer: peer.name.clone(), names: names.to_vec() }),
     }
 }
+
+/// The Call-ID of a message of our own making, without parsing it.
+pub fn call_id_of(bytes: &[u8]) -> Option<&str> {
+    const NAME: &[u8] = b"\r\nCall-ID: ";
+    let start = memchr::memmem::find(bytes, NAME)? + NAME.len();
+    let length = memchr::memchr(b'\r', bytes.get(start..)?)?;
+    std::str::from_utf8(bytes.get(start..start + length)?).ok()
+}

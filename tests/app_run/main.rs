@@ -6,6 +6,7 @@ mod commands;
 mod control;
 mod hep;
 mod hosted;
+mod listeners;
 mod liveness;
 mod missed_calls;
 mod mixed;

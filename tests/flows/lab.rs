@@ -107,6 +107,8 @@ pub struct Lab {
     /// What is another process's.
     pub handed: Vec<(Arc<Flow>, Bytes)>,
     pub bequest: Option<Bequest>,
+    /// Listeners that were taken out and are used no more.
+    pub unused: Vec<ListenerId>,
     pub facts: Vec<Fact>,
     pub locates: Vec<(portcullis::signaling::event::LocateId, portcullis::signaling::event::LocateQuery)>,
     pub transport: Transport,
@@ -294,6 +296,7 @@ impl Lab {
             doors: None,
             handed: Vec::new(),
             bequest: None,
+            unused: Vec::new(),
             facts: Vec::new(),
             locates: Vec::new(),
             transport: scene.transport,
@@ -402,6 +405,7 @@ impl Lab {
                 Action::HandOver { flow, bytes } => self.handed.push((flow, bytes)),
                 Action::Bequeath(bequest) => self.bequest = Some(bequest),
                 Action::FlowOver(_) => {}
+                Action::Unused(listener) => self.unused.push(listener),
             }
         }
         for stream in closed {

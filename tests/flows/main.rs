@@ -13,6 +13,7 @@ mod forking;
 mod keying;
 mod lab;
 mod last;
+mod listeners;
 mod liveness;
 mod lossy;
 mod lowered;

@@ -179,7 +179,7 @@ impl Stage {
                     }
                 }
                 Action::Media(Command::Close { stream }) => closed.push(stream),
-                Action::Media(_) | Action::Doors(_) | Action::HandOver { .. } | Action::FlowOver(_) | Action::Bequeath(_) => {}
+                Action::Media(_) | Action::Doors(_) | Action::HandOver { .. } | Action::FlowOver(_) | Action::Bequeath(_) | Action::Unused(_) => {}
                 Action::Locate { id, query } => self.locates.push((id, query)),
                 Action::Fact(fact) => self.facts.push(fact),
             }

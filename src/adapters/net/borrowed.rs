@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::counts::count;
 use super::doors::{Companion, Foreign, Gates};
+use super::listeners::Opened;
 use super::pool;
 use super::shared::Shared;
 use super::{NetEvent, Network, Parting};
@@ -15,6 +16,7 @@ use crate::policy::flow::{Flow, FlowId, Presented, Proof, TlsRefusal};
 use crate::policy::peer::identify;
 use crate::policy::verdict::Decision;
 use crate::signaling::event::{Connect, TransmitId, TransportError};
+use crate::sip::Transport;
 
 /// Connections of the other process, known here by flows of our own.
 #[derive(Default)]
@@ -109,8 +111,7 @@ impl Network {
 
     /// From now on messages may come from there. Whoever it is must be a peer by our own table and certificates too.
     pub fn borrow(&self, foreign: Foreign) {
-        let listener = self.bound.iter().find(|(_, address)| *address == foreign.listener).map(|(id, _)| *id);
-        let Some(listener) = listener else { return };
+        let Some(listener) = self.shared.listener_at(foreign.flow.transport, foreign.listener) else { return };
         let flow = Arc::new(Flow { id: self.shared.flow_id(), listener, ..foreign.flow });
         if let Some(presented) = &foreign.presented
             && let Err((decision, peer)) = self.still_proves(&flow, presented)
@@ -147,8 +148,8 @@ impl Network {
 
     /// A datagram that the other process has read from a socket both have.
     pub async fn handed_datagram(&self, local: std::net::SocketAddr, remote: std::net::SocketAddr, bytes: Bytes) {
-        let listener = self.bound.iter().find(|(id, address)| *address == local && self.datagrams.contains_key(id));
-        let Some(datagrams) = listener.and_then(|(id, _)| self.datagrams.get(id)) else { return };
+        let Some(id) = self.shared.listener_at(Transport::Udp, local) else { return };
+        let Some(Opened::Udp(datagrams)) = self.shared.listeners.load().get(&id).map(|listener| listener.socket.clone()) else { return };
         if let Some(flow) = datagrams.admit(&self.shared, remote, &bytes) {
             let _ = self.shared.events.send(NetEvent::Handed { flow, bytes }).await;
         }

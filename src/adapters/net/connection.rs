@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::NetEvent;
 use super::counts::count;
 use super::doors::{self, Part};
+use super::listeners::Stage;
 use super::outbox::{Outbox, Outgoing};
 use super::shared::{Life, Shared};
 use super::standing::{GLANCE, Party, refusal, told};
@@ -71,6 +72,8 @@ struct Connection<'a> {
     shared: &'a Shared,
     party: &'a Party,
     outbox: &'a Outbox,
+    /// Of its listener.
+    stage: watch::Receiver<Stage>,
     opened: Instant,
     /// When something was last received or sent, in milliseconds after `opened`.
     active: AtomicU64,
@@ -83,14 +86,16 @@ struct Connection<'a> {
 /// Carries messages until the connection ends here; says how it did. What the outbox still holds then is the caller's to report. `first`: read by whoever had it before.
 pub async fn carry<S: AsyncRead + AsyncWrite + Unpin>(shared: &Shared, stream: S, party: &Party, outbox: &Outbox, first: &[u8], parting: Parting) -> Ended<S> {
     let (rests, to_rest) = (AtomicBool::new(false), Notify::new());
-    let connection = Connection { shared, party, outbox, opened: Instant::now(), active: AtomicU64::new(0), parting, rests, to_rest };
+    let stage = shared.stage_of(party.flow.listener);
+    let connection = Connection { shared, party, outbox, stage, opened: Instant::now(), active: AtomicU64::new(0), parting, rests, to_rest };
     let mut framer = Framer::new(shared.limits.message);
     framer.push(first);
     let (mut reader, mut writer) = tokio::io::split(stream);
     let error = {
         let (reading, writing) = (connection.read(&mut reader, &mut framer), connection.write(&mut writer));
         let (over, wound_up, parted) = (shared.reached(Life::Over), connection.wind_up(), connection.part());
-        tokio::pin!(reading, writing, over, wound_up, parted);
+        let unused = connection.unused();
+        tokio::pin!(reading, writing, over, wound_up, parted, unused);
         loop {
             let rests = connection.rests.load(Ordering::Relaxed);
             tokio::select! {
@@ -108,6 +113,7 @@ pub async fn carry<S: AsyncRead + AsyncWrite + Unpin>(shared: &Shared, stream: S
                 },
                 () = &mut over => break Some(TransportError::Closed),
                 () = &mut wound_up => break Some(TransportError::Closed),
+                () = &mut unused => break Some(TransportError::Closed),
                 () = &mut parted, if !rests => connection.rest(),
             }
         }
@@ -136,7 +142,7 @@ impl Connection<'_> {
             return Stop::Over(error);
         }
         let mut partial_since = framer.is_partial().then(Instant::now);
-        let moving = doors::until(&self.shared.gates, |gates| gates.part != Part::No);
+        let moving = self.parts();
         tokio::pin!(moving);
         let clock = sleep_until(self.opened + limits.idle);
         tokio::pin!(clock);
@@ -242,11 +248,25 @@ impl Connection<'_> {
         }
     }
 
+    /// Resolves when all connections part, but for those of a listener that was taken out: another process has it not.
+    async fn parts(&self) {
+        doors::until(&self.shared.gates, &self.stage, |gates, stage| gates.part != Part::No && stage == Stage::Open).await;
+    }
+
+    /// Resolves when nothing uses its listener any more, which was taken out, and what was said last has gone out.
+    async fn unused(&self) {
+        doors::until(&self.shared.gates, &self.stage, |_, stage| stage == Stage::Over).await;
+        let limit = Instant::now() + LAST_ANSWERS;
+        while Instant::now() < limit && !self.party.is_quiet(QUIET) {
+            sleep(QUIET / 2).await;
+        }
+    }
+
     /// Resolves when all connections are to be closed, and nothing is under way on this one, or it has had its time.
     async fn part(&self) {
         let gates = &self.shared.gates;
         match self.parting {
-            Parting::Closes => doors::until(gates, |gates| gates.part != Part::No).await,
+            Parting::Closes => self.parts().await,
             // Its reader knows when.
             Parting::Moves => std::future::pending().await,
         }

@@ -10,12 +10,13 @@ use bytes::Bytes;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::NetEvent;
 use super::batch::Batch;
 use super::counts::count;
-use super::doors::{self, Inherited};
+use super::doors::{self, Gates, Inherited};
+use super::listeners::Stage;
 use super::shared::{Life, Shared};
 use crate::policy::flow::{Flow, ListenerId};
 use crate::policy::peer::{Edition, identify};
@@ -37,11 +38,16 @@ pub struct Datagrams {
     waiting: Mutex<VecDeque<(TransmitId, SocketAddr, Bytes)>>,
     wake: Notify,
     flows: Mutex<Flows>,
+    stage: watch::Receiver<Stage>,
 }
 
 impl Datagrams {
-    pub fn new(listener: ListenerId, socket: UdpSocket, local: SocketAddr) -> Datagrams {
-        Datagrams { listener, socket, local, waiting: Mutex::default(), wake: Notify::new(), flows: Mutex::default() }
+    pub fn new(listener: ListenerId, socket: UdpSocket, local: SocketAddr, stage: watch::Receiver<Stage>) -> Datagrams {
+        Datagrams { listener, socket, local, waiting: Mutex::default(), wake: Notify::new(), flows: Mutex::default(), stage }
+    }
+
+    fn is_over(&self) -> bool {
+        *self.stage.borrow() == Stage::Over
     }
 
     /// The socket once more, for another process of this border.
@@ -88,7 +94,7 @@ impl Datagrams {
         }
     }
 
-    /// Sends what waits whenever the socket takes it, until closing and empty.
+    /// Sends what waits whenever the socket takes it, until closing, or nothing uses the listener any more, and empty.
     pub async fn send_waiting(self: Arc<Datagrams>, shared: Arc<Shared>) {
         loop {
             while !self.waiting().is_empty() {
@@ -106,11 +112,12 @@ impl Datagrams {
                     waiting.pop_front();
                 }
             }
-            if *shared.life.borrow() >= Life::Closing {
+            if *shared.life.borrow() >= Life::Closing || self.is_over() {
                 return;
             }
             tokio::select! {
                 () = self.wake.notified() => {}
+                () = doors::until(&shared.gates, &self.stage, |_, stage| stage == Stage::Over) => {}
                 () = shared.reached(Life::Closing) => {}
             }
         }
@@ -140,18 +147,23 @@ impl Datagrams {
         Some(flow)
     }
 
+    /// One that was taken out is ours alone: another process that takes over does not read it.
     pub async fn receive(self: Arc<Datagrams>, shared: Arc<Shared>) {
         let mut batch = Batch::new();
         let closing = shared.reached(Life::Closing);
         tokio::pin!(closing);
         loop {
             tokio::select! {
-                () = doors::until(&shared.gates, |gates| gates.datagrams) => {}
+                () = doors::until(&shared.gates, &self.stage, |gates, stage| gates.datagrams || stage != Stage::Open) => {}
                 () = &mut closing => return,
             }
+            if self.is_over() {
+                return;
+            }
+            let shut = |gates: Gates, stage| stage == Stage::Over || stage == Stage::Open && !gates.datagrams;
             let received = tokio::select! {
                 received = self.socket.async_io(Interest::READABLE, || batch.receive(&self.socket)) => received,
-                () = doors::until(&shared.gates, |gates| !gates.datagrams) => continue,
+                () = doors::until(&shared.gates, &self.stage, shut) => continue,
                 () = &mut closing => return,
             };
             if received.is_err() {
@@ -225,7 +237,6 @@ impl Flows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::net::handshake_threads::HandshakeThreads;
     use crate::adapters::net::{Handshakes, Limits, Shaking};
     use crate::policy::flow::{Presented, TlsRefusal};
     use crate::policy::peer::PeerTable;
@@ -259,12 +270,12 @@ mod tests {
         let (events, _keep) = mpsc::channel(1);
         let limits = Limits { queue_datagrams: 20, ..Limits::default() };
         let table = Arc::new(ArcSwap::from_pointee(PeerTable::default()));
-        let (shared, mut ends) = Shared::new(limits, HashMap::new(), Arc::new(NoTls), table, events, HandshakeThreads::none());
+        let (shared, mut ends) = Shared::new(limits, Arc::new(NoTls), table, events);
         let receiver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let remote = receiver.local_addr().unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let local = socket.local_addr().unwrap();
-        let datagrams = Arc::new(Datagrams::new(ListenerId(0), socket, local));
+        let datagrams = Arc::new(Datagrams::new(ListenerId(0), socket, local, watch::Sender::new(Stage::Open).subscribe()));
         datagrams.waiting().push_back((TransmitId(0), remote, Bytes::from_static(&[0; 1_000])));
         for n in 1..30u64 {
             datagrams.send(&shared, TransmitId(n), remote, Bytes::from(vec![n as u8; 1_000]));

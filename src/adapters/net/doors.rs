@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::listeners::Stage;
 use crate::policy::flow::{Flow, Presented};
 use crate::signaling::event::TransmitId;
 use crate::sip::Transport;
@@ -54,10 +55,20 @@ impl Gates {
     pub const SHUT: Gates = Gates { connections: false, datagrams: false, part: Part::No };
 }
 
-/// Resolves when the gates are so. (Never, when nobody is left to open them.)
-pub async fn until(gates: &watch::Receiver<Gates>, hold: impl Fn(Gates) -> bool) {
-    if gates.clone().wait_for(|gates| hold(*gates)).await.is_err() {
-        std::future::pending::<()>().await;
+/// Resolves when the gates are so, and what the listener is for. (Never, when nobody is left to open them; a listener that is gone stays what it was.)
+pub async fn until(gates: &watch::Receiver<Gates>, stage: &watch::Receiver<Stage>, hold: impl Fn(Gates, Stage) -> bool) {
+    let (mut gates, mut stage, mut is_there) = (gates.clone(), stage.clone(), true);
+    loop {
+        let now = (*gates.borrow_and_update(), *stage.borrow_and_update());
+        if hold(now.0, now.1) {
+            return;
+        }
+        tokio::select! {
+            changed = gates.changed() => if changed.is_err() {
+                std::future::pending::<()>().await;
+            },
+            changed = stage.changed(), if is_there => is_there = changed.is_ok(),
+        }
     }
 }
 

@@ -13,15 +13,10 @@ pub struct HandshakeThreads {
 }
 
 impl HandshakeThreads {
-    /// Handshakes are made where they are awaited.
-    pub fn none() -> HandshakeThreads {
-        HandshakeThreads { runtime: None }
-    }
-
-    /// `count` 0: none.
+    /// `count` 0: none, handshakes are made where they are awaited.
     pub fn start(count: usize) -> io::Result<HandshakeThreads> {
         if count == 0 {
-            return Ok(HandshakeThreads::none());
+            return Ok(HandshakeThreads { runtime: None });
         }
         let runtime = Builder::new_multi_thread().worker_threads(count).thread_name("handshakes").enable_all().build()?;
         Ok(HandshakeThreads { runtime: Some(runtime) })

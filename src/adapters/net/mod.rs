@@ -11,6 +11,7 @@ mod counts;
 mod datagram;
 mod doors;
 mod handshake_threads;
+mod listeners;
 mod moving;
 mod network;
 mod outbox;
@@ -43,6 +44,7 @@ use crate::sip::Transport;
 
 pub use counts::Counts;
 pub use doors::{Companion, Foreign, Gates, Inherited, Moved, Part};
+pub use listeners::{Changed, Prepared, Standing};
 pub use moving::Carriage;
 pub use network::Network;
 pub use settings::{Limits, ListenerSettings, Settings};

@@ -51,7 +51,7 @@ pub async fn carry_plain(shared: &Shared, stream: TcpStream, party: &Party, outb
 impl Shared {
     /// A connection of ours as the other process is told of it. `None`: its listener is gone.
     pub(super) fn foreign(&self, flow: &Flow, presented: Option<Arc<Presented>>) -> Option<Foreign> {
-        let listener: SocketAddr = self.addresses.get(&flow.listener).copied()?;
+        let listener: SocketAddr = self.listeners.load().get(&flow.listener)?.local;
         Some(Foreign { number: flow.id.0, listener, flow: flow.clone(), presented })
     }
 
@@ -77,7 +77,7 @@ impl Network {
     pub async fn adopt(&self, moved: Moved) {
         let Moved { foreign, outbound, rest, socket } = moved;
         let known = self.shared.borrowed.adopted(foreign.number);
-        let Some(listener) = self.bound.iter().find(|(_, address)| *address == foreign.listener).map(|(id, _)| *id) else { return };
+        let Some(listener) = self.shared.listener_at(foreign.flow.transport, foreign.listener) else { return };
         let id = known.unwrap_or_else(|| self.shared.flow_id());
         let flow = Flow { id, listener, ..foreign.flow };
         if !self.resume(foreign.number, flow, outbound, rest, socket) && known.is_some() {

@@ -143,7 +143,7 @@ struct Established {
 }
 
 async fn establish(shared: &Shared, to: &Connect, id: FlowId) -> Result<Established, TransportError> {
-    let from = shared.addresses.get(&to.listener).map(|address| address.ip());
+    let from = shared.listeners.load().get(&to.listener).map(|listener| listener.local.ip());
     if to.transport == Transport::Udp {
         return Err(TransportError::Socket);
     }

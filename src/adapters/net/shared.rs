@@ -15,12 +15,13 @@ use super::borrowed::Borrowed;
 use super::counts::{Counters, count};
 use super::doors::{Companion, Gates};
 use super::handshake_threads::HandshakeThreads;
+use super::listeners::Listeners;
 use super::outbox::Outbox;
 use super::shaken;
 use super::standing::Party;
 use super::turnstile::Turnstile;
 use super::{Guard, Handshakes, Limits, NetEvent};
-use crate::policy::flow::{FlowId, ListenerId};
+use crate::policy::flow::FlowId;
 use crate::policy::peer::PeerTable;
 use crate::policy::verdict::Decision;
 use crate::signaling::event::{Connect, TransmitId, TransportError};
@@ -66,8 +67,9 @@ pub struct Shared {
     /// Another process of this border, while there is one.
     pub companion: RwLock<Option<Arc<dyn Companion>>>,
     pub borrowed: Borrowed,
-    /// Where each listener listens.
-    pub addresses: HashMap<ListenerId, SocketAddr>,
+    pub listeners: ArcSwap<Listeners>,
+    /// Held while listeners are changed.
+    changing: Mutex<()>,
     /// Never full: at most one entry for each message handed to us.
     failures: mpsc::UnboundedSender<(TransmitId, TransportError)>,
     /// `None`: nobody is banned.
@@ -78,7 +80,8 @@ pub struct Shared {
     refusals: Sample,
     runtime: Handle,
     pub turnstile: Turnstile,
-    pub threads: HandshakeThreads,
+    /// None before the first listener that speaks TLS.
+    pub threads: OnceLock<HandshakeThreads>,
     /// Counts the reasons there were to ask whether open connections are still those of peers.
     epoch: AtomicU64,
     ask: Notify,
@@ -118,21 +121,14 @@ pub struct Ends {
 }
 
 impl Shared {
-    pub fn new(
-        limits: Limits,
-        addresses: HashMap<ListenerId, SocketAddr>,
-        handshakes: Arc<dyn Handshakes>,
-        table: Arc<ArcSwap<PeerTable>>,
-        events: mpsc::Sender<NetEvent>,
-        threads: HandshakeThreads,
-    ) -> (Arc<Shared>, Ends) {
+    pub fn new(limits: Limits, handshakes: Arc<dyn Handshakes>, table: Arc<ArcSwap<PeerTable>>, events: mpsc::Sender<NetEvent>) -> (Arc<Shared>, Ends) {
         let (failures, failed) = mpsc::unbounded_channel();
         let (alive, all_gone) = mpsc::channel(1);
         let (life, living) = watch::channel(Life::Open);
         let (gates_in, gates) = watch::channel(Gates::OPEN);
         let shared = Shared {
             turnstile: Turnstile::new(&limits),
-            threads,
+            threads: OnceLock::new(),
             limits,
             handshakes,
             table,
@@ -143,7 +139,8 @@ impl Shared {
             gates,
             companion: RwLock::default(),
             borrowed: Borrowed::default(),
-            addresses,
+            listeners: ArcSwap::default(),
+            changing: Mutex::default(),
             failures,
             guard: OnceLock::new(),
             next_flow: AtomicU64::new(1),
@@ -164,6 +161,10 @@ impl Shared {
 
     pub fn connections(&self) -> MutexGuard<'_, Connections> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// There is a reason to ask whether open connections are still those of peers.

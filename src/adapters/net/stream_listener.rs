@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::connection::Direction;
 use super::counts::count;
 use super::doors;
+use super::listeners::Stage;
 use super::moving::{carry_plain, carry_secured};
 use super::shaken;
 use super::shared::{Life, Place, Shared};
@@ -34,17 +36,21 @@ pub struct Door {
     pub local: SocketAddr,
 }
 
-pub async fn accept(shared: Arc<Shared>, listener: Arc<TcpListener>, door: Door) {
+/// Until the network closes, or the listener is taken out.
+pub async fn accept(shared: Arc<Shared>, listener: Arc<TcpListener>, door: Door, stage: watch::Receiver<Stage>) {
     let closing = shared.reached(Life::Closing);
     tokio::pin!(closing);
     loop {
         tokio::select! {
-            () = doors::until(&shared.gates, |gates| gates.connections) => {}
+            () = doors::until(&shared.gates, &stage, |gates, stage| gates.connections || stage != Stage::Open) => {}
             () = &mut closing => return,
+        }
+        if *stage.borrow() != Stage::Open {
+            return;
         }
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = doors::until(&shared.gates, |gates| !gates.connections) => continue,
+            () = doors::until(&shared.gates, &stage, |gates, stage| !gates.connections || stage != Stage::Open) => continue,
             () = &mut closing => return,
         };
         match accepted {
@@ -97,7 +103,13 @@ async fn secure(shared: Arc<Shared>, stream: TcpStream, flow: Flow, candidates: 
     let Some(pass) = pass else { return };
     let (handshakes, listener, expected) = (Arc::clone(&shared.handshakes), flow.listener, candidates.clone());
     let handshake = async move { handshakes.accept(listener, expected, stream).await };
-    let shaking = timeout(limit, shared.threads.run(handshake));
+    let threads = shared.threads.get();
+    let shaking = timeout(limit, async move {
+        match threads {
+            Some(threads) => threads.run(handshake).await,
+            None => Some(handshake.await),
+        }
+    });
     let shaken = tokio::select! {
         shaken = shaking => shaken,
         () = shared.reached(Life::Closing) => return,
@@ -112,6 +124,10 @@ async fn secure(shared: Arc<Shared>, stream: TcpStream, flow: Flow, candidates: 
             return shared.stranger(Transport::Tls, flow.remote, || refused(&flow, &candidates, refusal));
         }
     };
+    // It was taken out meanwhile.
+    if !shared.takes_connections(flow.listener) {
+        return;
+    }
     let flow = Flow { tls: Some(Arc::new(secured.identity)), ..flow };
     let (decision, peer) = identify(&shared.table.load(), &flow);
     match peer {

@@ -41,6 +41,8 @@ pub struct Credentials {
     pub(super) peers: HashMap<Arc<str>, Arc<PeerTrust>>,
     /// Peers that are no longer in the set: what their calls still have is held to what they were trusted by.
     left: ArcSwap<HashMap<Arc<str>, Arc<PeerTrust>>>,
+    /// What listeners showed that are no longer in the set: what their calls still have may need a connection.
+    retired: ArcSwap<HashMap<ListenerId, Arc<OwnCertificate>>>,
     loaded: Vec<LoadedCertificate>,
     /// CRLs apart, which change by themselves.
     lifetimes: Vec<Lifetime>,
@@ -116,15 +118,19 @@ impl Credentials {
         loaded.sort_by(|a, b| a.file.cmp(&b.file));
         let slots = load.slots.into_iter().filter_map(|(source, slot)| Some((source, slot?))).collect();
         let (provider, loaded_at, settings) = (load.provider, load.now, settings.clone());
-        let left = ArcSwap::default();
-        Ok(Credentials { provider, listeners, peers, left, loaded, lifetimes, remarks, owns, slots, issuers, openssl_listeners, settings, loaded_at })
+        let (left, retired) = (ArcSwap::default(), ArcSwap::default());
+        Ok(Credentials { provider, listeners, peers, left, retired, loaded, lifetimes, remarks, owns, slots, issuers, openssl_listeners, settings, loaded_at })
     }
 
-    /// What earlier credentials fetched and saw goes on to count; files were read anew. Peers that have left the set are kept until `release`.
+    /// What earlier credentials fetched and saw goes on to count; files were read anew. Peers that have left the set are kept until `release`, listeners
+    /// until `release_listener`.
     pub(super) fn inherit(&mut self, before: &Credentials) {
         let left = before.left.load();
         let known = before.peers.iter().chain(left.iter()).filter(|(name, _)| !self.peers.contains_key(*name));
         self.left = ArcSwap::from_pointee(known.map(|(name, trust)| (Arc::clone(name), Arc::clone(trust))).collect());
+        let retired = before.retired.load();
+        let shown = before.listeners.iter().chain(retired.iter()).filter(|(id, _)| !self.listeners.contains_key(*id));
+        self.retired = ArcSwap::from_pointee(shown.map(|(id, own)| (*id, Arc::clone(own))).collect());
         // Their lists are still asked for.
         for slot in self.left.load().values().flat_map(|trust| trust.revocation.iter().flat_map(|revocation| &revocation.slots)) {
             self.slots.entry(slot.source.clone()).or_insert_with(|| Arc::clone(slot));
@@ -144,6 +150,18 @@ impl Credentials {
             let kept = left.iter().filter(|(name, _)| concerns(name)).map(|(name, trust)| (Arc::clone(name), Arc::clone(trust)));
             self.left.store(Arc::new(kept.collect()));
         }
+    }
+
+    /// Forgets what a listener showed that is no longer in the set.
+    pub(super) fn release_listener(&self, id: ListenerId) {
+        let mut kept = HashMap::clone(&self.retired.load());
+        if kept.remove(&id).is_some() {
+            self.retired.store(Arc::new(kept));
+        }
+    }
+
+    fn shown_by(&self, listener: ListenerId) -> Option<Arc<OwnCertificate>> {
+        self.listeners.get(&listener).cloned().or_else(|| self.retired.load().get(&listener).cloned())
     }
 
     fn trust(&self, peer: &str) -> Option<Arc<PeerTrust>> {
@@ -274,7 +292,7 @@ impl Credentials {
             [only] => self.trust(&only.name).and_then(|trust| trust.own.clone()),
             _ => None,
         };
-        special.or_else(|| self.listeners.get(&listener).cloned()).ok_or_else(|| unprepared("the listener has no certificate: give it one, and reload"))
+        special.or_else(|| self.shown_by(listener)).ok_or_else(|| unprepared("the listener has no certificate: give it one, and reload"))
     }
 
     /// What we show to whom we connect to, and the name to ask for.
@@ -286,8 +304,8 @@ impl Credentials {
         if trusted.anchors.iter().all(|file| file.is_empty()) {
             return Err(unprepared("we have no CA to verify it by: its ca files are empty"));
         }
-        let own = trusted.own.as_ref().or_else(|| self.listeners.get(&to.listener));
-        let own = own.cloned().ok_or_else(|| unprepared("we have no certificate to show: give the listener, or the peer, one"))?;
+        let own = trusted.own.clone().or_else(|| self.shown_by(to.listener));
+        let own = own.ok_or_else(|| unprepared("we have no certificate to show: give the listener, or the peer, one"))?;
         // RFC 6066 §3: addresses are not sent as SNI.
         let host_name = |name: &Arc<str>| ServerName::try_from(String::from(&**name)).ok().filter(|name| matches!(name, ServerName::DnsName(_)));
         Ok((own, to.names.iter().find_map(host_name).unwrap_or_else(|| ServerName::from(to.remote.ip()))))

@@ -10,6 +10,7 @@ use super::credentials::Credentials;
 use super::crl::{Crl, CrlSource};
 use super::refresh;
 use super::revocation::Held;
+use crate::policy::flow::ListenerId;
 
 /// The credentials in force. New handshakes use the newest; open connections go on until they are asked about again.
 pub struct CredentialStore {
@@ -37,6 +38,12 @@ impl CredentialStore {
     pub fn release(&self, concerns: impl Fn(&str) -> bool) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.current.load().release(concerns);
+    }
+
+    /// A listener that has left the set is used no more.
+    pub fn release_listener(&self, id: ListenerId) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.current.load().release_listener(id);
     }
 
     /// Counts up whenever `recheck` may answer otherwise than before, the passing of time apart: with each load, the first being 1, and with each

@@ -12,6 +12,7 @@ mod firewall;
 mod identities;
 mod ladder;
 mod limits;
+mod listeners;
 mod media;
 mod missed_calls;
 mod page;
@@ -39,6 +40,7 @@ use crate::adapters::clock::Clock;
 use crate::adapters::dns::PeerResolver;
 use crate::adapters::driver::Input;
 use crate::adapters::media::MediaPlane;
+use crate::adapters::net::Network;
 use crate::adapters::nft::Firewall;
 use crate::adapters::telemetry::{Anchor, Telemetry};
 use crate::app::missed_calls::MissedCalls;
@@ -86,6 +88,7 @@ pub struct Desk {
     pub watched: Watched,
     pub calls: calls::Calls,
     pub media: Weak<MediaPlane>,
+    pub network: Weak<Network>,
     pub telemetry: Arc<Telemetry>,
     /// `None`: nobody is told of missed calls.
     pub missed_calls: Option<MissedCalls>,
@@ -196,6 +199,7 @@ fn described() -> (Router<Arc<Desk>>, OpenApi) {
     let parts = [
         status::routes(),
         limits::routes(),
+        listeners::routes(),
         drain::routes(),
         takeover::routes(),
         events::routes(),

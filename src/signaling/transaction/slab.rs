@@ -93,6 +93,10 @@ impl<T> Slab<T> {
     pub fn len(&self) -> usize {
         self.len
     }
+
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|slot| if let Tenancy::Taken(tenant) = &slot.tenancy { Some(tenant) } else { None })
+    }
 }
 
 #[cfg(test)]

@@ -367,7 +367,7 @@ impl Observer {
             Action::Fact(fact) => self.told(fact),
             Action::Locate { .. } if self.step != Step::Proper => self.breaks(Rule::StrangerServed, "a name is looked up for somebody without a leg"),
             // The doors' copy of who is known where.
-            Action::Locate { .. } | Action::Doors(_) | Action::HandOver { .. } | Action::FlowOver(_) | Action::Bequeath(_) => {}
+            Action::Locate { .. } | Action::Doors(_) | Action::HandOver { .. } | Action::FlowOver(_) | Action::Bequeath(_) | Action::Unused(_) => {}
         }
     }
 

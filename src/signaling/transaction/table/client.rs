@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::policy::flow::Flow;
+use crate::policy::flow::{Flow, ListenerId};
 use crate::signaling::event::{Route, TransportError};
 use crate::signaling::settings::Timers;
 use crate::sip::{Message, Method};
@@ -54,6 +54,12 @@ enum Verdict {
 }
 
 impl Client {
+    /// The listener it may still need. Over a stream, none once it was accepted: the call has its answer, and on its connection no other is to come.
+    pub(super) fn needs(&self) -> Option<ListenerId> {
+        let is_over = self.is_reliable() && matches!(self.machine, Machine::Invite(InviteClient::Accepted { .. }));
+        if is_over { None } else { self.route.listener() }
+    }
+
     fn is_reliable(&self) -> bool {
         !self.route.is_datagram()
     }

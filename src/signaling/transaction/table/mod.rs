@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::policy::flow::ListenerId;
 use crate::signaling::census::ByKind;
 use crate::signaling::event::{Route, TransmitId, TransportError};
 use crate::signaling::settings::Timers;
@@ -146,6 +147,11 @@ impl Transactions {
     /// Client and server transactions standing.
     pub fn counts(&self) -> (usize, usize) {
         (self.clients.len(), self.servers.len())
+    }
+
+    /// Whether any of them may still need this listener. Looks at every one.
+    pub fn go_by(&self, listener: ListenerId) -> bool {
+        self.clients.iter().map(Client::needs).chain(self.servers.iter().map(Server::needs)).any(|needed| needed == Some(listener))
     }
 
     fn next_id(&mut self, side: u64, slot: u32) -> TransmitId {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::policy::flow::Flow;
+use crate::policy::flow::{Flow, ListenerId};
 use crate::signaling::event::{Route, TransportError};
 use crate::sip::Message;
 use crate::time::Time;
@@ -40,6 +40,12 @@ enum Machine {
 }
 
 impl Server {
+    /// The listener it may still need. Over a stream, none once it was accepted: its 2xx is not sent again.
+    pub(super) fn needs(&self) -> Option<ListenerId> {
+        let is_over = self.is_reliable() && matches!(self.machine, Machine::Invite(InviteServer::Accepted { .. }));
+        if is_over { None } else { self.route.listener() }
+    }
+
     fn is_reliable(&self) -> bool {
         !self.route.is_datagram()
     }
