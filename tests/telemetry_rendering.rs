@@ -644,6 +644,50 @@ fn logged(format: log::Format, filter: &str, facts: Vec<Fact>) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+/// Each key of a JSON object as it is written, twice where it stands twice.
+struct Keys(Vec<String>);
+
+impl<'de> serde::Deserialize<'de> for Keys {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Keys, D::Error> {
+        struct Object;
+
+        impl<'de> serde::de::Visitor<'de> for Object {
+            type Value = Keys;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+                let mut keys = Vec::new();
+                while let Some((key, _)) = map.next_entry::<String, serde::de::IgnoredAny>()? {
+                    keys.push(key);
+                }
+                Ok(Keys(keys))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// RFC 8259 §4: names are unique, or readers disagree about what was said.
+#[test]
+fn no_line_of_a_json_log_has_a_key_twice() {
+    let log = logged(log::Format::Json, "trace", call());
+    let lines: Vec<&str> = log.lines().collect();
+    assert!(lines.len() > 20, "{log}");
+    for line in lines {
+        let Keys(mut keys) = serde_json::from_str(line).unwrap();
+        keys.sort();
+        let count = keys.len();
+        keys.dedup();
+        assert_eq!(keys.len(), count, "{line}");
+    }
+    let sent = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).find(|line| line["message"] == "sent").unwrap();
+    assert!(sent["sip"].as_str().is_some_and(|sip| !sip.is_empty()), "{sent}");
+}
+
 /// An answered call in which one side could not be heard says so in its record, in the log and in the metrics, each with the cause.
 #[test]
 fn a_call_without_sound_says_why_in_the_record_the_log_and_the_metrics() {

@@ -101,10 +101,10 @@ impl Log {
         let call = fact.call.map(|call| call.0);
         match &fact.what {
             What::Received { leg, flow, bytes, retransmission } => {
-                debug!(call, leg = leg.map(side), from = %flow.remote, transport = %flow.transport, message = %said(summary), bytes = bytes.len(), retransmission, "received");
+                debug!(call, leg = leg.map(side), from = %flow.remote, transport = %flow.transport, sip = %said(summary), bytes = bytes.len(), retransmission, "received");
             }
             What::Sent { leg, transport, remote, bytes, retransmission } => {
-                debug!(call, leg = leg.map(side), to = %remote, %transport, message = %said(summary), bytes = bytes.len(), retransmission, "sent");
+                debug!(call, leg = leg.map(side), to = %remote, %transport, sip = %said(summary), bytes = bytes.len(), retransmission, "sent");
             }
             What::Stranger { transport, remote, decision } => {
                 if self.strangers.admits() {
