@@ -22,6 +22,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::access::Operator;
 use super::problem::Problem;
+use super::serve::Crowd;
 use crate::adapters::lines::{self, Lines};
 
 /// Entries kept in memory.
@@ -109,6 +110,7 @@ struct Books {
     account: Mutex<Account>,
     asked: [AtomicU64; CLASSES.len()],
     unknown: AtomicU64,
+    crowds: [Arc<Crowd>; DOORS.len()],
     told: Mutex<Option<Told>>,
 }
 
@@ -158,13 +160,20 @@ impl Told {
 /// Of HTTP statuses, by their first digit.
 pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// Requests since the start.
+/// Where operators come in: by the control socket, and from the network.
+pub const DOORS: [&str; 2] = ["socket", "network"];
+
+/// Requests since the start, and connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
     /// By [`CLASSES`].
     pub answered: [u64; CLASSES.len()],
     /// Of those, with credentials that are not known.
     pub unknown: u64,
+    /// Connections that are open, by [`DOORS`].
+    pub connections: [u64; DOORS.len()],
+    /// Connections closed to make room for others, likewise.
+    pub made_room: [u64; DOORS.len()],
 }
 
 impl Audit {
@@ -193,7 +202,23 @@ impl Audit {
     }
 
     pub fn counts(&self) -> Counts {
-        Counts { answered: self.0.asked.each_ref().map(|count| count.load(Ordering::Relaxed)), unknown: self.0.unknown.load(Ordering::Relaxed) }
+        let Books { asked, unknown, crowds, .. } = &*self.0;
+        Counts {
+            answered: asked.each_ref().map(|count| count.load(Ordering::Relaxed)),
+            unknown: unknown.load(Ordering::Relaxed),
+            connections: crowds.each_ref().map(|crowd| crowd.here.load(Ordering::Relaxed)),
+            made_room: crowds.each_ref().map(|crowd| crowd.made_room.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// What is counted of those who come in by the control socket.
+    pub(super) fn by_socket(&self) -> Arc<Crowd> {
+        Arc::clone(&self.0.crowds[0])
+    }
+
+    /// … and from the network, by the door there is and by those before it.
+    pub(super) fn by_network(&self) -> Arc<Crowd> {
+        Arc::clone(&self.0.crowds[1])
     }
 
     /// Entries to come go to this file, opened anew: the one before may have been moved away. With an error all is as it was. Blocks the thread.

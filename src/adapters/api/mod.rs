@@ -35,7 +35,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use access::Callers;
 pub use access::{Operator, Role, Token, TokenDigest, Via};
-pub use audit::{Audit, CLASSES, Counts, Entry, Outcome};
+pub use audit::{Audit, CLASSES, Counts, DOORS, Entry, Outcome};
 pub use client::{Answer, Place, ask, fetch, reach};
 pub use network::Identities;
 pub use problem::Problem;
@@ -278,9 +278,9 @@ impl Hall {
             let guard = access::Guard::new(self.needs, Arc::default(), self.audit.clone());
             // Operators of this machine find it wherever it lies.
             let (always, open) = watch::channel(true);
-            let router = access::guarded(self.router.clone(), guard);
+            let (router, crowd) = (access::guarded(self.router.clone(), guard), self.audit.by_socket());
             tasks.spawn(async move {
-                serve::forever(door, router, open).await;
+                serve::forever(door, router, open, crowd).await;
                 drop(always);
             });
         }
@@ -333,7 +333,8 @@ impl Hall {
     fn stand(&mut self, door: network::Door, listen: Listen) -> io::Result<()> {
         *held(&self.network) = Some((door.bound()?, door.bequeath()?));
         let guard = access::Guard::new(self.needs, Arc::clone(&self.known), self.audit.clone());
-        let task = tokio::spawn(serve::forever(door, access::guarded(self.router.clone(), guard), self.gate.clone()));
+        let router = access::guarded(self.router.clone(), guard);
+        let task = tokio::spawn(serve::forever(door, router, self.gate.clone(), self.audit.by_network()));
         self.by_network = Some((listen, task));
         Ok(())
     }

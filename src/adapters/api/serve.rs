@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +33,15 @@ const TELL: Duration = Duration::from_secs(60);
 /// When the door is shut an answer under way may take so long still; a stream of events does not end by itself.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
+/// How full a door is, and was.
+#[derive(Default)]
+pub(super) struct Crowd {
+    /// Connections that are open.
+    pub here: AtomicU64,
+    /// Those that were closed to make room for others, since the start.
+    pub made_room: AtomicU64,
+}
+
 /// A place where connections come from.
 pub(super) trait Door: Send + 'static {
     type Raw: Send + 'static;
@@ -47,9 +56,9 @@ pub(super) trait Door: Send + 'static {
 
 /// `gate`: whether anybody is let in; whoever comes while it is shut waits in the system's queue, and whoever is in has to leave then: behind the same door another
 /// process may stand by now.
-pub(super) async fn forever<D: Door>(mut door: D, router: Router, mut gate: watch::Receiver<bool>) {
+pub(super) async fn forever<D: Door>(mut door: D, router: Router, mut gate: watch::Receiver<bool>, crowd: Arc<Crowd>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let guests = Arc::<Guests>::default();
+    let guests = Arc::new(Guests { here: Mutex::default(), crowd });
     loop {
         if gate.wait_for(|open| *open).await.is_err() {
             return;
@@ -101,9 +110,9 @@ pub(super) async fn forever<D: Door>(mut door: D, router: Router, mut gate: watc
 }
 
 /// The connections of a door. Where all places are taken, the one without a request that has been so longest makes room: a client that says nothing keeps nobody out.
-#[derive(Default)]
 struct Guests {
     here: Mutex<Here>,
+    crowd: Arc<Crowd>,
 }
 
 #[derive(Default)]
@@ -128,6 +137,7 @@ impl Guests {
     fn enter(&self) -> (u64, Arc<Guest>) {
         let guest = Arc::new(Guest { under_way: AtomicUsize::new(0), silent_since: Mutex::new(Instant::now()), leaves: Notify::new(), parts: Notify::new() });
         let mut here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+        self.crowd.here.fetch_add(1, Ordering::Relaxed);
         here.next += 1;
         let number = here.next;
         here.guests.insert(number, Arc::clone(&guest));
@@ -135,6 +145,7 @@ impl Guests {
     }
 
     fn left(&self, number: u64) {
+        self.crowd.here.fetch_sub(1, Ordering::Relaxed);
         self.here.lock().unwrap_or_else(PoisonError::into_inner).guests.remove(&number);
     }
 
@@ -148,6 +159,7 @@ impl Guests {
         let longest = silent.min_by_key(|(_, guest)| *guest.silent_since.lock().unwrap_or_else(PoisonError::into_inner)).map(|(number, _)| *number);
         let Some(guest) = longest.and_then(|number| here.guests.remove(&number)) else { return };
         guest.leaves.notify_one();
+        self.crowd.made_room.fetch_add(1, Ordering::Relaxed);
         here.gone += 1;
         if here.told.is_none_or(|told| told.elapsed() >= TELL) {
             tracing::warn!(
@@ -239,7 +251,11 @@ mod tests {
 
     /// A door, and where clients come in by it.
     fn door() -> mpsc::UnboundedSender<DuplexStream> {
-        let (clients, open) = gated();
+        counted(Arc::default())
+    }
+
+    fn counted(crowd: Arc<Crowd>) -> mpsc::UnboundedSender<DuplexStream> {
+        let (clients, open) = gated(crowd);
         // Never shut.
         tokio::spawn(async move {
             std::future::pending::<()>().await;
@@ -249,7 +265,7 @@ mod tests {
     }
 
     /// And what it is shut by.
-    fn gated() -> (mpsc::UnboundedSender<DuplexStream>, watch::Sender<bool>) {
+    fn gated(crowd: Arc<Crowd>) -> (mpsc::UnboundedSender<DuplexStream>, watch::Sender<bool>) {
         // As changes are told of: a beginning, and never an end.
         let endless = || async {
             let beginning = futures_util::stream::iter([Ok::<_, Infallible>("x")]);
@@ -262,7 +278,7 @@ mod tests {
         let guard = Guard::new(|_, _| Role::Read, Arc::default(), Audit::default());
         let (clients, pipes) = mpsc::unbounded_channel();
         let (open, gate) = watch::channel(true);
-        tokio::spawn(forever(Pipes(pipes), guarded(routes, guard), gate));
+        tokio::spawn(forever(Pipes(pipes), guarded(routes, guard), gate, crowd));
         (clients, open)
     }
 
@@ -281,7 +297,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_is_in_leaves_when_the_door_is_shut_with_the_answer_under_way() {
-        let (door, open) = gated();
+        let (door, open) = gated(Arc::default());
         let (mut idle, mut streaming) = (comes(&door), comes(&door));
         idle.write_all(b"POST /v1/thing HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nall").await.unwrap();
         streaming.write_all(b"GET /v1/endless HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
@@ -344,13 +360,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_silent_connections_keep_nobody_out() {
-        let door = door();
+        let crowd = Arc::<Crowd>::default();
+        let door = counted(Arc::clone(&crowd));
         let silent: Vec<DuplexStream> = (0..3 * CONNECTIONS).map(|_| comes(&door)).collect();
         let mut client = comes(&door);
         client.write_all(b"POST /v1/thing HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi").await.unwrap();
         let (heard, lasted) = until_it_ends(&mut client).await;
         assert!(heard.starts_with("HTTP/1.1 200") && heard.ends_with("hi") && lasted < Duration::from_secs(1), "{heard:?} after {lasted:?}");
+        let (here, made_room) = (crowd.here.load(Ordering::Relaxed), crowd.made_room.load(Ordering::Relaxed));
+        assert!(here <= CONNECTIONS as u64 && made_room == 2 * CONNECTIONS as u64 + 1, "{here} are in, {made_room} made room");
         drop(silent);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(crowd.here.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]

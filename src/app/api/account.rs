@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Behind, Desk};
-use crate::adapters::api::{CLASSES, Counts, Entry};
+use crate::adapters::api::{CLASSES, Counts, DOORS, Entry};
 use crate::app::vitals::head;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
@@ -38,5 +38,13 @@ pub fn asked(counts: &Counts) -> String {
     }
     text += &head("portcullis_api_credentials_refused_total", "counter", "Requests with a token or certificate that is not known");
     let _ = writeln!(text, "portcullis_api_credentials_refused_total {}", counts.unknown);
+    text += &head("portcullis_api_connections", "gauge", "Connections of operators that are open");
+    for (door, open) in DOORS.iter().zip(counts.connections) {
+        let _ = writeln!(text, "portcullis_api_connections{{door=\"{door}\"}} {open}");
+    }
+    text += &head("portcullis_api_connections_closed_total", "counter", "Connections of operators closed to make room for others");
+    for (door, closed) in DOORS.iter().zip(counts.made_room) {
+        let _ = writeln!(text, "portcullis_api_connections_closed_total{{door=\"{door}\"}} {closed}");
+    }
     text
 }
