@@ -300,7 +300,7 @@ impl Border {
             changes,
             shown: shown.clone(),
             limits,
-            recording: outlets.recording,
+            outlets: outlets.clone(),
             policy_sets: policy_sets.clone(),
             trials: api::Trials::default(),
             audit: audit.clone(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
+use super::receivers::Receiver;
 use super::recording::{self, Recording, Stores};
 use super::{mirrored, traced};
 use crate::adapters::hep::{self, Hep};
@@ -54,6 +55,12 @@ impl Outlets {
         let copies = self.hep.load().as_ref().map(|hep| ("hep", hep.status().waiting, hep::WAITING as u64));
         let traces = self.otlp.load().as_ref().map(|otlp| ("otlp", otlp.status().waiting, otlp::WAITING as u64));
         copies.into_iter().chain(traces).collect()
+    }
+
+    /// How it stands with those that get copies.
+    pub fn receivers(&self) -> Vec<Receiver> {
+        let copies = self.hep.load().as_deref().map(Receiver::of_hep);
+        copies.into_iter().chain(self.otlp.load().as_deref().map(Receiver::of_otlp)).collect()
     }
 
     /// Waits until what was made of all facts so far is where it belongs, within some seconds. Blocks the thread.

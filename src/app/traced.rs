@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::vitals::head;
 use crate::adapters::otlp::{self, Carried, Carrier, Otlp, Status};
-use crate::adapters::telemetry::{Named, Trace, Traced, Tracer, Value};
+use crate::adapters::telemetry::{Named, SpanKind, Trace, Traced, Tracer, Value};
 use crate::adapters::webhook::{self, Answer, Document};
 use crate::config;
 
@@ -16,6 +16,11 @@ impl Tracer for ToReceiver {
         let values = |values: Vec<Named>| values.into_iter().map(|(name, value)| (name.into_owned(), worded(value))).collect();
         let spans = trace.spans.into_iter().map(|span| otlp::Span {
             name: span.name.into_owned(),
+            kind: match span.kind {
+                SpanKind::Asked => otlp::Kind::Server,
+                SpanKind::Asking => otlp::Kind::Client,
+                SpanKind::Within => otlp::Kind::Internal,
+            },
             parent: span.parent,
             began: span.began,
             ended: span.ended,
@@ -43,6 +48,12 @@ struct ByHttp {
 }
 
 impl Carrier for ByHttp {
+    /// Without the query, in which some receivers want their key.
+    fn to(&self) -> String {
+        let url = self.to.url.to_string();
+        url.split('?').next().unwrap_or_default().to_owned()
+    }
+
     fn carry(&mut self, body: Vec<u8>) -> Carried {
         let document = Document { kind: "application/x-protobuf", id: None, body: body.into() };
         let (answer, body) = self.runtime.block_on(webhook::send_and_read(&self.to, document));

@@ -18,6 +18,7 @@ mod policy;
 mod ports;
 mod process;
 mod quickstart;
+mod receivers;
 mod reload;
 mod reload_parts;
 mod remote;

@@ -78,6 +78,11 @@ async fn a_call_is_a_trace_with_a_span_for_each_decision() {
     assert!(root.status.is_none(), "nothing was wrong");
     let named = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
     assert_eq!((named("setup").len(), named("talk").len(), named("target").len()), (1, 1, 3), "call router, service and worker");
+    assert!(root.kind == 2 && named("setup")[0].kind == 1, "server, internal");
+    assert!(
+        named("target").iter().all(|target| target.kind == 3 && values(target)["peer.service"] == values(target)["portcullis.peer"]),
+        "client, of a service"
+    );
     let notes: Vec<_> = root.events.iter().map(|event| event.name.as_str()).collect();
     assert_eq!(notes.iter().filter(|note| **note == "redirected").count(), 2, "{notes:?}");
     let [group] = named("hunt_group")[..] else { panic!("{spans:#?}") };

@@ -9,10 +9,10 @@ mod server;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 pub use packet::{Captured, Kind};
 
@@ -79,6 +79,13 @@ pub struct Status {
     pub waiting: u64,
 }
 
+/// Why a packet could not be sent, and when.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    pub at: SystemTime,
+    pub why: String,
+}
+
 #[derive(Default)]
 struct Counted {
     sent: AtomicU64,
@@ -86,6 +93,7 @@ struct Counted {
     up: AtomicBool,
     bytes: AtomicUsize,
     waiting: AtomicU64,
+    failure: Mutex<Option<Failure>>,
 }
 
 /// Cheap to clone. The thread ends when all have gone and what waited is sent; a server that takes none then is not waited for.
@@ -93,6 +101,7 @@ struct Counted {
 pub struct Hep {
     queue: SyncSender<Vec<u8>>,
     counted: Arc<Counted>,
+    server: Arc<str>,
     capture_id: u32,
     password: Option<Arc<str>>,
 }
@@ -101,12 +110,13 @@ impl Hep {
     /// Starts the thread. A server that is away is no error, a file of CAs that cannot be used is: the text says what to do.
     pub fn start(settings: &Settings) -> Result<Hep, String> {
         let server = Server::new(settings)?;
+        let name = Arc::from(server.name());
         let (queue, packets) = sync_channel(WAITING);
         let counted = Arc::<Counted>::default();
         let delivery = Delivery { server, counted: Arc::clone(&counted), pause: FIRST_PAUSE, told: None };
         let started = std::thread::Builder::new().name("hep".into()).spawn(move || delivery.run(&packets));
         started.map_err(|error| format!("no thread for [hep]: {error}"))?;
-        Ok(Hep { queue, counted, capture_id: settings.capture_id, password: settings.password.as_deref().map(Arc::from) })
+        Ok(Hep { queue, counted, server: name, capture_id: settings.capture_id, password: settings.password.as_deref().map(Arc::from) })
     }
 
     /// Never waits.
@@ -126,6 +136,16 @@ impl Hep {
         let Counted { sent, lost, up, waiting, .. } = &*self.counted;
         let [sent, lost, waiting] = [sent, lost, waiting].map(|count| count.load(Ordering::Relaxed));
         Status { sent, lost, up: up.load(Ordering::Relaxed), waiting }
+    }
+
+    /// Where the copies go.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The last packet that could not be sent, though others have been since. What only found the queue full is none.
+    pub fn failure(&self) -> Option<Failure> {
+        self.counted.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -176,6 +196,10 @@ impl Delivery {
     fn tell(&mut self, failure: Option<&str>) {
         let up = failure.is_none();
         self.counted.up.store(up, Ordering::Relaxed);
+        if let Some(why) = failure {
+            let failure = Failure { at: SystemTime::now(), why: why.to_owned() };
+            *self.counted.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+        }
         if self.told.replace(up) == Some(up) {
             return;
         }

@@ -105,6 +105,7 @@ fn a_connection_the_server_closed_is_made_again_and_no_packet_is_lost() {
     let mut second = accept(&server);
     assert_eq!(&*next(&mut second)[&15], b"BYE");
     assert_eq!(settled(&hep, |status| status.sent == 3), Status { sent: 3, lost: 0, up: true, waiting: 0 });
+    assert_eq!(hep.failure(), None, "to connect anew is no trouble");
 }
 
 #[test]
@@ -177,6 +178,9 @@ fn a_server_with_another_name_or_issuer_gets_nothing() {
         drop((stream, server));
         let status = settled(&hep, |status| status.lost == 1);
         assert_eq!(status, Status { sent: 0, lost: 1, up: false, waiting: 0 });
+        let failure = hep.failure().expect("why");
+        assert!(!failure.why.is_empty() && failure.at.elapsed().unwrap() < PATIENCE, "{failure:?}");
+        assert_eq!(hep.server(), format!("127.0.0.1:{port}"));
     }
     let nowhere = Settings { ca: Some("/nonexistent/ca.pem".into()), ..settings(1, Transport::Tls) };
     assert!(Hep::start(&nowhere).err().is_some_and(|error| error.contains("[hep] ca /nonexistent/ca.pem")));

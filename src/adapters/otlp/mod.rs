@@ -43,6 +43,7 @@ pub struct Trace {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Span {
     pub name: String,
+    pub kind: Kind,
     /// Where it stands in `spans`; `None`: the root.
     pub parent: Option<usize>,
     pub began: SystemTime,
@@ -51,6 +52,16 @@ pub struct Span {
     pub notes: Vec<Note>,
     /// The status is error, with this message.
     pub failed: Option<String>,
+}
+
+/// As `SpanKind` of the definitions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// What somebody asked of us.
+    Server,
+    /// What we asked of another.
+    Client,
+    Internal,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -70,6 +81,8 @@ pub enum Value {
 
 /// The way to the receiver.
 pub trait Carrier: Send {
+    /// Where it leads, as operators read it: nothing secret.
+    fn to(&self) -> String;
     /// Blocks until it is known what came of it, which must be within a bounded time.
     fn carry(&mut self, body: Vec<u8>) -> Carried;
 }
@@ -100,6 +113,13 @@ pub struct Status {
     pub waiting: u64,
 }
 
+/// Why a body was not taken, and when.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    pub at: SystemTime,
+    pub why: String,
+}
+
 #[derive(Default)]
 struct Counted {
     sent: AtomicU64,
@@ -109,8 +129,7 @@ struct Counted {
     /// Traces put and not yet sent or lost, and their spans.
     under_way: AtomicU64,
     spans_under_way: AtomicU64,
-    /// Why the last body was not taken.
-    error: Mutex<Option<String>>,
+    failure: Mutex<Option<Failure>>,
 }
 
 /// Cheap to clone. The thread ends when all have gone and what waited is sent or lost; a receiver that takes nothing then is asked for each body once.
@@ -118,17 +137,18 @@ struct Counted {
 pub struct Otlp {
     queue: SyncSender<Trace>,
     counted: Arc<Counted>,
+    receiver: Arc<str>,
 }
 
 impl Otlp {
     /// Starts the thread. `service`: the border's name; `seed`: random, so that no other process makes the same traces' names.
     pub fn start(service: &str, seed: [u8; 16], carrier: Box<dyn Carrier>) -> Result<Otlp, String> {
         let (queue, traces) = sync_channel(WAITING);
-        let counted = Arc::<Counted>::default();
+        let (counted, receiver) = (Arc::<Counted>::default(), Arc::from(carrier.to()));
         let delivery = Delivery { service: service.to_owned(), seed, carrier, counted: Arc::clone(&counted), told: None, told_partly: None };
         let started = std::thread::Builder::new().name("otlp".into()).spawn(move || delivery.run(&traces));
         started.map_err(|error| format!("no thread for [otlp]: {error}"))?;
-        Ok(Otlp { queue, counted })
+        Ok(Otlp { queue, counted, receiver })
     }
 
     /// Never waits.
@@ -149,9 +169,14 @@ impl Otlp {
         Status { sent, lost, refused, up: up.load(Ordering::Relaxed), waiting }
     }
 
-    /// Why the receiver takes nothing. `None`: it took the last body, or nothing was sent yet.
-    pub fn error(&self) -> Option<String> {
-        self.counted.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Where the traces go.
+    pub fn receiver(&self) -> &str {
+        &self.receiver
+    }
+
+    /// The last body that was not taken, though others have been since.
+    pub fn failure(&self) -> Option<Failure> {
+        self.counted.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until all that was put has been sent or lost, at most `limit`; says whether it was. Blocks the thread.
@@ -258,7 +283,10 @@ impl Delivery {
     fn tell(&mut self, failure: Option<&str>) {
         let up = failure.is_none();
         self.counted.up.store(up, Ordering::Relaxed);
-        *self.counted.error.lock().unwrap_or_else(PoisonError::into_inner) = failure.map(str::to_owned);
+        if let Some(why) = failure {
+            let failure = Failure { at: SystemTime::now(), why: why.to_owned() };
+            *self.counted.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+        }
         if self.told.replace(up) == Some(up) {
             return;
         }

@@ -18,7 +18,8 @@ fn at(millis: u64) -> SystemTime {
 }
 
 fn span(name: &str, parent: Option<usize>, (began, ended): (u64, u64)) -> Span {
-    Span { name: name.into(), parent, began: at(began), ended: at(ended), values: Vec::new(), notes: Vec::new(), failed: None }
+    let kind = if parent.is_none() { Kind::Server } else { Kind::Internal };
+    Span { name: name.into(), kind, parent, began: at(began), ended: at(ended), values: Vec::new(), notes: Vec::new(), failed: None }
 }
 
 fn call(number: u64) -> Trace {
@@ -49,17 +50,19 @@ fn values(attributes: &[KeyValue]) -> HashMap<&str, Any> {
 
 #[test]
 fn a_call_is_a_trace_by_the_official_definitions() {
-    let (resource, spans) = read(&wire::request("sbc.example.com", &[7; 16], &[call(41), call(42)]));
+    let mut first = call(41);
+    first.spans.push(Span { kind: Kind::Client, ..span("target", Some(1), (4, 10)) });
+    let (resource, spans) = read(&wire::request("sbc.example.com", &[7; 16], &[first, call(42)]));
     let resource = values(&resource);
     assert_eq!(resource["service.name"], Any::StringValue("portcullis".into()));
     assert_eq!(resource["service.instance.id"], Any::StringValue("sbc.example.com".into()));
     let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
-    assert_eq!(names, ["call", "setup", "routing", "call", "setup", "routing"]);
-    let [root, setup, routing, other, ..] = &spans[..] else { panic!() };
+    assert_eq!(names, ["call", "setup", "routing", "target", "call", "setup", "routing"]);
+    let [root, setup, routing, target, other, ..] = &spans[..] else { panic!() };
     assert!(root.trace_id.len() == 16 && root.span_id.len() == 8 && root.parent_span_id.is_empty());
     assert_eq!((&setup.parent_span_id, &routing.parent_span_id), (&root.span_id, &setup.span_id));
     assert!(setup.trace_id == root.trace_id && other.trace_id != root.trace_id && other.span_id != root.span_id);
-    assert_eq!((root.kind, setup.kind), (2, 1), "server, internal");
+    assert_eq!((root.kind, setup.kind, target.kind), (2, 1, 3), "server, internal, client");
     assert_eq!((root.start_time_unix_nano, root.end_time_unix_nano), (1_700_000_000_000_000_000, 1_700_000_000_040_000_000));
     let told = values(&root.attributes);
     assert_eq!(
@@ -86,6 +89,10 @@ struct Answers {
 }
 
 impl Carrier for Answers {
+    fn to(&self) -> String {
+        "answers".into()
+    }
+
     fn carry(&mut self, body: Vec<u8>) -> Carried {
         self.seen.lock().unwrap().push(read(&body).1.len());
         if self.left.len() > 1 { self.left.remove(0) } else { self.left[0].clone() }
@@ -115,7 +122,7 @@ fn a_receiver_that_never_takes_anything_is_given_up() {
     sender.put(call(1));
     assert!(sender.flush(PATIENCE));
     assert_eq!((sender.status(), seen.lock().unwrap().len()), (Status { lost: 3, ..Status::default() }, ATTEMPTS as usize));
-    assert_eq!(sender.error().as_deref(), Some("away"));
+    assert_eq!(sender.failure().map(|failure| failure.why).as_deref(), Some("away"));
 }
 
 /// Read by the official definitions, as a receiver writes it.
@@ -145,7 +152,8 @@ fn a_receiver_that_was_away_gets_what_comes_after() {
     assert_eq!(sender.status(), Status { lost: 3, ..Status::default() });
     sender.put(call(2));
     assert!(sender.flush(PATIENCE));
-    assert_eq!((sender.status(), sender.error()), (Status { sent: 3, lost: 3, up: true, ..Status::default() }, None));
+    assert_eq!(sender.status(), Status { sent: 3, lost: 3, up: true, ..Status::default() });
+    assert_eq!(sender.failure().map(|failure| failure.why).as_deref(), Some("away"), "what was last wrong is still known");
 }
 
 #[test]
@@ -165,6 +173,10 @@ fn long_traces_cannot_fill_memory_either() {
 struct Stuck(Receiver<()>);
 
 impl Carrier for Stuck {
+    fn to(&self) -> String {
+        "stuck".into()
+    }
+
     fn carry(&mut self, _: Vec<u8>) -> Carried {
         let _ = self.0.recv();
         Carried::Taken(Vec::new())

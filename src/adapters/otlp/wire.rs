@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use prost::Message;
 use sha1::{Digest, Sha1};
 
-use super::{Span, Trace, Value};
+use super::{Kind, Span, Trace, Value};
 
 /// `ExportTraceServiceRequest`.
 #[derive(Clone, PartialEq, Message)]
@@ -145,8 +145,6 @@ pub fn partial(body: &[u8]) -> Option<(u64, String)> {
 /// Of a receiver's message, characters.
 const TOLD: usize = 200;
 
-const INTERNAL: i32 = 1;
-const SERVER: i32 = 2;
 const ERROR: i32 = 2;
 
 /// Of all these calls.
@@ -164,13 +162,13 @@ fn spans(seed: &[u8; 16], trace: &Trace) -> Vec<WireSpan> {
     let trace_id = digest(seed, trace.call, None)[..16].to_vec();
     let id = |place: usize| digest(seed, trace.call, Some(place))[..8].to_vec();
     let each = trace.spans.iter().enumerate().map(|(place, span)| {
-        let Span { name, parent, began, ended, values, notes, failed } = span.clone();
+        let Span { name, kind, parent, began, ended, values, notes, failed } = span.clone();
         WireSpan {
             trace_id: trace_id.clone(),
             span_id: id(place),
             parent_span_id: parent.map(id).unwrap_or_default(),
             name,
-            kind: if parent.is_none() { SERVER } else { INTERNAL },
+            kind: number(kind),
             start_time_unix_nano: nanos(began),
             end_time_unix_nano: nanos(ended),
             attributes: attributes(values),
@@ -180,6 +178,15 @@ fn spans(seed: &[u8; 16], trace: &Trace) -> Vec<WireSpan> {
         }
     });
     each.collect()
+}
+
+/// `SpanKind`.
+fn number(kind: Kind) -> i32 {
+    match kind {
+        Kind::Internal => 1,
+        Kind::Server => 2,
+        Kind::Client => 3,
+    }
 }
 
 /// Names nobody else makes, and which samplers can go by: every bit is as good as random.

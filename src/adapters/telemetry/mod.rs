@@ -41,7 +41,7 @@ pub use filing::{Archive, FileStanding, Filed, LaddersKept, RecordsFile};
 pub use metrics::Metrics;
 pub use mirror::{Copied, MediaNow, Mirror, Mirrored, Seen};
 pub use redact::{clean, redact};
-pub use spans::{Named, Note, Span, Trace, Traced, Tracer, Value};
+pub use spans::{Kind as SpanKind, Named, Note, Span, Trace, Traced, Tracer, Value};
 pub use wall::Anchor;
 
 use self::change::Changes;

@@ -44,6 +44,7 @@ pub struct Trace {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Span {
     pub name: Cow<'static, str>,
+    pub kind: Kind,
     /// Among the trace's spans.
     pub parent: Option<usize>,
     pub began: SystemTime,
@@ -52,6 +53,17 @@ pub struct Span {
     pub notes: Vec<Note>,
     /// Why it came to no good: a reason code and what it means.
     pub failed: Option<String>,
+}
+
+/// Whose question a span is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// The caller's, to us.
+    Asked,
+    /// Ours, to another.
+    Asking,
+    /// Nobody's: what we do by ourselves.
+    Within,
 }
 
 /// What happened in a span at one moment.
@@ -176,6 +188,8 @@ impl Gathered {
                 if self.decisions.len() + self.tries.len() < SPANS {
                     let values = vec![
                         text("portcullis.peer", peer),
+                        // By which those who draw a map of services know whom a client asks.
+                        text("peer.service", peer),
                         text("portcullis.mode", mode_name(*mode)),
                         text("network.transport", transport.uri_token()),
                         text("network.peer.address", &remote.ip().to_string()),
@@ -256,7 +270,8 @@ impl Gathered {
     fn trace(self, record: &CallRecord, line: &str, anchor: &Anchor) -> Trace {
         let reason = record.reason;
         let fault = (reason.fault() != Fault::None).then(|| format!("{reason}: {}", reason.meaning()));
-        let span = |name: Cow<'static, str>, parent, (began, ended): (Time, Time), values, failed| Span {
+        let span = |name: Cow<'static, str>, parent: Option<usize>, (began, ended): (Time, Time), values, failed| Span {
+            kind: if parent.is_none() { Kind::Asked } else { Kind::Within },
             name,
             parent,
             began: anchor.wall(began),
@@ -279,7 +294,8 @@ impl Gathered {
             // One that nothing else ended ended with the call.
             let failed = attempt.failed.or_else(|| failed_before_answer.clone().filter(|_| attempt.ended.is_none()));
             let parent = if attempt.began <= up { Some(1) } else { talk.or(Some(1)) };
-            spans.push(span("target".into(), parent, (attempt.began, attempt.ended.unwrap_or(record.ended)), attempt.values, failed));
+            let target = span("target".into(), parent, (attempt.began, attempt.ended.unwrap_or(record.ended)), attempt.values, failed);
+            spans.push(Span { kind: Kind::Asking, ..target });
         }
         for (at, decision) in self.decisions {
             let parent = if at <= up { Some(1) } else { talk.or(Some(1)) };

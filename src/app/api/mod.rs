@@ -44,8 +44,8 @@ use crate::adapters::net::Network;
 use crate::adapters::nft::Firewall;
 use crate::adapters::telemetry::{Anchor, Telemetry};
 use crate::app::missed_calls::MissedCalls;
+use crate::app::outlets::Outlets;
 use crate::app::policy_sets::{Adoption, PolicySets};
-use crate::app::recording::Recording;
 use crate::app::rotation::Rotation;
 use crate::app::takeover::Between;
 use crate::signaling::companion::Companion;
@@ -97,7 +97,7 @@ pub struct Desk {
     pub changes: Changes,
     pub shown: Arc<Shown>,
     pub limits: Arc<Limits>,
-    pub recording: Recording,
+    pub outlets: Outlets,
     pub policy_sets: Arc<PolicySets>,
     pub trials: Trials,
     pub audit: Audit,

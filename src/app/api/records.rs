@@ -108,7 +108,7 @@ async fn store(State(desk): Behind) -> Answered<Status> {
 
 fn of(desk: &Desk) -> Result<History, Problem> {
     let detail = "this border stores no records to be searched: its policy set has no store in [records] of border.toml";
-    desk.recording.stores().history.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, detail))
+    desk.outlets.recording.stores().history.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, detail))
 }
 
 /// Off the event loop: a disk may be slow.

@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Behind, Desk};
+use crate::app::receivers::Receiver;
 use crate::app::recording::Place;
 use crate::app::writing::{self, Written};
 use crate::signaling::fact::{Fact, What};
@@ -121,6 +122,8 @@ struct Status {
     records: Vec<Place>,
     /// What else is written, and whether its place takes it.
     writing: Vec<Written>,
+    /// Who gets copies of SIP messages (HEP) and traces of calls (OpenTelemetry), and whether each takes them.
+    receivers: Vec<Receiver>,
 }
 
 /// Its calls are none of this process's: it is asked for them at its own control socket.
@@ -160,8 +163,9 @@ async fn status(State(desk): Behind) -> Json<Status> {
         peer_table_seconds: now.since(*desk.standing.peers.lock().unwrap_or_else(PoisonError::into_inner)).as_secs(),
         certificates: desk.rotation.store().generation(),
         names_settled: desk.resolver.is_settled(),
-        records: desk.recording.places(),
+        records: desk.outlets.recording.places(),
         writing: writing::places(&desk.audit, desk.missed_calls.as_ref(), &desk.policy_sets),
+        receivers: desk.outlets.receivers(),
     })
 }
 

@@ -114,6 +114,7 @@ async function overview() {
     el("h2", {}, "Overview"),
     status.not_in_force.map((part) => el("p", { class: "bad" }, `Of the policy set this is not in force: ${part}.`)),
     status.records.filter((place) => place.error).map((place) => el("p", { class: "bad" }, `Call records are not kept (${place.to}): ${place.error}. ${place.waiting} wait, ${place.lost} are lost; calls go on.`)),
+    status.receivers.filter((receiver) => receiver.state === "down").map((receiver) => el("p", { class: "warn" }, `${receiver.server} takes no ${copies(receiver)}: ${receiver.last_error?.why}. ${receiver.lost} are lost; calls go on.`)),
     status.records.filter((place) => !place.error && place.lost).map((place) => el("p", { class: "warn" }, `${place.lost} call records were lost since the start (${place.to}).`)),
     status.writing.filter((place) => place.error).map((place) => el("p", { class: "bad" }, `Not written (${place.what.replace("_", " ")}): ${place.error}. ${place.waiting} wait, ${place.lost} are lost; calls go on.`)),
     el("div", { class: "tiles" },
@@ -130,9 +131,19 @@ async function overview() {
     page ? [el("h3", {}, "Last calls that failed"), recordTable(page.records.filter((found) => found.record.fault !== "none").slice(0, 8), "None of the last hundred.")] : null,
     el("h3", {}, "In force"),
     table(["policy set", "peer table", "certificates", "up since", "version"], [[status.policy_set, status.peer_table, `load ${status.certificates}`, when(status.started), status.version]], ""),
+    status.receivers.length ? [el("h3", {}, "Copies and traces"), receivers(status.receivers)] : null,
     el("h3", {}, "Service"),
     drainForm(status),
   ];
+}
+
+const copies = (receiver) => (receiver.kind === "hep" ? "copies of SIP messages (HEP)" : "traces of calls (OpenTelemetry)");
+
+function receivers(all) {
+  const mood = { up: "good", down: "bad", untried: "faint" };
+  const rows = all.map((receiver) => [copies(receiver), receiver.server, el("td", { class: mood[receiver.state] }, receiver.state), receiver.sent, receiver.lost, receiver.refused, `${receiver.waiting} of ${receiver.places}`,
+    wide(receiver.last_error ? `${when(receiver.last_error.at)}: ${receiver.last_error.why}` : null)]);
+  return table(["what", "to", "state", "sent", "lost", "refused", "waiting", "last error"], rows, "");
 }
 
 function drainForm(status) {

@@ -54,7 +54,29 @@ pub(super) fn status(answer: &Value) -> String {
         };
         let _ = writeln!(page, "{:<17}{stands}", text(&place["what"]).replace('_', " "));
     }
+    for receiver in list(answer, "receivers") {
+        // Writing into a String does not fail.
+        let _ = writeln!(page, "{:<17}{}", if receiver["kind"] == "hep" { "HEP copies" } else { "OTLP traces" }, received(receiver));
+    }
     page
+}
+
+/// Where copies go, and whether they get there.
+fn received(receiver: &Value) -> String {
+    let what = if receiver["kind"] == "hep" { "packets" } else { "spans" };
+    let few = [("lost", "lost"), ("refused", "refused by it")].into_iter().filter(|(key, _)| receiver[*key].as_u64().is_some_and(|count| count > 0));
+    let counts = few.fold(format!("{} {what} sent", text(&receiver["sent"])), |line, (key, word)| line + &format!(", {} {word}", text(&receiver[key])));
+    let queue = format!("{} of {} places of the queue taken", text(&receiver["waiting"]), text(&receiver["places"]));
+    let error = |before: &str| match &receiver["last_error"] {
+        Value::Null => String::new(),
+        error => format!("; {before}{}: {}", text(&error["at"]), text(&error["why"])),
+    };
+    let server = text(&receiver["server"]);
+    match receiver["state"].as_str() {
+        Some("untried") => format!("to {server}: nothing to send yet"),
+        Some("up") => format!("to {server}: {counts}, {queue}{}", error("last trouble ")),
+        _ => format!("NOT TAKEN by {server}: {counts}, {queue}, calls go on{}", error("")),
+    }
 }
 
 pub(super) fn calls(answer: &Value) -> String {
