@@ -124,7 +124,7 @@ fn exposed_metrics() -> BTreeSet<String> {
         quoted_after(&text("src/adapters/telemetry/metrics.rs"), &["\"portcullis_"]).iter().map(|name| format!("portcullis_{name}")).collect();
     // Without what rustfmt puts between a call and its first argument.
     let dense: String = all.split_whitespace().collect();
-    let elsewhere = quoted_after(&dense, &["head(\""]).into_iter().chain(quoted_after(&all, &["# TYPE "]));
+    let elsewhere = quoted_after(&dense, &["head(\"", "family(\""]).into_iter().chain(quoted_after(&all, &["# TYPE "]));
     names.extend(elsewhere.filter(|name| name.starts_with("portcullis_") || name.starts_with("process_")));
     names
 }

@@ -313,7 +313,9 @@ async fn a_target_gets_no_more_calls_than_it_may_and_is_shown() {
     let peers = std::fs::read_to_string(set.path().join("peers.toml")).unwrap();
     set.write(
         "peers.toml",
-        &peers.replace("name = \"worker\"\n", "name = \"worker\"\ncalls_to = 1\n").replace("name = \"router\"\n", "name = \"router\"\ncalls_to = 9\n"),
+        &peers
+            .replace("name = \"worker\"\n", "name = \"worker\"\ncalls_to = 1\nrate_to = 8\n")
+            .replace("name = \"router\"\n", "name = \"router\"\ncalls_to = 9\n"),
     );
     let border = set.run();
     let call = border.call("5000").await.unwrap();
@@ -330,6 +332,9 @@ async fn a_target_gets_no_more_calls_than_it_may_and_is_shown() {
     assert_eq!((&limit["target"], &limit["calls"], &limit["under_way"]), (&"router".into(), &9.into(), &0.into()), "{explained:#}");
     assert_eq!(border.metric("portcullis_limited_calls{of=\"target\",name=\"worker\"}"), Some(1.0));
     assert_eq!(border.metric("portcullis_limited_calls_most{of=\"target\",name=\"worker\"}"), Some(1.0));
+    assert_eq!(border.metric("portcullis_limited_rate_most{of=\"target\",name=\"worker\"}"), Some(8.0));
+    assert_eq!(border.metric("portcullis_targets_total{peer=\"worker\"}"), Some(1.0), "the call that found it full was not sent there");
+    assert_eq!(border.metric("portcullis_api_connections_closed_total{door=\"socket\"}"), Some(0.0));
     call.hang_up().await.unwrap();
     border.call("5000").await.unwrap().hang_up().await.unwrap();
 }

@@ -35,6 +35,8 @@ pub struct Metrics {
     named: Arc<Mutex<HashSet<Arc<str>>>>,
     calls: IntGauge,
     began: IntCounterVec,
+    admitted: IntCounterVec,
+    targets: IntCounterVec,
     ended: IntCounterVec,
     modes: IntCounterVec,
     progress: Histogram,
@@ -89,6 +91,8 @@ impl Metrics {
         let metrics = Metrics {
             calls: gauge(r, "portcullis_calls", "Calls up or being set up"),
             began: counters(r, "portcullis_calls_began_total", "Calls that began, by the peer that called", &["peer"]),
+            admitted: counters(r, "portcullis_calls_admitted_total", "Calls that passed the screening, by the dial plan that governs them", &["dial_plan"]),
+            targets: counters(r, "portcullis_targets_total", "Targets that calls were sent to, by peer", &["peer"]),
             ended: counters(r, "portcullis_calls_ended_total", "Calls that ended", &["peer", "answered", "released_by", "reason", "fault"]),
             modes: counters(r, "portcullis_calls_total", "Calls that ended, by the security mode of either leg", &["mode_a", "mode_b"]),
             progress: histogram(r, "portcullis_call_progress_seconds", "Post-dial delay: from INVITE to the first answer above 100 of the called side", &SETUP),
@@ -169,6 +173,9 @@ impl Metrics {
         for resolution in ["certificate", "preferred", "rejected"] {
             self.sharing.with_label_values(&[resolution]);
         }
+        for resource in ["occupancy", "memory"] {
+            self.overloaded.with_label_values(&[resource]).set(0);
+        }
         for cause in ["scan", "handshake_flood", "ordered"] {
             self.bans.with_label_values(&[cause]);
         }
@@ -213,6 +220,8 @@ impl Metrics {
                 self.calls.inc();
                 self.began.with_label_values(&[self.name(peer).as_ref()]).inc();
             }
+            What::CallAdmitted { plan } => self.call_admitted(plan.as_ref()),
+            What::LegOpened { side: Side::B, peer, .. } => self.targets.with_label_values(&[self.name(peer).as_ref()]).inc(),
             What::CallEnded(record) => self.call_ended(record),
             What::FaxTone { side } => self.fax_tones.with_label_values(&[if *side == Side::A { "a" } else { "b" }]).inc(),
             What::Redirected { hop } => self.redirects.with_label_values(&[class_of(hop.status)]).inc(),
@@ -257,7 +266,6 @@ impl Metrics {
             What::Transfer(event) => self.transfer(event),
             What::Decided(_)
             | What::Screened(_)
-            | What::CallAdmitted { .. }
             | What::LegOpened { .. }
             | What::MediaOpened { .. }
             | What::CallProgressed { .. }
@@ -314,6 +322,11 @@ impl Metrics {
             let direction = if sent { "sent" } else { "received" };
             self.retransmissions.with_label_values(&[direction, transport.uri_token()]).inc();
         }
+    }
+
+    fn call_admitted(&self, plan: Option<&Arc<str>>) {
+        let plan = plan.map_or("none".into(), |plan| self.name(plan));
+        self.admitted.with_label_values(&[plan.as_ref()]).inc();
     }
 
     fn call_ended(&self, record: &CallRecord) {

@@ -68,9 +68,8 @@ impl Limits {
     /// In Prometheus' text exposition.
     pub fn exposition(&self) -> String {
         let share = f64::from(self.occupied.load(Ordering::Relaxed)) / 1000.0;
-        let name = "portcullis_signaling_occupancy_ratio";
-        let text = head(name, "gauge", "How much of its thread's time signalling took in the last tenth of a second") + &format!("{name} {share}\n");
-        text + &self.exposed_budgets()
+        let text = head("portcullis_signaling_occupancy_ratio", "gauge", "How much of its thread's time signalling took in the last tenth of a second");
+        text + &format!("portcullis_signaling_occupancy_ratio {share}\n") + &self.exposed_budgets()
     }
 
     /// Of every limit on calls at once that is written: what it is, and what of it is used.
@@ -97,8 +96,26 @@ impl Limits {
         lines.iter().for_each(|(labels, used, _)| text += &format!("portcullis_limited_calls{labels} {used}\n"));
         text += &head("portcullis_limited_calls_most", "gauge", "As many as that limit lets be");
         lines.iter().for_each(|(labels, _, most)| text += &format!("portcullis_limited_calls_most{labels} {most}\n"));
-        text
+        text + &exposed_rates(&set, &under_way)
     }
+}
+
+/// Of every limit on calls a second that is written: what it is. What comes is counted with the facts.
+fn exposed_rates(set: &PolicySet, under_way: &UnderWay) -> String {
+    let mut text = head("portcullis_limited_rate_most", "gauge", "New calls a second that a written limit lets be");
+    let mut line = |of: &str, name: &str, most: Option<u32>| {
+        if let Some(most) = most {
+            text += &format!("portcullis_limited_rate_most{{of=\"{of}\",name=\"{}\"}} {most}\n", escaped(name));
+        }
+    };
+    line("all", "", set.admission.rate);
+    for peer in &set.peers {
+        let own = of_peer(set, &peer.name).rate;
+        line("peer", &peer.name, own.filter(|_| peer.limits.is_any() || under_way.from.contains_key(&peer.name)));
+        line("target", &peer.name, peer.limits_towards.rate);
+    }
+    set.dial_plans.iter().for_each(|plan| line("dial plan", &plan.name, plan.limits.rate));
+    text
 }
 
 /// A label's value (Prometheus' text exposition).
