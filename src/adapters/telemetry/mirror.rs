@@ -1,11 +1,13 @@
 //! Copies of the signalling as it passes, for a capture server: every message of calls and of exchanges outside calls, without its secrets, both legs
 //! under one name, how their media does while they are up, and each call's record when it is over.
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use super::brief::brief;
 use super::ended::Ended;
 use super::redact::redact;
 use super::reports::{self, Reported};
@@ -25,6 +27,7 @@ pub trait Mirror: Send + Sync {
 /// What passed, and between whom.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Seen<'a> {
+    /// No two are of the same microsecond, and a later one is never earlier: capture servers put copies in order by it.
     pub at: SystemTime,
     pub from: SocketAddr,
     pub to: SocketAddr,
@@ -40,7 +43,7 @@ pub enum Copied<'a> {
     Message(&'a [u8]),
     /// What a leg was told, or told, of its media: RTCP as JSON.
     Rtcp(&'a str),
-    /// One line of JSON, as in the file of records.
+    /// One line of JSON, as in the file of records, or shorter.
     Record(&'a str),
 }
 
@@ -68,9 +71,27 @@ const NAMES: usize = 262_144;
 /// The telemetry thread's own.
 pub(super) struct Mirroring {
     mirrored: Mirrored,
+    order: Order,
     calls: HashMap<CallId, Known>,
     /// Those that are no call, and ended calls.
     passing: VecDeque<CallId>,
+}
+
+/// The time of the last copy. What one message brought about bears its time: without more, a server could not tell what came first.
+struct Order(Cell<SystemTime>);
+
+impl Default for Order {
+    fn default() -> Order {
+        Order(Cell::new(SystemTime::UNIX_EPOCH))
+    }
+}
+
+impl Order {
+    fn next(&self, at: SystemTime) -> SystemTime {
+        let at = at.max(self.0.get() + Duration::from_micros(1));
+        self.0.set(at);
+        at
+    }
 }
 
 struct Known {
@@ -88,7 +109,7 @@ struct Known {
 
 impl Mirroring {
     pub fn new(mirrored: Mirrored) -> Mirroring {
-        Mirroring { mirrored, calls: HashMap::new(), passing: VecDeque::new() }
+        Mirroring { mirrored, order: Order::default(), calls: HashMap::new(), passing: VecDeque::new() }
     }
 
     /// To another server; calls keep their names.
@@ -140,9 +161,10 @@ impl Mirroring {
             // Which ports of ours it was is not known where it was not told while the call was up.
             let towards = |remote| SocketAddr::new(known.ours_towards(remote).unwrap_or_else(|| nothing(remote)).ip(), 0);
             let here = known.media.unwrap_or([towards(remote), record.b.as_ref().map_or(nothing(remote), |leg| towards(leg.remote))]);
-            self.mirrored.reports(at, here, media, known);
+            self.mirrored.reports(&self.order, at, here, media, known);
         }
-        self.mirrored.to.show(&Seen { at, from: remote, to: ours, transport, correlation: &known.correlation, what: Copied::Record(ended.line()) });
+        let what = Copied::Record(&brief(ended.line()));
+        self.mirrored.to.show(&Seen { at: self.order.next(at), from: remote, to: ours, transport, correlation: &known.correlation, what });
         self.passes(record.call);
     }
 
@@ -150,7 +172,7 @@ impl Mirroring {
     pub fn media(&mut self, now: &MediaNow, anchor: &Anchor) {
         if let Some(known) = self.calls.get_mut(&now.call).filter(|known| known.up) {
             known.media = Some(now.ours);
-            self.mirrored.reports(anchor.wall(now.at), now.ours, &now.report, known);
+            self.mirrored.reports(&self.order, anchor.wall(now.at), now.ours, &now.report, known);
         }
     }
 
@@ -180,19 +202,19 @@ impl Mirroring {
     }
 
     fn show(&self, at: SystemTime, (from, to): (SocketAddr, SocketAddr), transport: Transport, correlation: &str, bytes: &[u8]) {
-        let clean = redact(bytes);
+        let (clean, at) = (redact(bytes), self.order.next(at));
         self.mirrored.to.show(&Seen { at, from, to, transport, correlation, what: Copied::Message(&clean) });
     }
 }
 
 impl Mirrored {
     /// Of both legs, what there is to report since the last time.
-    fn reports(&self, at: SystemTime, here: [SocketAddr; 2], media: &Report, known: &mut Known) {
+    fn reports(&self, order: &Order, at: SystemTime, here: [SocketAddr; 2], media: &Report, known: &mut Known) {
         for report in reports::of(media, &mut known.reported) {
             let (here, peer) = (here[usize::from(report.side == Side::B)], report.peer);
             let (from, to) = if report.is_ours { (here, peer) } else { (peer, here) };
             let what = Copied::Rtcp(&report.json);
-            self.to.show(&Seen { at, from, to, transport: Transport::Udp, correlation: &known.correlation, what });
+            self.to.show(&Seen { at: order.next(at), from, to, transport: Transport::Udp, correlation: &known.correlation, what });
         }
     }
 }
@@ -241,7 +263,7 @@ mod tests {
     use crate::time::Time;
 
     #[derive(Default)]
-    struct Kept(Mutex<Vec<(SocketAddr, SocketAddr, String, String)>>);
+    struct Kept(Mutex<Vec<(SocketAddr, SocketAddr, String, String)>>, Mutex<Vec<SystemTime>>);
 
     impl Mirror for Kept {
         fn show(&self, seen: &Seen<'_>) {
@@ -250,6 +272,7 @@ mod tests {
                 Copied::Rtcp(json) => json.to_owned(),
                 Copied::Record(line) => line.to_owned(),
             };
+            self.1.lock().unwrap().push(seen.at);
             self.0.lock().unwrap().push((seen.from, seen.to, seen.correlation.to_owned(), text));
         }
     }
@@ -304,6 +327,8 @@ mod tests {
         mirroring.note(&sent(1, Side::B, UM, invite("b-leg", "in.example:5061", offer)), &anchor());
         mirroring.note(&sent(1, Side::A, "192.0.2.7:5061", Bytes::from_static(b"SIP/2.0 100 Trying\r\nCall-ID: a-leg\r\n\r\n")), &anchor());
         mirroring.note(&received(1, Some(Side::B), UM, "198.51.100.1:49152", Bytes::from_static(b"SIP/2.0 180 Ringing\r\n\r\n")), &anchor());
+        let times: Vec<_> = kept.1.lock().unwrap().iter().map(|at| at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros()).collect();
+        assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "what came of one message is in its order: {times:?}");
         let kept = kept.0.lock().unwrap();
         let ways: Vec<_> = kept.iter().map(|(from, to, correlation, _)| (from.to_string(), to.to_string(), correlation.as_str())).collect();
         let way = |from: &str, to: &str| (from.to_owned(), to.to_owned(), "a-leg");

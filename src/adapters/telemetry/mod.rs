@@ -4,6 +4,7 @@
 //! for the life of calls, so that a flood of messages or strangers cannot cost a call record. One thread takes the facts out; a slow disk
 //! slows that thread and nothing else.
 
+mod brief;
 mod change;
 mod ended;
 mod exchanges;
