@@ -102,6 +102,7 @@ try:
     shot("0-sign-in")
     sign_in(os.environ["TOKEN"])
     expect("the overview comes after signing in", wait(lambda: title() == "Overview" and "calls up" in text()), lambda: text())
+    expect("it tells that copies do not arrive, where to and why", wait(lambda: "127.0.0.1:9060 takes no copies of SIP messages" in text() and "refused" in text()), lambda: text())
     expect("it tells of the calls that are up", wait(lambda: any(tile.text.startswith("120") for tile in page.find_elements(By.CLASS_NAME, "tile"))), lambda: text())
     expect("and of the one that failed", "call.rejected" in text(), lambda: text())
 

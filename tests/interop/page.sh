@@ -15,6 +15,11 @@ digest() { printf %s "$1" | sha256sum | cut -d ' ' -f 1; }
 sed -i 's|^\[records\]|[records]\nladders = "all"|' "$SET/border.toml"
 cat >>"$SET/border.toml" <<CONFIG
 
+# Nobody is there.
+[hep]
+server = "127.0.0.1:9060"
+transport = "tcp"
+
 [api]
 listen = "127.0.0.1:9161"
 
