@@ -67,6 +67,9 @@ impl Outlets {
     pub fn flush(&self) {
         self.telemetry.flush(Duration::from_secs(2));
         self.recording.stores().flush(Duration::from_secs(2));
+        if let Some(hep) = &*self.hep.load() {
+            hep.flush(Duration::from_secs(1));
+        }
         if let Some(otlp) = &*self.otlp.load() {
             otlp.flush(Duration::from_secs(3));
         }

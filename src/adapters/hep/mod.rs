@@ -10,9 +10,9 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 pub use packet::{Captured, Kind};
 
@@ -132,6 +132,14 @@ impl Hep {
         }
     }
 
+    /// Waits until what was put is sent, so long at most, and not at all for a server that is away. Blocks the thread.
+    pub fn flush(&self, limit: Duration) {
+        let until = Instant::now() + limit;
+        while self.counted.waiting.load(Ordering::Relaxed) > 0 && self.counted.up.load(Ordering::Relaxed) && Instant::now() < until {
+            std::thread::sleep(GATHER);
+        }
+    }
+
     pub fn status(&self) -> Status {
         let Counted { sent, lost, up, waiting, .. } = &*self.counted;
         let [sent, lost, waiting] = [sent, lost, waiting].map(|count| count.load(Ordering::Relaxed));
@@ -149,6 +157,9 @@ impl Hep {
     }
 }
 
+/// Packets may gather for so long: waking the thread for each cost more than sending it.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// The thread's own.
 struct Delivery {
     server: Server,
@@ -160,9 +171,18 @@ struct Delivery {
 
 impl Delivery {
     fn run(mut self, packets: &Receiver<Vec<u8>>) {
-        while let Ok(packet) = packets.recv() {
-            self.counted.waiting.fetch_sub(1, Ordering::Relaxed);
+        loop {
+            let packet = match packets.try_recv() {
+                Ok(packet) => packet,
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) => {
+                    std::thread::sleep(GATHER);
+                    let Ok(packet) = packets.recv() else { return };
+                    packet
+                }
+            };
             let sent = self.deliver(&packet);
+            self.counted.waiting.fetch_sub(1, Ordering::Relaxed);
             self.counted.bytes.fetch_sub(packet.len(), Ordering::Relaxed);
             if !sent {
                 // Nobody is left who could put another: for what waits no pause is worth it.

@@ -158,7 +158,7 @@ impl Filing {
     pub fn keep_due(&mut self, all: bool, ladder: impl Fn(CallId) -> Option<Drawing>) {
         let now = Instant::now();
         while let Some((_, filed)) = self.waiting.pop_front_if(|(due, _)| all || *due <= now) {
-            let ladder = ladder(CallId(filed.call)).and_then(|drawing| serde_json::to_string(&drawing).ok());
+            let ladder = ladder(CallId(filed.call)).and_then(|drawing| drawn(&drawing));
             if let Some(archive) = &self.archive {
                 archive.keep(Filed { ladder, ..filed });
             }
@@ -220,6 +220,15 @@ impl RecordsFile {
             tracing::error!(file = %self.path.display(), %error, lost, "call records are not written and are lost, calls go on; make room on the disk, or look at the file's rights");
         }
     }
+}
+
+/// A ladder takes about so much as JSON, bytes: text that grows by doubling from nothing is copied as often as it doubles.
+const USUAL_LADDER: usize = 16 << 10;
+
+fn drawn(drawing: &Drawing) -> Option<String> {
+    let mut text = Vec::with_capacity(USUAL_LADDER);
+    serde_json::to_writer(&mut text, drawing).ok()?;
+    String::from_utf8(text).ok()
 }
 
 fn filed(ended: Ended<'_>) -> Filed {
