@@ -76,6 +76,12 @@ impl File {
         written.map_err(|error| failed(&error))
     }
 
+    /// What stands in the log beside the file is put into it, as far as that goes.
+    pub fn settle(&self) {
+        // Without it the file is as it was at the last time, which is whole as well.
+        let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    }
+
     /// Takes out some of what is too old or too much, or gives back to the system some of what is free. `now`: milliseconds since 1970.
     pub fn sweep(&mut self, settings: &Settings, now: i64) -> io::Result<Swept> {
         self.take_out(settings, now).map_err(|error| failed(&error))

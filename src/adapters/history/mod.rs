@@ -7,6 +7,7 @@
 mod file;
 mod invites;
 mod packed;
+mod place;
 mod queue;
 mod search;
 mod tables;
@@ -25,6 +26,7 @@ pub use invites::{Chosen, Invite, Recorded, recorded};
 pub use search::{MOST, Page, Place, Query, Sought};
 
 use self::file::{File, Swept};
+use self::place::Lying;
 use self::queue::{Inlet, Queue, Taken, WAITING};
 
 /// What has gathered is committed so soon after the first of it came: the longer, the fewer pages of the file are written for a record.
@@ -75,13 +77,16 @@ struct Counted {
     error: Mutex<Option<String>>,
 }
 
+/// Who searches; `None`: the file is to be opened for it.
+type Reading = Arc<Mutex<Option<search::Reader>>>;
+
 /// Cheap to clone. The thread commits what it has and ends when all are gone.
 #[derive(Clone)]
 pub struct History {
     inlet: Arc<Inlet>,
     counted: Arc<Counted>,
     settings: Arc<ArcSwap<Settings>>,
-    reader: Arc<Mutex<Option<search::Reader>>>,
+    reader: Reading,
     highest: u64,
 }
 
@@ -94,10 +99,22 @@ impl History {
         let counted = Arc::<Counted>::default();
         let settings = Arc::new(ArcSwap::from_pointee(settings.clone()));
         let (of_keeper, now) = (Arc::clone(&settings), Instant::now());
-        let keeper = Keeper { file, settings: of_keeper, counted: Arc::clone(&counted), told: None, full: false, sweep: now, sweeping: false, gone: (0, 0) };
+        let reader = Arc::default();
+        let keeper = Keeper {
+            file,
+            lying: Lying::at(&settings.load().path),
+            settings: of_keeper,
+            counted: Arc::clone(&counted),
+            reader: Arc::clone(&reader),
+            told: None,
+            full: false,
+            sweep: now,
+            sweeping: false,
+            gone: (0, 0),
+        };
         let of_thread = Arc::clone(&queue);
         std::thread::Builder::new().name("history".into()).spawn(move || keeper.run(&of_thread))?;
-        Ok(History { inlet: Arc::new(Inlet(queue)), counted, settings, reader: Arc::default(), highest })
+        Ok(History { inlet: Arc::new(Inlet(queue)), counted, settings, reader, highest })
     }
 
     /// The highest number of a call in the file when it was opened; zero: it was empty.
@@ -180,8 +197,10 @@ impl History {
 /// The thread's own.
 struct Keeper {
     file: File,
+    lying: Lying,
     settings: Arc<ArcSwap<Settings>>,
     counted: Arc<Counted>,
+    reader: Reading,
     told: Option<Instant>,
     /// The last refusal was for want of room.
     full: bool,
@@ -201,7 +220,7 @@ impl Keeper {
             if sweep {
                 self.sweep = Instant::now();
             }
-            while !self.commit(&mut records) {
+            while !self.is_in_place() || !self.commit(&mut records) {
                 // Nobody is left who could wait for it but the process, which is about to end.
                 if Arc::strong_count(&self.counted) == 1 {
                     return;
@@ -216,7 +235,7 @@ impl Keeper {
             if closed {
                 return;
             }
-            if self.sweep <= Instant::now() {
+            if self.sweep <= Instant::now() && self.is_in_place() {
                 self.sweep();
             }
         }
@@ -248,14 +267,44 @@ impl Keeper {
         true
     }
 
-    /// A file that was moved away, or put right, is another one; one on a full disk is the same.
+    /// A file that was put right is another one; one on a full disk is the same.
     fn reopen(&mut self) {
-        if self.full {
-            return;
+        if !self.full {
+            self.open();
         }
-        match File::open(&self.settings.load()) {
-            Ok(file) => self.file = file,
-            Err(error) => self.ill(&error),
+    }
+
+    /// Whether the file that is open is the one at its path. One that was moved away, or removed, is left as it is, whole, and a new one begun in its place.
+    fn is_in_place(&mut self) -> bool {
+        let path = self.settings.load().path.clone();
+        if Lying::at(&path) == self.lying {
+            return true;
+        }
+        // What is in the log beside it goes into the file it belongs to: a new file of this name would take that log away.
+        self.file.settle();
+        let held = self.counted.held.load(Ordering::Relaxed);
+        let is_open = self.open();
+        if is_open {
+            tracing::warn!(store = %path.display(), held, "the store of call records was moved away or removed while it was open: a new one is begun, and the records held so far are in the old file, if that is still anywhere; stop the border before its files are changed");
+            self.measure();
+        }
+        is_open
+    }
+
+    fn open(&mut self) -> bool {
+        let settings = self.settings.load();
+        match File::open(&settings) {
+            Ok(file) => {
+                self.file = file;
+                self.lying = Lying::at(&settings.path);
+                // Who searches does so in the same file.
+                *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                true
+            }
+            Err(error) => {
+                self.ill(&error);
+                false
+            }
         }
     }
 

@@ -341,3 +341,32 @@ fn a_file_without_invites_says_so() {
     assert!(recorded(&path, &Chosen::default(), &mut |_| true).is_err());
     assert!(recorded(&folder.path().join("nothing"), &Chosen::default(), &mut |_| true).is_err());
 }
+
+#[test]
+fn a_store_that_is_moved_away_or_removed_while_it_is_open_is_begun_anew_and_the_old_one_is_whole() {
+    let lab = Lab::new(0, 0, 20);
+    assert_eq!(lab.found(Query { limit: 1, ..Query::default() }).0, [20]);
+    let kept = |number: u64| {
+        lab.history.keep(record(number));
+        assert!(lab.history.flush(Duration::from_secs(60)));
+        lab.found(Query { limit: 5, ..Query::default() }).0
+    };
+    // The file alone, as an operator does who does not know of the log beside it.
+    let moved = lab.folder.path().join("moved.sqlite");
+    std::fs::rename(lab.path(), &moved).unwrap();
+    assert_eq!(kept(21), [21], "the new file, and who searches looks there");
+    let old = History::open(&Settings { path: moved, days: 0, size: 0, is_required: true }).unwrap();
+    assert_eq!(old.search(&Query { limit: 1, ..Query::default() }).unwrap().records.len(), 1);
+    assert_eq!(old.highest(), 20, "all that was written before is in the one that was moved");
+
+    for name in ["records.sqlite", "records.sqlite-wal", "records.sqlite-shm"] {
+        let _ = std::fs::remove_file(lab.folder.path().join(name));
+    }
+    assert_eq!(kept(22), [22]);
+    assert_eq!(kept(23), [23, 22]);
+    let status = lab.history.status();
+    assert_eq!((status.written, status.lost, status.error), (23, 0, None));
+    drop(lab.history);
+    let again = History::open(&Settings { path: lab.folder.path().join("records.sqlite"), days: 0, size: 0, is_required: true }).unwrap();
+    assert_eq!(again.highest(), 23, "and they are there after it has ended");
+}
