@@ -46,7 +46,7 @@ fn child() {
     }
 }
 
-/// Runs a child for so long, kills it, and returns what it said last: kept and written up to there, and when each number was kept, before the kill.
+/// Runs a child for so long after its first record, kills it, and returns what it said last: kept and written up to there, and when each number was kept, before the kill.
 fn killed(file: &Path, from: u64, after: Duration) -> (u64, u64, Vec<(u64, Duration)>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["child", "--exact", "--nocapture", "--test-threads", "2"])
@@ -55,14 +55,19 @@ fn killed(file: &Path, from: u64, after: Duration) -> (u64, u64, Vec<(u64, Durat
         .spawn()
         .unwrap();
     let out = child.stdout.take().unwrap();
+    let (begun, first) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
         let lines = BufReader::new(out).lines().map_while(Result::ok);
         let read = |line: String| {
             let mut words = line.strip_prefix("kept ")?.split(' ').map(|word| word.parse::<u64>());
+            // Only the first is waited for.
+            let _ = begun.send(());
             Some((words.next()?.ok()?, words.next()?.ok()?, Instant::now()))
         };
         lines.filter_map(read).collect::<Vec<_>>()
     });
+    // On a busy machine a process takes its time to begin.
+    first.recv_timeout(Duration::from_secs(30)).expect("the child keeps records");
     std::thread::sleep(after);
     // SIGKILL.
     child.kill().unwrap();
@@ -108,7 +113,7 @@ fn a_store_whose_process_is_killed_is_whole_and_lost_only_the_last_moments() {
         }
     }
     println!("the longest that was lost was {longest:?} old");
-    assert!(longest < Duration::from_secs(3), "{longest:?}: what gathers is written every quarter of a second");
+    assert!(longest < Duration::from_secs(3), "{longest:?}: what gathers is written twice a second");
 }
 
 /// As SQLite sees it, and as our own counts do.
@@ -118,6 +123,6 @@ fn whole(file: &Path) {
     assert_eq!(text("PRAGMA integrity_check"), "ok");
     let number = |question: &str| connection.query_row(question, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(number("SELECT count(*) FROM ended"), number("SELECT count(*) FROM told"));
-    assert_eq!(number("SELECT count(*) FROM ended"), number("SELECT sum(held) FROM class"));
+    assert_eq!(number("SELECT count(*) FROM ended"), number("SELECT coalesce(sum(held), 0) FROM class"));
     assert_eq!(number("SELECT count(*) FROM ended WHERE caller NOT IN (SELECT id FROM party) OR called NOT IN (SELECT id FROM party)"), 0);
 }
