@@ -44,20 +44,17 @@ pub fn troubles(places: &[Written]) -> Vec<String> {
 
 /// In Prometheus' text exposition.
 pub fn exposition(places: &[Written]) -> String {
-    let mut text = String::new();
-    let mut family = |name: &str, kind: &str, help: &str, value: &dyn Fn(&Written) -> u64| {
-        text += &head(name, kind, help);
-        for place in places {
-            // Writing into a String does not fail.
-            let _ = writeln!(text, "{name}{{what=\"{}\"}} {}", place.what, value(place));
-        }
-    };
-    family("portcullis_writing_failing", "gauge", "1 while the place of log, audit, missed calls or policy sets takes none", &|place| {
-        u64::from(place.error.is_some())
-    });
-    family("portcullis_writing_lost_total", "counter", "Lines of log and audit, notices of missed calls that were not written and are lost", &|place| {
-        if place.what == "policy_sets" { 0 } else { place.lost }
-    });
+    let (failing, lost) = ("portcullis_writing_failing", "portcullis_writing_lost_total");
+    let mut text = head("portcullis_writing_failing", "gauge", "1 while the place of log, audit, missed calls or policy sets takes none");
+    for place in places {
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "{failing}{{what=\"{}\"}} {}", place.what, u64::from(place.error.is_some()));
+    }
+    text += &head("portcullis_writing_lost_total", "counter", "Lines of log and audit, and notices of missed calls, that were not written and are lost");
+    // Sets are not lost: the last ones are in memory.
+    for place in places.iter().filter(|place| place.what != "policy_sets") {
+        let _ = writeln!(text, "{lost}{{what=\"{}\"}} {}", place.what, place.lost);
+    }
     text
 }
 
