@@ -44,15 +44,26 @@ pub fn wrong(path: &Path, what: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()))
 }
 
+/// An error of the system's about `path`, of the same kind. In a container it is mostly about whose the file is.
+pub fn named(path: &Path, error: &io::Error) -> io::Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!("; this runs as uid {}: give that user access to it", rustix::process::geteuid().as_raw())
+        }
+        _ => String::new(),
+    };
+    io::Error::new(error.kind(), format!("{}: {error}{remedy}", path.display()))
+}
+
 /// The whole file, wiped when dropped.
 pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    let named = |error: io::Error| named(path, &error);
     read_open(fs::File::open(path).map_err(named)?, path).map(|(contents, _)| contents)
 }
 
 /// As [`read`], of a file that is open; `path` is for errors. With it, whose this very file is, whatever has its name by now.
 pub fn read_open(file: fs::File, path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, fs::Metadata)> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    let named = |error: io::Error| named(path, &error);
     let metadata = file.metadata().map_err(named)?;
     if !metadata.is_file() {
         return Err(wrong(path, "it is no file; name a PEM file"));
@@ -257,6 +268,14 @@ mod tests {
             assert!(may_be_key(format!("{certificate}{key}").as_bytes()), "{kind}");
         }
         assert!(may_be_key(&[0x30, 0x82, 0x04, 0xbd, 0x02, 0x01, 0x00]), "perhaps a key as DER");
+    }
+
+    #[test]
+    fn who_may_not_read_a_file_is_told_as_whom_he_tried() {
+        let told = |kind: io::ErrorKind| named(Path::new("/new/sbc.key"), &kind.into()).to_string();
+        let uid = rustix::process::geteuid().as_raw();
+        assert_eq!(told(io::ErrorKind::PermissionDenied), format!("/new/sbc.key: permission denied; this runs as uid {uid}: give that user access to it"));
+        assert_eq!(told(io::ErrorKind::StorageFull), "/new/sbc.key: no storage space");
     }
 
     #[test]

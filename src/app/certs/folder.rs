@@ -66,7 +66,7 @@ impl Folder {
             Err(Errno::LOOP | Errno::NOTDIR) => {
                 Err(wrong(&path, "it is a link, where rotation only ever puts files and folders; see who put it there, and remove it"))
             }
-            Err(error) => Err(io::Error::new(io::Error::from(error).kind(), format!("{}: {}", path.display(), io::Error::from(error)))),
+            Err(error) => Err(files::named(&path, &io::Error::from(error))),
         }
     }
 }
