@@ -135,7 +135,8 @@ impl Hep {
     /// Waits until what was put is sent, so long at most, and not at all for a server that is away. Blocks the thread.
     pub fn flush(&self, limit: Duration) {
         let until = Instant::now() + limit;
-        while self.counted.waiting.load(Ordering::Relaxed) > 0 && self.counted.up.load(Ordering::Relaxed) && Instant::now() < until {
+        // Bytes are held until a packet is sent, while one that is being sent waits no more.
+        while self.counted.bytes.load(Ordering::Relaxed) > 0 && self.counted.up.load(Ordering::Relaxed) && Instant::now() < until {
             std::thread::sleep(GATHER);
         }
     }
@@ -181,8 +182,8 @@ impl Delivery {
                     packet
                 }
             };
-            let sent = self.deliver(&packet);
             self.counted.waiting.fetch_sub(1, Ordering::Relaxed);
+            let sent = self.deliver(&packet);
             self.counted.bytes.fetch_sub(packet.len(), Ordering::Relaxed);
             if !sent {
                 // Nobody is left who could put another: for what waits no pause is worth it.
