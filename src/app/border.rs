@@ -32,7 +32,7 @@ use crate::app::policy_sets::PolicySets;
 use crate::app::reloading::{AT_NEXT_START, as_running, restart_needed};
 use crate::app::reporting::Reporting;
 use crate::app::rotation::{self, Rotation};
-use crate::app::takeover::{Between, Inheritance};
+use crate::app::takeover::{Between, Estate, Inheritance};
 use crate::config;
 use crate::policy::flow::ListenerId;
 use crate::policy::mailboxes::MailboxTable;
@@ -283,6 +283,15 @@ impl Border {
             .map_err(|error| failed("admin listener", &error))?;
         let (send_orders, orders) = Desk::orders();
         let (resolver_of, rotation_of) = (resolver.clone(), rotation.clone());
+        between.has(Estate {
+            clock,
+            policy_sets: policy_sets.clone(),
+            audit: audit.clone(),
+            telemetry: telemetry.clone(),
+            standing: standing.clone(),
+            calls: calls.clone(),
+            changes: changes.clone(),
+        });
         let desk = Desk {
             clock,
             resolver: resolver_of,

@@ -144,6 +144,7 @@ async fn serve(mut border: Border, folder: PathBuf) -> ExitCode {
                         return ExitCode::SUCCESS;
                     }
                     Left::InPlaceAgain => {}
+                    Left::AskedToEnd => break,
                     Left::Died => return failed(border).await,
                 }
             }

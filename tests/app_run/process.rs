@@ -188,6 +188,11 @@ impl Border {
         send(name, &self.child);
     }
 
+    /// Its number.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Killed without a word, and started again on the same folder.
     pub fn kill_and_run_again(&mut self) {
         self.child.kill().and_then(|()| self.child.wait()).expect("a child");

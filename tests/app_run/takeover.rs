@@ -8,7 +8,7 @@ use std::time::Duration;
 use portcullis::simulator::connection::Connection;
 use portcullis::sip::{Builder, Method};
 
-use crate::process::{Border, PATIENCE, Set, um};
+use crate::process::{Border, PATIENCE, Set, portcullis, um};
 
 /// With a control socket of its own.
 async fn border(um: &portcullis::simulator::um::Um) -> Border {
@@ -206,4 +206,70 @@ async fn an_old_process_that_hung_goes_on_with_its_calls() {
     call.hang_up().await.unwrap();
     assert_eq!(old.ended(&border).code(), Some(0), "{}", border.log());
     assert!(!border.log().contains("has been ended"), "{}", border.log());
+}
+
+/// A command to the control socket, which the border has at its place or, with a process's number, had to leave.
+fn ask(border: &Border, aside: Option<u32>, arguments: &[&str]) -> serde_json::Value {
+    let name = aside.map_or_else(|| "control.sock".to_owned(), |process| format!("control.sock.{process}"));
+    let socket = border.set.path().join(name);
+    let output = portcullis().args(arguments).arg("--socket").arg(&socket).arg("--json").output().expect("portcullis");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_operators_have_made_of_the_old_process_goes_over() {
+    let um = um().await;
+    let mut border = Set::new(&um, "", "[control]\nsocket = \"control.sock\"\n[ladder]\ntraces = true").run();
+    let digest = |border: &Border| ask(border, None, &["show", "policy"])["set"]["digest"].as_str().map(str::to_owned);
+    let first = digest(&border);
+    border.set.pilot("5001");
+    ask(&border, None, &["reload"]);
+    let second = digest(&border);
+    assert_ne!(first, second);
+    ask(&border, None, &["trace", "start", "--peer", "trunk", "--calls", "3", "--for", "30m"]);
+    border.call("5001").await.unwrap().hang_up().await.unwrap();
+    let call = border.call("5001").await.unwrap();
+    ask(&border, None, &["drain", "--release-after", "2h"]);
+
+    let process = border.process();
+    let old = border.taken_over();
+    border.until("in possession of all", |border| border.log().contains("the old process was drained"));
+    let policy = ask(&border, None, &["show", "policy"]);
+    assert_eq!((policy["set"]["digest"].as_str(), policy["set"]["how"].as_str()), (second.as_deref(), Some("reloaded")), "{policy:#}");
+    assert_eq!(policy["earlier"][0]["digest"].as_str(), first.as_deref(), "{policy:#}");
+    let audit = ask(&border, None, &["show", "audit"]).to_string();
+    assert!(["/v1/reload", "/v1/trace", "/v1/drain", "/v1/take-over"].iter().all(|path| audit.contains(path)), "{audit}");
+    let trace = ask(&border, None, &["trace", "status"]);
+    assert_eq!((&trace["trace"]["peer"], &trace["trace"]["calls"]), (&"trunk".into(), &1.into()), "two of the three have begun: {trace:#}");
+    let status = ask(&border, None, &["show", "status"]);
+    assert!(status["drain"].is_null(), "it takes calls: {status:#}");
+    let left = ask(&border, Some(process), &["show", "status"]);
+    assert!(left["drain"]["release_in_seconds"].as_u64().is_some_and(|left| left > 7000), "what the drain said still holds for its calls: {left:#}");
+    let gathered = |border: &Border| ask(border, Some(process), &["trace", "status"])["calls"].as_array().map(Vec::len);
+    assert_eq!(gathered(&border), Some(2));
+    ask(&border, None, &["trace", "stop"]);
+    border.until("without keys in either", |border| gathered(border) == Some(0));
+
+    ask(&border, None, &["request", "rollback", "policy"]);
+    assert_eq!(digest(&border), first);
+    border.call("5000").await.unwrap().hang_up().await.unwrap();
+    call.hang_up().await.unwrap();
+    assert_eq!(old.ended(&border).code(), Some(0), "{}", border.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_process_that_takes_its_place_again_is_still_drained() {
+    let um = um().await;
+    let mut border = border(&um).await;
+    let call = border.call("5000").await.unwrap();
+    ask(&border, None, &["drain", "--release-after", "3h"]);
+    let old = border.taken_over();
+    border.kill();
+    border.is_again(old);
+    border.until("in its place again", |border| border.log().contains("takes its place again"));
+    border.until("asked at its place", |border| border.set.path().join("control.sock").exists());
+    let status = ask(&border, None, &["show", "status"]);
+    assert!(status["drain"]["release_in_seconds"].as_u64().is_some_and(|left| left > 10_000), "{status:#}");
+    assert!(border.call("5000").await.is_err(), "new calls are refused as before");
+    call.hang_up().await.unwrap();
 }

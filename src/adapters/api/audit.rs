@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use axum::http::Method;
 use axum::response::Response;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -38,7 +38,7 @@ const LINES: u32 = 30;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// One request that changed something, or was to.
-#[derive(Clone, PartialEq, Debug, Serialize, utoipa::ToSchema)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Entry {
     /// RFC 3339, UTC.
     pub time: String,
@@ -117,6 +117,8 @@ struct Books {
 #[derive(Default)]
 struct Account {
     entries: VecDeque<Entry>,
+    /// So many of them, the first, are of a process before this one.
+    inherited: usize,
     file: Option<Appended>,
 }
 
@@ -138,6 +140,13 @@ pub struct FileStanding {
     pub lost: u64,
     /// Why it takes none at present.
     pub error: Option<String>,
+}
+
+impl Account {
+    fn drop_oldest(&mut self) {
+        self.entries.pop_front();
+        self.inherited = self.inherited.saturating_sub(1);
+    }
 }
 
 /// Of who is not known, in the minute that began then.
@@ -180,7 +189,7 @@ impl Audit {
     /// `file`: entries are appended there too, a line of JSON each.
     pub fn open(file: Option<&Path>) -> io::Result<Audit> {
         let file = file.map(appended).transpose()?;
-        Ok(Audit(Arc::new(Books { account: Mutex::new(Account { entries: VecDeque::new(), file }), ..Books::default() })))
+        Ok(Audit(Arc::new(Books { account: Mutex::new(Account { file, ..Account::default() }), ..Books::default() })))
     }
 
     pub(super) fn count(&self, response: &Response) {
@@ -245,7 +254,7 @@ impl Audit {
             file.append(line);
         }
         if account.entries.len() == KEPT {
-            account.entries.pop_front();
+            account.drop_oldest();
         }
         account.entries.push_back(entry);
     }
@@ -256,6 +265,19 @@ impl Audit {
         let file = account.file.as_mut()?;
         file.write();
         Some(FileStanding { waiting: file.waiting.len() as u64, lost: file.lost, error: file.error.clone() })
+    }
+
+    /// Entries of a process before this one, oldest first: they stand before those that are here. They are in the log and the file already.
+    pub fn inherit(&self, entries: Vec<Entry>) {
+        let mut account = self.0.account.lock().unwrap_or_else(PoisonError::into_inner);
+        let earlier = account.inherited;
+        for (index, entry) in entries.into_iter().enumerate() {
+            account.entries.insert(earlier + index, entry);
+            account.inherited += 1;
+        }
+        while account.entries.len() > KEPT {
+            account.drop_oldest();
+        }
     }
 
     /// The last ones, newest first.
@@ -306,6 +328,25 @@ impl Appended {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn entry(request: &str) -> Entry {
+        let [time, operator, via] = ["2026-01-02T03:04:05Z", "anna", "socket"].map(String::from);
+        Entry { time, operator, via, request: request.to_owned(), asked: None, status: 200, detail: None }
+    }
+
+    #[test]
+    fn what_a_process_before_was_asked_stands_before_what_this_one_is() {
+        let audit = Audit::default();
+        let requests = || audit.entries().iter().rev().map(|entry| entry.request.clone()).collect::<Vec<_>>();
+        audit.note(entry("own 1"));
+        audit.inherit(vec![entry("old 1"), entry("old 2")]);
+        audit.note(entry("own 2"));
+        audit.inherit(vec![entry("old 3")]);
+        assert_eq!(requests(), ["old 1", "old 2", "old 3", "own 1", "own 2"]);
+        audit.inherit((0..KEPT).map(|number| entry(&number.to_string())).collect());
+        let all = requests();
+        assert_eq!((all.len(), all[0].as_str(), all[KEPT - 1].as_str()), (KEPT, "2", "own 2"), "the oldest have gone");
+    }
 
     #[test]
     fn those_of_each_minute_are_told_apart() {

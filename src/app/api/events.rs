@@ -34,6 +34,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
     OpenApiRouter::new().routes(routes!(events))
 }
 
+/// Something has become of calls.
+pub const CALLS: &str = "calls";
+
 /// Cheap to clone: all clones are one.
 #[derive(Clone)]
 pub struct Changes(broadcast::Sender<&'static str>);
@@ -49,16 +52,20 @@ impl Changes {
         if self.0.receiver_count() > 0
             && let Some(kind) = kind(&fact.what)
         {
-            // All may have left meanwhile.
-            let _ = self.0.send(kind);
+            self.tell(kind);
         }
+    }
+
+    pub fn tell(&self, kind: &'static str) {
+        // All may have left meanwhile.
+        let _ = self.0.send(kind);
     }
 }
 
 fn kind(what: &What) -> Option<&'static str> {
     match what {
         What::CallBegan { .. } | What::CallProgressed { .. } | What::CallAnswered | What::Held { .. } | What::CallEnded(_) | What::LegOpened { .. } => {
-            Some("calls")
+            Some(CALLS)
         }
         What::PeerName { .. } | What::PeerLiveness { .. } | What::PeersChanged { .. } | What::PeersShareAddress { .. } | What::PeersShareNoMore { .. } => {
             Some("peers")

@@ -106,7 +106,7 @@ pub struct Desk {
 }
 
 pub use dry_run::Trials;
-pub use events::Changes;
+pub use events::{CALLS, Changes};
 pub use status::Standing;
 
 /// The border, in a handler.

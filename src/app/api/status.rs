@@ -81,6 +81,11 @@ impl Standing {
         self.stopping.load(Ordering::Relaxed)
     }
 
+    /// New calls are refused by an order; the time at which those that are left are ended, if one was given.
+    pub fn drained(&self) -> Option<Option<Time>> {
+        *self.held()
+    }
+
     pub fn draining(&self) -> bool {
         self.stopping() || self.held().is_some()
     }

@@ -82,6 +82,8 @@ async fn start(State(desk): Behind, asked: Result<Json<Start>, JsonRejection>) -
         return Err(Problem::new(StatusCode::BAD_REQUEST, format!("write 1 to {CALLS} calls and 1 to {SECONDS} seconds")));
     }
     let until = desk.clock.now() + Duration::from_secs(seconds);
+    // What another process of this border still holds of traces as well.
+    desk.between.forget_traces();
     desk.telemetry.trace(Order { peer: peer.map(Arc::from), calls, until });
     Ok(Json(shown(&desk)))
 }
@@ -89,7 +91,7 @@ async fn start(State(desk): Behind, asked: Result<Json<Start>, JsonRejection>) -
 /// Ends a trace and wipes what it gathered.
 #[utoipa::path(delete, path = "/v1/trace", tag = "calls", responses((status = 200, body = Shown)))]
 async fn stop(State(desk): Behind) -> Json<Shown> {
-    desk.telemetry.trace_no_more();
+    desk.between.forget_traces();
     Json(shown(&desk))
 }
 

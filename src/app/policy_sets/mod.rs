@@ -82,6 +82,19 @@ struct Sets {
     unkept: Option<String>,
 }
 
+impl Sets {
+    /// Among those before, where it belongs by its time, once. False: it was there.
+    fn put_in(&mut self, adopted: Adopted) -> bool {
+        if self.earlier.iter().any(|earlier| earlier.about.digest == adopted.about.digest) {
+            return false;
+        }
+        let at = |adopted: &Adopted| OffsetDateTime::parse(&adopted.about.since, &Rfc3339).ok();
+        let place = self.earlier.iter().position(|earlier| at(earlier) < at(&adopted)).unwrap_or(self.earlier.len());
+        self.earlier.insert(place, adopted);
+        true
+    }
+}
+
 impl PolicySets {
     pub fn new(settings: Settings) -> PolicySets {
         PolicySets { settings: ArcSwap::from_pointee(settings), sets: Mutex::default() }
@@ -141,7 +154,11 @@ impl PolicySets {
         {
             let mut sets = self.sets();
             sets.folder = Some(folder.to_path_buf());
-            sets.earlier = kept.folder.as_deref().map(read_all).unwrap_or_default().into();
+            // Another process may have left some by now.
+            let inherited = std::mem::replace(&mut sets.earlier, kept.folder.as_deref().map(read_all).unwrap_or_default().into());
+            for adopted in inherited {
+                sets.put_in(adopted);
+            }
         }
         match Texts::read(folder) {
             Ok(texts) => self.adopted(texts, "start", How::Started, false),
@@ -153,16 +170,45 @@ impl PolicySets {
     pub fn adopted(&self, texts: Texts, by: &str, how: How, until_restart: bool) {
         let since = OffsetDateTime::now_utc();
         let about = About { digest: texts.digest(), since: since.format(&Rfc3339).unwrap_or_default(), by: String::from(by), how, until_restart };
-        let adopted = Adopted { texts: Arc::new(texts), about };
-        let kept = self.settings().policy_sets.clone();
+        let digest = about.digest.clone();
         let mut sets = self.sets();
-        let before = sets.now.replace(adopted.clone());
-        if let Some(before) = before.filter(|before| before.about.digest != adopted.about.digest) {
+        let before = sets.now.replace(Adopted { texts: Arc::new(texts), about });
+        if let Some(before) = before.filter(|before| before.about.digest != digest) {
             sets.earlier.push_front(before);
         }
-        sets.earlier.retain(|earlier| earlier.about.digest != adopted.about.digest);
+        sets.earlier.retain(|earlier| earlier.about.digest != digest);
+        drop(sets);
+        self.keep();
+    }
+
+    /// One that was in force in the process this one has taken over from, the last of all there or one before that: it can be gone back to here. Returns whether it is another
+    /// than the one in force here.
+    pub fn inherit(&self, texts: Texts, about: About, is_last: bool) -> bool {
+        let mut sets = self.sets();
+        if let Some(now) = sets.now.as_mut().filter(|now| now.about.digest == about.digest) {
+            if is_last {
+                // It never was out of force.
+                now.about = About { until_restart: false, ..about };
+                drop(sets);
+                self.keep();
+            }
+            return false;
+        }
+        let is_new = sets.put_in(Adopted { texts: Arc::new(texts), about });
+        drop(sets);
+        // On the disk that both may share it is by now.
+        if is_new {
+            self.keep();
+        }
+        true
+    }
+
+    /// No more of them than are to be, on disk too.
+    fn keep(&self) {
+        let kept = self.settings().policy_sets.clone();
+        let mut sets = self.sets();
         sets.earlier.truncate(kept.keep);
-        let wanted: Vec<Adopted> = std::iter::once(adopted).chain(sets.earlier.iter().cloned()).collect();
+        let wanted: Vec<Adopted> = sets.now.iter().chain(&sets.earlier).cloned().collect();
         drop(sets);
         let Some(folder) = &kept.folder else { return self.sets().unkept = None };
         let written = write_all(folder, &wanted);

@@ -171,3 +171,30 @@ fn a_set_that_cannot_be_written_costs_none_of_those_that_are_kept() {
     assert_eq!(named(&again), ["version = 1 # 2\n", "version = 1 # 1\n"]);
     assert!(std::fs::read_dir(&kept).unwrap().flatten().all(|entry| !entry.file_name().to_string_lossy().ends_with(BEGUN)), "what was begun is gone");
 }
+
+#[test]
+fn the_sets_of_the_process_before_are_gone_back_to() {
+    let (old, new) = (Lab::new(), Lab::new());
+    let without_a_folder = |lab: &Lab| {
+        let mut settings = Settings::clone(&lab.sets.settings());
+        settings.policy_sets.folder = None;
+        lab.sets.put(settings);
+    };
+    [&old, &new].map(without_a_folder);
+    let hand = || {
+        let all = old.sets.now().into_iter().chain(old.sets.earlier());
+        all.enumerate().map(|(index, Adopted { texts, about })| new.sets.inherit(Texts::clone(&texts), about, index == 0)).collect::<Vec<_>>()
+    };
+    let earlier = || new.sets.earlier().iter().map(|earlier| earlier.texts.get("peers.toml").unwrap().to_owned()).collect::<Vec<_>>();
+    old.sets.adopted(texts("version = 1 # a\n"), "alice", How::Activated, false);
+    old.sets.adopted(texts("version = 1\n"), "bob", How::RolledBack, false);
+    assert_eq!(hand(), [false, true]);
+    let now = new.sets.now().unwrap().about;
+    assert_eq!((now.by.as_str(), now.how), ("bob", How::RolledBack), "the set is the same, and was never out of force");
+    assert_eq!(earlier(), ["version = 1 # a\n"]);
+    // What was tried there until its end is not in the folder.
+    old.sets.adopted(texts("version = 1 # tried\n"), "alice", How::Activated, true);
+    assert_eq!(hand(), [true, false, true]);
+    assert_eq!(new.sets.now().unwrap().about.by, "bob");
+    assert_eq!(earlier(), ["version = 1 # tried\n", "version = 1 # a\n"], "the newest first, each once");
+}

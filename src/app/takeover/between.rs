@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::estate::{Estate, Item};
 use super::words::Word;
 use crate::adapters::clock::Clock;
 use crate::adapters::driver::Input;
@@ -16,6 +17,7 @@ use crate::adapters::handover::{Heard, Link};
 use crate::adapters::net::{Carriage, Companion, Moved, Network};
 use crate::adapters::nft::Firewall;
 use crate::adapters::store::Notice;
+use crate::app::api::CALLS;
 use crate::app::missed_calls::{Heir, MissedCalls};
 use crate::policy::flow::{Flow, FlowId};
 use crate::signaling::companion::{Bequest, Companion as Role};
@@ -30,6 +32,9 @@ pub struct Between {
     commands: UnboundedSender<Input>,
     clock: Clock,
     missed_calls: OnceLock<MissedCalls>,
+    estate: OnceLock<Estate>,
+    /// Calls that are up in the other process, as it said last.
+    theirs: AtomicU64,
     /// Since it was last asked.
     heard: AtomicBool,
     /// Other processes there have been.
@@ -72,6 +77,8 @@ impl Between {
             commands,
             clock,
             missed_calls: OnceLock::new(),
+            estate: OnceLock::new(),
+            theirs: AtomicU64::new(0),
             heard: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
         })
@@ -80,6 +87,21 @@ impl Between {
     /// Those of this process, once, if it keeps any.
     pub fn knows(&self, missed_calls: &MissedCalls) {
         let _ = self.missed_calls.set(missed_calls.clone());
+    }
+
+    /// That of this process, once.
+    pub fn has(&self, estate: Estate) {
+        let _ = self.estate.set(estate);
+    }
+
+    /// Calls that are up in this process.
+    pub fn calls(&self) -> u64 {
+        self.estate.get().map_or(0, Estate::calls)
+    }
+
+    /// Calls that are up in the other process, as it said last.
+    pub fn calls_there(&self) -> u64 {
+        self.theirs.load(Ordering::Relaxed)
     }
 
     pub fn missed_calls(&self) -> Option<&MissedCalls> {
@@ -218,11 +240,51 @@ impl Between {
                     tokio::spawn(async move { firewall.take(table.map(Into::into), bans).await });
                 }
                 Word::StoreFree | Word::Missed(_) | Word::Kept { .. } => self.missed(word),
-                Word::Alive => {}
+                Word::Alive { calls } => self.are_up_there(calls),
+                Word::Estate(item) => self.inherit(*item),
+                Word::ForgetTraces => self.forget_traces_here(),
                 Word::Done => return End::Done,
                 // Said at other times.
                 Word::Ready(_) | Word::Refused { .. } | Word::Go { .. } => return End::Gone,
             }
+        }
+    }
+}
+
+/// What operators have made of either.
+impl Between {
+    /// It is the other process's too from now on.
+    pub fn hand_estate(&self) {
+        for item in self.estate.get().map(Estate::items).unwrap_or_default() {
+            if !self.say_in_turn(Word::Estate(Box::new(item))) {
+                tracing::warn!("something that was set in this process does not reach the other one: see its show policy, show audit and trace show");
+            }
+        }
+    }
+
+    /// Neither here nor there is anything kept of what traces have gathered.
+    pub fn forget_traces(&self) {
+        self.forget_traces_here();
+        self.say(&Word::ForgetTraces);
+    }
+
+    fn forget_traces_here(&self) {
+        if let Some(estate) = self.estate.get() {
+            estate.telemetry.trace_no_more();
+        }
+    }
+
+    fn inherit(&self, item: Item) {
+        if let Some(estate) = self.estate.get() {
+            estate.take(item);
+        }
+    }
+
+    fn are_up_there(&self, calls: u64) {
+        if self.theirs.swap(calls, Ordering::Relaxed) != calls
+            && let Some(estate) = self.estate.get()
+        {
+            estate.changes.tell(CALLS);
         }
     }
 }

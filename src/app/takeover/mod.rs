@@ -11,11 +11,13 @@
 //! its place again: until it has ended nothing is lost. One that neither ends nor lives is noticed by its silence (`pulse`).
 
 mod between;
+mod estate;
 mod new;
 mod old;
 mod pulse;
 mod words;
 
 pub use between::Between;
+pub use estate::Estate;
 pub use new::{Inheritance, Wanted, start};
 pub use old::{Left, Offering, Successor, leave};

@@ -22,6 +22,7 @@ use crate::app::border::Border;
 use crate::app::run::Signals;
 use crate::signaling::companion::{Change, Companion as Role};
 use crate::signaling::event::{Command, Event};
+use crate::time::Time;
 
 /// The new process opens sockets and resolves names meanwhile.
 const PREPARING: Duration = Duration::from_secs(60);
@@ -143,6 +144,8 @@ pub enum Left {
     CallLess,
     /// The new process is gone: the border takes calls again.
     InPlaceAgain,
+    /// The same, but it was told to end meanwhile: its calls get the time they would have had.
+    AskedToEnd,
     /// Its core has ended by a fault.
     Died,
 }
@@ -150,6 +153,7 @@ pub enum Left {
 /// Leaves its place to the new process, and keeps its calls until they have ended. Asked to end by a signal it gives them the set's drain time, asked again none.
 pub async fn leave(border: &mut Border, successor: Successor, signals: &mut Signals, orders: &mut mpsc::Receiver<Order>) -> Left {
     let (pid, claims) = (successor.pid, successor.claims);
+    let drained = border.state.standing.drained();
     let mut heard = give_place(border, successor).await;
     give_store(border, claims.awaits_store);
     let (between, network, firewall) = (border.between.clone(), border.network.clone(), border.firewall.clone());
@@ -174,8 +178,8 @@ pub async fn leave(border: &mut Border, successor: Successor, signals: &mut Sign
     let (handed, taken) = border.between.counts();
     if is_alone {
         tracing::error!(process = pid, "the process that took over has ended; this one takes its place again");
-        take_place_again(border).await;
-        return Left::InPlaceAgain;
+        take_place_again(border, drained).await;
+        return if asked_to_end.load(Ordering::Relaxed) { Left::AskedToEnd } else { Left::InPlaceAgain };
     }
     tracing::info!(to = pid, messages_handed = handed, messages_taken = taken, "the last call has ended, the place is wholly the other process's");
     border.between.say(&Word::Done);
@@ -249,6 +253,8 @@ async fn give_place(border: &Border, successor: Successor) -> Heard {
     border.between.leave_to(link);
     border.network.accompany(Some(border.between.clone() as Arc<dyn Companion>)).await;
     leave_firewall(border, claims.keeps_firewall).await;
+    border.between.hand_estate();
+    let release_after = sooner(release_after, border.state.standing.drained().flatten().map(|at| at.since(border.clock.now())));
     for event in [Event::Companion(Change::Leave), Event::Command(Command::Drain { release_after })] {
         let _ = border.commands.send(Input::Event(event));
     }
@@ -258,6 +264,11 @@ async fn give_place(border: &Border, successor: Successor) -> Heard {
         "this process has left its place: it keeps its calls until they end; ask for them at its control socket, which is now aside"
     );
     heard
+}
+
+/// Calls that a drain was to end are ended when it said, unless the new process asked for less.
+fn sooner(asked: Option<Duration>, drain: Option<Duration>) -> Option<Duration> {
+    asked.into_iter().chain(drain).min()
 }
 
 /// It is the other process's from here on, with our bans; that has to know what our calls need of it.
@@ -282,14 +293,19 @@ fn give_store(border: &Border, awaited: bool) {
     tokio::spawn(async move { missed_calls.give(between).await });
 }
 
-async fn take_place_again(border: &Border) {
+/// `drained`: as it was when this process left its place, so it is again.
+async fn take_place_again(border: &Border, drained: Option<Option<Time>>) {
     border.between.end();
     border.firewall.come_back().await;
     border.network.accompany(None).await;
     if let Some(missed_calls) = border.between.missed_calls().cloned() {
         tokio::spawn(async move { missed_calls.take_store().await });
     }
-    for event in [Event::Companion(Change::Alone), Event::Command(Command::Resume)] {
+    let standing = match drained {
+        None => Command::Resume,
+        Some(release_at) => Command::Drain { release_after: release_at.map(|at| at.since(border.clock.now())) },
+    };
+    for event in [Event::Companion(Change::Alone), Event::Command(standing)] {
         let _ = border.commands.send(Input::Event(event));
     }
     border.network.gate(Gates::OPEN);

@@ -56,7 +56,7 @@ pub async fn keep(between: Arc<Between>, mut tell: impl FnMut(Sign)) {
         if round.is_none() || between.round() != round {
             return;
         }
-        between.say_in_turn(Word::Alive);
+        between.say_in_turn(Word::Alive { calls: between.calls() });
         if let Some(missed_calls) = between.missed_calls() {
             missed_calls.hand_again();
         }

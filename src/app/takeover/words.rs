@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::estate::Item;
 use crate::adapters::net::Foreign;
 use crate::adapters::nft::Change;
 use crate::adapters::store::Notice;
@@ -20,7 +21,7 @@ use crate::sip::Transport;
 use crate::time::Time;
 
 /// Of these words and their order. Another number is refused: then the border is stopped and started.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// For what a socket listens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -90,8 +91,12 @@ pub enum Word {
     Guard { changes: Vec<Change> },
     /// Of the old process: its table in the kernel, and its bans, are the other's from here on.
     Keep { table: Option<String>, bans: Vec<HandedBan> },
-    /// Of either, every second.
-    Alive,
+    /// Of either, every second. `calls`: so many are up there.
+    Alive { calls: u64 },
+    /// Of the old process: what operators have made of it.
+    Estate(Box<Item>),
+    /// Of the new process: nothing of what traces have gathered is to be kept any longer.
+    ForgetTraces,
     /// Of the old process: it has closed its store of missed calls.
     StoreFree,
     /// A missed call, for the store of the receiver.
