@@ -273,3 +273,45 @@ async fn a_drained_process_that_takes_its_place_again_is_still_drained() {
     assert!(border.call("5000").await.is_err(), "new calls are refused as before");
     call.hang_up().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_the_new_process_sees_the_calls_of_both() {
+    let um = um().await;
+    let mut border = border(&um).await;
+    let first = border.call("5000").await.unwrap();
+    let gone = border.call("5000").await.unwrap();
+    let process = border.process();
+    let old = border.taken_over();
+    let second = border.call("5000").await.unwrap();
+    let numbers = |page: &serde_json::Value, key: &str| page[key].as_array().expect("a list").iter().filter_map(|row| row["call"].as_u64()).collect::<Vec<_>>();
+    let calls = ask(&border, None, &["show", "calls"]);
+    assert_eq!((numbers(&calls, "calls"), &calls["up"], &calls["before"]["answers"]), (vec![1, 2, 3], &3.into(), &true.into()), "{calls:#}");
+    assert_eq!((&calls["calls"][0]["process"], &calls["calls"][2]["process"]), (&process.into(), &serde_json::Value::Null), "{calls:#}");
+    assert_eq!(numbers(&ask(&border, None, &["show", "media"]), "calls"), [1, 2, 3]);
+    let media = ask(&border, None, &["show", "media", "1"]);
+    assert!(media["calls"][0]["stream"]["a_to_b"]["counted"]["received"].as_u64() > Some(0), "{media:#}");
+    assert_eq!(ask(&border, None, &["ladder", "1"])["messages"].as_array().map(Vec::is_empty), Some(false));
+    border.until("told of how many there are", |border| ask(border, None, &["show", "status"])["before"]["calls"] == 2);
+    let text = portcullis().args(["show", "calls", "--socket"]).arg(border.set.path().join("control.sock")).output().unwrap();
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("PROCESS") && text.contains(&format!("process {process}, from which this one has taken over, keeps its calls")), "{text}");
+
+    ask(&border, None, &["end", "2"]);
+    border.until("rid of one", |border| border.records().len() == 1);
+    drop(gone);
+    let ended = ask(&border, None, &["ladder", "2"]);
+    assert!(ended["messages"].as_array().is_some_and(|messages| messages.len() > 5), "of a call that has ended there: {ended:#}");
+
+    // One that hangs is not waited for long, and is named.
+    old.signal("STOP");
+    let calls = ask(&border, None, &["show", "calls"]);
+    assert_eq!((numbers(&calls, "calls"), &calls["before"]["answers"]), (vec![3], &false.into()), "{calls:#}");
+    let refused = ask(&border, None, &["ladder", "1"]);
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains(&format!("process {process}, which this one has taken over from"))), "{refused:#}");
+    old.signal("CONT");
+    first.hang_up().await.unwrap();
+    assert_eq!(old.ended(&border).code(), Some(0), "{}", border.log());
+    let calls = ask(&border, None, &["show", "calls"]);
+    assert_eq!((numbers(&calls, "calls"), &calls["before"]), (vec![3], &serde_json::Value::Null), "{calls:#}");
+    second.hang_up().await.unwrap();
+}

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::http::HeaderMap;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -17,6 +18,8 @@ use super::remote::Remote;
 
 /// A rotation may have to read many files.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Whoever asks for somebody else keeps him waiting no longer.
+const FOR_ANOTHER: Duration = Duration::from_secs(4);
 /// Whoever does not take a connection within this time hangs.
 const TAKEN: Duration = Duration::from_secs(5);
 /// How often one that found no room is tried again.
@@ -80,15 +83,29 @@ async fn connect(socket: &Path) -> io::Result<UnixStream> {
     timeout(TAKEN, tried).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
+/// An answer as it came, for somebody else.
+#[derive(Clone, Debug)]
+pub struct Relayed {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Asks for somebody else, who waits for it and has no body to send.
+pub async fn relay(place: &Place, method: &str, path: &str) -> io::Result<Relayed> {
+    timeout(FOR_ANOTHER, exchanged(place, method, path, None)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
 /// As `ask`, of what is neither JSON nor text: status and bytes. A refusal is still JSON.
 pub async fn fetch(place: impl Into<Place>, method: &str, path: &str) -> io::Result<(u16, Bytes)> {
     let place = place.into();
     let fetched = timeout(PATIENCE, exchanged(&place, method, path, None)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-    Ok((fetched.0, fetched.2))
+    Ok((fetched.status, fetched.body))
 }
 
 async fn exchange(place: &Place, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
-    let (status, is_text, bytes) = exchanged(place, method, path, body).await?;
+    let Relayed { status, headers, body: bytes } = exchanged(place, method, path, body).await?;
+    let is_text = headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/"));
     let body = match bytes.is_empty() {
         true => Value::Null,
         false if is_text => Value::String(String::from_utf8_lossy(&bytes).into_owned()),
@@ -97,10 +114,7 @@ async fn exchange(place: &Place, method: &str, path: &str, body: Option<&Value>)
     Ok(Answer { status, body })
 }
 
-/// Status, whether it is text, and what came.
-type Exchanged = (u16, bool, Bytes);
-
-async fn exchanged(place: &Place, method: &str, path: &str, body: Option<&Value>) -> io::Result<Exchanged> {
+async fn exchanged(place: &Place, method: &str, path: &str, body: Option<&Value>) -> io::Result<Relayed> {
     match place {
         Place::Socket(socket) => exchanged_over(connect(socket).await?, None, method, path, body).await,
         Place::Network(remote) => {
@@ -116,7 +130,7 @@ async fn exchanged_over(
     method: &str,
     path: &str,
     body: Option<&Value>,
-) -> io::Result<Exchanged> {
+) -> io::Result<Relayed> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let connection = tokio::spawn(connection);
     let text = body.map(Value::to_string).unwrap_or_default();
@@ -125,8 +139,8 @@ async fn exchanged_over(
     let request = request.body(Full::new(Bytes::from(text))).map_err(io::Error::other)?;
     let answer = sender.send_request(request).await.map_err(io::Error::other)?;
     let status = answer.status().as_u16();
-    let is_text = answer.headers().get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/"));
-    let bytes = Limited::new(answer.into_body(), LONGEST).collect().await.map_err(io::Error::other)?.to_bytes();
+    let headers = answer.headers().clone();
+    let body = Limited::new(answer.into_body(), LONGEST).collect().await.map_err(io::Error::other)?.to_bytes();
     connection.abort();
-    Ok((status, is_text, bytes))
+    Ok(Relayed { status, headers, body })
 }

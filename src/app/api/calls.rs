@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::elsewhere::ShownBefore;
 use super::{Answered, Behind, Desk, drain, limit};
 use crate::adapters::api::Problem;
 use crate::adapters::telemetry::{Anchor, clean};
@@ -189,6 +190,9 @@ struct Shown {
     answered: Option<String>,
     /// Since the answer; null before it.
     answered_seconds: Option<u64>,
+    /// The process that has it, where that is the one before this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<u32>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -209,6 +213,9 @@ struct List {
     calls: Vec<Shown>,
     /// For `after`; null where there is no more.
     next: Option<u64>,
+    /// The process this one has taken over from, while it still has calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<ShownBefore>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -226,7 +233,7 @@ struct Which {
     limit: Option<usize>,
 }
 
-const LIMIT: usize = 1000;
+pub(super) const LIMIT: usize = 1000;
 const MOST: usize = 10_000;
 
 /// Calls that are up or being set up, by number.
@@ -241,7 +248,7 @@ async fn calls(State(desk): Behind, Query(which): Query<Which>) -> Answered<List
     chosen.truncate(limit);
     let next = chosen.last().filter(|_| more).map(|(id, _)| id.0);
     let now = desk.clock.now();
-    Ok(Json(List { up, next, calls: chosen.iter().map(|(id, up)| show(*id, up, now, &desk.anchor)).collect() }))
+    Ok(Json(List { up, next, before: None, calls: chosen.iter().map(|(id, up)| show(*id, up, now, &desk.anchor)).collect() }))
 }
 
 /// One call that is up.
@@ -280,6 +287,7 @@ fn show(id: CallId, up: &Up, now: Time, anchor: &Anchor) -> Shown {
         began: anchor.rfc3339(up.began),
         answered: up.answered.map(|at| anchor.rfc3339(at)),
         answered_seconds: up.answered.map(|at| now.since(at).as_secs()),
+        process: None,
     }
 }
 

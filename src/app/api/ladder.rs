@@ -14,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::calls::Leg;
+use super::elsewhere::ShownBefore;
 use super::{Answered, Behind, Desk, limit, media, records};
 use crate::adapters::api::Problem;
 use crate::adapters::telemetry::Anchor;
@@ -28,7 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
 const PICTURE: &str = "default-src 'none'; style-src 'unsafe-inline'";
 /// As registered with IANA for files of either form.
 pub(super) const CAPTURE: &str = "application/vnd.tcpdump.pcap";
-const LIMIT: usize = 100;
+pub(super) const LIMIT: usize = 100;
 const MOST: usize = 1000;
 
 #[derive(Clone, Copy, Deserialize, ToSchema, Default)]
@@ -146,6 +147,9 @@ struct Shown {
     reason: Option<&'static str>,
     /// Messages and notes held.
     entries: usize,
+    /// The process that has it, where that is the one before this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<u32>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -157,6 +161,9 @@ struct List {
     bytes: usize,
     /// Newest first.
     ladders: Vec<Shown>,
+    /// The process this one has taken over from, while it still has calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<ShownBefore>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -191,7 +198,7 @@ async fn ladders(State(desk): Behind, which: Result<Query<Which>, QueryRejection
     let limit = limit(which.limit, LIMIT, MOST)?;
     let (held, load) = desk.telemetry.held(&|held| which.wants(held), limit);
     let ladders = held.into_iter().map(|held| shown(held, &desk.anchor)).collect();
-    Ok(Json(List { calls: load.calls, exchanges: load.exchanges, bytes: load.bytes, ladders }))
+    Ok(Json(List { calls: load.calls, exchanges: load.exchanges, bytes: load.bytes, ladders, before: None }))
 }
 
 fn shown(held: Held, anchor: &Anchor) -> Shown {
@@ -203,5 +210,5 @@ fn shown(held: Held, anchor: &Anchor) -> Shown {
     };
     let Who { from, to, a, b } = held.who;
     let name = |peer: Option<Arc<str>>| peer.map(|peer| String::from(&*peer));
-    Shown { call: held.call.0, state, began: anchor.rfc3339(held.began), from, to, a: name(a), b: name(b), reason, entries: held.entries }
+    Shown { call: held.call.0, state, began: anchor.rfc3339(held.began), from, to, a: name(a), b: name(b), reason, entries: held.entries, process: None }
 }

@@ -13,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::calls::{Up, not_up};
+use super::elsewhere::ShownBefore;
 use super::{Answered, Behind, Desk, stopping};
 use crate::adapters::api::Problem;
 use crate::adapters::media::{MediaPlane, StreamView, Way};
@@ -24,7 +25,7 @@ use crate::signaling::fact::CallId;
 use crate::time::Time;
 
 /// Calls told of at once: the first this many, by number.
-const CALLS: usize = 1000;
+pub(super) const CALLS: usize = 1000;
 
 /// How long all workers together may take to answer. One that does not carries nothing either.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -40,6 +41,9 @@ struct Media {
     /// Calls up in all; the media of the first thousand is told.
     up: usize,
     calls: Vec<OfCall>,
+    /// The process this one has taken over from, while it still has calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<ShownBefore>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -66,6 +70,9 @@ struct OfCall {
     /// Absent before a stream is opened, or where its worker did not answer in time.
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<Stream>,
+    /// The process that has it, where that is the one before this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<u32>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -157,7 +164,7 @@ async fn tell(desk: &Desk, call: Option<u64>) -> Result<Media, Problem> {
         };
         shown.push(describe(id, &held, view.as_ref(), now, &desk.anchor));
     }
-    Ok(Media { ways, up, calls: shown })
+    Ok(Media { ways, up, calls: shown, before: None })
 }
 
 /// The media of one call as its worker tells it at this moment. `None`: the call is not up, no stream of it is open, or the worker did not answer.
@@ -187,6 +194,7 @@ fn describe(id: CallId, up: &Up, view: Option<&StreamView>, now: Time, anchor: &
         answered: up.answered.map(|at| anchor.rfc3339(at)),
         answered_seconds: up.answered.map(|answered| now.since(answered).as_secs()),
         stream: view.map(|view| stream(up, view, now, anchor)),
+        process: None,
     }
 }
 

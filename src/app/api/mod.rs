@@ -6,6 +6,7 @@ pub mod calls;
 mod certificates;
 mod drain;
 mod dry_run;
+mod elsewhere;
 mod events;
 mod explain;
 mod firewall;
@@ -176,7 +177,8 @@ pub fn router(desk: Arc<Desk>) -> Router {
         async move { Json(OpenApi::clone(&document)) }
     });
     let left = axum::middleware::from_fn_with_state(Arc::clone(&desk), not_here_any_more);
-    let router = router.merge(page::routes()).with_state(desk).route("/v1/openapi.json", served).layer(left);
+    let elsewhere = axum::middleware::from_fn_with_state(Arc::clone(&desk), elsewhere::elsewhere);
+    let router = router.merge(page::routes()).with_state(desk).route("/v1/openapi.json", served).layer(elsewhere).layer(left);
     router.fallback(nothing_here).method_not_allowed_fallback(other_method)
 }
 

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::elsewhere::ShownBefore;
 use super::{Behind, Desk};
 use crate::app::receivers::Receiver;
 use crate::app::recording::Place;
@@ -112,7 +113,7 @@ struct Status {
     /// Null: new calls are taken.
     drain: Option<Drain>,
     /// The process this one has taken over from, while it still has calls.
-    before: Option<Before>,
+    before: Option<ShownBefore>,
     /// Numbers that count up with each change since the start.
     policy_set: u64,
     peer_table: u64,
@@ -129,14 +130,6 @@ struct Status {
     writing: Vec<Written>,
     /// Who gets copies of SIP messages (HEP) and traces of calls (OpenTelemetry), and whether each takes them.
     receivers: Vec<Receiver>,
-}
-
-/// Its calls are none of this process's: it is asked for them at its own control socket.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ProcessBefore)]
-struct Before {
-    process: u32,
-    socket: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -161,7 +154,7 @@ async fn status(State(desk): Behind) -> Json<Status> {
         calls: desk.calls.up(),
         calls_per_minute: desk.standing.begun.lock().unwrap_or_else(PoisonError::into_inner).sum(now),
         drain,
-        before: desk.between.before().map(|before| Before { process: before.process, socket: before.socket.map(|socket| socket.display().to_string()) }),
+        before: desk.between.before().map(|before| ShownBefore::of(before, desk.between.calls_there())),
         policy_set: (*desk.standing.policies.lock().unwrap_or_else(PoisonError::into_inner)).max(1),
         not_in_force: desk.standing.not_in_force.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         peer_table: desk.resolver.tables().borrow().number,

@@ -117,8 +117,9 @@ async function overview() {
     status.receivers.filter((receiver) => receiver.state === "down").map((receiver) => el("p", { class: "warn" }, `${receiver.server} takes no ${copies(receiver)}: ${receiver.last_error?.why}. ${receiver.lost} are lost; calls go on.`)),
     status.records.filter((place) => !place.error && place.lost).map((place) => el("p", { class: "warn" }, `${place.lost} call records were lost since the start (${place.to}).`)),
     status.writing.filter((place) => place.error).map((place) => el("p", { class: "bad" }, `Not written (${place.what.replace("_", " ")}): ${place.error}. ${place.waiting} wait, ${place.lost} are lost; calls go on.`)),
+    status.before ? el("p", { class: "warn" }, `Process ${status.before.process}, from which this one has taken over, still has calls, ${status.before.calls} of them up; they are listed with these.`) : null,
     el("div", { class: "tiles" },
-      tile(status.calls, "calls up", "#calls"),
+      tile(status.before ? `${status.calls} + ${status.before.calls}` : status.calls, "calls up", "#calls"),
       tile(`${status.calls_per_minute}`, "new calls a minute", "#history"),
       tile(`${limits.occupancy.percent} %`, limits.holds_back ? "busy: new calls are held back" : "of its time signalling is busy", "#overview", limits.holds_back ? "bad" : ""),
       tile(`${down.length} of ${peers.peers.length}`, "peers that do not answer", "#peers", down.length ? "bad" : "good"),
@@ -172,12 +173,13 @@ async function calls(asked) {
   const window = (after) => `#calls?${new URLSearchParams([...query].filter(([key]) => key !== "after").concat(after ? [["after", after]] : []))}`;
   const rows = answer.calls.map((call) => [
     el("a", { href: `#call/${call.call}` }, String(call.call)), call.state, span(call.answered_seconds), user(call.from), user(call.to),
-    call.a.peer, call.a.mode, call.b?.peer, call.b?.mode, when(call.began),
+    call.a.peer, call.a.mode, call.b?.peer, call.b?.mode, when(call.began), ...(answer.before ? [call.process ?? "this"] : []),
   ]);
   return [
     el("h2", {}, `${answer.up} calls`),
+    answer.before && !answer.before.answers ? el("p", { class: "bad" }, `Process ${answer.before.process}, from which this one has taken over, does not answer: its ${answer.before.calls} calls are not shown.`) : null,
     search("calls", query, [["number", "Number"], ["peer", "Peer"]]),
-    table(["call", "state", "for", "from", "to", "A", "mode", "B", "mode", "began"], rows, "No call is up."),
+    table(["call", "state", "for", "from", "to", "A", "mode", "B", "mode", "began", ...(answer.before ? ["process"] : [])], rows, "No call is up."),
     el("p", {}, query.get("after") ? el("a", { href: window() }, "First") : null, " ", answer.next ? el("a", { href: window(answer.next) }, "Next hundred") : null),
   ];
 }

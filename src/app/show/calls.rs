@@ -16,8 +16,8 @@ pub(super) fn status(answer: &Value) -> String {
     line("up since", format!("{} ({})", text(&answer["started"]), answer["uptime_seconds"].as_u64().map_or_else(|| "-".into(), span)));
     line("calls", text(&answer["calls"]));
     if !answer["before"].is_null() {
-        let (process, socket) = (text(&answer["before"]["process"]), text(&answer["before"]["socket"]));
-        line("before", format!("process {process} still has its calls: --socket {socket}"));
+        let [process, calls, socket] = ["process", "calls", "socket"].map(|key| text(&answer["before"][key]));
+        line("before", format!("process {process} still has calls, {calls} of them up, which show calls lists as well; alone: --socket {socket}"));
     }
     let drain = match (&answer["drain"], answer["drain"]["release_in_seconds"].as_u64()) {
         (Value::Null, _) => String::from("yes"),
@@ -80,27 +80,52 @@ fn received(receiver: &Value) -> String {
 }
 
 pub(super) fn calls(answer: &Value) -> String {
-    let mut table = Columns::new(&["CALL", "STATE", "FOR", "FROM", "TO", "A", "A MODE", "B", "B MODE"]);
+    let names = ["CALL", "STATE", "FOR", "FROM", "TO", "A", "A MODE", "B", "B MODE", "PROCESS"];
+    // Where there is one process, nobody asks which.
+    let shown = if answer["before"].is_null() { names.len() - 1 } else { names.len() };
+    let mut table = Columns::new(&names[..shown]);
     for call in list(answer, "calls") {
         let up = call["answered_seconds"].as_u64().map_or_else(|| String::from("-"), span);
         let (a, b) = (&call["a"], &call["b"]);
-        table.row([
-            text(&call["call"]),
-            text(&call["state"]),
-            up,
-            text(&call["from"]),
-            text(&call["to"]),
-            text(&a["peer"]),
-            text(&a["mode"]),
-            text(&b["peer"]),
-            text(&b["mode"]),
-        ]);
+        table.row(
+            [
+                text(&call["call"]),
+                text(&call["state"]),
+                up,
+                text(&call["from"]),
+                text(&call["to"]),
+                text(&a["peer"]),
+                text(&a["mode"]),
+                text(&b["peer"]),
+                text(&b["mode"]),
+                call["process"].as_u64().map_or_else(|| String::from("this"), |process| process.to_string()),
+            ]
+            .into_iter()
+            .take(shown),
+        );
     }
     let shown = list(answer, "calls").len() as u64;
-    match answer["up"].as_u64() {
+    let page = match answer["up"].as_u64() {
         Some(0) => String::from("no call is up\n"),
         Some(up) if up > shown => format!("{table}{shown} of {up} calls\n"),
         _ => table.to_string(),
+    };
+    page + &before(&answer["before"])
+}
+
+/// What is to be known of the process before, under a list that has its calls or should.
+pub(super) fn before(before: &Value) -> String {
+    if before.is_null() {
+        return String::new();
+    }
+    let [process, calls, socket] = ["process", "calls", "socket"].map(|key| text(&before[key]));
+    match before["answers"] == true {
+        true => {
+            format!("process {process}, from which this one has taken over, keeps its calls until they end; ladder, show media and end reach them from here\n")
+        }
+        false => format!(
+            "process {process}, from which this one has taken over, does not answer: its {calls} calls are not shown (--socket {socket}); see its log\n"
+        ),
     }
 }
 

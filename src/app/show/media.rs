@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::calls::before;
 use super::{Columns, list, span, text};
 
 const DIRECTIONS: [&str; 2] = ["a_to_b", "b_to_a"];
@@ -38,7 +39,7 @@ pub(super) fn all(answer: &Value) -> String {
             }
         }
     }
-    page
+    page + &before(&answer["before"])
 }
 
 /// One call.

@@ -57,6 +57,8 @@ struct Other {
 pub struct Before {
     pub process: u32,
     pub socket: Option<PathBuf>,
+    /// Its calls have lower numbers.
+    pub next_call: u64,
 }
 
 /// How it came to be that there is no other process any more.

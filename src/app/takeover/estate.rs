@@ -81,7 +81,10 @@ impl Estate {
             Item::Account { entries } => self.audit.inherit(entries),
             Item::Trace { peer, calls, left } => {
                 if !self.telemetry.may_trace() {
-                    return tracing::warn!(calls, "the old process still traced calls, and this set allows no traces ([ladder] traces): no further call is traced");
+                    return tracing::warn!(
+                        calls,
+                        "the old process still traced calls, and this set allows no traces ([ladder] traces): no further call is traced"
+                    );
                 }
                 let until = self.clock.now() + left;
                 tracing::info!(peer, calls, seconds = left.as_secs(), "the old process still traced calls: this one traces the rest");

@@ -17,7 +17,7 @@ mod old;
 mod pulse;
 mod words;
 
-pub use between::Between;
+pub use between::{Before, Between};
 pub use estate::Estate;
 pub use new::{Inheritance, Wanted, start};
 pub use old::{Left, Offering, Successor, leave};

@@ -147,7 +147,7 @@ async fn take_place(border: &Border, bequest: Bequest, opening: Opening, old: u3
     let (link, mut heard) = opening.open();
     tracing::info!(from = old, next_call = bequest.next_call, kept_port_pairs = bequest.ports.len(), "taking over: in force from here on");
     let socket = border.control_place().map(|place| api::aside(&place, old));
-    between.come_after(Before { process: old, socket }, link);
+    between.come_after(Before { process: old, socket, next_call: bequest.next_call }, link);
     network.accompany(Some(between.clone() as Arc<dyn Companion>)).await;
     let _ = border.commands.send(Input::Event(Event::Companion(Change::Follow(bequest))));
     border.api.take_place()?;
