@@ -1,7 +1,7 @@
 #!/bin/bash
 # One process of the border takes over from another while the kernel's firewall guards both: media of a call of the old process goes on through it, as
 # does that of a call of the new one; strangers stay out, bans stay; the old process's ports are shut when it ends. Then a new process that dies: the old
-# one has the table back.
+# one has the table back. Last one with the firewall after one without.
 . "$(dirname "$0")/lab.sh"
 for program in nft sipp nping python3; do command -v $program >/dev/null || { echo "install $program first" >&2; exit 2; }; done
 
@@ -91,12 +91,26 @@ check "and its ports shut" soon same 0
 stop "$BORDER"
 check "a clean stop takes the table out" is "" "$(at sbc nft list tables)"
 
-# Neither leaves the other without.
+# From off to on: the old process can tell nobody its ports, so that the table comes when it has ended.
 sed -i 's/mode = "on"/mode = "off"/' "$SET/border.toml"
 border sbc "$SET" 5061
+caller fourth 5090 6 6300
+FOURTH=$PID
+sleep 1
 sed -i 's/mode = "off"/mode = "on"/' "$SET/border.toml"
-refuses "from off to on is refused" at sbc timeout 20 "$PORTCULLIS" run "$SET" --take-over
-check "and the border goes on" is answered "$(probe udp udp $V4 5060)"
+check "a process with the firewall takes over from one without" take_over border-fifth sbc
+check "it says when the table comes" told border-fifth "when that has ended its last call"
+check "there is none yet" is "" "$(at sbc nft list tables)"
+check "a peer is answered" is answered "$(probe udp udp $V4 5060)"
+check "a stranger is not" is silent "$(probe stranger udp $V4 5060)"
+check "the old one's call is carried" wait $FOURTH
+check "the old one ends" soon fails kill -0 "$OLD"
+check "then the table is in force" soon told border-fifth "firewall in force"
+check "with the peers" holds udp4 10.97.0.11
+caller fifth 5095 2 6400
+FIFTH=$PID
+check "and a call's ports" soon same 4
+check "which is carried" wait $FIFTH
 stop "$BORDER"
 check "no panic" fails grep -q panicked "$WORK"/border*.log
 verdict

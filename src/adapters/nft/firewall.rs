@@ -231,6 +231,11 @@ impl Firewall {
         }
     }
 
+    /// The table is left to nobody until it is [taken](Firewall::take). `why`: for whoever asks.
+    pub fn puts_off(&self, why: &str) {
+        self.inner.shared.out(why.to_owned());
+    }
+
     /// What calls of another process need, besides ours.
     pub fn let_others(&self, changes: Vec<Change>) {
         self.inner.send(Order::Others(changes));

@@ -114,7 +114,7 @@ pub async fn start(settings: config::Settings, wanted: &Wanted) -> Result<Border
         Err(error) => Err(error),
     };
     match started {
-        Ok((border, claims)) => follow(border, opening, offer.pid, claims).await,
+        Ok((border, claims)) => follow(border, opening, &offer, claims).await,
         Err(error) => {
             // It goes on whether it hears this or not.
             let _ = opening.say(&Word::Refused { why: error.to_string() }, &[]).await;
@@ -124,7 +124,8 @@ pub async fn start(settings: config::Settings, wanted: &Wanted) -> Result<Border
 }
 
 /// From ready to in force.
-async fn follow(border: Border, mut opening: Opening, old: u32, claims: Claims) -> Result<Border, StartError> {
+async fn follow(border: Border, mut opening: Opening, offer: &Offer, claims: Claims) -> Result<Border, StartError> {
+    let old = offer.pid;
     if timeout(SETTLING, border.settled()).await.is_err() {
         tracing::warn!(seconds = SETTLING.as_secs(), "taking over: not all names of peers are resolved yet; those peers are strangers until they are");
     }
@@ -132,7 +133,7 @@ async fn follow(border: Border, mut opening: Opening, old: u32, claims: Claims) 
     opening.say(&Word::Ready(claims), &[]).await.map_err(|error| lost(&format!("is not reached any more, {error}")))?;
     match timeout(PATIENCE, opening.hear(|_: &Word| 0)).await {
         Ok(Ok((Word::Go { bequest }, _))) => {
-            take_place(&border, bequest, opening, old).await.map_err(|error| lost(&format!("has left its place, which could not be taken, {error}")))?;
+            take_place(&border, bequest, opening, offer).await.map_err(|error| lost(&format!("has left its place, which could not be taken, {error}")))?;
             Ok(border)
         }
         Ok(Ok((Word::Refused { why }, _))) => Err(lost(&format!("has changed its mind, {why}"))),
@@ -142,7 +143,8 @@ async fn follow(border: Border, mut opening: Opening, old: u32, claims: Claims) 
     }
 }
 
-async fn take_place(border: &Border, bequest: Bequest, opening: Opening, old: u32) -> std::io::Result<()> {
+async fn take_place(border: &Border, bequest: Bequest, opening: Opening, offer: &Offer) -> std::io::Result<()> {
+    let old = offer.pid;
     let (between, network, firewall) = (border.between.clone(), border.network.clone(), border.firewall.clone());
     let (link, mut heard) = opening.open();
     tracing::info!(from = old, next_call = bequest.next_call, kept_port_pairs = bequest.ports.len(), "taking over: in force from here on");
@@ -156,10 +158,16 @@ async fn take_place(border: &Border, bequest: Bequest, opening: Opening, old: u3
     }
     network.gate(Gates { datagrams: false, ..Gates::OPEN });
     let commands = border.commands.clone();
+    let table = firewall_to_come(border, offer);
     tokio::spawn(pulse::keep(between.clone(), watching(network.clone(), old)));
     tokio::spawn(async move {
         let end = between.listen(&network, &firewall, &mut heard).await;
         firewall.be_alone();
+        if let Some(table) = table {
+            // What waits for us does not wait for the kernel.
+            let firewall = firewall.clone();
+            tokio::spawn(async move { firewall.take(Some(table), Vec::new()).await });
+        }
         be_alone(&between, &network, end, old).await;
         let _ = commands.send(Input::Event(Event::Companion(Change::Alone)));
         drop::<Heard>(heard);
@@ -212,10 +220,7 @@ async fn be_alone(between: &Between, network: &Network, end: End, old: u32) {
 
 /// What cannot be taken over, as an error.
 fn claims(settings: &config::Settings, offer: &Offer) -> Result<Claims, String> {
-    match firewall_gap(settings, offer) {
-        Some(gap) => Err(gap),
-        None => Ok(Claims { keeps_firewall: settings.firewall.mode != Mode::Off, awaits_store: awaits_store(settings, offer)? }),
-    }
+    Ok(Claims { keeps_firewall: settings.firewall.mode != Mode::Off, awaits_store: awaits_store(settings, offer)? })
 }
 
 /// Whether the set keeps missed calls in the very file that the old process has open.
@@ -234,11 +239,18 @@ fn awaits_store(settings: &config::Settings, offer: &Offer) -> Result<bool, Stri
     Ok(true)
 }
 
-/// A process that keeps no table does not know which media ports of its calls to tell.
-fn firewall_gap(settings: &config::Settings, offer: &Offer) -> Option<String> {
-    (settings.firewall.mode != Mode::Off && !offer.keeps_firewall).then(|| {
-        "[firewall] is on in this set and off in the running border, whose calls would lose their media ports: drain and restart the border, or take over with mode = \"off\"".to_owned()
-    })
+/// The kernel's firewall as this set has it, where the old process has none. That knows neither which media ports its calls have to be let in at nor could it take the table
+/// away, should it have to take its place again: so there is none until it has ended.
+fn firewall_to_come(border: &Border, offer: &Offer) -> Option<Arc<str>> {
+    let firewall = &border.settings().firewall;
+    let is_to_come = firewall.mode != Mode::Off && !offer.keeps_firewall;
+    if is_to_come {
+        tracing::warn!(
+            "taking over: the running border has its [firewall] off, so the kernel's is in force here when that has ended its last call; until then the border turns strangers away by itself"
+        );
+        border.firewall.puts_off("it comes into force when the process before this one has ended its last call");
+    }
+    is_to_come.then(|| firewall.table.clone())
 }
 
 fn unreached(place: &std::path::Path, error: &std::io::Error) -> String {
