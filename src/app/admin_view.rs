@@ -19,6 +19,7 @@ use crate::app::listening;
 use crate::app::missed_calls::MissedCalls;
 use crate::app::outlets::Outlets;
 use crate::app::policy_sets::PolicySets;
+use crate::app::takeover::Between;
 use crate::app::vitals;
 use crate::app::writing::{self, Written};
 
@@ -38,6 +39,7 @@ pub struct State {
     pub audit: Audit,
     pub policy_sets: Arc<PolicySets>,
     pub locator: Arc<Locator>,
+    pub between: Arc<Between>,
     pub held: Held,
     pub queues: Queues,
 }
@@ -68,6 +70,7 @@ impl View for State {
             + &self.outlets.exposition()
             + &writing::exposition(&self.written())
             + &self.limits.exposition()
+            + &vitals::calls_before(self.between.before().map_or(0, |_| self.between.calls_there()))
             + &api::asked(&self.audit.counts())
     }
 

@@ -274,6 +274,7 @@ impl Border {
             audit: audit.clone(),
             policy_sets: policy_sets.clone(),
             locator: locator.clone(),
+            between: between.clone(),
             held: counted,
             queues,
         };

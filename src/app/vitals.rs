@@ -54,6 +54,12 @@ pub fn exposition(network: Option<&Counts>, media: Option<&Counters>, lifetimes:
     text
 }
 
+/// Calls of another process of this border, in Prometheus' text exposition.
+pub fn calls_before(calls: u64) -> String {
+    let head = head("portcullis_calls_before", "gauge", "Calls up in the process this one has taken over from, as that said a second ago");
+    format!("{head}portcullis_calls_before {calls}\n")
+}
+
 pub(super) fn head(name: &str, kind: &str, help: &str) -> String {
     format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")
 }

@@ -292,13 +292,14 @@ async fn who_asks_the_new_process_sees_the_calls_of_both() {
     assert!(media["calls"][0]["stream"]["a_to_b"]["counted"]["received"].as_u64() > Some(0), "{media:#}");
     assert_eq!(ask(&border, None, &["ladder", "1"])["messages"].as_array().map(Vec::is_empty), Some(false));
     border.until("told of how many there are", |border| ask(border, None, &["show", "status"])["before"]["calls"] == 2);
+    assert_eq!((border.metric("portcullis_calls"), border.metric("portcullis_calls_before")), (Some(1.0), Some(2.0)));
     let text = portcullis().args(["show", "calls", "--socket"]).arg(border.set.path().join("control.sock")).output().unwrap();
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(text.contains("PROCESS") && text.contains(&format!("process {process}, from which this one has taken over, keeps its calls")), "{text}");
 
     ask(&border, None, &["end", "2"]);
+    assert!(gone.hung_up(PATIENCE).await.unwrap());
     border.until("rid of one", |border| border.records().len() == 1);
-    drop(gone);
     let ended = ask(&border, None, &["ladder", "2"]);
     assert!(ended["messages"].as_array().is_some_and(|messages| messages.len() > 5), "of a call that has ended there: {ended:#}");
 
@@ -313,5 +314,7 @@ async fn who_asks_the_new_process_sees_the_calls_of_both() {
     assert_eq!(old.ended(&border).code(), Some(0), "{}", border.log());
     let calls = ask(&border, None, &["show", "calls"]);
     assert_eq!((numbers(&calls, "calls"), &calls["before"]), (vec![3], &serde_json::Value::Null), "{calls:#}");
+    let kept = ask(&border, None, &["ladder", "2"]);
+    assert_eq!(kept["messages"].as_array().map(Vec::len), ended["messages"].as_array().map(Vec::len), "it is held here now: {kept:#}");
     second.hang_up().await.unwrap();
 }

@@ -34,6 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use prometheus::IntCounter;
 use tokio::sync::mpsc;
 
@@ -273,6 +274,22 @@ impl Telemetry {
     pub fn drawing_with_secrets(&self, call: CallId, now: Time) -> Option<Drawing> {
         let (facts, left_out) = self.held_ladders().facts_with_secrets(call, now)?;
         Some(Drawing { left_out, ..Drawing::with_secrets(&facts, &self.anchor) })
+    }
+
+    /// Calls that have ended and are held, newest first.
+    pub fn ended(&self) -> Vec<CallId> {
+        self.held_ladders().ended()
+    }
+
+    /// The ladder of a process before this one, a [`Drawing`] in JSON, is held with our own, as long as there is room.
+    pub fn inherit(&self, call: CallId, drawing: Bytes) {
+        self.held_ladders().inherit(call, drawing);
+    }
+
+    /// One that was inherited.
+    pub fn inherited(&self, call: CallId) -> Option<Drawing> {
+        let drawing = self.held_ladders().inherited(call)?;
+        serde_json::from_slice(&drawing).ok()
     }
 
     /// The settings allow it.

@@ -77,6 +77,9 @@ async fn of_call(State(desk): Behind, Path(call): Path<u64>, how: Result<Query<H
     if let Some(drawing) = drawing(&desk, call).await {
         return Ok(how.answer(&drawing));
     }
+    if let Some(drawing) = desk.telemetry.inherited(CallId(call)) {
+        return Ok(how.answer(&drawing));
+    }
     // Without a store, or without such a record, there is one thing to say.
     let number = i64::try_from(call).map_err(|_| not_held(call))?;
     let written = records::ladder(&desk, number).await.ok().flatten().ok_or_else(|| not_held(call))?;

@@ -180,7 +180,7 @@ fn the_sets_of_the_process_before_are_gone_back_to() {
         settings.policy_sets.folder = None;
         lab.sets.put(settings);
     };
-    [&old, &new].map(without_a_folder);
+    [&old, &new].into_iter().for_each(without_a_folder);
     let hand = || {
         let all = old.sets.now().into_iter().chain(old.sets.earlier());
         all.enumerate().map(|(index, Adopted { texts, about })| new.sets.inherit(Texts::clone(&texts), about, index == 0)).collect::<Vec<_>>()

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
@@ -22,7 +23,12 @@ use crate::app::missed_calls::{Heir, MissedCalls};
 use crate::policy::flow::{Flow, FlowId};
 use crate::signaling::companion::{Bequest, Companion as Role};
 use crate::signaling::event::{Event, TransmitId};
+use crate::signaling::fact::CallId;
 use crate::sip::Transport;
+
+/// Ladders given at once, and the pause after them: all of them take a second or so.
+const LADDERS_AT_ONCE: usize = 16;
+const BREATH: Duration = Duration::from_millis(10);
 
 /// One for the life of the process; most of the time there is no other end.
 pub struct Between {
@@ -244,6 +250,7 @@ impl Between {
                 Word::StoreFree | Word::Missed(_) | Word::Kept { .. } => self.missed(word),
                 Word::Alive { calls } => self.are_up_there(calls),
                 Word::Estate(item) => self.inherit(*item),
+                Word::Ladder { call } => self.inherit_ladder(call, body),
                 Word::ForgetTraces => self.forget_traces_here(),
                 Word::Done => return End::Done,
                 // Said at other times.
@@ -261,6 +268,27 @@ impl Between {
             if !self.say_in_turn(Word::Estate(Box::new(item))) {
                 tracing::warn!("something that was set in this process does not reach the other one: see its show policy, show audit and trace show");
             }
+        }
+    }
+
+    /// The ladders that are held here are the other process's too from now on. What finds no room on the way is left out, the oldest first.
+    pub async fn hand_ladders(&self) {
+        let Some(estate) = self.estate.get() else { return };
+        for some in estate.telemetry.ended().chunks(LADDERS_AT_ONCE) {
+            for call in some {
+                let drawing = estate.telemetry.drawing(*call).and_then(|drawing| serde_json::to_vec(&drawing).ok());
+                if drawing.is_some_and(|drawing| !self.say_with(&Word::Ladder { call: call.0 }, drawing.into())) && self.role().is_none() {
+                    return;
+                }
+            }
+            // The other process has calls to look after.
+            tokio::time::sleep(BREATH).await;
+        }
+    }
+
+    fn inherit_ladder(&self, call: u64, drawing: Bytes) {
+        if let Some(estate) = self.estate.get() {
+            estate.telemetry.inherit(CallId(call), drawing);
         }
     }
 

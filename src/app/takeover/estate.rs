@@ -5,6 +5,7 @@
 //! | the policy set in force and those before it | to go back to, where it has not read them from disk already; the same set goes on with the same date and author |
 //! | the account of requests | stands before its own |
 //! | a trace that still takes calls | goes on with as many calls and as much time as are left; what it has gathered stays where it is, until that process ends |
+//! | ladders of calls that have ended | go over when it has ended its last call, as they were drawn there, and make room for those of new calls first |
 //! | a drain | is over: a process is put in the place of another to take calls. Whoever wants it to go on is told so |
 //! | bans, missed calls | go over by words of their own |
 

@@ -214,7 +214,7 @@ async fn ended(border: &Border, asked_to_end: &AtomicBool) {
     {
         tracing::error!("the other process does not say that it has all missed calls on disk; those it has not are lost");
     }
-    tokio::time::sleep(LINGER).await;
+    tokio::join!(tokio::time::sleep(LINGER), border.between.hand_ladders());
     let part = |part| border.network.gate(Gates { connections: false, datagrams: true, part });
     part(Part::InPauses);
     let began = tokio::time::Instant::now();

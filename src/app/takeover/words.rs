@@ -95,6 +95,8 @@ pub enum Word {
     Alive { calls: u64 },
     /// Of the old process: what operators have made of it.
     Estate(Box<Item>),
+    /// Of the old process: the ladder of a call of its that has ended; the body, a drawing in JSON.
+    Ladder { call: u64 },
     /// Of the new process: nothing of what traces have gathered is to be kept any longer.
     ForgetTraces,
     /// Of the old process: it has closed its store of missed calls.

@@ -3,8 +3,10 @@
 //! What is under way is worth more than what is over, and a call more than an exchange outside calls: OPTIONS come every few seconds from every peer, and must not
 //! push out the call that is asked about. So the oldest exchanges go first, then the oldest calls that have ended, and calls that are up last.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::Settings;
 use super::drawing::Drawing;
@@ -30,6 +32,8 @@ pub(in crate::adapters::telemetry) struct Ladders {
     exchanges: BTreeSet<CallId>,
     up: BTreeSet<CallId>,
     ended: BTreeSet<CallId>,
+    /// Of calls of a process before this one: a [`Drawing`] each, in JSON.
+    inherited: BTreeMap<CallId, Bytes>,
     bytes: usize,
     tracing: Tracing,
 }
@@ -91,6 +95,7 @@ impl Ladders {
             exchanges: BTreeSet::new(),
             up: BTreeSet::new(),
             ended: BTreeSet::new(),
+            inherited: BTreeMap::new(),
             bytes: 0,
             tracing: Tracing::default(),
         }
@@ -140,6 +145,24 @@ impl Ladders {
         self.make_room();
     }
 
+    /// One of a process before this one, as it was drawn there. It goes before any of our own.
+    pub fn inherit(&mut self, call: CallId, drawing: Bytes) {
+        self.bytes += NOTE_BYTES + drawing.len();
+        if let Some(former) = self.inherited.insert(call, drawing) {
+            self.bytes = self.bytes.saturating_sub(NOTE_BYTES + former.len());
+        }
+        self.make_room();
+    }
+
+    pub fn inherited(&self, call: CallId) -> Option<Bytes> {
+        self.inherited.get(&call).cloned()
+    }
+
+    /// Calls that have ended and are held, newest first.
+    pub fn ended(&self) -> Vec<CallId> {
+        self.ended.iter().rev().copied().collect()
+    }
+
     fn group(&mut self, stage: Stage) -> &mut BTreeSet<CallId> {
         match stage {
             Stage::Exchange => &mut self.exchanges,
@@ -151,8 +174,15 @@ impl Ladders {
     fn make_room(&mut self) {
         loop {
             let too_much = self.bytes > self.settings.bytes;
-            let too_many = self.up.len() + self.ended.len() > self.settings.calls;
+            let too_many = self.inherited.len() + self.up.len() + self.ended.len() > self.settings.calls;
             let oldest = if too_much || self.exchanges.len() > EXCHANGES.min(self.settings.calls) { self.exchanges.pop_first() } else { None };
+            if oldest.is_none()
+                && (too_much || too_many)
+                && let Some((_, gone)) = self.inherited.pop_first()
+            {
+                self.bytes = self.bytes.saturating_sub(NOTE_BYTES + gone.len());
+                continue;
+            }
             let oldest = oldest.or_else(|| if too_much || too_many { self.ended.pop_first().or_else(|| self.up.pop_first()) } else { None });
             let Some(oldest) = oldest else { return };
             if let Some(gone) = self.calls.remove(&oldest) {
@@ -257,8 +287,6 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::sip::Transport;
 
@@ -298,6 +326,23 @@ mod tests {
         (2..5000).for_each(|call| ladders.keep(sent(call, 400)));
         assert_eq!(held(&ladders)[..2], [1, 5000 - EXCHANGES as u64]);
         assert_eq!(ladders.load().exchanges, EXCHANGES);
+    }
+
+    #[test]
+    fn what_is_inherited_goes_before_what_is_our_own() {
+        let mut ladders = Ladders::new(Settings { calls: 3, entries: 20, bytes: 100_000, ..Settings::default() });
+        (7..10).for_each(|call| ladders.inherit(CallId(call), Bytes::from(vec![b'x'; 1000])));
+        ladders.inherit(CallId(9), Bytes::from_static(b"{}"));
+        assert_eq!(ladders.bytes, 3 * NOTE_BYTES + 2002);
+        ladders.keep(began(10));
+        ladders.keep(began(11));
+        let there = |ladders: &Ladders| [7, 8, 9].map(|call| ladders.inherited(CallId(call)).is_some());
+        assert_eq!((there(&ladders), held(&ladders)), ([false, false, true], vec![10, 11]));
+        ladders.keep(sent(11, 98_000));
+        assert_eq!((there(&ladders), held(&ladders)), ([false; 3], vec![10, 11]), "room is made for what is under way");
+        ladders.inherit(CallId(9), Bytes::from(vec![b'x'; 100_000]));
+        assert_eq!((there(&ladders), held(&ladders)), ([false; 3], vec![10, 11]));
+        assert_eq!(ladders.bytes, ladders.calls.values().map(|kept| kept.bytes).sum::<usize>());
     }
 
     #[test]
