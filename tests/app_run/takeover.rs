@@ -208,6 +208,19 @@ async fn an_old_process_that_hung_goes_on_with_its_calls() {
     assert!(!border.log().contains("has been ended"), "{}", border.log());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_border_that_hangs_is_named_with_its_process() {
+    let um = um().await;
+    let border = border(&um).await;
+    border.signal("STOP");
+    let rival = border.rival(border.set.path());
+    assert_eq!(rival.ended(&border).code(), Some(1), "{}", border.log());
+    let log = border.log();
+    assert!(log.contains("it hangs") && log.contains(&format!("kill -9 {} ends it", border.process())), "{log}");
+    border.signal("CONT");
+    border.call("5000").await.unwrap().hang_up().await.unwrap();
+}
+
 /// A command to the control socket, which the border has at its place or, with a process's number, had to leave.
 fn ask(border: &Border, aside: Option<u32>, arguments: &[&str]) -> serde_json::Value {
     let name = aside.map_or_else(|| "control.sock".to_owned(), |process| format!("control.sock.{process}"));

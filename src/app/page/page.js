@@ -117,7 +117,7 @@ async function overview() {
     status.receivers.filter((receiver) => receiver.state === "down").map((receiver) => el("p", { class: "warn" }, `${receiver.server} takes no ${copies(receiver)}: ${receiver.last_error?.why}. ${receiver.lost} are lost; calls go on.`)),
     status.records.filter((place) => !place.error && place.lost).map((place) => el("p", { class: "warn" }, `${place.lost} call records were lost since the start (${place.to}).`)),
     status.writing.filter((place) => place.error).map((place) => el("p", { class: "bad" }, `Not written (${place.what.replace("_", " ")}): ${place.error}. ${place.waiting} wait, ${place.lost} are lost; calls go on.`)),
-    status.before ? el("p", { class: "warn" }, `Process ${status.before.process}, from which this one has taken over, still has calls, ${status.before.calls} of them up; they are listed with these.`) : null,
+    status.before ? el("p", { class: "warn" }, `Process ${status.before.process}, from which this one has taken over, still has ${status.before.calls} calls; they are listed with these.`) : null,
     el("div", { class: "tiles" },
       tile(status.before ? `${status.calls} + ${status.before.calls}` : status.calls, "calls up", "#calls"),
       tile(`${status.calls_per_minute}`, "new calls a minute", "#history"),

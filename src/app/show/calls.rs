@@ -17,7 +17,10 @@ pub(super) fn status(answer: &Value) -> String {
     line("calls", text(&answer["calls"]));
     if !answer["before"].is_null() {
         let [process, calls, socket] = ["process", "calls", "socket"].map(|key| text(&answer["before"][key]));
-        line("before", format!("process {process} still has calls, {calls} of them up, which show calls lists as well; alone: --socket {socket}"));
+        line(
+            "before",
+            format!("process {process}, from which this one has taken over, still has {calls} calls; show calls lists both (alone: --socket {socket})"),
+        );
     }
     let drain = match (&answer["drain"], answer["drain"]["release_in_seconds"].as_u64()) {
         (Value::Null, _) => String::from("yes"),

@@ -3,10 +3,11 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::between::{Before, Between, End};
@@ -29,6 +30,9 @@ const SETTLING: Duration = Duration::from_secs(10);
 
 /// The old process says how things stand within this time, or does not work any more.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Whoever does not take a connection within this time hangs.
+const TAKEN: Duration = Duration::from_secs(5);
 
 /// What the command line asks for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -80,12 +84,13 @@ impl Inheritance {
 pub async fn start(settings: config::Settings, wanted: &Wanted) -> Result<Border, StartError> {
     let failed = |line: String| StartError(vec![line]);
     let place = wanted.socket.clone().or_else(|| settings.api.socket.clone()).unwrap_or_else(|| api::DEFAULT.into());
-    if let Err(error) = std::os::unix::net::UnixStream::connect(&place)
-        && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
-    {
-        tracing::warn!(socket = %place.display(), %error, "no border runs there to take over from; this one starts as ever");
-        return Border::start(settings).await;
-    }
+    let process = match holder(&place).await {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            tracing::warn!(socket = %place.display(), %error, "no border runs there to take over from; this one starts as ever");
+            return Border::start(settings).await;
+        }
+        held => held.unwrap_or_default(),
+    };
     let asked = TakeOver {
         protocol: VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -93,7 +98,7 @@ pub async fn start(settings: config::Settings, wanted: &Wanted) -> Result<Border
     };
     let asked = serde_json::to_value(&asked).unwrap_or_default();
     let answer = handover::ask(&place, "/v1/take-over", PROTOCOL, &asked).await;
-    let answer = answer.map_err(|error| failed(unreached(&place, &error)))?;
+    let answer = answer.map_err(|error| failed(unreached(&place, process, &error)))?;
     let mut opening = answer.map_err(|(status, why)| failed(refused(status, &why)))?;
     let heard = timeout(PATIENCE, opening.hear(|offer: &Offer| offer.sockets.len())).await;
     let (offer, sockets) = heard
@@ -226,7 +231,7 @@ fn claims(settings: &config::Settings, offer: &Offer) -> Result<Claims, String> 
 /// Whether the set keeps missed calls in the very file that the old process has open.
 fn awaits_store(settings: &config::Settings, offer: &Offer) -> Result<bool, String> {
     let (Some(ours), Some(theirs)) = (&settings.missed_calls, &offer.missed_calls) else { return Ok(false) };
-    let whole = |path: &std::path::Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     if whole(&ours.store.path) != whole(&theirs.path) {
         return Ok(false);
     }
@@ -253,8 +258,27 @@ fn firewall_to_come(border: &Border, offer: &Offer) -> Option<Arc<str>> {
     is_to_come.then(|| firewall.table.clone())
 }
 
-fn unreached(place: &std::path::Path, error: &std::io::Error) -> String {
+/// The process that listens at a control socket, if that can be seen from here; an error: none can be reached.
+async fn holder(place: &Path) -> std::io::Result<Option<i32>> {
+    match timeout(TAKEN, UnixStream::connect(place)).await {
+        Ok(Ok(stream)) => Ok(stream.peer_cred().ok().and_then(|holder| holder.pid())),
+        // As many wait already as may.
+        Ok(Err(error)) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+fn unreached(place: &Path, process: Option<i32>, error: &std::io::Error) -> String {
     let place = place.display();
+    if error.kind() == ErrorKind::TimedOut {
+        let (named, number) =
+            process.map_or_else(|| (String::new(), "its process".to_owned()), |process| (format!(" (process {process})"), process.to_string()));
+        return format!(
+            "the border at {place}{named} does not answer: it hangs, and can give nothing; its calls may still have sound. See its log and its disk; kill -9 {number} ends it and its calls, \
+             then start again"
+        );
+    }
     format!("no border to take over from at {place}: {error}; name its control socket with --socket, or start without --take-over")
 }
 
