@@ -371,6 +371,34 @@ async fn a_reload_changes_new_handshakes_and_leaves_open_connections_alone() {
     assert_eq!(gets_in(&lab, &mut border, Some(&issued), &[&rustls::version::TLS13]).await, Err(Some(Reason::TlsUnknownIssuer)));
 }
 
+/// Its files may be gone: calls over it may still need a connection made by it.
+#[tokio::test]
+async fn a_listener_that_left_the_set_shows_its_certificate_until_it_is_released() {
+    let lab = Laboratory::new();
+    let ca = lab.write("peer-ca.pem", lab.theirs.certificate());
+    let settings = tls_settings(lab.own(), &[("um", ca)]);
+    let store = CredentialStore::new(Credentials::load(&settings).unwrap());
+    let candidates = vec![Arc::new(peer("um", Tls, V4, &[PEER]))];
+    let issued = lab.theirs.issue(&Leaf::named(PEER)).unwrap();
+    let without = tls::Settings { listeners: Vec::new(), ..settings };
+    let versions = [&rustls::version::TLS13];
+    for (released, expected) in [(false, true), (false, true), (true, false)] {
+        if released {
+            store.release_listener(ListenerId(0));
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let accepting = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            store.accept(ListenerId(0), candidates.clone(), stream).await.is_ok()
+        };
+        let (shaken, _client) = tokio::join!(accepting, client(&lab, listener.local_addr().unwrap(), Some(&issued), &versions));
+        assert_eq!(shaken, expected);
+        // Over every load to come, until it is closed.
+        store.swap(Credentials::load(&without).unwrap());
+        store.swap(Credentials::load(&without).unwrap());
+    }
+}
+
 #[tokio::test]
 async fn what_was_presented_can_be_asked_again_of_the_credentials_in_force() {
     let lab = Laboratory::new();

@@ -69,6 +69,14 @@ impl Writer<'_> {
             let jump = jump(&chain("media", family));
             self.rule(INPUT, [to_us(*address), vec![is(field("udp", "dport"), ports.clone()), jump]].concat());
         }
+        for (transport, address) in self.layout.listeners.iter().filter(|listener| self.layout.shares_its_place(listener)) {
+            let family = Family::of(address.ip());
+            let port = is(field(protocol(*transport), "dport"), Expression::Number(address.port().into()));
+            for kind in [Kind::Peers(*transport), Kind::PeerNets(*transport)] {
+                let known = is_in(field(ip(family), "saddr"), Set { kind, family }.name());
+                self.rule(INPUT, [to_us(address.ip()), vec![port.clone(), known, accept()]].concat());
+            }
+        }
         for (transport, address) in &self.layout.listeners {
             let family = Family::of(address.ip());
             let port = is(field(protocol(*transport), "dport"), Expression::Number(address.port().into()));
@@ -139,6 +147,18 @@ impl Writer<'_> {
             self.rule(UNTRACKED_IN, [to_us(address), only_here(address), vec![is(field(protocol, "dport"), ports.clone()), notrack()]].concat());
             self.rule(UNTRACKED_OUT, [from_us(address), vec![is(field(protocol, "sport"), ports), notrack()]].concat());
         }
+    }
+}
+
+impl Layout {
+    /// Another transport's packets come there too and look the same: TLS has taken TCP's place, or the other way, and calls still go over what was there. Who is a
+    /// peer by either is let in.
+    fn shares_its_place(&self, (transport, address): &(Transport, SocketAddr)) -> bool {
+        self.listeners.iter().any(|(other, place)| {
+            let same_port = protocol(*other) == protocol(*transport) && place.port() == address.port() && place.is_ipv4() == address.is_ipv4();
+            let overlaps = place.ip() == address.ip() || place.ip().is_unspecified() || address.ip().is_unspecified();
+            other != transport && same_port && overlaps
+        })
     }
 }
 

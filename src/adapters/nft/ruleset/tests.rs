@@ -47,6 +47,21 @@ fn the_table_is_as_expected() {
     assert_eq!(text, std::fs::read_to_string(&golden).unwrap(), "BLESS=1 writes it anew: read what changed");
 }
 
+/// Calls still go over what was there, when a reload has put TLS in the place of TCP: the first chain would drop their packets.
+#[test]
+fn peers_of_two_transports_at_one_place_are_all_let_in_before_strangers_are_dropped() {
+    let place = "192.0.2.1:5061".parse().unwrap();
+    let both = Layout { listeners: vec![(Transport::Tls, place), (Transport::Tcp, place)], ..layout(false, true) };
+    let text = lines(&render(&both, &contents(), &[]));
+    let at = |found: &dyn Fn(&str) -> bool| text.lines().position(|line| line.contains("\"dport\"") && line.contains("5061") && found(line)).unwrap();
+    let first_jump = at(&|line| line.contains("jump"));
+    for set in ["\"@tls4\"", "\"@tcp4\"", "\"@tls4_nets\"", "\"@tcp4_nets\""] {
+        assert!(at(&|line| line.contains(set) && line.contains("accept")) < first_jump, "{set} in\n{text}");
+    }
+    let apart = lines(&render(&layout(false, true), &contents(), &[]));
+    assert!(!apart.lines().any(|line| line.contains("\"chain\":\"input\"") && line.contains('@')), "{apart}");
+}
+
 /// A flush, or a name of another table, would reach beyond our own.
 #[test]
 fn no_table_but_ours_is_ever_named() {
