@@ -6,10 +6,18 @@ use std::path::Path;
 use crate::app::border::Border;
 use crate::app::policy_sets::texts::Texts;
 use crate::app::policy_sets::{Adoption, How};
+use crate::config::{Settings, Warning};
+
+/// What it means. Read on a thread beside, since a large set takes a while and calls go on meanwhile.
+async fn load(texts: &Texts, folder: &Path) -> Result<(Settings, Vec<Warning>), String> {
+    let (texts, folder) = (texts.clone(), folder.to_owned());
+    let loaded = tokio::task::spawn_blocking(move || texts.load(&folder).map_err(|problems| problems.to_string())).await;
+    loaded.map_err(|fault| fault.to_string())?
+}
 
 /// Returns what is worth knowing of it, or why it was refused.
 pub async fn adopt(border: &mut Border, folder: &Path, adoption: Adoption, by: &str) -> Result<Vec<String>, String> {
-    let loaded = adoption.texts.load(folder).map_err(|problems| format!("the set has problems, and nothing was changed:\n{problems}"))?;
+    let loaded = load(&adoption.texts, folder).await.map_err(|problems| format!("the set has problems, and nothing was changed:\n{problems}"))?;
     let sets = border.policy_sets();
     let staged = sets.stage(&adoption)?;
     let mut told = border.take(loaded).await.map_err(|error| error.to_string())?;
@@ -40,7 +48,7 @@ pub async fn reload(border: &mut Border, folder: &Path, by: &str) -> Result<Vec<
     let Ok(texts) = Texts::read(folder) else {
         return border.reload(folder).await.map_err(|error| error.to_string());
     };
-    let loaded = texts.load(folder).map_err(|problems| problems.to_string())?;
+    let loaded = load(&texts, folder).await?;
     let told = border.take(loaded).await.map_err(|error| error.to_string())?;
     border.policy_sets().adopted(texts, by, How::Reloaded, false);
     Ok(told)

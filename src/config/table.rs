@@ -17,13 +17,16 @@ use super::source::Source;
 pub struct Document<'d> {
     file: &'static str,
     text: &'d str,
+    /// Where each line begins: places are asked for by the thousand.
+    lines: Vec<usize>,
     findings: &'d Findings,
     source: &'d dyn Source,
 }
 
 impl<'d> Document<'d> {
     pub fn new(file: &'static str, text: &'d str, findings: &'d Findings, source: &'d dyn Source) -> Document<'d> {
-        Document { file, text, findings, source }
+        let lines = std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|end| end + 1)).collect();
+        Document { file, text, lines, findings, source }
     }
 
     /// The root table; `None`, with the first mistake of each line noted, where the text is not TOML.
@@ -61,9 +64,10 @@ impl<'d> Document<'d> {
 
     pub fn place(&self, span: &Range<usize>) -> At {
         let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() as u32 + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() as u32 + 1;
-        At { file: self.file, line, column }
+        let line = self.lines.partition_point(|begin| *begin <= before.len());
+        let begin = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let column = before.get(begin..).unwrap_or_default().chars().count() as u32 + 1;
+        At { file: self.file, line: line as u32, column }
     }
 }
 
@@ -402,5 +406,26 @@ pub fn spell(span: Duration) -> String {
         _ if seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
         _ if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
         _ => format!("{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::source::Texts;
+
+    /// Line and column by their definition, at every octet.
+    #[test]
+    fn a_place_is_where_the_text_before_it_ends() {
+        let text = "a = 1\n\n\u{fc}b\u{e9} = \"x\"\r\n# \u{65e5}\u{672c}\nlast = 2";
+        let (findings, source) = (Findings::default(), Texts::default());
+        let document = Document::new("border.toml", text, &findings, &source);
+        for start in 0..=text.len() + 3 {
+            let before = text.get(..start).unwrap_or(text);
+            let line = before.matches('\n').count() as u32 + 1;
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() as u32 + 1;
+            let at = document.place(&(start..start));
+            assert_eq!((at.line, at.column), (line, column), "octet {start}");
+        }
     }
 }
