@@ -123,9 +123,13 @@ fn diff_tells_same_different_and_unusable_apart_and_what_needs_a_restart() {
     let (status, text) = diff(&["--json"]);
     let told: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(status, Some(1), "{text}");
-    assert!(told["restart"].as_array().unwrap().contains(&"listeners".into()), "{text}");
+    assert_eq!(told["restart"], serde_json::json!([]), "{text}");
     let added = |change: &serde_json::Value| change["part"] == "listener" && change["name"] == "another" && change["change"] == "added";
     assert!(told["changes"].as_array().unwrap().iter().any(added), "{text}");
+
+    edit("border.toml", "[media]", "[limits]\nconnections = 17\n\n[media]");
+    let told: serde_json::Value = serde_json::from_str(&diff(&["--json"]).1).unwrap();
+    assert_eq!(told["restart"], serde_json::json!(["limits of connections"]), "{told:#}");
 
     edit("hunt_groups.toml", "dial_plan = \"", "dial_plan = \"no-such-");
     let (status, text) = diff(&[]);
