@@ -191,7 +191,7 @@ fn sources(arguments: &Arguments, report: &mut Report) -> io::Result<BTreeMap<St
 }
 
 fn read(path: &Path) -> io::Result<Source> {
-    let file = File::open(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+    let file = File::open(path).map_err(|error| files::named(path, &error))?;
     Ok(Source::new(path.to_path_buf(), files::read_open(file, path)?))
 }
 
