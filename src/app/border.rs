@@ -18,7 +18,7 @@ use crate::adapters::nft::{Firewall, Place};
 use crate::adapters::telemetry::{Anchor, Sink, Telemetry};
 use crate::adapters::tls::CredentialStore;
 use crate::app::admin_view::State;
-use crate::app::api::{self, Changes, Desk, Fresh, Limits, Order, Shown, Standing, Watched, calls::Calls};
+use crate::app::api::{self, Changes, Desk, Limits, Order, Shown, Standing, Watched, calls::Calls};
 use crate::app::census::{Held, Queues};
 use crate::app::firewall;
 use crate::app::handshakes::Handshakes;
@@ -77,7 +77,7 @@ pub struct Border {
     media: Option<Arc<MediaPlane>>,
     pub(super) resolver: Arc<PeerResolver>,
     pub(super) locator: Arc<Locator>,
-    rotation: Arc<Rotation>,
+    pub(super) rotation: Arc<Rotation>,
     pub(super) commands: mpsc::UnboundedSender<Input>,
     /// The way to another process of this border, while there is one.
     pub(super) between: Arc<Between>,
@@ -88,7 +88,6 @@ pub struct Border {
     pub(super) admin: Option<Admin>,
     pub(super) api: Api,
     pub(super) audit: Audit,
-    pub(super) shown: Arc<Shown>,
     reporting: Reporting,
     missed_calls: Option<MissedCalls>,
     /// What operators ask of the border as a whole, for whoever owns it to carry out.
@@ -181,8 +180,6 @@ impl Border {
         }
         media_addresses::check(&settings.signaling.media)?;
         check_hosted(&settings)?;
-        let tls = settings.api.listen.as_ref().and_then(|listen| listen.tls.clone());
-        let shown = Arc::new(Shown::load(tls).map_err(|error| StartError(vec![error]))?);
         let anchor = Anchor { time: crate::time::Time::ZERO, wall: clock.began() };
         let (sink, outlets) = Outlets::start(&settings, anchor)?;
         // A call has one number, in the log, on the ladder and in the store, whenever the border was started.
@@ -308,7 +305,6 @@ impl Border {
             commands: commands.clone(),
             standing,
             changes,
-            shown: shown.clone(),
             limits,
             outlets: outlets.clone(),
             policy_sets: policy_sets.clone(),
@@ -318,7 +314,7 @@ impl Border {
             between: between.clone(),
         };
         let opening = if gates == Gates::OPEN { Start::InPlace } else { before.api(settings.api.listen.as_ref().map(|listen| listen.address)) };
-        let api = Api::start(&settings.api, api::router(Arc::new(desk)), api::needs, shown.clone(), audit.clone(), opening);
+        let api = Api::start(&settings.api, api::router(Arc::new(desk)), api::needs, Arc::new(Shown(rotation.store().clone())), audit.clone(), opening);
         let api = api.await.map_err(|error| StartError(vec![error.to_string()]))?;
         // Ready is who has all its doors.
         if let Some(admin) = admin.as_ref().filter(|_| gates == Gates::OPEN) {
@@ -343,7 +339,6 @@ impl Border {
             admin,
             api,
             audit,
-            shown,
             reporting,
             missed_calls,
             orders,
@@ -429,9 +424,7 @@ impl Border {
     /// As [`reload`](Border::reload), of a set that is read already.
     pub async fn take(&mut self, (mut settings, warnings): (config::Settings, Vec<config::Warning>)) -> Result<Vec<String>, StartError> {
         self.listening.number(&mut settings)?;
-        let certificates = rotation::Ready::load(&settings.tls)?;
-        let tls = settings.api.listen.as_ref().and_then(|listen| listen.tls.clone());
-        let shown = Fresh::of(tls).map_err(|error| StartError(vec![error]))?;
+        let mut certificates = rotation::Ready::load(&settings.tls)?;
         media_addresses::check(&settings.signaling.media)?;
         check_hosted(&settings)?;
         // The last that can refuse the set.
@@ -442,13 +435,12 @@ impl Border {
         let waiting = restart_needed(&self.settings, &settings).into_iter().map(|part| format!("{part} changed: {AT_NEXT_START}"));
         let mut not_in_force: Vec<String> = waiting.collect();
         let mut settings = as_running(settings, &self.settings);
-        self.shown.put(shown);
         let outlets = self.state.outlets.clone();
         not_in_force.extend(outlets.take(&self.settings, &mut settings).await);
         // Another store has numbers of its own.
         let from = outlets.recording.stores().history.map_or(0, |history| history.highest() + 1);
         let _ = self.commands.send(Input::Event(Event::Command(Command::NumberCalls { from })));
-        not_in_force.extend(self.take_doors(&mut settings).await);
+        not_in_force.extend(self.take_doors(&mut settings, &mut certificates).await);
         told.extend(not_in_force.iter().cloned());
         self.state.standing.put_not_in_force(not_in_force);
         told.extend(certificates.remarks(&settings.signaling.listeners));
@@ -485,10 +477,7 @@ impl Border {
     /// Takes new contents of the certificate files of the set in force, all or nothing, for every handshake from now on. Returns what is worth
     /// knowing of them; the error names every file that cannot be used, and the remedy.
     pub fn rotate(&mut self) -> Result<Vec<String>, StartError> {
-        let shown = self.shown.read().map_err(|error| StartError(vec![error]))?;
-        let told = self.rotation.rotate()?;
-        self.shown.put(shown);
-        Ok(told)
+        self.rotation.rotate()
     }
 
     /// The certificates in force, and the number of their load.

@@ -145,8 +145,10 @@ fn certificates(settings: &tls::Settings) -> (Vec<String>, Vec<String>, Vec<Path
         peer.ca.iter().cloned().chain(lists).chain(own).collect()
     };
     let peers = settings.peers.iter().filter(|peer| present(&mut files(peer).iter())).cloned().collect();
+    let door = |door: &&tls::DoorFiles| present(&mut [&door.own.certificate, &door.own.key].into_iter().chain(&door.client_ca));
+    let door = settings.door.as_ref().filter(door).cloned();
     let lines = |of: &[tls::Problem]| of.iter().map(ToString::to_string).collect();
-    let (problems, remarks) = match tls::Credentials::load(&tls::Settings { listeners, peers, ..settings.clone() }) {
+    let (problems, remarks) = match tls::Credentials::load(&tls::Settings { listeners, peers, door, ..settings.clone() }) {
         Ok(credentials) => (Vec::new(), lines(credentials.remarks())),
         Err(problems) => (lines(&problems), Vec::new()),
     };

@@ -294,8 +294,8 @@ fn tls(all: &mut Vec<Change>, old: &tls::Settings, new: &tls::Settings) {
         |peer: &PeerCertificates| peer.peer.to_string(),
         |old, new| fields!(old, new, PeerCertificates { ca, own, crl, stale_crl, server_certificate_as_client, backend } without { peer }),
     );
-    // Which listeners OpenSSL carries follows from the peers.
-    changed(all, "[certificates]", fields!(old, new, Settings { crl_refresh, crl_cache } without { listeners, peers, openssl_listeners }));
+    // Which listeners OpenSSL carries follows from the peers; the door is told of with [api].
+    changed(all, "[certificates]", fields!(old, new, Settings { crl_refresh, crl_cache } without { listeners, peers, openssl_listeners, door }));
 }
 
 /// What of a border is compared as a whole, since it is long, or may hold secrets.

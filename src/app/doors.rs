@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use crate::adapters::admin::{Admin, View};
-use crate::app::api::Fresh;
 use crate::app::border::Border;
 use crate::app::outlets::{blocking, stays, taken};
+use crate::app::rotation::Ready;
 use crate::config;
 
 impl Border {
     /// Changes what is wanted otherwise than it runs. What cannot be had stays, and `wanted` is made to say so; a line for each of these tells why.
-    pub(super) async fn take_doors(&mut self, wanted: &mut config::Settings) -> Vec<String> {
+    /// `certificates`: those of the set, about to be put in force.
+    pub(super) async fn take_doors(&mut self, wanted: &mut config::Settings, certificates: &mut Ready) -> Vec<String> {
         let mut refused = Vec::new();
         self.take_admin(wanted, &mut refused).await;
-        self.take_api(wanted, &mut refused).await;
+        self.take_api(wanted, certificates, &mut refused).await;
         self.take_audit(wanted, &mut refused).await;
         self.take_names(wanted, &mut refused);
         refused
@@ -33,21 +34,20 @@ impl Border {
         }
     }
 
-    /// Its certificate and CA are in force already.
-    async fn take_api(&mut self, wanted: &mut config::Settings, refused: &mut Vec<String>) {
+    /// Who comes by the new door at once is shown its certificate.
+    async fn take_api(&mut self, wanted: &mut config::Settings, certificates: &mut Ready, refused: &mut Vec<String>) {
         if wanted.api.same_door(&self.settings().api) {
             return;
         }
+        let before = self.rotation.store().put_door(certificates.door());
         match self.api.move_to(&wanted.api).await {
             Ok(()) => taken("[api] listen"),
             Err(error) => {
                 refused.push(stays("[api] listen", &error.to_string()));
                 wanted.api.with_door_of(&self.settings().api);
-                let tls = wanted.api.listen.as_ref().and_then(|listen| listen.tls.clone());
-                // Files that are gone meanwhile: what they held is shown no more, and the line above says what to mend.
-                if let Ok(fresh) = Fresh::of(tls) {
-                    self.shown.put(fresh);
-                }
+                wanted.tls.door = self.settings().tls.door.clone();
+                self.rotation.store().put_door(before.clone());
+                certificates.keep_door(wanted.tls.door.clone(), before);
             }
         }
     }

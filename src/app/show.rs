@@ -290,7 +290,9 @@ fn certificates(answer: &Value) -> String {
     }
     for ca in list(answer, "authorities") {
         let what = if ca["pinned"] == true { "pinned" } else { "CA" };
-        table.row([text(&ca["file"]), what.into(), text(&ca["subject"]), text(&ca["not_after"]), text(&ca["days_left"]), all(ca, "peers")]);
+        let operators = (ca["operators"] == true).then(|| String::from("operators"));
+        let whom = list(ca, "peers").iter().map(text).chain(operators).collect::<Vec<_>>().join(", ");
+        table.row([text(&ca["file"]), what.into(), text(&ca["subject"]), text(&ca["not_after"]), text(&ca["days_left"]), whom]);
     }
     for crl in list(answer, "crls") {
         let peers = list(crl, "peers").iter().map(|peer| format!("{} ({} when stale)", text(&peer["peer"]), text(&peer["stale_crl"])));

@@ -36,6 +36,8 @@ pub fn exposition(network: Option<&Counts>, media: Option<&Counters>, lifetimes:
             CertificateKind::Own => "own",
             CertificateKind::Authority => "authority",
             CertificateKind::RevocationList => "revocation_list",
+            CertificateKind::Api => "api",
+            CertificateKind::ApiAuthority => "api_authority",
         };
         let end = ends.entry((&lifetime.file, kind)).or_insert(lifetime.not_after);
         *end = lifetime.not_after.min(*end);

@@ -368,6 +368,10 @@ pub enum CertificateKind {
     Authority,
     /// Its end is the time of the next update.
     RevocationList,
+    /// What the operators' door shows.
+    Api,
+    /// A certificate that operators' certificates are held against.
+    ApiAuthority,
 }
 
 /// How near the end of a certificate or revocation list is.

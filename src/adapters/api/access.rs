@@ -1,4 +1,4 @@
-//! Who asks and what that one may do: before any route is asked, and after it the account of what was changed.
+//! Who asks and what that one may do: before any route is asked, for as long as an answer goes on, and after it the account of what was changed.
 //!
 //! Bearer tokens (RFC 6750 §2.1) are 256 random bits, so their plain digest is safe to keep: there is nothing to guess that a slow hash would slow down.
 
@@ -7,24 +7,30 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use futures_util::stream::unfold;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::audit::{Audit, Entry};
 use super::problem::Problem;
-use super::{LONGEST_BODY, Listen, Needs};
+use super::{Identities, LONGEST_BODY, Listen, Needs};
 
 /// A body must have come whole within this time.
 const BODY_TIME: Duration = Duration::from_secs(10);
 /// Whoever shows a wrong token waits so long for the answer, with a connection taken.
 const WRONG_TOKEN: Duration = Duration::from_millis(250);
+/// Whoever is told of changes is asked about again after so long, since time alone ends certificates.
+const RECHECK: Duration = Duration::from_secs(60);
 /// Of the words of a refusal so much is passed on.
 const LONGEST_WORDS: usize = 2048;
 
@@ -113,8 +119,10 @@ impl fmt::Display for Via {
 /// Who is at the other end of a connection, as far as that is known before a request.
 #[derive(Clone, Debug)]
 pub(super) enum Client {
-    /// The kernel or a certificate has said it.
+    /// The kernel has said it.
     Known(Operator),
+    /// A certificate has, which was verified when the connection came; its chain, leaf first.
+    Holder { operator: Operator, chain: Arc<[CertificateDer<'static>]> },
     /// A token may.
     At(SocketAddr),
 }
@@ -122,7 +130,7 @@ pub(super) enum Client {
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Client::Known(operator) => operator.via.fmt(f),
+            Client::Known(operator) | Client::Holder { operator, .. } => operator.via.fmt(f),
             Client::At(remote) => remote.fmt(f),
         }
     }
@@ -141,26 +149,45 @@ impl Callers {
     }
 }
 
-/// Those of now: asked at every request, so that who is taken out is out at once.
-pub(super) type Known = Arc<ArcSwap<Callers>>;
+/// Those of now: asked at every request, so that who is taken out is out at once. Cheap to clone: all clones are one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known(watch::Sender<Arc<Callers>>);
+
+impl Known {
+    pub fn of(callers: Callers) -> Known {
+        Known(watch::Sender::new(Arc::new(callers)))
+    }
+
+    pub fn put(&self, callers: Callers) {
+        self.0.send_replace(Arc::new(callers));
+    }
+
+    pub fn callers(&self) -> Arc<Callers> {
+        Arc::clone(&self.0.borrow())
+    }
+}
 
 pub(super) struct Guard {
     needs: Needs,
     known: Known,
+    identities: Arc<dyn Identities>,
     audit: Audit,
 }
 
 impl Guard {
-    pub fn new(needs: Needs, known: Known, audit: Audit) -> Arc<Guard> {
-        Arc::new(Guard { needs, known, audit })
+    pub fn new(needs: Needs, known: Known, identities: Arc<dyn Identities>, audit: Audit) -> Arc<Guard> {
+        Arc::new(Guard { needs, known, identities, audit })
     }
 
     /// `Err`: the words of the refusal.
     fn identify(&self, client: &Client, authorization: Option<&HeaderValue>) -> Result<Operator, &'static str> {
-        let known = self.known.load();
+        let known = self.known.callers();
         let remote = match client {
-            // The connection outlives a reload that takes its holder's name out, or makes a reader of an operator.
-            Client::Known(operator @ Operator { via: Via::Certificate { .. }, .. }) => {
+            // The connection outlives a reload that takes its holder's name out, or makes a reader of an operator, and a CA that is believed no more.
+            Client::Holder { operator, chain } => {
+                if !self.identities.believes(chain) {
+                    return Err("this certificate has ended, or its CA is not believed here any more");
+                }
                 let role = known.certificates.iter().find(|(name, _)| **name == *operator.name).map(|(_, role)| *role);
                 return role.map(|role| Operator { role, ..operator.clone() }).ok_or("this certificate is not known here any more");
             }
@@ -182,13 +209,66 @@ pub(super) fn guarded(router: Router, guard: Arc<Guard>) -> Router {
     router.layer(from_fn_with_state(guard, watch))
 }
 
+/// Returns why somebody is not any more who asked: the settings have changed, or a certificate's time is over.
+async fn dismissed(guard: Arc<Guard>, asked: Asked) -> &'static str {
+    let (mut callers, mut identities) = (guard.known.0.subscribe(), guard.identities.changes());
+    loop {
+        match guard.identify(&asked.client, asked.authorization.as_ref()) {
+            Ok(operator) if operator == asked.operator => {}
+            Ok(_) => return "who shows this may do something else from now on",
+            Err(why) => return why,
+        }
+        tokio::select! {
+            Ok(()) = callers.changed() => {}
+            Ok(()) = identities.changed() => {}
+            () = tokio::time::sleep(RECHECK) => {}
+        }
+    }
+}
+
+/// Who asked, as found when an answer began.
+struct Asked {
+    client: Client,
+    authorization: Option<HeaderValue>,
+    operator: Operator,
+    method: Method,
+    path: String,
+}
+
+/// An answer whose end is not known, such as one that tells of changes as they come, breaks off when whoever asked is not known any more: one that just ended
+/// could be taken for a whole one.
+fn while_known(guard: &Arc<Guard>, asked: Asked, answer: Response) -> Response {
+    let lasts = answer.body().size_hint().exact().is_none() && !matches!(asked.client, Client::Known(_));
+    if !lasts {
+        return answer;
+    }
+    let guard = Arc::clone(guard);
+    answer.map(|body| {
+        let (operator, method, path) = (asked.operator.clone(), asked.method.clone(), asked.path.clone());
+        let dismissed = Box::pin(dismissed(Arc::clone(&guard), asked));
+        let broken_off = move |why: &str| {
+            let refusal = Problem::new(StatusCode::UNAUTHORIZED, format!("broken off: {why}"));
+            guard.audit.note(Entry::new(&operator, &method, &path, &Bytes::new(), &refusal.into_response()));
+            axum::Error::new(std::io::Error::other(why.to_owned()))
+        };
+        Body::from_stream(unfold(Some((body.into_data_stream(), dismissed, broken_off)), async |going_on| {
+            let (mut data, mut dismissed, broken_off) = going_on?;
+            tokio::select! {
+                biased;
+                why = &mut dismissed => Some((Err(broken_off(why)), None)),
+                next = data.next() => next.map(|next| (next, Some((data, dismissed, broken_off)))),
+            }
+        }))
+    })
+}
+
 async fn watch(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let response = answered(&guard, request, next).await;
     guard.audit.count(&response);
     response
 }
 
-async fn answered(guard: &Guard, mut request: Request, next: Next) -> Response {
+async fn answered(guard: &Arc<Guard>, mut request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), String::from(request.uri().path()));
     let Some(client) = request.extensions().get::<Client>().cloned() else {
         return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "nobody knows who asks").into_response();
@@ -221,6 +301,7 @@ async fn answered(guard: &Guard, mut request: Request, next: Next) -> Response {
         guard.audit.note(Entry::new(&operator, &method, &path, &Bytes::new(), &refusal.clone().into_response()));
         return closed(refusal.into_response());
     }
+    let authorization = request.headers().get(header::AUTHORIZATION).cloned();
     let (head, body) = request.into_parts();
     let body = match gathered(body).await {
         Ok(body) => body,
@@ -232,7 +313,7 @@ async fn answered(guard: &Guard, mut request: Request, next: Next) -> Response {
     if changes {
         guard.audit.note(Entry::new(&operator, &method, &path, &body, &response));
     }
-    closed(response)
+    closed(while_known(guard, Asked { client, authorization, operator, method, path }, response))
 }
 
 /// Where a browser says that the page that asks is not of this door (Fetch Metadata, `Sec-Fetch-Site`): it shows its user's certificate to whomever a page names,

@@ -27,7 +27,6 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::http::Method;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -132,7 +131,7 @@ impl Api {
     /// only where [`Listen::tls`] is set.
     pub async fn start(settings: &Settings, router: Router, needs: Needs, identities: Arc<dyn Identities>, audit: Audit, start: Start) -> io::Result<Api> {
         let (gate, shut) = watch::channel(matches!(start, Start::InPlace));
-        let known: access::Known = Arc::new(ArcSwap::from_pointee(Callers::of(settings.listen.as_ref())));
+        let known = access::Known::of(Callers::of(settings.listen.as_ref()));
         let hall = Hall { gate: shut, router, needs, identities, audit, known: known.clone(), network: Network::default(), by_network: None };
         let opened_by = settings.clone();
         let (opened_in, opened) = oneshot::channel();
@@ -151,9 +150,10 @@ impl Api {
         Ok(Api { place: socket_path(settings), socket: Mutex::new(socket), network, gate, known, moves })
     }
 
-    /// From now on these tokens and names in certificates are let in from the network, and no others; connections that are up included.
+    /// From now on these tokens and names in certificates are let in from the network, and no others; connections that are up included, and answers that are
+    /// under way without end.
     pub fn know(&self, settings: &Settings) {
-        self.known.store(Arc::new(Callers::of(settings.listen.as_ref())));
+        self.known.put(Callers::of(settings.listen.as_ref()));
     }
 
     /// Opens the network's door elsewhere, or with TLS or without, and shuts the one there was; connections that are open go on until those who asked end
@@ -275,7 +275,7 @@ impl Hall {
         };
         if let Some(path) = &socket {
             let door = socket::Door::open(path)?;
-            let guard = access::Guard::new(self.needs, Arc::default(), self.audit.clone());
+            let guard = access::Guard::new(self.needs, access::Known::default(), Arc::clone(&self.identities), self.audit.clone());
             // Operators of this machine find it wherever it lies.
             let (always, open) = watch::channel(true);
             let (router, crowd) = (access::guarded(self.router.clone(), guard), self.audit.by_socket());
@@ -327,12 +327,12 @@ impl Hall {
     }
 
     async fn door(&self, listen: &Listen, inherited: Option<OwnedFd>) -> io::Result<network::Door> {
-        network::Door::open(listen, Arc::clone(&self.known), Arc::clone(&self.identities), inherited).await
+        network::Door::open(listen, self.known.clone(), Arc::clone(&self.identities), inherited).await
     }
 
     fn stand(&mut self, door: network::Door, listen: Listen) -> io::Result<()> {
         *held(&self.network) = Some((door.bound()?, door.bequeath()?));
-        let guard = access::Guard::new(self.needs, Arc::clone(&self.known), self.audit.clone());
+        let guard = access::Guard::new(self.needs, self.known.clone(), Arc::clone(&self.identities), self.audit.clone());
         let router = access::guarded(self.router.clone(), guard);
         let task = tokio::spawn(serve::forever(door, router, self.gate.clone(), self.audit.by_network()));
         self.by_network = Some((listen, task));

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::server::TlsStream;
 
 use super::Listen;
@@ -25,6 +27,10 @@ pub trait Identities: Send + Sync + 'static {
     fn server(&self) -> Option<Arc<ServerConfig>>;
     /// The names in a certificate that has been verified, in DER.
     fn names(&self, certificate: &[u8]) -> Vec<String>;
+    /// Whether a chain that was verified once, leaf first, still would be: its CA is believed, and it is in date.
+    fn believes(&self, chain: &[CertificateDer<'_>]) -> bool;
+    /// Counts up when another answer may be had.
+    fn changes(&self) -> watch::Receiver<u64>;
 }
 
 pub(super) struct Door {
@@ -64,24 +70,25 @@ impl serve::Door for Door {
     }
 
     fn open(&self, (stream, remote): (TcpStream, SocketAddr)) -> impl Future<Output = Option<(Self::Stream, Client)>> + Send + 'static {
-        let (is_tls, known, identities) = (self.is_tls, Arc::clone(&self.known), Arc::clone(&self.identities));
+        let (is_tls, known, identities) = (self.is_tls, self.known.clone(), Arc::clone(&self.identities));
         async move {
             if !is_tls {
                 return Some((Unread::new(Stream::Plain(stream)), Client::At(remote)));
             }
             let acceptor = TlsAcceptor::from(identities.server()?);
             let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await.ok()?.ok()?;
-            let client = holder(&stream, &known.load(), &*identities, remote).map_or(Client::At(remote), Client::Known);
+            let client = holder(&stream, &known.callers(), &*identities, remote).unwrap_or(Client::At(remote));
             Some((Unread::new(Stream::Tls(Box::new(stream))), client))
         }
     }
 }
 
 /// Whoever holds the certificate shown, if the settings know one of its names. The strongest role of those counts.
-fn holder(stream: &TlsStream<TcpStream>, callers: &Callers, identities: &dyn Identities, remote: SocketAddr) -> Option<Operator> {
-    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
-    let names = identities.names(certificate.as_ref());
+fn holder(stream: &TlsStream<TcpStream>, callers: &Callers, identities: &dyn Identities, remote: SocketAddr) -> Option<Client> {
+    let chain = stream.get_ref().1.peer_certificates()?;
+    let names = identities.names(chain.first()?.as_ref());
     let known = callers.certificates.iter().filter(|(name, _)| names.iter().any(|shown| shown.eq_ignore_ascii_case(name)));
     let (name, role) = known.max_by_key(|(_, role)| *role)?;
-    Some(Operator { name: name.as_str().into(), role: *role, via: Via::Certificate { remote } })
+    let operator = Operator { name: name.as_str().into(), role: *role, via: Via::Certificate { remote } };
+    Some(Client::Holder { operator, chain: chain.iter().map(|der| der.clone().into_owned()).collect() })
 }

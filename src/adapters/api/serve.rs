@@ -275,7 +275,7 @@ mod tests {
             .route("/v1/long", get(|| async { "x".repeat(1 << 20) }))
             .route("/v1/endless", get(endless))
             .route("/v1/thing", post(|body: String| async { body }));
-        let guard = Guard::new(|_, _| Role::Read, Arc::default(), Audit::default());
+        let guard = Guard::new(|_, _| Role::Read, Default::default(), Arc::new(super::super::tests::Nobody::default()), Audit::default());
         let (clients, pipes) = mpsc::unbounded_channel();
         let (open, gate) = watch::channel(true);
         tokio::spawn(forever(Pipes(pipes), guarded(routes, guard), gate, crowd));

@@ -10,10 +10,18 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::*;
 
-struct Nobody;
+/// Shows nothing, and believes certificates until told otherwise.
+pub(super) struct Nobody(pub watch::Sender<u64>);
+
+impl Default for Nobody {
+    fn default() -> Nobody {
+        Nobody(watch::Sender::new(0))
+    }
+}
 
 impl Identities for Nobody {
     fn server(&self) -> Option<Arc<ServerConfig>> {
@@ -22,6 +30,14 @@ impl Identities for Nobody {
 
     fn names(&self, _: &[u8]) -> Vec<String> {
         Vec::new()
+    }
+
+    fn believes(&self, _: &[CertificateDer<'_>]) -> bool {
+        *self.0.borrow() == 0
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
     }
 }
 
@@ -40,7 +56,14 @@ fn router(reached: &Reached) -> Router {
         .route("/v1/thing", get(note(Arc::clone(reached), "look")).post(note(Arc::clone(reached), "change")))
         .route("/v1/refused", post(refuse))
         .route("/v1/done", post(|| async { (Extension(Outcome("in force: set b, before it a".into())), "") }))
+        .route("/v1/endless", get(endless))
         .route("/", get(|| async { "page" }))
+}
+
+/// As changes are told of: a beginning, and never an end.
+async fn endless() -> axum::body::Body {
+    let beginning = futures_util::stream::iter([Ok::<_, std::convert::Infallible>("it begins")]);
+    axum::body::Body::from_stream(futures_util::StreamExt::chain(beginning, futures_util::stream::pending()))
 }
 
 fn needs(method: &Method, _: &str) -> Role {
@@ -61,7 +84,7 @@ impl Lab {
         let file = folder.path().join("audit.jsonl");
         let audit = Audit::open(Some(&file)).unwrap();
         let settings = Settings { socket: Some(folder.path().join("control.sock")), listen, audit: Some(file) };
-        let api = Api::start(&settings, router(&reached), needs, Arc::new(Nobody), audit.clone(), Start::InPlace).await.unwrap();
+        let api = Api::start(&settings, router(&reached), needs, Arc::new(Nobody::default()), audit.clone(), Start::InPlace).await.unwrap();
         Lab { folder, reached, audit, api }
     }
 
@@ -75,6 +98,14 @@ impl Lab {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
+    }
+
+    /// Listens to what has no end.
+    async fn listens(&self, token: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.api.bound().unwrap()).await.unwrap();
+        stream.write_all(request("GET /v1/endless", Some(token)).as_bytes()).await.unwrap();
+        heard_until("it begins", &mut stream).await;
+        stream
     }
 
     fn reached(&self) -> Vec<String> {
@@ -140,6 +171,74 @@ async fn who_is_taken_out_is_out_at_once_and_who_is_put_in_is_in() {
     for (token, status) in [("look-1", "401"), ("do-1", "401"), ("new-1", "200")] {
         assert!(lab.get(&request("POST /v1/thing", Some(token))).await.starts_with(&format!("HTTP/1.1 {status}")), "{token}");
     }
+}
+
+async fn heard_until(text: &str, stream: &mut TcpStream) {
+    let (mut heard, mut buffer) = (String::new(), [0; 1024]);
+    while !heard.contains(text) {
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await.expect("it is said in time").unwrap();
+        assert!(read > 0, "it ended: {heard}");
+        heard += &String::from_utf8_lossy(&buffer[..read]);
+    }
+}
+
+/// Whether it breaks off: an end that belongs to HTTP would be that of a whole answer.
+async fn breaks_off(stream: &mut TcpStream) -> bool {
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+    ended.is_ok() && !String::from_utf8_lossy(&rest).contains("0\r\n\r\n")
+}
+
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+#[tokio::test]
+async fn what_is_told_without_end_breaks_off_for_who_is_taken_out_or_made_another() {
+    let mut listen = tokens();
+    listen.tokens.push(Token { name: "carol".into(), role: Role::Operate, digest: TokenDigest::of("do-2") });
+    let lab = Lab::new(Some(listen.clone())).await;
+    let (mut stays, mut goes, mut reads_now) = (lab.listens("look-1").await, lab.listens("do-1").await, lab.listens("do-2").await);
+    listen.tokens.retain(|token| token.name != "alice");
+    listen.tokens[1].role = Role::Read;
+    lab.api.know(&Settings { listen: Some(listen.clone()), ..Settings::default() });
+    assert!(breaks_off(&mut goes).await, "a token that is known no more");
+    assert!(breaks_off(&mut reads_now).await, "a token of another role");
+    let told: Vec<_> = lab.audit.entries().iter().map(|entry| (entry.operator.clone(), entry.request.clone(), entry.status)).collect();
+    for name in ["alice", "carol"] {
+        assert!(told.contains(&(name.into(), "GET /v1/endless".into(), 401)), "{told:?}");
+    }
+    assert_eq!(told.len(), 2);
+    assert!(lab.audit.entries().iter().all(|entry| entry.detail.as_deref().is_some_and(|detail| detail.starts_with("broken off: "))));
+    // Nobody else notices anything, and whoever listens by the socket is who the kernel says.
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(300), stays.read_u8()).await.is_err());
+    // Nobody may come by this door any more.
+    lab.api.move_to(&Settings::default()).await.unwrap();
+    lab.api.know(&Settings::default());
+    assert!(breaks_off(&mut stays).await, "a door that is shut");
+}
+
+#[tokio::test]
+async fn what_is_told_without_end_breaks_off_for_a_certificate_that_is_believed_no_more() {
+    let identities = Arc::new(Nobody::default());
+    let callers = Callers { tokens: Vec::new(), certificates: vec![("alice.example".into(), Role::Operate)] };
+    let audit = Audit::default();
+    let guard = access::Guard::new(needs, access::Known::of(callers), identities.clone(), audit.clone());
+    let mut guarded = access::guarded(Router::new().route("/v1/endless", get(endless)), guard);
+    let remote = "192.0.2.1:1".parse().unwrap();
+    let operator = Operator { name: "alice.example".into(), role: Role::Operate, via: Via::Certificate { remote } };
+    let mut ask = || {
+        let client = access::Client::Holder { operator: operator.clone(), chain: Arc::from(Vec::new()) };
+        let request = axum::extract::Request::builder().uri("/v1/endless").extension(client).body(axum::body::Body::empty()).unwrap();
+        tower_service::Service::call(&mut guarded, request)
+    };
+    let mut told = ask().await.unwrap().into_body().into_data_stream();
+    let mut next = async || tokio::time::timeout(PATIENCE, futures_util::StreamExt::next(&mut told)).await;
+    assert_eq!(next().await.unwrap().unwrap().unwrap(), "it begins");
+    // Another CA, by a rotation.
+    identities.0.send_replace(1);
+    assert!(next().await.unwrap().unwrap().unwrap_err().to_string().contains("believed"));
+    assert!(next().await.unwrap().is_none());
+    assert_eq!(audit.entries().iter().map(|entry| (entry.operator.as_str(), entry.status)).collect::<Vec<_>>(), [("alice.example", 401)]);
+    assert_eq!(ask().await.unwrap().status(), StatusCode::UNAUTHORIZED, "a connection that is up asks in vain");
 }
 
 #[test]
@@ -209,7 +308,7 @@ async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
     let lab = Lab::new(None).await;
     let again = |path: PathBuf| async move {
         let settings = Settings { socket: Some(path), ..Settings::default() };
-        Api::start(&settings, router(&Reached::default()), needs, Arc::new(Nobody), Audit::default(), Start::InPlace).await
+        Api::start(&settings, router(&Reached::default()), needs, Arc::new(Nobody::default()), Audit::default(), Start::InPlace).await
     };
     let taken = again(lab.socket()).await.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(taken.contains("another border"), "{taken}");
@@ -251,7 +350,7 @@ async fn a_file_that_is_no_socket_is_never_removed() {
     let path = folder.path().join("precious");
     std::fs::write(&path, "data").unwrap();
     let settings = Settings { socket: Some(path.clone()), ..Settings::default() };
-    assert!(Api::start(&settings, router(&Reached::default()), needs, Arc::new(Nobody), Audit::default(), Start::InPlace).await.is_err());
+    assert!(Api::start(&settings, router(&Reached::default()), needs, Arc::new(Nobody::default()), Audit::default(), Start::InPlace).await.is_err());
     assert_eq!(std::fs::read_to_string(path).unwrap(), "data");
 }
 

@@ -477,6 +477,12 @@ fn certificate_ending(ending: &CertificateEnding) {
         CertificateKind::Authority => {
             ("a peer's CA certificate", "then nobody it vouches for gets in, nor is called; ask the peer for its next one and add it to the file")
         }
+        CertificateKind::Api => {
+            ("the certificate of [api]", "then browsers and `portcullis --url` refuse that door, while calls go on; renew it, put it in place, and reload")
+        }
+        CertificateKind::ApiAuthority => {
+            ("a CA certificate of [api]", "then what it has signed mostly ends too, and those operators are refused; add the CA's next one to the file")
+        }
         CertificateKind::RevocationList => ("a revocation list", "then its stale_crl setting decides; fetch a newer one from the CA"),
     };
     match ending.threshold {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -18,6 +18,7 @@ use rustls::{ClientConfig, ServerConfig, SignatureScheme};
 
 use super::certificate::Certificate;
 use super::crl::{Crl, CrlSource};
+use super::door::Door;
 use super::files::OwnCertificate;
 use super::lifetime::Lifetime;
 use super::load::Load;
@@ -51,6 +52,8 @@ pub struct Credentials {
     pub(super) slots: HashMap<CrlSource, Arc<Slot>>,
     issuers: Issuers,
     openssl_listeners: Vec<ListenerId>,
+    /// The operators' door, if it has TLS; put in force ahead of the rest where it is about to open elsewhere.
+    door: ArcSwapOption<Door>,
     pub(super) settings: Settings,
     pub(super) loaded_at: UnixTime,
 }
@@ -101,6 +104,7 @@ impl Credentials {
             let trust = PeerTrust { anchors, own, revocation, server_as_client: peer.server_certificate_as_client, backend: peer.backend };
             peers.insert(Arc::clone(&peer.peer), Arc::new(trust));
         }
+        let door = settings.door.as_ref().and_then(|files| load.door(files));
         let apart = settings.listeners.iter().filter(|listener| settings.openssl_listeners.contains(&listener.name));
         let openssl_listeners = apart.map(|listener| listener.listener).collect();
         let issuers = Issuers::after(load.authorities(), &Issuers::default());
@@ -109,6 +113,7 @@ impl Credentials {
         let trusts: Vec<(&str, &PeerTrust)> = peers.iter().map(|(name, trust): (&Arc<str>, &Arc<PeerTrust>)| (&**name, &**trust)).collect();
         let slots = load.slots.values().flatten().map(|slot| &**slot);
         remarks.extend(remarks::of_lists(slots, &trusts, &issuers, &load.provider.signature_verification_algorithms, load.now));
+        remarks.extend(door.iter().flat_map(|door| door.remarks(load.now)));
         let lifetimes = load.lifetimes();
         if !load.problems.is_empty() {
             return Err(load.problems);
@@ -118,8 +123,24 @@ impl Credentials {
         loaded.sort_by(|a, b| a.file.cmp(&b.file));
         let slots = load.slots.into_iter().filter_map(|(source, slot)| Some((source, slot?))).collect();
         let (provider, loaded_at, settings) = (load.provider, load.now, settings.clone());
-        let (left, retired) = (ArcSwap::default(), ArcSwap::default());
-        Ok(Credentials { provider, listeners, peers, left, retired, loaded, lifetimes, remarks, owns, slots, issuers, openssl_listeners, settings, loaded_at })
+        let (left, retired, door) = (ArcSwap::default(), ArcSwap::default(), ArcSwapOption::from(door));
+        Ok(Credentials {
+            provider,
+            listeners,
+            peers,
+            left,
+            retired,
+            loaded,
+            lifetimes,
+            remarks,
+            owns,
+            slots,
+            issuers,
+            openssl_listeners,
+            door,
+            settings,
+            loaded_at,
+        })
     }
 
     /// What earlier credentials fetched and saw goes on to count; files were read anew. Peers that have left the set are kept until `release`, listeners
@@ -188,7 +209,18 @@ impl Credentials {
         };
         let mut lists: Vec<Lifetime> = self.slots.values().flat_map(|slot| slot.lists().into_iter().map(move |crl| list(slot, &crl))).collect();
         lists.sort_by(|a, b| (&a.file, a.not_after, &a.name).cmp(&(&b.file, b.not_after, &b.name)));
-        self.lifetimes.iter().cloned().chain(lists).collect()
+        let door = self.door().map(|door| door.lifetimes()).unwrap_or_default();
+        self.lifetimes.iter().cloned().chain(door).chain(lists).collect()
+    }
+
+    /// What the operators' door shows and believes; `None` where it has no TLS.
+    pub fn door(&self) -> Option<Arc<Door>> {
+        self.door.load_full()
+    }
+
+    /// Puts another in its place, and returns the one there was.
+    pub fn put_door(&self, door: Option<Arc<Door>>) -> Option<Arc<Door>> {
+        self.door.swap(door)
     }
 
     /// What is no problem to us but may be one to a peer.

@@ -56,7 +56,8 @@ pub fn read_up_to(file: &Path, largest: u64, kind: &str) -> Result<Zeroizing<Vec
     Ok(contents)
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
+/// At least one.
+pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
     let contents = read(file)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&contents).collect();
     let found = found.map_err(|error| problem(file, format!("it is not well-formed PEM ({error})"), "export the certificate again as PEM (Base64)"))?;
@@ -91,8 +92,13 @@ pub fn crls(file: &Path) -> Result<Vec<Crl>, Problem> {
     crl::read_all(&contents).map_err(|what| problem(file, what, "put the CA's current CRL there, PEM or DER, by renaming it into place"))
 }
 
-/// Our own certificate and key.
+/// Our own certificate and key, as peers take them.
 pub fn own(files: &KeyPairFiles, provider: &CryptoProvider, now: UnixTime) -> Result<OwnCertificate, Vec<Problem>> {
+    pair(files, provider, |facts| misfit(&files.certificate, facts, now))
+}
+
+/// A certificate with the key it belongs to. `misfit`: what else is wrong with the certificate.
+pub fn pair(files: &KeyPairFiles, provider: &CryptoProvider, misfit: impl Fn(&Certificate) -> Option<Problem>) -> Result<OwnCertificate, Vec<Problem>> {
     let mut problems = Vec::new();
     let chain = certificates(&files.certificate).map_err(|found| problems.push(found)).ok();
     let key = private_key(&files.key).map_err(|found| problems.push(found)).ok();
@@ -100,7 +106,7 @@ pub fn own(files: &KeyPairFiles, provider: &CryptoProvider, now: UnixTime) -> Re
         let facts = Certificate::read(leaf);
         match &facts {
             None => problems.push(problem(&files.certificate, "its first certificate cannot be read", "export the certificate again as PEM (Base64)")),
-            Some(facts) => problems.extend(misfit(&files.certificate, facts, now)),
+            Some(facts) => problems.extend(misfit(facts)),
         }
         facts
     });

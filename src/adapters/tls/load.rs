@@ -9,11 +9,12 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::certificate::Certificate;
 use super::crl::CrlSource;
+use super::door::Door;
 use super::files::{self, OwnCertificate};
-use super::lifetime::Lifetime;
+use super::lifetime::{self, Lifetime};
 use super::revocation::{Issuers, Slot};
 use super::trust::Anchors;
-use super::{KeyPairFiles, Problem, chain, refresh};
+use super::{DoorFiles, KeyPairFiles, Problem, chain, refresh};
 use crate::signaling::fact::CertificateKind;
 
 /// Files read so far and what was wrong with them. `None` stands for a file whose problems are already listed.
@@ -42,6 +43,10 @@ impl Load {
         let Load { provider, now, owns, problems, .. } = self;
         let read = || files::own(files, provider, *now).map(Arc::new).map_err(|found| problems.extend(found)).ok();
         owns.entry(files.clone()).or_insert_with(read).clone()
+    }
+
+    pub fn door(&mut self, files: &DoorFiles) -> Option<Arc<Door>> {
+        Door::load(files, &self.provider).map(Arc::new).map_err(|found| self.problems.extend(found)).ok()
     }
 
     pub fn anchors(&mut self, file: &Path) -> Option<Arc<Anchors>> {
@@ -95,20 +100,12 @@ impl Load {
     }
 
     pub fn lifetimes(&self) -> Vec<Lifetime> {
-        let lifetime = |kind, file: &Path, facts: &Certificate| Lifetime {
-            kind,
-            file: file.to_path_buf(),
-            name: facts.subject.clone(),
-            not_before: facts.not_before.as_secs(),
-            not_after: facts.not_after.as_secs(),
-            fingerprint: Some(facts.fingerprint),
-        };
         let owns = self.owns.iter().filter_map(|(files, own)| Some((files, own.as_ref()?))).flat_map(|(files, own)| {
             let between = own.key.cert.iter().skip(1).filter_map(|der| Certificate::read(der));
-            std::iter::once(own.facts.clone()).chain(between).map(|facts| lifetime(CertificateKind::Own, &files.certificate, &facts))
+            std::iter::once(own.facts.clone()).chain(between).map(|facts| lifetime::of(CertificateKind::Own, &files.certificate, &facts))
         });
         let authorities = self.anchors.iter().filter_map(|(file, anchors)| Some((file, anchors.as_ref()?)));
-        let authorities = authorities.flat_map(|(file, anchors)| anchors.facts().map(|facts| lifetime(CertificateKind::Authority, file, facts)));
+        let authorities = authorities.flat_map(|(file, anchors)| anchors.facts().map(|facts| lifetime::of(CertificateKind::Authority, file, facts)));
         let mut all: Vec<Lifetime> = owns.chain(authorities).collect();
         all.sort_by(|a, b| (&a.file, a.not_after, &a.name).cmp(&(&b.file, b.not_after, &b.name)));
         all.dedup();

@@ -6,6 +6,7 @@ mod chain;
 mod credentials;
 mod crl;
 mod dates;
+mod door;
 mod fetch;
 mod files;
 mod fingerprint;
@@ -33,6 +34,7 @@ use crate::policy::flow::{ListenerId, TlsBackend};
 pub use certificate::names_of;
 pub use credentials::{Credentials, LoadedCertificate};
 pub use crl::{CrlSource, HttpAddress};
+pub use door::Door;
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use handshake::Secured;
 pub use lifetime::Lifetime;
@@ -53,11 +55,20 @@ pub struct Settings {
     pub openssl_listeners: Vec<Arc<str>>,
     /// A folder where fetched CRLs are kept over a restart.
     pub crl_cache: Option<PathBuf>,
+    /// The operators' door, if it has TLS.
+    pub door: Option<DoorFiles>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { listeners: Vec::new(), peers: Vec::new(), crl_refresh: Duration::from_secs(3_600), openssl_listeners: Vec::new(), crl_cache: None }
+        Settings {
+            listeners: Vec::new(),
+            peers: Vec::new(),
+            crl_refresh: Duration::from_secs(3_600),
+            openssl_listeners: Vec::new(),
+            crl_cache: None,
+            door: None,
+        }
     }
 }
 
@@ -76,9 +87,11 @@ impl Settings {
     /// Every file named, once, in order.
     pub fn files(&self) -> Vec<&Path> {
         let listeners = self.listeners.iter().map(|listener| &listener.own);
-        let own = listeners.chain(self.peers.iter().filter_map(|peer| peer.own.as_ref())).flat_map(|own| [&own.certificate, &own.key]);
+        let own = listeners.chain(self.peers.iter().filter_map(|peer| peer.own.as_ref())).chain(self.door.iter().map(|door| &door.own));
+        let own = own.flat_map(|own| [&own.certificate, &own.key]);
+        let authorities = self.peers.iter().flat_map(|peer| &peer.ca).chain(self.door.iter().filter_map(|door| door.client_ca.as_ref()));
         let lists = self.peers.iter().flat_map(|peer| &peer.crl).filter_map(|source| if let CrlSource::File(file) = source { Some(file) } else { None });
-        let mut files: Vec<&Path> = own.chain(self.peers.iter().flat_map(|peer| &peer.ca)).chain(lists).map(PathBuf::as_path).collect();
+        let mut files: Vec<&Path> = own.chain(authorities).chain(lists).map(PathBuf::as_path).collect();
         files.sort_unstable();
         files.dedup();
         files
@@ -91,6 +104,14 @@ pub struct ListenerCertificate {
     pub listener: ListenerId,
     pub name: Arc<str>,
     pub own: KeyPairFiles,
+}
+
+/// What the operators' door shows, and the CAs whose certificates are believed there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoorFiles {
+    pub own: KeyPairFiles,
+    /// PEM; `None`: nobody is known by a certificate.
+    pub client_ca: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! What is known of certificates, CAs and CRLs at a moment, for `show certs`. No secrets; dates as RFC 3339.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustls::pki_types::UnixTime;
 use serde::Serialize;
@@ -9,6 +9,7 @@ use super::StaleCrl;
 use super::certificate::Certificate;
 use super::credentials::Credentials;
 use super::dates::written;
+use super::door::Door;
 use super::revocation::Slot;
 use super::store::CredentialStore;
 
@@ -38,7 +39,7 @@ pub struct OwnStatus {
     pub days_left: i64,
     pub server_auth: bool,
     pub client_auth: bool,
-    /// `listener "outside"`, `peer "um1"`.
+    /// `listener "outside"`, `peer "um1"`, `[api]`.
     pub shown_by: Vec<String>,
 }
 
@@ -56,6 +57,8 @@ pub struct CaStatus {
     pub pinned: bool,
     /// Peers that are trusted by it.
     pub peers: Vec<String>,
+    /// Operators are known by certificates of it, at the door of `[api]`.
+    pub operators: bool,
 }
 
 /// One source of CRLs.
@@ -90,6 +93,9 @@ pub struct PeerSetting {
     pub stale_crl: StaleCrl,
 }
 
+/// Who shows a certificate that is no listener's and no peer's.
+const API: &str = "[api]";
+
 impl CredentialStore {
     pub fn status(&self) -> CertificatesStatus {
         let credentials = self.current();
@@ -100,10 +106,17 @@ impl CredentialStore {
 impl Credentials {
     pub(super) fn status(&self, now: UnixTime) -> CertificatesStatus {
         let mut own: Vec<OwnStatus> = self.owns.iter().map(|(files, own)| self.own(files, &own.facts, now)).collect();
+        let door = self.door();
+        if let Some(door) = &door {
+            match own.iter_mut().find(|shown| shown.file == door.files.own.certificate && shown.serial == door.own.facts.serial) {
+                Some(shown) => shown.shown_by.push(API.to_owned()),
+                None => own.push(OwnStatus { shown_by: vec![API.to_owned()], ..self.own(&door.files.own, &door.own.facts, now) }),
+            }
+        }
         own.sort_by(|a, b| a.file.cmp(&b.file));
         let mut crls: Vec<CrlStatus> = self.slots.values().map(|slot| self.crl(slot, now)).collect();
         crls.sort_by(|a, b| a.source.cmp(&b.source));
-        CertificatesStatus { generation: 1, loaded_at: written(self.loaded_at), own, authorities: self.cas(now), crls }
+        CertificatesStatus { generation: 1, loaded_at: written(self.loaded_at), own, authorities: self.cas(door.as_deref(), now), crls }
     }
 
     fn own(&self, files: &super::KeyPairFiles, facts: &Certificate, now: UnixTime) -> OwnStatus {
@@ -125,24 +138,32 @@ impl Credentials {
         }
     }
 
-    fn cas(&self, now: UnixTime) -> Vec<CaStatus> {
+    fn cas(&self, door: Option<&Door>, now: UnixTime) -> Vec<CaStatus> {
         let mut found: Vec<CaStatus> = Vec::new();
+        let status = |file: &Path, facts: &Certificate| CaStatus {
+            file: file.to_path_buf(),
+            subject: facts.subject.clone(),
+            serial: facts.serial.clone(),
+            not_before: written(facts.not_before),
+            not_after: written(facts.not_after),
+            days_left: days_left(facts, now),
+            pinned: !facts.is_ca,
+            peers: Vec::new(),
+            operators: false,
+        };
+        let same = |known: &CaStatus, file: &Path, facts: &Certificate| known.file == file && known.serial == facts.serial && known.subject == facts.subject;
         for (peer, trust) in &self.peers {
             for (file, facts) in trust.anchors.iter().flat_map(|anchors| anchors.facts().map(|facts| (anchors.file(), facts))) {
-                let same = |known: &&mut CaStatus| known.file == file && known.serial == facts.serial && known.subject == facts.subject;
-                match found.iter_mut().find(same) {
+                match found.iter_mut().find(|known| same(known, file, facts)) {
                     Some(known) => known.peers.push(peer.to_string()),
-                    None => found.push(CaStatus {
-                        file: file.to_path_buf(),
-                        subject: facts.subject.clone(),
-                        serial: facts.serial.clone(),
-                        not_before: written(facts.not_before),
-                        not_after: written(facts.not_after),
-                        days_left: days_left(facts, now),
-                        pinned: !facts.is_ca,
-                        peers: vec![peer.to_string()],
-                    }),
+                    None => found.push(CaStatus { peers: vec![peer.to_string()], ..status(file, facts) }),
                 }
+            }
+        }
+        for (file, facts) in door.iter().flat_map(|door| door.files.client_ca.iter().flat_map(|file| door.authorities.iter().map(move |facts| (file, facts)))) {
+            match found.iter_mut().find(|known| same(known, file, facts)) {
+                Some(known) => known.operators = true,
+                None => found.push(CaStatus { operators: true, ..status(file, facts) }),
             }
         }
         found.iter_mut().for_each(|ca| ca.peers.sort());

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::credentials::Credentials;
 use super::crl::{Crl, CrlSource};
+use super::door::Door;
 use super::refresh;
 use super::revocation::Held;
 use crate::policy::flow::ListenerId;
@@ -32,6 +33,12 @@ impl CredentialStore {
         credentials.inherit(&self.current.load());
         self.current.store(Arc::new(credentials));
         self.changed()
+    }
+
+    /// Others for the operators' door, ahead of a swap of all; returns those it had.
+    pub fn put_door(&self, door: Option<Arc<Door>>) -> Option<Arc<Door>> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.current.load().put_door(door)
     }
 
     /// Whoever has left the set and is no concern of anybody (by name) is trusted no more.

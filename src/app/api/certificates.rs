@@ -44,7 +44,7 @@ struct Held {
     days_left: i64,
 }
 
-/// Our certificates, the CAs and CRLs peers are held against, and how long each is good for.
+/// Our certificates, that of this door among them, the CAs and CRLs that peers and operators are held against, and how long each is good for.
 #[utoipa::path(get, path = "/v1/certs", tag = "trust", responses((status = 200, body = Certificates)))]
 async fn certificates(State(desk): Behind) -> Json<Certificates> {
     let store = desk.rotation.store();
@@ -76,14 +76,8 @@ struct Rotated {
 #[utoipa::path(post, path = "/v1/certs/rotate", tag = "trust", responses((status = 200, body = Rotated)))]
 async fn rotate(State(desk): Behind) -> Answered<Rotated> {
     // Off the event loop: a disk may be slow.
-    let (rotation, shown) = (Arc::clone(&desk.rotation), Arc::clone(&desk.shown));
-    let load = move || {
-        let fresh = shown.read()?;
-        let told = rotation.rotate().map_err(|error| error.to_string())?;
-        shown.put(fresh);
-        Ok::<_, String>(told)
-    };
-    let outcome = tokio::task::spawn_blocking(load).await;
+    let rotation = Arc::clone(&desk.rotation);
+    let outcome = tokio::task::spawn_blocking(move || rotation.rotate().map_err(|error| error.to_string())).await;
     match outcome.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))? {
         Ok(told) => Ok(Json(Rotated { told, generation: desk.rotation.store().generation() })),
         Err(error) => {

@@ -53,7 +53,7 @@ use crate::signaling::companion::Companion;
 
 pub use account::asked;
 pub use firewall::network;
-pub use identities::{Fresh, Shown};
+pub use identities::Shown;
 pub use limits::Limits;
 pub use peers::Watched;
 
@@ -96,7 +96,6 @@ pub struct Desk {
     pub commands: mpsc::UnboundedSender<Input>,
     pub standing: Arc<status::Standing>,
     pub changes: Changes,
-    pub shown: Arc<Shown>,
     pub limits: Arc<Limits>,
     pub outlets: Outlets,
     pub policy_sets: Arc<PolicySets>,

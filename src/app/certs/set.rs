@@ -25,7 +25,7 @@ pub struct Use {
     #[serde(skip)]
     pub file: PathBuf,
     pub role: Role,
-    /// `listener "outside"`, `peer "trunk"`.
+    /// `listener "outside"`, `peer "trunk"`, `[api]`.
     pub of: String,
 }
 
@@ -122,7 +122,11 @@ impl Set {
             let own = peer.own.iter().flat_map(|own| pair(own, format!("us towards peer \"{}\"", peer.peer)));
             ca.chain(lists).chain(own).collect::<Vec<_>>()
         });
-        listeners.chain(peers).collect()
+        let door = tls.door.iter().flat_map(|door| {
+            let ca = door.client_ca.iter().map(|file| Use { file: file.clone(), role: Role::Ca, of: String::from("operators' certificates in [api]") });
+            pair(&door.own, String::from("[api]")).into_iter().chain(ca)
+        });
+        listeners.chain(peers).chain(door).collect()
     }
 
     /// What the set uses this very file for, whichever way it is named.
@@ -173,7 +177,7 @@ impl Set {
         let peers = self.settings.policy.peers.iter().filter(|peer| peer.transport == Transport::Tls);
         let asked = peers.map(|peer| {
             let certificates = self.settings.tls.peers.iter().filter(|other| other.peer == peer.name);
-            let only = tls::Settings { listeners: Vec::new(), peers: certificates.map(offline).collect(), ..self.settings.tls.clone() };
+            let only = tls::Settings { listeners: Vec::new(), peers: certificates.map(offline).collect(), door: None, ..self.settings.tls.clone() };
             let ask = |proves: Proof| match Credentials::load(&only) {
                 Ok(credentials) => Verdict::of(CredentialStore::new(credentials).recheck(&Presented { chain: chain.clone(), proves })),
                 Err(problems) => {

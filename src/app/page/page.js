@@ -338,13 +338,13 @@ async function certificates() {
   const answer = await ask("/v1/certs");
   const left = (days) => el("td", { class: days < 7 ? "bad" : days < 30 ? "warn" : "good" }, `${days} days`);
   const own = answer.own.map((held) => [held.file, held.names.join(", "), when(held.not_after), left(held.days_left), held.issuer, held.shown_by.join(", ")]);
-  const cas = answer.authorities.map((held) => [held.file, held.pinned ? "pinned" : "CA", held.subject, when(held.not_after), left(held.days_left), held.peers.join(", ")]);
+  const cas = answer.authorities.map((held) => [held.file, held.pinned ? "pinned" : "CA", held.subject, when(held.not_after), left(held.days_left), [...held.peers, ...(held.operators ? ["operators"] : [])].join(", ")]);
   const crls = answer.crls.map((list) => [list.source, el("td", { class: list.state === "current" ? "good" : "bad" }, list.state), list.lists.map((held) => `${held.issuer}, next ${when(held.next_update)}`).join("; "), list.last_error]);
   return [
     el("h2", {}, `Certificates, load ${answer.generation} of ${when(answer.loaded_at)}`),
     el("p", {}, el("button", { type: "button", on: { click: () => act("/v1/certs/rotate", "POST") } }, "Load anew")),
     el("h3", {}, "Ours"), table(["file", "names", "ends", "left", "issuer", "shown by"], own, "None."),
-    el("h3", {}, "What peers are held against"), table(["file", "what", "subject", "ends", "left", "peers"], cas, "None."),
+    el("h3", {}, "What peers and operators are held against"), table(["file", "what", "subject", "ends", "left", "whom"], cas, "None."),
     el("h3", {}, "Revocation lists"), table(["source", "state", "lists", "last error"], crls, "None."),
   ];
 }

@@ -19,7 +19,7 @@ use self::watch::Watch;
 use crate::adapters::clock::Clock;
 use crate::adapters::driver::Input;
 use crate::adapters::net::Network;
-use crate::adapters::tls::{self, CredentialStore, Credentials, Fingerprint, Upkeep};
+use crate::adapters::tls::{self, CredentialStore, Credentials, Door, DoorFiles, Fingerprint, Upkeep};
 use crate::app::border::StartError;
 use crate::policy::peer::PeerTable;
 use crate::signaling::fact::{CrlState, What};
@@ -56,6 +56,19 @@ impl Ready {
     /// All or nothing. What is read is of one moment: files that change meanwhile are read anew.
     pub fn load(settings: &tls::Settings) -> Result<Ready, StartError> {
         Ok(read(settings)?)
+    }
+
+    /// What the operators' door is to show.
+    pub fn door(&self) -> Option<Arc<Door>> {
+        self.credentials.door()
+    }
+
+    /// The operators' door stays what it was.
+    pub fn keep_door(&mut self, files: Option<DoorFiles>, door: Option<Arc<Door>>) {
+        self.credentials.put_door(door);
+        self.settings.door = files;
+        // Those files were not read with the others: nothing is equal to this, so that a look at them reads all once more.
+        self.content = Fingerprint::of(&[]);
     }
 
     /// What an operator should know of them before a peer says it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::border::Listener;
 use super::place;
+use crate::adapters::api::TlsFiles;
 use crate::adapters::tls::{self, CrlSource, HttpAddress, StaleCrl};
 use crate::config::finding::Findings;
 use crate::config::source::Source;
@@ -46,7 +47,14 @@ pub fn tls(set: &Set, peers: &[Arc<Peer>], listeners: &[Listener], source: &dyn 
         openssl_listeners: openssl_listeners(set, peers, findings),
         crl_refresh: set.border.crl_refresh.unwrap_or(defaults.crl_refresh),
         crl_cache: set.border.crl_cache.as_ref().map(|folder| written::path(source, &folder.value)),
+        ..defaults
     }
+}
+
+/// The operators' door is looked after with all others.
+pub fn door(files: &TlsFiles) -> tls::DoorFiles {
+    let own = tls::KeyPairFiles { certificate: files.certificate.clone(), key: files.key.clone() };
+    tls::DoorFiles { own, client_ca: files.client_ca.clone() }
 }
 
 /// What has a scheme is an address, all else a path.

@@ -56,7 +56,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
         toll,
         mailboxes,
     };
-    let tls = certificates::tls(&set, &policy.peers, &listeners, source, findings);
+    let mut tls = certificates::tls(&set, &policy.peers, &listeners, source, findings);
     let media = border::media(&set.border, &listeners, findings);
     let admin = border::admin(&set.border, &listeners, findings);
     let dns = dns::dns(&set.border, source, findings);
@@ -68,6 +68,7 @@ pub fn settings(set: Set, source: &dyn Source, findings: &Findings) -> Option<Se
     let hep = set.border.hep.as_ref().and_then(|written| hep::hep(written, source, findings));
     let otlp = set.border.otlp.as_ref().and_then(|written| otlp::otlp(written, source, findings));
     let api = api::api(&set.border.api, source, findings);
+    tls.door = api.listen.as_ref().and_then(|listen| listen.tls.as_ref()).map(certificates::door);
     let media_plane = border::media_plane(&set.border, media.as_ref());
     Some(Settings {
         name,
