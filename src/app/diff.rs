@@ -1,6 +1,8 @@
 //! `portcullis diff OLD NEW`: what would change from one policy set to another, by what they mean and not by how they are written, and what of it a
 //! reload takes and what needs another process. Both sets are checked first. No socket is opened.
 
+mod border;
+
 use std::borrow::Borrow;
 use std::fmt::Debug;
 use std::io::{self, Write};
@@ -10,6 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
+pub use self::border::waits;
 use crate::adapters::tls;
 use crate::app::reloading::restart_needed;
 use crate::config::source::{Folder, Source};
@@ -17,7 +20,7 @@ use crate::config::{self, Problem, Settings};
 use crate::policy::mailboxes::{MailboxRule, Mailboxes};
 use crate::policy::settings::{AdmissionLimits, DialPlan, HuntGroup, Peer, PolicySet, UmPool};
 use crate::policy::toll::TollRule;
-use crate::signaling::settings::{Listener, MediaSettings, Settings as Signaling};
+use crate::signaling::settings::{Listener, MediaSettings};
 
 /// What would change between two policy sets, and what of it needs another process: a take-over, or a restart.
 #[derive(clap::Args, Clone, Debug)]
@@ -120,7 +123,7 @@ fn unusable(arguments: &Diff, old: Vec<Problem>, new: Vec<Problem>, out: &mut dy
     Ok(UNUSABLE)
 }
 
-fn print(changes: &[Change], restart: &[&str], out: &mut dyn Write) -> io::Result<()> {
+fn print(changes: &[Change], restart: &[String], out: &mut dyn Write) -> io::Result<()> {
     for line in changes.iter().flat_map(Change::lines) {
         writeln!(out, "{line}")?;
     }
@@ -162,7 +165,9 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
     named(&mut all, ("peer", Order::Counts), &before.peers, &after.peers, |peer: &Peer| peer.name.to_string(), peer);
     named(&mut all, ("UM pool", Order::Counts), &before.um_pools, &after.um_pools, |pool: &UmPool| pool.name.to_string(), um_pool);
     named(&mut all, ("dial plan", Order::Counts), &before.dial_plans, &after.dial_plans, |plan: &DialPlan| plan.name.to_string(), dial_plan);
-    named(&mut all, ("hunt group", Order::Aside), &before.hunt_groups, &after.hunt_groups, |group: &HuntGroup| group.name.to_string(), hunt_group);
+    let groups = (&before.hunt_groups, &after.hunt_groups);
+    let several = |name: &str| [groups.0, groups.1].into_iter().any(|all| all.iter().filter(|group| &*group.name == name).count() > 1);
+    named(&mut all, ("hunt group", Order::Aside), groups.0, groups.1, |group: &HuntGroup| called(group, several(&group.name)), hunt_group);
     named(
         &mut all,
         ("toll rule", Order::Aside),
@@ -182,11 +187,8 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
         |old, new| fields!(old, new, Listener { transport, bound, advertised } without { id, name }),
     );
     changed(&mut all, "[media]", fields!(&old.signaling.media, &new.signaling.media, MediaSettings { outside, inside, ports, silence }));
-    changed(&mut all, "border.toml", {
-        fields!(&old.signaling, &new.signaling, Signaling { timers, session_timer, product, drain, retry_after, removed_peers } without { listeners, media })
-    });
     tls(&mut all, &old.tls, &new.tls);
-    rest_of_border(&mut all, old, new);
+    border::rest(&mut all, old, new);
     all
 }
 
@@ -238,6 +240,11 @@ fn dial_plan(old: &DialPlan, new: &DialPlan) -> Vec<Key> {
     } without { name, um_pool });
     reference(&mut keys, "um_pool", &old.um_pool.name, &new.um_pool.name);
     keys
+}
+
+/// One name may link several peers to one plan, by several pilots: then these tell them apart.
+fn called(group: &HuntGroup, several: bool) -> String {
+    if several { format!("{}, {} {}", group.name, group.peer, group.pilot.as_deref().unwrap_or("any")) } else { group.name.to_string() }
 }
 
 /// Its plan is compared by name.
@@ -298,25 +305,6 @@ fn tls(all: &mut Vec<Change>, old: &tls::Settings, new: &tls::Settings) {
     changed(all, "[certificates]", fields!(old, new, Settings { crl_refresh, crl_cache } without { listeners, peers, openssl_listeners, door }));
 }
 
-/// What of a border is compared as a whole, since it is long, or may hold secrets.
-fn rest_of_border(all: &mut Vec<Change>, old: &Settings, new: &Settings) {
-    let mut parts = fields!(old, new, Settings {
-        name, certificates, dns, firewall, telemetry, history, postgres, hep, otlp, admin, api, missed_calls, policy_sets,
-    } without { policy, signaling, net, tls, media, mailboxes });
-    for part in parts.iter_mut().filter(|part| part.key != "name") {
-        part.values = None;
-    }
-    // Listeners are told by name, and the media's addresses and ports as well: these are the limits and threads beside.
-    for (key, differs) in
-        [("limits of connections", old.net.limits != new.net.limits), ("media threads", old.media != new.media), ("mailboxes", old.mailboxes != new.mailboxes)]
-    {
-        if differs {
-            parts.push(Key { key, values: None });
-        }
-    }
-    changed(all, "border", parts);
-}
-
 /// Whether it matters which of several is written first.
 #[derive(Clone, Copy, PartialEq)]
 enum Order {
@@ -362,12 +350,47 @@ fn changed(all: &mut Vec<Change>, part: &'static str, keys: Vec<Key>) {
     }
 }
 
-/// A value as people read it.
+/// One that is told of and not shown.
+fn secret(key: &'static str) -> Key {
+    Key { key, values: None }
+}
+
+/// A value as people write it.
 fn shown(value: &dyn Debug) -> String {
     let text = format!("{value:?}");
-    match text.strip_prefix("Some(").and_then(|inner| inner.strip_suffix(')')) {
-        Some(inner) => inner.to_owned(),
-        None if text == "None" || text == "[]" => "nothing".to_owned(),
-        None => text,
+    match text.strip_prefix("Some(").and_then(|inner| inner.strip_suffix(')')).unwrap_or(&text) {
+        "None" | "[]" => "nothing".to_owned(),
+        word if word.starts_with(|first: char| first.is_ascii_uppercase()) && word.bytes().all(|octet| octet.is_ascii_alphabetic()) => written(word),
+        text => text.to_owned(),
+    }
+}
+
+/// A word of a closed list, whose values are written with hyphens.
+fn written(word: &str) -> String {
+    let mut written = String::new();
+    for (place, letter) in word.chars().enumerate() {
+        if letter.is_ascii_uppercase() && place > 0 {
+            written.push('-');
+        }
+        written.push(letter.to_ascii_lowercase());
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_shown_as_they_are_written() {
+        #[derive(Debug)]
+        enum Status {
+            NoNewCalls,
+        }
+        assert_eq!(shown(&Status::NoNewCalls), "no-new-calls");
+        assert_eq!(shown(&Some(Status::NoNewCalls)), "no-new-calls");
+        assert_eq!(shown(&None::<u8>), "nothing");
+        assert_eq!(shown(&"A Name"), "\"A Name\"");
+        assert_eq!(shown(&Some(std::time::Duration::from_secs(20))), "20s");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::app::diff;
 use crate::config;
 use crate::policy::settings::PolicySet;
 
@@ -21,23 +22,7 @@ pub fn as_running(mut settings: config::Settings, running: &config::Settings) ->
     settings
 }
 
-/// Parts whose change a reload cannot carry out.
-pub fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<&'static str> {
-    let mut parts = Vec::new();
-    if old.net.limits != new.net.limits {
-        parts.push("limits of connections");
-    }
-    if old.media != new.media {
-        parts.push("media threads");
-    }
-    if old.api.socket != new.api.socket {
-        parts.push("control socket");
-    }
-    if old.firewall.needs_restart(&new.firewall) {
-        parts.push("firewall mode, table or program");
-    }
-    if old.missed_calls != new.missed_calls {
-        parts.push("[missed_calls]");
-    }
-    parts
+/// What a reload cannot carry out, by part and key.
+pub fn restart_needed(old: &config::Settings, new: &config::Settings) -> Vec<String> {
+    diff::waits(old, new)
 }

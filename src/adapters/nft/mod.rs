@@ -82,11 +82,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Whether the two differ in what a reload cannot change.
-    pub fn needs_restart(&self, other: &Settings) -> bool {
-        (self.mode, &self.table, &self.program, self.keep_on_stop, self.check) != (other.mode, &other.table, &other.program, other.keep_on_stop, other.check)
-    }
-
     /// With what a reload cannot change as it runs.
     pub fn as_running(&mut self, running: &Settings) {
         (self.mode, self.keep_on_stop, self.check) = (running.mode, running.keep_on_stop, running.check);

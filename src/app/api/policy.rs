@@ -176,7 +176,7 @@ async fn validate(State(desk): Behind, body: Result<Json<Given>, JsonRejection>)
             Ok((settings, warnings)) => {
                 validated.valid = true;
                 validated.warnings = warnings.iter().map(ToString::to_string).collect();
-                validated.restart = restart_needed(&desk.policy_sets.settings(), &settings).into_iter().map(String::from).collect();
+                validated.restart = restart_needed(&desk.policy_sets.settings(), &settings);
             }
             Err(problems) => validated.problems = problems.0.into_iter().map(finding).collect(),
         }
@@ -210,7 +210,7 @@ async fn compare(State(desk): Behind, body: Result<Json<Given>, JsonRejection>) 
         let in_force = desk.policy_sets.settings();
         let changes = diff::changes(&in_force, &candidate);
         let lines = changes.iter().flat_map(Change::lines).collect();
-        let restart = restart_needed(&in_force, &candidate).into_iter().map(String::from).collect();
+        let restart = restart_needed(&in_force, &candidate);
         Ok(Json(Compared { same: changes.is_empty(), changes, lines, restart }))
     })
     .await
