@@ -71,12 +71,21 @@ impl View for State {
             + &writing::exposition(&self.written())
             + &self.limits.exposition()
             + &vitals::calls_before(self.between.before().map_or(0, |_| self.between.calls_there()))
+            + &self.standing.exposition()
             + &api::asked(&self.audit.counts())
     }
 
     fn troubles(&self) -> Vec<String> {
+        let refused = self.standing.refused().map(|refused| {
+            format!(
+                "the reload of {} was refused and the set before it is in force; the next start would fail as well: {}",
+                refused.at,
+                refused.problems.join("; ")
+            )
+        });
         let mut troubles = self.outlets.recording.troubles();
         troubles.extend(writing::troubles(&self.written()));
+        troubles.extend(refused);
         troubles
     }
 

@@ -34,6 +34,10 @@ pub async fn adopt(border: &mut Border, folder: &Path, adoption: Adoption, by: &
         tracing::error!("{what}");
         told.push(what);
     }
+    if !until_restart {
+        // What lies in the folder is in force, whatever was refused before.
+        border.refused(None);
+    }
     let digest = adoption.texts.digest();
     tracing::info!(operator = by, digest, until_restart, how = ?adoption.how, "a policy set has come into force");
     sets.adopted(adoption.texts, by, adoption.how, until_restart);

@@ -3,12 +3,20 @@
 use std::sync::Arc;
 
 use crate::adapters::admin::{Admin, View};
+use crate::app::api::RefusedReload;
 use crate::app::border::Border;
 use crate::app::outlets::{blocking, stays, taken};
 use crate::app::rotation::Ready;
 use crate::config;
 
 impl Border {
+    /// Who asked for the last reload, and why it was refused; `None`: it was not.
+    pub(super) fn refused(&self, refused: Option<(&str, &str)>) {
+        let at = || crate::adapters::telemetry::Anchor { time: crate::time::Time::ZERO, wall: self.clock.began() }.rfc3339(self.clock.now());
+        let told = |(by, why): (&str, &str)| RefusedReload { at: at(), by: by.to_owned(), problems: why.lines().map(str::to_owned).collect() };
+        self.state.standing.put_refused(refused.map(told));
+    }
+
     /// Changes what is wanted otherwise than it runs. What cannot be had stays, and `wanted` is made to say so; a line for each of these tells why.
     /// `certificates`: those of the set, about to be put in force.
     pub(super) async fn take_doors(&mut self, wanted: &mut config::Settings, certificates: &mut Ready) -> Vec<String> {

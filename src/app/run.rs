@@ -308,6 +308,7 @@ async fn reload(border: &mut Border, folder: &Path, by: &str, supervisor: &Super
     supervisor.tell(&[News::Ready, News::Status(status(border, outcome.is_err()))]);
     match outcome {
         Ok(told) => {
+            border.refused(None);
             for line in &told {
                 tracing::warn!("{line}");
             }
@@ -317,6 +318,7 @@ async fn reload(border: &mut Border, folder: &Path, by: &str, supervisor: &Super
         // The old set stays in force.
         Err(error) => {
             tracing::error!("reload refused, the old policy set stays in force: {error}");
+            border.refused(Some((by, &error)));
             Err(error)
         }
     }

@@ -96,4 +96,12 @@ async fn a_refused_reload_opens_the_records_anew_all_the_same() {
     border.call("5000").await.unwrap().hang_up().await.unwrap();
     border.record(1);
     assert_eq!(std::fs::read_to_string(moved).unwrap().lines().count(), 1, "the second record is not in the old file");
+    // Who looks later sees that a start would fail, until a reload is taken.
+    assert_eq!(border.metric("portcullis_last_reload_successful"), Some(0.0));
+    let health = border.door("/healthz").unwrap();
+    assert!(health.contains("the next start would fail as well: hunt_groups.toml:1:"), "{health}");
+    border.set.pilot("5000");
+    border.signal("HUP");
+    border.until("mended", |border| border.metric("portcullis_last_reload_successful") == Some(1.0));
+    assert!(!border.door("/healthz").unwrap().contains("next start"));
 }

@@ -107,7 +107,7 @@ pub struct Desk {
 
 pub use dry_run::Trials;
 pub use events::{CALLS, Changes};
-pub use status::Standing;
+pub use status::{RefusedReload, Standing};
 
 /// The border, in a handler.
 type Behind = State<Arc<Desk>>;

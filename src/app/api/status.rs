@@ -14,6 +14,7 @@ use super::elsewhere::ShownBefore;
 use super::{Behind, Desk};
 use crate::app::receivers::Receiver;
 use crate::app::recording::Place;
+use crate::app::vitals::head;
 use crate::app::writing::{self, Written};
 use crate::signaling::fact::{Fact, What};
 use crate::time::Time;
@@ -32,6 +33,18 @@ pub struct Standing {
     peers: Mutex<Time>,
     begun: Mutex<Minute>,
     not_in_force: Mutex<Vec<String>>,
+    refused: Mutex<Option<RefusedReload>>,
+}
+
+/// The last reload changed nothing, and neither the folder nor the set in force has been mended since.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct RefusedReload {
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// Who asked for it.
+    pub by: String,
+    /// What was wrong, a line each.
+    pub problems: Vec<String>,
 }
 
 /// Calls begun in each of the last sixty seconds, by the second modulo sixty.
@@ -71,6 +84,22 @@ impl Standing {
     /// Parts of the policy set in force that are not, a line each, with the remedy.
     pub fn put_not_in_force(&self, parts: Vec<String>) {
         *self.not_in_force.lock().unwrap_or_else(PoisonError::into_inner) = parts;
+    }
+
+    /// `None`: what was last asked for is in force.
+    pub fn put_refused(&self, refused: Option<RefusedReload>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+    }
+
+    pub fn refused(&self) -> Option<RefusedReload> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// In Prometheus' text exposition.
+    pub fn exposition(&self) -> String {
+        let successful = u8::from(self.refused().is_none());
+        let what = "1 unless the last reload was refused: the set before it is in force, and the next start may fail";
+        head("portcullis_last_reload_successful", "gauge", what) + &format!("portcullis_last_reload_successful {successful}\n")
     }
 
     /// The process is about to end, so there is no way back.
@@ -122,6 +151,8 @@ struct Status {
     certificates: u64,
     /// Parts of that policy set that are not in force, and what to do: they wait for another process, or could not be had.
     not_in_force: Vec<String>,
+    /// Null where the last reload was taken. Else the set before it is in force, and a border that is started anew reads what was refused.
+    refused_reload: Option<RefusedReload>,
     /// Every peer's name has been asked for.
     names_settled: bool,
     /// Where call records go, and whether each place takes them.
@@ -157,6 +188,7 @@ async fn status(State(desk): Behind) -> Json<Status> {
         before: desk.between.before().map(|before| ShownBefore::of(before, desk.between.calls_there())),
         policy_set: (*desk.standing.policies.lock().unwrap_or_else(PoisonError::into_inner)).max(1),
         not_in_force: desk.standing.not_in_force.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        refused_reload: desk.standing.refused(),
         peer_table: desk.resolver.tables().borrow().number,
         peer_table_seconds: now.since(*desk.standing.peers.lock().unwrap_or_else(PoisonError::into_inner)).as_secs(),
         certificates: desk.rotation.store().generation(),

@@ -112,6 +112,7 @@ async function overview() {
   const mean = scores.length ? (scores.reduce((sum, mos) => sum + mos, 0) / scores.length).toFixed(2) : null;
   return [
     el("h2", {}, "Overview"),
+    status.refused_reload ? el("p", { class: "bad" }, `The reload of ${when(status.refused_reload.at)} (${status.refused_reload.by}) was refused; the set before it is in force, and a start would fail on what lies in the folder: ${status.refused_reload.problems.join(" ")}`) : null,
     status.not_in_force.map((part) => el("p", { class: "bad" }, `Of the policy set this is not in force: ${part}.`)),
     status.records.filter((place) => place.error).map((place) => el("p", { class: "bad" }, `Call records are not kept (${place.to}): ${place.error}. ${place.waiting} wait, ${place.lost} are lost; calls go on.`)),
     status.receivers.filter((receiver) => receiver.state === "down").map((receiver) => el("p", { class: "warn" }, `${receiver.server} takes no ${copies(receiver)}: ${receiver.last_error?.why}. ${receiver.lost} are lost; calls go on.`)),
