@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap_complete::Shell;
+use time::OffsetDateTime;
 
 use crate::app::exit_status;
 
@@ -44,10 +45,31 @@ pub fn man(man: &Man, command: clap::Command, out: &mut dyn Write) -> io::Result
     let told = |error: io::Error| io::Error::new(error.kind(), format!("{folder}: {error}; name a folder that can be written to"));
     std::fs::create_dir_all(&man.folder).map_err(told)?;
     clap_mangen::generate_to(command.clone(), &man.folder).map_err(told)?;
+    let date = date();
+    for file in std::fs::read_dir(&man.folder).map_err(told)?.flatten().filter(|file| file.path().extension().is_some_and(|section| section == "1")) {
+        let page = std::fs::read_to_string(file.path()).map_err(told)?;
+        std::fs::write(file.path(), tidied(&page, &date)).map_err(told)?;
+    }
     with_statuses(&command, &mut Vec::new(), &man.folder).map_err(told)?;
     let pages = std::fs::read_dir(&man.folder).map_err(told)?.flatten().filter(|file| file.path().extension().is_some_and(|section| section == "1")).count();
     writeln!(out, "{folder}: {pages} pages; read one with `man {folder}/portcullis.1`, install them to /usr/share/man/man1")?;
     Ok(0)
+}
+
+/// Of the sources, if whoever packages them says so (reproducible-builds.org), else of today.
+fn date() -> String {
+    let said = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds.parse().ok()?).ok());
+    said.unwrap_or_else(OffsetDateTime::now_utc).date().to_string()
+}
+
+/// As man(7) wants it: a title line with a date, so that what follows it is not taken for one, and one kind of break between paragraphs.
+fn tidied(page: &str, date: &str) -> String {
+    let title = |line: &str| {
+        let name = line.strip_prefix(".TH ").and_then(|rest| rest.split_whitespace().next());
+        let version = env!("CARGO_PKG_VERSION");
+        name.map_or_else(|| line.to_owned(), |name| format!(".TH {name} 1 \"{date}\" \"portcullis {version}\" \"Portcullis\""))
+    };
+    page.replace(".br\n\n.br\n", ".sp\n").lines().map(|line| title(line) + "\n").collect()
 }
 
 /// Each page ends with what its command ends with.

@@ -82,7 +82,8 @@ struct Lifted {
 #[utoipa::path(delete, path = "/v1/bans/{address}/{length}", tag = "trust", params(("address" = String, Path), ("length" = String, Path)), responses((status = 200, body = Lifted)))]
 async fn unban(State(desk): Behind, Extension(operator): Extension<Operator>, Path((address, length)): Path<(String, String)>) -> Answered<Lifted> {
     let net = network(&format!("{address}/{length}"));
-    let net = net.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "write the address and the prefix length of the ban"))?;
+    let net =
+        net.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "no such source is banned: write the address and the prefix length as the list has them"))?;
     let lifted = desk.firewall.unban(net, &operator.name).await;
     lifted.map(|lifted| Json(Lifted { lifted })).map_err(|refusal| Problem::new(StatusCode::NOT_FOUND, refusal.to_string()))
 }

@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 use super::{Answered, Behind, Desk, ladder, limit};
 use crate::adapters::api::Problem;
 use crate::adapters::history::{self, History, Sought, Status};
+use crate::policy::verdict::Fault;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Desk>> {
     OpenApiRouter::new().routes(routes!(records)).routes(routes!(record)).routes(routes!(store))
@@ -37,15 +38,19 @@ struct Which {
     /// A reason code.
     reason: Option<String>,
     /// `none`, `peer`, `policy`, `resource` or `us`.
+    #[param(pattern = "^(none|peer|policy|resource|us)$")]
     fault: Option<String>,
     /// Begun at this time or later, RFC 3339.
+    #[param(format = DateTime)]
     from: Option<String>,
     /// Begun before this time, RFC 3339.
+    #[param(format = DateTime)]
     until: Option<String>,
     answered: Option<bool>,
     /// A direction was not heard, or not well.
     audio_fault: Option<bool>,
     /// Continues an earlier page: its `next`.
+    #[param(pattern = "^-?[0-9]{1,18}-[0-9]{1,18}$")]
     after: Option<String>,
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
@@ -139,9 +144,15 @@ fn query(which: Which) -> Result<history::Query, Problem> {
         written.map(read).transpose().map(|time| time.map(millis))
     };
     let after = |written: String| {
-        let parts = written.rsplit_once('-').and_then(|(began, number)| Some((began.parse().ok()?, number.parse().ok()?)));
+        let digits = |text: &str| text.bytes().all(|octet| octet.is_ascii_digit());
+        let parts = written.rsplit_once('-').filter(|(began, number)| digits(began.strip_prefix('-').unwrap_or(began)) && digits(number));
+        let parts = parts.and_then(|(began, number)| Some((began.parse().ok()?, number.parse().ok()?)));
         parts.ok_or_else(|| wrong(format!("after={written}: write what the page before gave as next")))
     };
+    let fault = |word: &String| Fault::ALL.iter().any(|fault| fault.word() == word);
+    if let Some(word) = which.fault.as_ref().filter(|word| !fault(word)) {
+        return Err(wrong(format!("fault={word}: write none, peer, policy, resource or us")));
+    }
     Ok(history::Query {
         number: which.number.filter(|number| !number.is_empty()),
         peer: which.peer,
