@@ -129,6 +129,25 @@ fn exposed_metrics() -> BTreeSet<String> {
     names
 }
 
+/// Whoever has a terminal and no browser can ask for everything as well.
+#[test]
+fn every_request_of_the_api_has_a_command() {
+    let document = serde_json::to_value(portcullis::app::api::document()).unwrap();
+    let mut requests = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let methods = item.as_object().unwrap().keys().filter(|key| ["get", "post", "put", "delete", "patch"].contains(&key.as_str()));
+        requests.extend(methods.map(|method| format!("{} {path}", method.to_uppercase())));
+    }
+    let operating = text("docs/operating.md");
+    let rows = operating.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix("` |")?.split_once("` | `"));
+    let rows: Vec<(&str, &str)> = rows.filter(|(request, _)| request.contains(" /v1/")).collect();
+    assert_eq!(rows.iter().map(|(request, _)| (*request).to_owned()).collect::<BTreeSet<_>>(), requests);
+    for command in rows.iter().map(|(_, command)| command).collect::<BTreeSet<_>>() {
+        let help = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis")).args(command.split(' ')).arg("--help").output().unwrap();
+        assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains(&format!("Usage: portcullis {command}")), "{command}");
+    }
+}
+
 #[test]
 fn every_metric_is_documented() {
     assert_named("docs/operating.md", &exposed_metrics(), 70);

@@ -39,6 +39,15 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// Where it was asked, as options, for a command that asks there again.
+    pub fn again(&self) -> Vec<(&'static str, String)> {
+        let path = |path: &PathBuf| path.display().to_string();
+        let elsewhere = (self.socket.as_path() != Path::new(api::DEFAULT)).then(|| path(&self.socket));
+        let files = [("token-file", &self.token_file), ("ca", &self.ca), ("certificate", &self.certificate), ("key", &self.key)];
+        let files = files.into_iter().filter_map(|(key, file)| Some((key, path(file.as_ref()?))));
+        [("socket", elsewhere), ("url", self.url.clone())].into_iter().filter_map(|(key, value)| Some((key, value?))).chain(files).collect()
+    }
+
     /// Whom to ask. The error names the remedy.
     pub fn place(&self) -> Result<Place, String> {
         let named = (self.socket.as_path() == Path::new(api::DEFAULT)).then(|| std::env::var("PORTCULLIS_URL").ok()).flatten();
@@ -194,6 +203,7 @@ pub fn ask(socket: &Socket, method: &str, path: &str, body: Option<&Value>, out:
         Ok(Answer { status, body }) => {
             let done = (200..300).contains(&status);
             match (socket.json, done) {
+                (true, true) if body.is_null() => writeln!(out, "{:#}", json!({ "done": true }))?,
                 (true, _) => writeln!(out, "{body:#}")?,
                 (false, true) => out.write_all(text(&body).as_bytes())?,
                 (false, false) => writeln!(out, "refused: {}", body["detail"].as_str().unwrap_or("the border does not say why"))?,
@@ -212,14 +222,26 @@ pub fn complain(what: &dyn std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{what}");
 }
 
+fn is_socket(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()))
+}
+
 /// Why nobody answers there, and what to do.
 pub fn unanswered(place: &Place, error: &io::Error) -> String {
     let path = match place {
+        Place::Socket(socket) if socket.exists() && !is_socket(socket) => {
+            return format!("{}: this is no socket; name the one written as [control] socket in the border's border.toml", socket.display());
+        }
         Place::Socket(socket) => socket.display(),
         Place::Network(remote) => {
             let why = match error.kind() {
                 io::ErrorKind::ConnectionRefused => "nobody listens there; write [api] listen in the border's border.toml, or ask where it runs".to_owned(),
-                io::ErrorKind::TimedOut => "no answer in time; see whether a firewall is on the way".to_owned(),
+                _ if error.to_string().contains("InvalidContentType") => {
+                    "it does not speak TLS there; name the port of [api] listen, or write http:// where that has no certificate".to_owned()
+                }
+                io::ErrorKind::TimedOut => {
+                    "no answer in time; see whether a firewall is on the way, or the border hangs: what was asked may still be done once it goes on".to_owned()
+                }
                 _ => error.to_string(),
             };
             return format!("{remote}: {why}");
@@ -230,6 +252,9 @@ pub fn unanswered(place: &Place, error: &io::Error) -> String {
             format!("{path}: no such socket; start the border, or name the one written as [control] socket in its border.toml with --socket")
         }
         io::ErrorKind::ConnectionRefused => format!("{path}: nobody listens there any more; the border has ended without removing it"),
+        io::ErrorKind::TimedOut => format!(
+            "{path}: no answer in time, though a border is there: it hangs, or waits for a slow disk; see its log and `systemctl status`, and mind that what was asked may still be done once it goes on"
+        ),
         io::ErrorKind::PermissionDenied => format!("{path}: not for this user; run the command as root or as the border's user"),
         _ => format!("{path}: {error}"),
     }

@@ -629,7 +629,7 @@ mod tests {
         std::fs::write(&file, text.replace("127.0.0.1:5060", &border.bound()[0].1.to_string())).unwrap();
         for _ in 0..2 {
             let told = border.reload(folder.path()).await.unwrap();
-            assert!(told.iter().any(|line| line.starts_with("limits of connections changed")), "{told:?}");
+            assert!(told.iter().any(|line| line.starts_with("[limits] connections changed")), "{told:?}");
             assert!(!told.iter().any(|line| line.contains("taken out")), "{told:?}");
         }
         border.stop().await;

@@ -4,6 +4,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,12 @@ use crate::adapters::api::{self, Answer};
 use crate::app::ask::{Socket, ask, complain, told, unanswered};
 use crate::app::policy_sets::texts::Texts;
 use crate::app::replay::report::Report;
+
+/// The status of a trial that finds another going on.
+const BUSY: u16 = 503;
+/// That one is waited for so long, and asked about so often.
+const ANOTHER: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_secs(2);
 
 #[derive(clap::Subcommand, Clone, Debug)]
 pub enum Set {
@@ -33,6 +40,9 @@ pub struct Policy {
     /// Activate without asking.
     #[arg(long)]
     pub yes: bool,
+    /// Do not try it on recorded calls first.
+    #[arg(long)]
+    pub untried: bool,
     #[command(flatten)]
     pub manner: Manner,
     #[command(flatten)]
@@ -111,13 +121,14 @@ fn as_document(policy: &Policy, files: &Value, out: &mut dyn Write) -> io::Resul
     let (sound, over) = (validated["valid"] == true, validated["in_force"].clone());
     document.insert("validated".into(), validated);
     if sound {
-        for (part, path, body) in
-            [("difference", "/v1/policy/diff", json!({ "files": files })), ("dry_run", "/v1/policy/dry-run", json!({ "files": files, "last": policy.last }))]
-        {
-            document.insert(part.into(), answered(policy, path, &body)?.body);
-        }
+        document.insert("difference".into(), answered(policy, "/v1/policy/diff", &json!({ "files": files }))?.body);
     }
-    if sound && policy.yes {
+    let trial = if sound && !policy.untried { Some(trial(policy, files)?) } else { None };
+    let is_tried = policy.untried || trial.as_ref().is_some_and(|answer| answer.status != BUSY);
+    if let Some(trial) = trial {
+        document.insert("dry_run".into(), trial.body);
+    }
+    if sound && is_tried && policy.yes {
         let Manner { until_restart, overwrite } = policy.manner;
         let body = json!({ "files": files, "until_restart": until_restart, "overwrite": overwrite, "over": over });
         let answer = answered(policy, "/v1/policy/activate", &body)?;
@@ -160,26 +171,42 @@ fn looked_at(policy: &Policy, files: &Value, out: &mut dyn Write) -> io::Result<
         writeln!(out, "refused: {why}")?;
         return Ok(None);
     }
-    tried(policy, files, out)?;
+    if !policy.untried && !tried(policy, files, out)? && policy.yes {
+        writeln!(out, "not activated untried; ask again, or write --untried")?;
+        return Ok(None);
+    }
     Ok(Some(validated["in_force"].clone()))
 }
 
-/// What would become of recorded calls; a border that keeps none says so, and the set may be activated all the same.
-fn tried(policy: &Policy, files: &Value, out: &mut dyn Write) -> io::Result<()> {
+/// Tries the set on recorded calls. One such trial goes on at a time, and another is waited for, so long.
+fn trial(policy: &Policy, files: &Value) -> io::Result<Answer> {
+    let until = Instant::now() + ANOTHER;
+    loop {
+        let answer = answered(policy, "/v1/policy/dry-run", &json!({ "files": files, "last": policy.last }))?;
+        if answer.status != BUSY || Instant::now() >= until {
+            return Ok(answer);
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
+/// What would become of recorded calls; a border that keeps none says so, and the set may be activated all the same. False: it could not be tried though there are.
+fn tried(policy: &Policy, files: &Value, out: &mut dyn Write) -> io::Result<bool> {
     let is_watched = io::stderr().is_terminal();
     if is_watched {
         // Nobody may look any more.
         let _ = write!(io::stderr(), "trying the set on recorded calls …");
     }
-    let answer = answered(policy, "/v1/policy/dry-run", &json!({ "files": files, "last": policy.last }));
+    let answer = trial(policy, files);
     if is_watched {
         let _ = write!(io::stderr(), "\r\x1b[2K");
     }
     let answer = answer?;
     match serde_json::from_value::<Report>(answer.body.clone()) {
-        Ok(report) if answer.status == 200 => report.print(out),
-        _ => writeln!(out, "not tried on recorded calls: {}", answer.body["detail"].as_str().unwrap_or("the border does not say why")),
+        Ok(report) if answer.status == 200 => report.print(out)?,
+        _ => writeln!(out, "not tried on recorded calls: {}", answer.body["detail"].as_str().unwrap_or("the border does not say why"))?,
     }
+    Ok(answer.status != BUSY)
 }
 
 fn asked(policy: &Policy, path: &str, body: &Value, out: &mut dyn Write) -> io::Result<Option<Value>> {

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::adapters::{dns, tls};
 use crate::app::hosted;
 use crate::app::integration::{Integration, integration};
+use crate::app::presence;
 use crate::app::survey::survey;
 use crate::config::{self, Problem, Settings, Warning};
 
@@ -105,7 +106,8 @@ fn find(folder: &Path, offline: bool) -> Found {
             integration: None,
         },
         Ok((settings, warnings)) => {
-            let (mut certificates, remarks, mut absent) = certificates(&settings.tls);
+            let (mut certificates, mut remarks, mut absent) = certificates(&settings.tls);
+            remarks.extend(presence::missing(&settings));
             certificates.extend(hosted::problems(&settings));
             let anchor = settings.dns.trust_anchor.as_ref().filter(|file| !file.exists());
             absent.extend(anchor.cloned());

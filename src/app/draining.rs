@@ -54,7 +54,9 @@ pub fn wait(place: &Place, out: &mut dyn Write) -> io::Result<u8> {
         }
         let is_news = told.is_none_or(|(before, at)| before.calls != seen.calls || at.elapsed() >= SIGN);
         if is_terminal {
-            write!(out, "\x1b[2K\r{} {}", bar(at_first, seen.calls), line(at_first, seen, began.elapsed()))?;
+            let told = format!("{} {}", bar(at_first, seen.calls), line(at_first, seen, began.elapsed()));
+            let width = ratatui::crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
+            write!(out, "\x1b[2K\r{}", cut(&told, width))?;
         } else if is_news {
             writeln!(out, "{}", line(at_first, seen, began.elapsed()))?;
         }
@@ -103,6 +105,11 @@ fn line(at_first: u64, seen: Seen, elapsed: Duration) -> String {
     text
 }
 
+/// What would wrap is left out, since a line of two cannot be written over.
+fn cut(text: &str, width: usize) -> &str {
+    text.char_indices().nth(width.saturating_sub(1)).map_or(text, |(end, _)| &text[..end])
+}
+
 fn bar(at_first: u64, left: u64) -> String {
     let done = (at_first.saturating_sub(left) * BAR).checked_div(at_first).unwrap_or(BAR).min(BAR);
     format!("[{}{}]", "#".repeat(done as usize), ".".repeat((BAR - done) as usize))
@@ -132,6 +139,14 @@ mod tests {
         );
         assert_eq!(line(40, at(30, None, Some(59)), minute), "30 of 40 calls left; they are ended in 59s");
         assert_eq!(line(40, at(40, None, Some(59)), minute), "40 of 40 calls left; they are ended in 59s");
+    }
+
+    #[test]
+    fn a_line_never_reaches_the_terminals_edge() {
+        assert_eq!(cut("abcdef", 80), "abcdef");
+        assert_eq!(cut("abcdef", 4), "abc");
+        assert_eq!(cut("äöü", 3), "äö");
+        assert_eq!(cut("abc", 0), "");
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub struct Explain {
 
 /// Exit status: the message is let in.
 pub const ADMITTED: u8 = 0;
-/// Exit status: it is refused, or met with silence.
+/// Exit status: it is refused, or met with silence; of what was printed: it names no reason.
 pub const REFUSED: u8 = 1;
 /// Exit status: the arguments, the set or the file cannot be used.
 pub const UNUSABLE: u8 = 2;
@@ -67,6 +67,10 @@ pub fn explain(arguments: &Explain, out: &mut dyn Write) -> io::Result<u8> {
     if let (None, None, Some(printed)) = (&arguments.message, &arguments.from, printed::recognise(&arguments.policy_set)) {
         printed.print(arguments.json, out)?;
         return Ok(ADMITTED);
+    }
+    if arguments.message.is_none() && arguments.from.is_none() && !arguments.policy_set.contains('/') && !Path::new(&arguments.policy_set).is_dir() {
+        printed::unknown(&arguments.policy_set, arguments.json, out)?;
+        return Ok(REFUSED);
     }
     match read(arguments) {
         Ok(case) => {

@@ -40,6 +40,9 @@ pub fn health(health: &Health, out: &mut dyn Write) -> io::Result<u8> {
     let well = matches!(answer, Ok((200, _)));
     let said = match answer {
         Ok((status, text)) => format!("{status} {}", text.trim()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            format!("{asked} does not answer within {} s", PATIENCE.as_secs())
+        }
         Err(error) => format!("{asked} does not answer: {error}"),
     };
     if health.json {

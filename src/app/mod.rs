@@ -32,6 +32,7 @@ mod mirrored;
 pub mod missed_calls;
 mod outlets;
 pub mod policy_sets;
+mod presence;
 pub mod printed;
 pub mod quickstart;
 pub mod receivers;

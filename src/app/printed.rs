@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Map, Value, json};
 
+use crate::config::nearest;
 use crate::policy::verdict::{Fault, Reason};
 use crate::sip::{Transport, phrase};
 
@@ -31,6 +32,20 @@ pub fn recognise(text: &str) -> Option<Printed> {
         Reason::ALL.iter().copied().filter(|reason| reason.exchange_events().contains(&event)).for_each(&mut note);
     }
     (!reasons.is_empty()).then_some(Printed { reasons, fields })
+}
+
+/// What was meant for a code, an event or a line, and is none: what comes near it.
+pub fn unknown(text: &str, as_json: bool, out: &mut dyn Write) -> io::Result<()> {
+    let codes: Vec<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+    let near = nearest(text, &codes);
+    if as_json {
+        return writeln!(out, "{:#}", json!({ "reasons": [], "near": near, "fields": {} }));
+    }
+    let near = near.map(|code| format!("; the nearest is {code}")).unwrap_or_default();
+    writeln!(
+        out,
+        "{text}: no reason, no event of Exchange and no line of the log that names one, and no folder of a policy set{near}; `portcullis show reasons WORD` lists those with a word"
+    )
 }
 
 impl Printed {
@@ -157,6 +172,18 @@ mod tests {
         for text in ["", "policies/quickstart", "hello", "9999", "peer.nonsense", "a=b c=d"] {
             assert_eq!(recognise(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_code_that_is_mistyped_is_no_policy_set() {
+        let told = |text: &str, as_json: bool| {
+            let mut out = Vec::new();
+            unknown(text, as_json, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert!(told("peer.ambigous", false).contains("the nearest is peer.ambiguous;"), "{}", told("peer.ambigous", false));
+        assert!(told("hello this is no log line", false).contains("`portcullis show reasons WORD`"));
+        assert_eq!(serde_json::from_str::<Value>(&told("peer.ambigous", true)).unwrap()["near"], "peer.ambiguous");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::app::show::explained;
 use crate::app::{ask, change_policy};
 
 /// What is asked often enough to stand alone.
@@ -21,6 +22,7 @@ pub enum Verb {
 pub enum Request {
     #[command(flatten)]
     Verb(Verb),
+    Explain(explained::Explain),
     /// Goes back to what was in force before.
     Rollback {
         #[command(subcommand)]
@@ -44,6 +46,7 @@ pub fn verb(verb: &Verb, out: &mut dyn Write) -> io::Result<u8> {
 pub fn request(request: &Request, out: &mut dyn Write) -> io::Result<u8> {
     match request {
         Request::Verb(asked) => verb(asked, out),
+        Request::Explain(asked) => explained::explain(asked, out),
         Request::Rollback { what } => change_policy::rollback(what, out),
     }
 }

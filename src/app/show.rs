@@ -1,6 +1,8 @@
-//! `portcullis show status|calls|limits|listeners|peers|media|reasons|audit|bans|certs|firewall|missed-calls`: what a running border knows, as tables for people or as JSON.
+//! `portcullis show NOUN`: what a running border knows, as tables for people or as JSON.
 
 mod calls;
+mod events;
+pub mod explained;
 mod limits;
 mod listeners;
 mod media;
@@ -13,9 +15,11 @@ use std::io::{self, Write};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use unicode_width::UnicodeWidthStr;
 
 use crate::app::ask::{Socket, ask};
-use crate::config::duration;
+use crate::config::{duration, nearest};
+use crate::policy::verdict::{Fault, Reason};
 
 #[derive(clap::Subcommand, Clone, Debug)]
 pub enum Show {
@@ -23,12 +27,16 @@ pub enum Show {
     Status(Socket),
     /// Calls that are up or being set up.
     Calls(Calls),
+    /// What changes, as it changes: a line for each kind of thing, which the other nouns then show.
+    Events(Socket),
     /// How many calls there may be and how many there are, by peer and dial plan, and what the border can carry just now.
     Limits(Socket),
     /// Where the border listens for SIP, and what a reload took out and calls still use.
     Listeners(Socket),
     /// Calls that have ended, newest first, or one of them whole.
     Records(Box<Records>),
+    /// The store of call records: how many it holds, how large it is, what waits for the disk.
+    Store(Socket),
     /// The policy set in force, since when and by whom, and those before it that can be gone back to.
     Policy(Socket),
     /// Why calls end and requests are refused: every code, what it means and what to do about it.
@@ -68,6 +76,9 @@ pub struct Reasons {
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Calls {
+    /// One of them, by its number.
+    #[arg(value_parser = call_number, conflicts_with_all = ["peer", "number"])]
+    pub call: Option<u64>,
     /// Only those with a leg of this peer.
     #[arg(long)]
     pub peer: Option<String>,
@@ -89,16 +100,16 @@ pub struct Records {
     #[arg(long)]
     pub peer: Option<String>,
     /// A reason code, such as media.silent.
-    #[arg(long)]
+    #[arg(long, value_parser = reason_code)]
     pub reason: Option<String>,
-    /// none, peer, policy, resource or us.
-    #[arg(long)]
+    /// Who has to do something about it.
+    #[arg(long, value_parser = Fault::ALL.map(Fault::word))]
     pub fault: Option<String>,
-    /// Begun at this time or later: 2026-11-22T13:00:00Z, a day, or how long ago, such as 12h.
+    /// Begun at this time or later: 2026-11-22T13:00:00Z, a day (of UTC), or how long ago, such as 12h.
     #[arg(long, value_name = "TIME", value_parser = point_in_time)]
     pub from: Option<String>,
-    /// Begun before this time, written likewise.
-    #[arg(long, value_name = "TIME", value_parser = point_in_time)]
+    /// Begun before this time, written likewise; of a day, before its end.
+    #[arg(long, value_name = "TIME", value_parser = end_in_time)]
     pub until: Option<String>,
     /// Only those in which a direction was not heard, or not well.
     #[arg(long)]
@@ -130,7 +141,10 @@ pub struct Media {
 pub fn show(show: &Show, out: &mut dyn Write) -> io::Result<u8> {
     match show {
         Show::Status(socket) => ask(socket, "GET", "/v1/status", None, out, calls::status),
-        Show::Calls(Calls { socket, peer, number }) => {
+        Show::Events(socket) => events::events(socket, out),
+        Show::Store(socket) => ask(socket, "GET", "/v1/records-store", None, out, records::store),
+        Show::Calls(Calls { socket, call: Some(call), .. }) => ask(socket, "GET", &format!("/v1/calls/{call}"), None, out, calls::one),
+        Show::Calls(Calls { socket, peer, number, call: None }) => {
             let chosen = [("peer", peer), ("number", number)].into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?)));
             let query: Vec<String> = chosen.map(|(key, value)| format!("{key}={}", encoded(value))).collect();
             ask(socket, "GET", &format!("/v1/calls?{}", query.join("&")), None, out, calls::calls)
@@ -169,6 +183,22 @@ fn point_in_time(written: &str) -> Result<String, String> {
     let ago = duration(written).and_then(|ago| OffsetDateTime::now_utc().checked_sub(ago.try_into().ok()?));
     ago.and_then(|time| time.format(&Rfc3339).ok())
         .ok_or_else(|| String::from("write a time as 2026-11-22T13:00:00Z, a day as 2026-11-22, or how long ago, as 12h"))
+}
+
+/// As [`point_in_time`], but of a day its end.
+fn end_in_time(written: &str) -> Result<String, String> {
+    let day = OffsetDateTime::parse(&format!("{written}T00:00:00Z"), &Rfc3339).ok();
+    let end = day.and_then(|day| day.checked_add(time::Duration::DAY)?.format(&Rfc3339).ok());
+    end.map_or_else(|| point_in_time(written), Ok)
+}
+
+fn reason_code(written: &str) -> Result<String, String> {
+    if Reason::of_code(written).is_some() {
+        return Ok(written.to_owned());
+    }
+    let codes: Vec<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+    let near = nearest(written, &codes).map(|code| format!("the nearest is {code}; ")).unwrap_or_default();
+    Err(format!("no reason is called so; {near}`portcullis show reasons WORD` lists those with a word"))
 }
 
 /// Of a call, on the command line.
@@ -306,6 +336,8 @@ fn certificates(answer: &Value) -> String {
             table.row([text(&crl["source"]), what, "-".into(), "-".into(), "-".into(), peers]);
         }
     }
+    let nothing = ["own", "authorities", "crls"].iter().all(|part| list(answer, part).is_empty());
+    let table = if nothing { String::from("no certificate is in use: no listener, no peer and no [api] of this set has TLS\n") } else { table.to_string() };
     let mut page = format!("load {} of {}\n{table}", text(&answer["generation"]), text(&answer["loaded_at"]));
     for crl in list(answer, "crls").iter().filter(|crl| !crl["last_error"].is_null()) {
         // Writing into a String does not fail.
@@ -399,13 +431,13 @@ impl Columns {
 impl std::fmt::Display for Columns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| UnicodeWidthStr::width(cell.as_str())).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for row in &self.rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
                 // Writing into a String does not fail.
-                let _ = write!(line, "{cell:<width$}  ");
+                let _ = write!(line, "{cell}{:1$}  ", "", width.saturating_sub(UnicodeWidthStr::width(cell.as_str())));
             }
             writeln!(f, "{}", line.trim_end())?;
         }

@@ -24,6 +24,7 @@ use crate::signaling::b2bua::missed_call::By;
 
 use finding::{At, Findings};
 pub use finding::{Problem, Problems, Warning};
+pub use near_miss::nearest;
 use source::{Folder, Source};
 pub use table::duration;
 

@@ -15,6 +15,8 @@ pub enum Fault {
 }
 
 impl Fault {
+    pub const ALL: [Fault; 5] = [Fault::None, Fault::Peer, Fault::Policy, Fault::Resource, Fault::Us];
+
     pub const fn word(self) -> &'static str {
         match self {
             Fault::None => "none",

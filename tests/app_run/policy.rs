@@ -103,16 +103,18 @@ fn what_cannot_be_used_is_said_with_the_status_for_it() {
     let nothing = folder.path().join("nothing");
     let text = folder.path().join("text");
     std::fs::write(&text, "neither a store nor a capture, but long enough").expect("a file");
+    let capture = folder.path().join("capture");
+    std::fs::write(&capture, [0xd4, 0xc3, 0xb2, 0xa1]).expect("a file");
     let at = |path: &Path| path.to_str().expect("a path").to_owned();
     let quickstart = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/quickstart");
     let (status, said) = run(&[&at(&nothing), "--from", &at(&text)]);
     assert!(status == Some(2) && said.contains("has problems"), "{said}");
     let (status, said) = run(&[quickstart, "--from", &at(&nothing)]);
     assert!(status == Some(2) && said.contains("--from"), "{said}");
-    let (status, said) = run(&[quickstart, "--from", &at(&text)]);
+    let (status, said) = run(&[quickstart, "--from", &at(&capture)]);
     assert!(status == Some(2) && said.contains("--against"), "a capture does not say what was decided: {said}");
     let (status, said) = run(&[quickstart, "--from", &at(&text), "--against", quickstart]);
-    assert!(status == Some(2) && said.contains("is no capture"), "{said}");
+    assert!(status == Some(2) && said.contains("nor a capture of packets"), "{said}");
     let (status, said) = run(&[quickstart, "--from", &at(&text), "--since", "yesterday", "--against", quickstart]);
     assert!(status == Some(2) && said.contains("--since yesterday"), "{said}");
 }

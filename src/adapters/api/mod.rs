@@ -35,7 +35,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use access::Callers;
 pub use access::{Operator, Role, Token, TokenDigest, Via};
 pub use audit::{Audit, CLASSES, Counts, DOORS, Entry, Outcome};
-pub use client::{Answer, Place, Relayed, ask, fetch, reach, relay};
+pub use client::{Answer, Place, Relayed, ask, fetch, listen, reach, relay};
 pub use network::Identities;
 pub use problem::Problem;
 pub use remote::{Remote, Trust};

@@ -326,7 +326,9 @@ async fn two_processes_of_one_number_as_in_containers_keep_their_own_sockets() {
     let place = old.socket();
     let settings = Settings { socket: Some(place.clone()), listen: None, audit: None };
     let reached = Reached::default();
-    let new = Api::start(&settings, router(&reached), needs, Arc::new(Nobody), Audit::open(None).unwrap(), Start::Aside { inherited: None }).await.unwrap();
+    let new = Api::start(&settings, router(&reached), needs, Arc::new(Nobody::default()), Audit::open(None).unwrap(), Start::Aside { inherited: None })
+        .await
+        .unwrap();
     old.api.step_aside().unwrap();
     new.take_place().unwrap();
     assert_eq!(ask(&place, "GET", "/v1/thing", None).await.unwrap().status, 200);

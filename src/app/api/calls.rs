@@ -240,6 +240,9 @@ const MOST: usize = 10_000;
 #[utoipa::path(get, path = "/v1/calls", tag = "calls", params(Which), responses((status = 200, body = List)))]
 async fn calls(State(desk): Behind, Query(which): Query<Which>) -> Answered<List> {
     let limit = limit(which.limit, LIMIT, MOST)?;
+    if which.after.is_some_and(|after| i64::try_from(after).is_err()) {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "after: write what the answer before gave as next"));
+    }
     let of_peer = |up: &Up, peer: &str| *up.a.peer == *peer || up.b.as_ref().is_some_and(|leg| *leg.peer == *peer);
     let of_number = |up: &Up, number: &str| up.from.contains(number) || up.to.contains(number);
     let wanted = |_, up: &Up| which.peer.as_deref().is_none_or(|peer| of_peer(up, peer)) && which.number.as_deref().is_none_or(|number| of_number(up, number));

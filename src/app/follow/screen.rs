@@ -67,6 +67,8 @@ pub struct Screen {
     pub editing: Option<Editing>,
     /// The last line.
     pub said: Option<String>,
+    /// Why the last question had no answer.
+    pub trouble: Option<String>,
     /// Lines that fit, known after drawing.
     pub page: usize,
 }
@@ -154,6 +156,7 @@ impl Screen {
             keys: false,
             editing: None,
             said: None,
+            trouble: None,
             page: 20,
         }
     }
@@ -166,6 +169,7 @@ impl Screen {
     }
 
     pub fn take(&mut self, answer: Answer) {
+        self.trouble = None;
         match answer {
             Answer::Calls { held, listed } => {
                 (self.held, self.listed) = (held, listed);
@@ -180,7 +184,7 @@ impl Screen {
                     open.take(drawing.map(|drawing| *drawing));
                 }
             }
-            Answer::Failed(why) => self.said = Some(why),
+            Answer::Failed(why) => self.trouble = Some(why),
         }
     }
 

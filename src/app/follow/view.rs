@@ -57,7 +57,7 @@ fn foot(screen: &Screen) -> String {
         };
         return format!(" {what}: {}_", editing.text);
     }
-    if let Some(said) = &screen.said {
+    if let Some(said) = screen.said.as_ref().or(screen.trouble.as_ref()) {
         return format!(" {}", plain(said));
     }
     match &screen.view {

@@ -7,6 +7,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::hash::{Hash, Hasher};
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
@@ -31,6 +32,20 @@ const WAITING: usize = 256 << 10;
 const FRAGMENTS: u64 = 512;
 /// INVITEs remembered, to know those that came again.
 const REMEMBERED: usize = 1 << 20;
+
+/// Whether a file begins as pcap (either order of octets, micro- or nanoseconds) or pcapng does.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn is_capture(file: &Path) -> Result<bool, String> {
+    let mut magic = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(4).read_to_end(&mut magic));
+    read.map_err(|error| format!("--from {}: {error}", file.display()))?;
+    let known: [[u8; 4]; 5] =
+        [[0xd4, 0xc3, 0xb2, 0xa1], [0xa1, 0xb2, 0xc3, 0xd4], [0x4d, 0x3c, 0xb2, 0xa1], [0xa1, 0xb2, 0x3c, 0x4d], [0x0a, 0x0d, 0x0d, 0x0a]];
+    Ok(known.iter().any(|known| magic == known))
+}
 
 /// The INVITEs of a capture, read whole.
 pub struct Capture {
@@ -64,6 +79,9 @@ impl Capture {
             };
             starved += 1;
             if !is_starved || starved > 2 || reader.refill().is_err() {
+                if reading.packet == 0 {
+                    return Err(named("packet 1 is broken or cut off already, so nothing of this capture can be read"));
+                }
                 reading.remarks.push(format!("packet {} is broken or cut off; nothing after it is read", reading.packet + 1));
                 break;
             }

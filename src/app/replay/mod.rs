@@ -113,6 +113,10 @@ fn asked(arguments: &Replay) -> Result<Report, String> {
     let recording: Box<dyn Recording> = if is_store(&arguments.from)? {
         Box::new(Records::new(arguments.from.clone(), Chosen { last: arguments.last, since }))
     } else {
+        if !capture::is_capture(&arguments.from)? {
+            let what = "is neither a store of call records ([records] store) nor a capture of packets (pcap, pcapng)";
+            return Err(format!("--from {} {what}", arguments.from.display()));
+        }
         if old.is_none() {
             let what = "does not say what the border decided: name the set in force with --against";
             return Err(format!("{}: a capture {what}", arguments.from.display()));

@@ -139,6 +139,7 @@ impl Report {
             writeln!(out, "left out  {calls}: {why}")?;
         }
         match self.changing {
+            0 if self.compared == 0 => writeln!(out, "nothing was compared, so nothing is known"),
             0 => writeln!(out, "the verdict of none would change"),
             changing => {
                 let kinds = self.kinds.each();

@@ -32,6 +32,11 @@ pub(super) fn status(answer: &Value) -> String {
     line("peer table", text(&answer["peer_table"]));
     line("certificates", format!("load {}", text(&answer["certificates"])));
     line("names", if answer["names_settled"] == true { "all asked for".into() } else { "some were never answered yet".into() });
+    if let Some(problems) = answer["refused_reload"]["problems"].as_array() {
+        let (at, by) = (text(&answer["refused_reload"]["at"]), text(&answer["refused_reload"]["by"]));
+        line("last reload", format!("REFUSED at {at} (asked for by {by}); the set before it is in force, and a start would fail on what lies in the folder:"));
+        problems.iter().for_each(|problem| line("", text(problem)));
+    }
     for part in list(answer, "not_in_force") {
         line("not in force", text(part));
     }
@@ -130,6 +135,27 @@ pub(super) fn before(before: &Value) -> String {
             "process {process}, from which this one has taken over, does not answer: its {calls} calls are not shown (--socket {socket}); see its log\n"
         ),
     }
+}
+
+/// One call, a line for each thing that is known of it.
+pub(super) fn one(call: &Value) -> String {
+    let mut page = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing into a String does not fail.
+        let _ = writeln!(page, "{name:<17}{value}");
+    };
+    let up = call["answered_seconds"].as_u64().map(|seconds| format!(", answered {} ago", span(seconds))).unwrap_or_default();
+    line("call", text(&call["call"]));
+    line("state", format!("{}{up}", text(&call["state"])));
+    line("began", text(&call["began"]));
+    line("from", text(&call["from"]));
+    line("to", text(&call["to"]));
+    for (name, leg) in [("A leg", &call["a"]), ("B leg", &call["b"])].into_iter().filter(|(_, leg)| !leg.is_null()) {
+        line(name, format!("{}, {}, {} {}", text(&leg["peer"]), text(&leg["mode"]), text(&leg["transport"]), text(&leg["remote"])));
+    }
+    let number = text(&call["call"]);
+    line("more", format!("portcullis ladder {number}, portcullis show media {number}"));
+    page
 }
 
 pub(super) fn audit(answer: &Value) -> String {

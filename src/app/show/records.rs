@@ -52,15 +52,44 @@ pub(super) fn all(answer: &Value, asked: &Records) -> String {
     format!("{table}{}", more.unwrap_or_default())
 }
 
+/// A line for each value, by its name and those it is within; what is not known is left out.
+fn lines(page: &mut String, name: &str, value: &Value) {
+    let within = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
+    match value {
+        Value::Null => {}
+        Value::Object(members) => members.iter().for_each(|(key, value)| lines(page, &within(key), value)),
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            (1..).zip(items).for_each(|(place, item)| lines(page, &within(&i32::to_string(&place)), item));
+        }
+        Value::Array(items) if items.is_empty() => {}
+        Value::Array(items) => drop(writeln!(page, "{name:<32} {}", items.iter().map(text).collect::<Vec<_>>().join(", "))),
+        // Writing into a String does not fail.
+        value => drop(writeln!(page, "{name:<32} {}", text(value))),
+    }
+}
+
+pub(super) fn store(answer: &Value) -> String {
+    let mut page = String::new();
+    for (name, key) in [("records", "held"), ("bytes", "size"), ("written", "written"), ("waiting", "waiting"), ("lost", "lost")] {
+        // Writing into a String does not fail.
+        let _ = writeln!(page, "{name:<17}{}", text(&answer[key]));
+    }
+    if let Some(error) = answer["error"].as_str() {
+        let _ = writeln!(page, "{:<17}{error}", "NOT TAKEN");
+    }
+    page
+}
+
 /// What was asked for, as it is written.
 fn again(asked: &Records) -> String {
     let quoted =
-        |value: &str| if value.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"+-._:".contains(&octet)) { value.into() } else { format!("'{value}'") };
+        |value: &str| if value.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"+-._:/".contains(&octet)) { value.into() } else { format!("'{value}'") };
     let values = [("of", &asked.of), ("peer", &asked.peer), ("reason", &asked.reason), ("fault", &asked.fault), ("from", &asked.from), ("until", &asked.until)];
     let flags = [("silent", asked.silent), ("answered", asked.answered), ("unanswered", asked.unanswered)];
     let values = values.into_iter().filter_map(|(key, value)| Some(format!("--{key} {}", quoted(value.as_deref()?))));
     let flags = flags.into_iter().filter(|(_, set)| *set).map(|(key, _)| format!("--{key}"));
-    values.chain(flags).chain([format!("--limit {}", asked.limit)]).collect::<Vec<_>>().join(" ")
+    let place = asked.socket.again().into_iter().map(|(key, value)| format!("--{key} {}", quoted(&value)));
+    values.chain(flags).chain([format!("--limit {}", asked.limit)]).chain(place).collect::<Vec<_>>().join(" ")
 }
 
 fn audio(audio: &Value) -> String {
@@ -71,7 +100,8 @@ fn audio(audio: &Value) -> String {
 
 pub(super) fn one(answer: &Value) -> String {
     let record = &answer["record"];
-    let mut page = format!("{record:#}\n");
+    let mut page = String::new();
+    lines(&mut page, "", record);
     if let Some(ladder) = answer["ladder"].as_str() {
         let _ = write!(page, "\n{ladder}");
     }
