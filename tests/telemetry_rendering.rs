@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use portcullis::adapters::telemetry::ladder::{Class, Drawing, Look, Mark, Stamp};
+use portcullis::adapters::telemetry::ladder::{Class, Counted, Drawing, Look, Mark, Stamp};
 use portcullis::adapters::telemetry::{Anchor, Archive, Filed, LaddersKept, Outlets, Settings, Sink, Telemetry, ladder, log, records, redact};
 use portcullis::media::control::{Io, Report, Run, Side, SideReport, Signalled, Way};
 use portcullis::media::shortcut::WhyNot;
@@ -304,6 +304,51 @@ fn a_ladder_with_more_addresses_than_columns_and_unreadable_bytes_stays_on_the_p
     assert!(text.lines().all(|line| line.chars().count() <= 140), "{text}");
     assert!(text.contains("unreadable, 15 bytes") && text.contains("a??b?[31m"), "{text}");
     assert_eq!(ladder::render(&[]).lines().count(), 1, "an empty call has the border's lifeline only");
+}
+
+/// Nobody's message is drawn as another's: those who find no column share one that says so, and each arrow there names its address, media as well.
+#[test]
+fn from_the_seventh_far_end_on_a_ladder_says_whose_each_arrow_is() {
+    let server = |n: u8| SocketAddr::from(([127, 0, 1, n], 5062));
+    let mut facts = vec![received(1, Side::A, caller(), message("INVITE sip:7000@border.test SIP/2.0", "1 INVITE", "", ""))];
+    for n in 1..=14u8 {
+        facts.push(sent(u64::from(n) * 10, Side::B, server(n), message("INVITE sip:7000@um.test SIP/2.0", "1 INVITE", "", "")));
+        facts.push(received(u64::from(n) * 10 + 5, Side::B, server(n), message("SIP/2.0 503 Service Unavailable", "1 INVITE", "", "")));
+    }
+    let six = Drawing::of(&facts[..13], &anchor());
+    assert_eq!(six.columns.len(), 8);
+    assert_eq!(six.columns[7], "tls 127.0.1.6:5062", "six have a column each");
+    assert!(!six.page().contains("127.0.1.6:5062 INVITE"), "and need no more words");
+    let report = record().media.unwrap();
+    let counted = Counted { at: Time::from_millis(9240), a: caller(), b: Some(server(14)), report: &report, so_far: true };
+    let drawing = Drawing::so_far(&facts, &anchor(), &counted);
+    assert_eq!((drawing.columns.len(), drawing.columns[6].as_str(), drawing.columns[7].as_str()), (8, "tls 127.0.1.5:5062", "9 others"));
+    for row in &drawing.rows {
+        match &row.mark {
+            Mark::Arrow { from, to, label, message, .. } => {
+                let passed = &drawing.messages[*message];
+                let (column, address) = if *from == drawing.border { (*to, passed.to) } else { (*from, passed.from) };
+                let named = drawing.columns[column].ends_with(&format!(" {address}"));
+                assert!(named ^ (column == 7 && label.starts_with(&format!("{address} "))), "{label} of {address} in column {column}");
+            }
+            Mark::Media { from, to, far, .. } => assert_eq!(far.as_deref(), (*from.max(to) == 7).then_some("127.0.1.14:5062")),
+            _ => {}
+        }
+    }
+    let look = Look { width: 80, stamp: Stamp::After, descriptions: true };
+    let followed: String = drawing.head(&look).into_iter().chain(drawing.lines(&look).into_iter().map(|line| line.text + "\n")).collect();
+    for shown in [drawing.page(), drawing.picture(true), serde_json::to_string(&drawing).unwrap(), followed] {
+        for wanted in ["9 others", "127.0.1.6:5062 INVITE", "127.0.1.14:5062 INVITE", "127.0.1.14:5062 503 Servi", "127.0.1.14:5062"] {
+            assert!(shown.contains(wanted), "{wanted} is not in\n{shown}");
+        }
+    }
+    assert!(drawing.page().contains("127.0.1.14:5062 503 Service Unavailable") && drawing.page().contains("127.0.1.14:5062 RTP 400"), "{}", drawing.page());
+    // So many stand on the caller's side: one who calls from a pool that moves.
+    let callers: Vec<Fact> =
+        (1..=6).map(|n| received(u64::from(n), Side::A, server(n), message("INVITE sip:7000@border.test SIP/2.0", "1 INVITE", "", ""))).collect();
+    let drawing = Drawing::of(&callers, &anchor());
+    assert_eq!((drawing.border, drawing.columns[0].as_str(), drawing.columns[1].as_str()), (4, "3 others", "tls 127.0.1.1:5062"));
+    assert!(drawing.page().contains("127.0.1.6:5062 INVITE"), "{}", drawing.page());
 }
 
 #[derive(Default)]

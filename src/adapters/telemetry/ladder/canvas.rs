@@ -1,6 +1,6 @@
 //! Draws arrows between lifelines, and text across them, in plain characters.
 
-/// Lifelines at most; each is then 16 columns from the next on the widest canvas.
+/// Lifelines at most; each is then 13 columns from the next on a page of 140.
 pub(super) const COLUMNS: usize = 8;
 /// Lifelines are no further apart than this.
 const WIDEST: usize = 46;

@@ -14,7 +14,8 @@ use utoipa::ToSchema;
 pub struct Drawing {
     /// One line for each leg: its mode, what TLS came to, how its media is protected.
     pub legs: Vec<String>,
-    /// Who stands where, from the left: the caller's side, the border, the called side in the order of first sight.
+    /// Who stands where, from the left: the caller's side, the border, the called side in the order of first sight. Of a side with more addresses than there is
+    /// room for, the rest share its outermost column, `N others`; arrows there have the address before their label.
     pub columns: Vec<String>,
     /// Which of the columns is ours.
     pub border: usize,
@@ -81,6 +82,9 @@ pub enum Mark {
         /// The call was up when this was drawn.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         so_far: bool,
+        /// Address and port of the far end, where its column does not name it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        far: Option<String>,
     },
 }
 

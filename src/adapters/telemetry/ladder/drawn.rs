@@ -61,14 +61,16 @@ impl Drawing {
             let at = anchor.micros(fact.at);
             match &fact.what {
                 What::Received { leg, flow, bytes, retransmission } => {
-                    let ends = (columns.at(*leg, flow.remote), columns.border());
+                    let (far, named) = columns.at(*leg, flow.remote);
                     let bytes = shown(bytes);
-                    drawing.pass(Passed::new(at, (flow.remote, flow.local), flow.transport.uri_token(), &bytes), ends, &bytes, *retransmission);
+                    let passed = Passed::new(at, (flow.remote, flow.local), flow.transport.uri_token(), &bytes);
+                    drawing.pass(passed, (far, columns.border()), named, &bytes, *retransmission);
                 }
                 What::Sent { leg, transport, remote, bytes, retransmission } => {
-                    let ends = (columns.border(), columns.at(*leg, *remote));
+                    let (far, named) = columns.at(*leg, *remote);
                     let (from, bytes) = (ours.towards(*remote, bytes), shown(bytes));
-                    drawing.pass(Passed::new(at, (from, *remote), transport.uri_token(), &bytes), ends, &bytes, *retransmission);
+                    let passed = Passed::new(at, (from, *remote), transport.uri_token(), &bytes);
+                    drawing.pass(passed, (columns.border(), far), named, &bytes, *retransmission);
                 }
                 What::CallEnded(record) => {
                     drawing.rows.push(row(at, ended(record)));
@@ -88,9 +90,11 @@ impl Drawing {
         drawing
     }
 
-    fn pass(&mut self, passed: Passed, (from, to): (usize, usize), bytes: &Bytes, again: bool) {
+    /// `named`: who it is, where the column does not say so. It stands first: what is too long is cut off at its end.
+    fn pass(&mut self, passed: Passed, (from, to): (usize, usize), named: Option<SocketAddr>, bytes: &Bytes, again: bool) {
         let message = read(bytes);
         let label = message.as_ref().map_or_else(|| format!("unreadable, {} bytes", bytes.len()), label);
+        let label = named.map_or_else(|| label.clone(), |far| format!("{far} {label}"));
         let class = message.as_ref().map_or(Class::Unreadable, |message| Class::of(message.status()));
         let description = message.as_ref().filter(|_| !again).and_then(description);
         self.rows.push(row(passed.at, Mark::Arrow { from, to, label, class, again, description, message: self.messages.len() }));
@@ -103,15 +107,16 @@ impl Drawing {
         let at = anchor.micros(counted.at);
         let border = columns.border();
         let a = columns.at(Some(Side::A), counted.a);
-        let b = counted.b.map_or(border + 1, |remote| columns.at(Some(Side::B), remote));
-        for (side, peer) in [(&report.a, a), (&report.b, b)] {
+        let b = counted.b.map_or((border + 1, None), |remote| columns.at(Some(Side::B), remote));
+        for (side, (peer, named)) in [(&report.a, a), (&report.b, b)] {
             let bars = [
                 (peer, border, side.received, Some(side.lost), side.first, side.last_rtp.or(side.last)),
                 (border, peer, side.sent, None, side.first_sent, side.last_sent),
             ];
             for (from, to, packets, lost, first, last) in bars {
                 if let (Some(first), Some(last), 1..) = (first, last, packets) {
-                    self.rows.push(row(anchor.micros(first), Mark::Media { from, to, packets, lost, last: anchor.micros(last), so_far }));
+                    let far = named.map(|far| far.to_string());
+                    self.rows.push(row(anchor.micros(first), Mark::Media { from, to, packets, lost, last: anchor.micros(last), so_far, far }));
                 }
             }
         }
@@ -163,15 +168,17 @@ impl Ours {
     }
 }
 
-/// Who stands where. The border is a column of its own between the two sides.
+/// Who stands where. The border is a column of its own between the two sides. Those who find no room in a side share its outermost column.
 struct Columns {
     left: Vec<(SocketAddr, Transport)>,
     right: Vec<(SocketAddr, Transport)>,
+    /// How many share the first and the last column.
+    others: (usize, usize),
 }
 
 impl Columns {
     fn of(facts: &[&Fact]) -> Columns {
-        let mut columns = Columns { left: Vec::new(), right: Vec::new() };
+        let mut columns = Columns { left: Vec::new(), right: Vec::new(), others: (0, 0) };
         for fact in facts {
             let (leg, remote, transport) = match &fact.what {
                 What::Received { leg, flow, .. } => (*leg, flow.remote, flow.transport),
@@ -190,27 +197,43 @@ impl Columns {
                 (false, false) => columns.right.push((remote, transport)),
             }
         }
-        columns.left.truncate(canvas::COLUMNS / 2);
-        columns.right.truncate(canvas::COLUMNS - 1 - columns.left.len());
+        columns.others.0 = folded(&mut columns.left, canvas::COLUMNS / 2);
+        let room = canvas::COLUMNS - 1 - columns.border();
+        columns.others.1 = folded(&mut columns.right, room);
         columns
     }
 
     fn border(&self) -> usize {
-        self.left.len()
+        self.left.len() + usize::from(self.others.0 > 0)
     }
 
     fn labels(&self) -> Vec<String> {
         let label = |(address, transport): &(SocketAddr, Transport)| format!("{} {address}", transport.uri_token());
-        let left = self.left.iter().map(label);
-        left.chain(std::iter::once("portcullis".to_owned())).chain(self.right.iter().map(label)).collect()
+        let others = |count: usize| (count > 0).then(|| format!("{count} others"));
+        let left = others(self.others.0).into_iter().chain(self.left.iter().map(label));
+        left.chain(std::iter::once("portcullis".to_owned())).chain(self.right.iter().map(label)).chain(others(self.others.1)).collect()
     }
 
-    /// An address that found no column stands in the last one of its side.
-    fn at(&self, leg: Option<Side>, remote: SocketAddr) -> usize {
-        let left = self.left.iter().position(|(address, _)| *address == remote);
-        let right = self.right.iter().position(|(address, _)| *address == remote).map(|at| at + self.border() + 1);
-        left.or(right).unwrap_or(if leg == Some(Side::A) { 0 } else { self.border() + self.right.len() })
+    /// The column, and the address where that column does not name it.
+    fn at(&self, leg: Option<Side>, remote: SocketAddr) -> (usize, Option<SocketAddr>) {
+        let border = self.border();
+        let first = usize::from(self.others.0 > 0);
+        let left = self.left.iter().position(|(address, _)| *address == remote).map(|at| at + first);
+        let right = || self.right.iter().position(|(address, _)| *address == remote).map(|at| at + border + 1);
+        let outermost = if leg == Some(Side::A) { 0 } else { border + self.right.len() + usize::from(self.others.1 > 0) };
+        left.or_else(right).map_or((outermost, Some(remote)), |at| (at, None))
     }
+}
+
+/// How many find no room; one column is theirs then.
+fn folded(side: &mut Vec<(SocketAddr, Transport)>, room: usize) -> usize {
+    if side.len() <= room {
+        return 0;
+    }
+    let kept = room.saturating_sub(1);
+    let others = side.len() - kept;
+    side.truncate(kept);
+    others
 }
 
 fn marks(what: &What) -> Vec<Mark> {

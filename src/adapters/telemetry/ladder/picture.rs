@@ -191,7 +191,7 @@ mod tests {
             arrow(true),
             decision,
             Mark::Note { text: HOSTILE.into(), trouble: true },
-            Mark::Media { from: 1, to: 0, packets: 9, lost: Some(1), last: 5, so_far: true },
+            Mark::Media { from: 1, to: 0, packets: 9, lost: Some(1), last: 5, so_far: true, far: Some(HOSTILE.into()) },
         ];
         let rows = marks.into_iter().map(|mark| Row { at: 0, after_us: 0, mark }).collect();
         let drawing =

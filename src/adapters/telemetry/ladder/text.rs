@@ -114,13 +114,14 @@ fn lines(row: &Row, look: &Look) -> Vec<Line> {
     }
 }
 
-/// Such as `RTP 399, 1 lost, 7.9 s`, and `so far` while the call is up.
+/// Such as `RTP 399, 1 lost, 7.9 s`, and `so far` while the call is up; before it who sends or gets it, where the column does not say so.
 pub(super) fn media(row: &Row) -> Option<String> {
-    let Mark::Media { packets, lost, last, so_far, .. } = &row.mark else { return None };
+    let Mark::Media { packets, lost, last, so_far, far, .. } = &row.mark else { return None };
     let lost = lost.filter(|lost| *lost > 0).map_or_else(String::new, |lost| format!(", {lost} lost"));
     let seconds = last.saturating_sub(row.at).max(0) as f64 / 1e6;
-    let far = if *so_far { " so far" } else { "" };
-    Some(format!("RTP {packets}{lost}, {seconds:.1} s{far}"))
+    let until = if *so_far { " so far" } else { "" };
+    let far = far.as_ref().map_or_else(String::new, |far| format!("{far} "));
+    Some(format!("{far}RTP {packets}{lost}, {seconds:.1} s{until}"))
 }
 
 /// The last moment with a year of four digits.
