@@ -260,6 +260,20 @@ fn a_ladder_fits_any_terminal() {
     }
 }
 
+/// Such as a serial console's: no line is longer than it is wide, so none is torn in two, and arrows keep their words.
+#[test]
+fn a_page_is_as_wide_as_it_is_asked_to_be() {
+    let drawing = Drawing::of(&call(), &anchor());
+    assert_eq!(drawing.page_of(140), drawing.page());
+    for width in [80, 100, 110, 139, 200] {
+        let page = drawing.page_of(width);
+        assert!(page.lines().all(|line| line.chars().count() <= width), "{width}:\n{page}");
+        for wanted in [" INVITE ", " BYE ", "leg A trunk: secured", "tls [2001:db8::25]:5067", "- - > sent or received again"] {
+            assert!(page.contains(wanted), "{wanted} in {width}:\n{page}");
+        }
+    }
+}
+
 /// Above a ladder stands what each leg is; of a call that goes on, as far as it was seen, and from what is kept of it, which holds no keys.
 #[test]
 fn the_head_of_a_ladder_tells_mode_tls_and_suite_of_each_leg() {

@@ -1,13 +1,19 @@
 //! `portcullis ladder`: a call's signalling from a running border, on the page, as a file for a browser or a packet analyser, or live in the terminal.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use ratatui::crossterm::terminal;
+
 use super::ask::{Socket, ask, complain, unanswered};
 use super::follow;
-use crate::adapters::api;
+use crate::adapters::api::{self, Answer};
+use crate::adapters::telemetry::ladder::Drawing;
+
+/// Canvases are no narrower and no wider.
+const COLUMNS: [usize; 2] = [80, 1000];
 
 /// Draws the signalling of a call as a ladder: both legs, what was decided and by which rule.
 #[derive(clap::Args, Clone, Debug)]
@@ -45,8 +51,35 @@ pub fn ladder(ladder: &Ladder, out: &mut dyn Write) -> io::Result<u8> {
         (Some(file), _) => save(ladder, "GET", &format!("{path}?format=pcapng"), file, out),
         (None, Some(file)) => save(ladder, "GET", &format!("{path}?format=svg"), file, out),
         (None, None) => {
+            let columns = if ladder.socket.json || !io::stdout().is_terminal() { None } else { columns(terminal::size()) };
+            if let Some(done) = columns.map(|columns| fit(&ladder.socket, &path, columns, out)).transpose()?.flatten() {
+                return Ok(done);
+            }
             let form = if ladder.socket.json { "json" } else { "text" };
             ask(&ladder.socket, "GET", &format!("{path}?format={form}"), None, out, |answer| answer.as_str().unwrap_or_default().to_owned())
+        }
+    }
+}
+
+/// Of a terminal, for a canvas. A serial console that does not know its size says nought.
+fn columns(size: io::Result<(u16, u16)>) -> Option<usize> {
+    size.ok().map(|(columns, _)| usize::from(columns).clamp(COLUMNS[0], COLUMNS[1]))
+}
+
+/// Draws it in so many columns. `None`: it was kept as text, or is refused.
+fn fit(socket: &Socket, path: &str, columns: usize, out: &mut dyn Write) -> io::Result<Option<u8>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let place = socket.place().map_err(|trouble| io::Error::new(io::ErrorKind::InvalidInput, trouble))?;
+    match runtime.block_on(api::ask(&place, "GET", &format!("{path}?format=json"), None)) {
+        Ok(Answer { status: 200, body }) => {
+            let Ok(drawing) = serde_json::from_value::<Drawing>(body) else { return Ok(None) };
+            out.write_all(drawing.page_of(columns).as_bytes())?;
+            Ok(Some(0))
+        }
+        Ok(_) => Ok(None),
+        Err(error) => {
+            complain(&unanswered(&place, &error));
+            Ok(Some(1))
         }
     }
 }
@@ -77,4 +110,16 @@ pub(super) fn keep(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}; name another file", file.display()));
     let mut written = File::options().create(true).write(true).truncate(true).mode(0o600).open(file).map_err(named)?;
     written.write_all(bytes).map_err(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canvas_is_as_wide_as_the_terminal_but_not_below_80() {
+        let of = |width| columns(Ok((width, 40)));
+        assert_eq!([of(0), of(40), of(80), of(137), of(u16::MAX)], [Some(80), Some(80), Some(80), Some(137), Some(1000)]);
+        assert_eq!(columns(Err(io::ErrorKind::Unsupported.into())), None, "drawn as into a pipe");
+    }
 }

@@ -8,6 +8,8 @@ use crate::adapters::telemetry::wall::clock_of;
 
 /// Widest line of a page.
 const WIDTH: usize = 140;
+/// A page of fewer columns does without the time since the row before.
+const ROOMY: usize = 110;
 /// No canvas is narrower: what does not fit is cut off.
 const NARROWEST: usize = 40;
 
@@ -40,7 +42,13 @@ pub struct Drawn {
 impl Drawing {
     /// As a page of at most 140 columns.
     pub fn page(&self) -> String {
-        let look = Look { width: WIDTH, stamp: Stamp::Both, descriptions: true };
+        self.page_of(WIDTH)
+    }
+
+    /// As a page of at most so many columns, but no less than 40. A narrow one has the time of day alone: arrows need the room.
+    pub fn page_of(&self, width: usize) -> String {
+        let stamp = if width < ROOMY { Stamp::Clock } else { Stamp::Both };
+        let look = Look { width, stamp, descriptions: true };
         let mut lines = self.head(&look);
         lines.extend(self.lines(&look).into_iter().map(|drawn| drawn.text));
         if self.rows.iter().any(|row| matches!(row.mark, Mark::Arrow { again: true, .. })) {
