@@ -84,7 +84,7 @@ fn received(micros: u64, leg: Side, remote: SocketAddr, bytes: Bytes) -> Fact {
 }
 
 fn sent(micros: u64, leg: Side, remote: SocketAddr, bytes: Bytes) -> Fact {
-    at(micros, What::Sent { leg: Some(leg), transport: Transport::Tls, remote, bytes, retransmission: false })
+    at(micros, What::Sent { leg: Some(leg), transport: Transport::Tls, remote, over: None, bytes, retransmission: false })
 }
 
 fn again(mut fact: Fact) -> Fact {
@@ -243,6 +243,24 @@ fn one_drawing_has_every_form() {
     assert!(drawing.rows.is_sorted_by_key(|row| row.at));
     let decided = |row: &&ladder::Row| matches!(&row.mark, Mark::Decision { stage, values, .. } if stage == "hunt_group" && values[1].value == "7000");
     assert_eq!(drawing.rows.iter().filter(decided).count(), 1);
+}
+
+/// As of every telephone system that calls from a port of the moment and names the one it listens at.
+#[test]
+fn what_goes_back_on_a_connection_is_drawn_towards_its_far_end() {
+    let answer = message("SIP/2.0 200 OK", "1 INVITE", "", "");
+    let over =
+        |over| at(2, What::Sent { leg: Some(Side::A), transport: Transport::Tls, remote: listening(), over, bytes: answer.clone(), retransmission: false });
+    let invite = received(1, Side::A, caller(), message("INVITE sip:x SIP/2.0", "1 INVITE", "", ""));
+    let drawn = |sent: Fact| Drawing::of(&[invite.clone(), sent], &anchor());
+    let back = drawn(over(Some(FlowId(1))));
+    assert_eq!((back.columns.len(), back.messages[1].to), (2, caller()), "{:?}", back.columns);
+    let anew = drawn(over(Some(FlowId(2))));
+    assert_eq!((anew.columns.len(), anew.messages[1].to), (3, listening()), "a connection nothing came by leads where it was made to");
+}
+
+fn listening() -> SocketAddr {
+    SocketAddr::new(caller().ip(), 5097)
 }
 
 /// What a terminal shows has its own width and times, and each line knows its row.

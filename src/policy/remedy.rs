@@ -117,6 +117,7 @@ remedies! {
     RedirectEmpty => "see at UM why it redirects to nowhere (no server of the pool may be up)",
     Rejected => "see in the record with which status, and at that side why",
     NoAnswer => "nothing, unless nobody ever answers there: then see who is called in `portcullis ladder CALL`",
+    CallerGone => "look at the caller: why it closes its connection in the middle of a call and listens nowhere",
     AckMissing => "see whether our 2xx reaches the caller: NAT or a firewall between, a Contact it cannot reach",
     PrackMissing => "see whether our 18x reaches the caller, and whether it does 100rel as it says",
     IntervalTooSmall => "have the peer ask for a session interval of our Min-SE or more",

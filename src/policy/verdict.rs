@@ -164,6 +164,7 @@ reasons! {
     TransferFailed,        "transfer.failed",               Peer,     0,   "the transfer failed, who transferred had left, and the caller could not be taken back";
     HeldTooLong,           "call.held_too_long",            Peer,     0,   "the call was on hold longer than a call may be";
     NoAnswer,              "call.no_answer",                Peer,     408, "it rang longer than allowed (timer C)";
+    CallerGone,            "call.caller_gone",              Peer,     503, "the caller has closed its connection, and cannot be reached by another";
     AckMissing,            "call.ack_missing",              Peer,     0,   "the 2xx was never acknowledged";
     SessionExpired,        "call.session_expired",          Peer,     0,   "the session was not refreshed in time (RFC 4028)";
     DialogGone,            "call.dialog_gone",              Peer,     481, "the peer no longer knows the dialog";

@@ -380,7 +380,7 @@ impl Core {
     fn transmit(&mut self, now: Time, id: crate::signaling::event::TransmitId, route: crate::signaling::event::Route, bytes: Bytes, retransmission: bool) {
         let owner = transport::call_id_of(&bytes).and_then(|id| self.border.call_ids.get(id)).copied();
         let (transport, remote) = self.border.destination(&route);
-        let sent = What::Sent { leg: owner.map(|(_, side)| side), transport, remote, bytes: bytes.clone(), retransmission };
+        let sent = What::Sent { leg: owner.map(|(_, side)| side), transport, remote, over: route.flow(), bytes: bytes.clone(), retransmission };
         self.border.fact(now, owner.map(|(call, _)| call), sent);
         self.border.act(Action::Transmit { id, route, bytes });
     }

@@ -150,6 +150,11 @@ impl Route {
         }
     }
 
+    /// The open connection bytes are to go by.
+    pub fn flow(&self) -> Option<FlowId> {
+        if let Route::Flow { id, .. } = self { Some(*id) } else { None }
+    }
+
     /// The transport bytes will travel by, where the route itself says so.
     pub fn is_datagram(&self) -> bool {
         matches!(self, Route::Datagram { .. })

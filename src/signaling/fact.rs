@@ -11,7 +11,7 @@ use crate::media::control::{Report, Side, StreamId};
 use crate::policy::admission::Pressure;
 use crate::policy::ban::Ban;
 use crate::policy::branch::Wan;
-use crate::policy::flow::{Flow, TlsIdentity, TlsRefusal};
+use crate::policy::flow::{Flow, FlowId, TlsIdentity, TlsRefusal};
 use crate::policy::liveness::Liveness;
 use crate::policy::outcome::Outcome;
 use crate::policy::overlap::Resolution;
@@ -49,7 +49,9 @@ pub enum What {
     Sent {
         leg: Option<Side>,
         transport: Transport,
+        /// Where a new connection would lead; an open one (`over`) leads to its far end.
         remote: SocketAddr,
+        over: Option<FlowId>,
         bytes: Bytes,
         retransmission: bool,
     },

@@ -263,3 +263,19 @@ fn a_name_that_cannot_be_resolved_or_is_never_answered_for() {
         assert_eq!(lab.records()[0].reason, Reason::LocateFailed);
     }
 }
+
+#[test]
+fn a_caller_whose_connection_is_gone_is_no_target_that_is_unreachable() {
+    let mut lab = Lab::new(Scene::secured().with_routers(&["router"]));
+    let (_caller, callee) = invited(&mut lab, "");
+    let answer = lab.sdp(Party::Router, 6000);
+    callee.answer(&mut lab, 200, "", &answer);
+    let accepted = lab.response_to(Party::Trunk, 200);
+    lab.request_to(Party::Router, Method::Ack);
+    lab.fails(&accepted, TransportError::Refused);
+    let byes = [Party::Router, Party::Trunk].map(|party| lab.request_to(party, Method::Bye));
+    lab.answer(Party::Router, &byes[0], 200, "", "", "");
+    lab.fails(&byes[1], TransportError::Refused);
+    let records = lab.records();
+    assert_eq!(records.iter().map(|record| record.reason).collect::<Vec<_>>(), [Reason::CallerGone], "{}", lab.ladder());
+}

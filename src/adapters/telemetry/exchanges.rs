@@ -81,7 +81,8 @@ mod tests {
 
     fn sent(text: &str) -> Fact {
         let remote = ([192, 0, 2, 1], 5060).into();
-        let what = What::Sent { leg: None, transport: Transport::Udp, remote, bytes: Bytes::copy_from_slice(text.as_bytes()), retransmission: false };
+        let what =
+            What::Sent { leg: None, transport: Transport::Udp, remote, over: None, bytes: Bytes::copy_from_slice(text.as_bytes()), retransmission: false };
         Fact { at: Time::ZERO, call: None, what }
     }
 

@@ -103,7 +103,7 @@ impl Log {
             What::Received { leg, flow, bytes, retransmission } => {
                 debug!(call, leg = leg.map(side), from = %flow.remote, transport = %flow.transport, sip = %said(summary), bytes = bytes.len(), retransmission, "received");
             }
-            What::Sent { leg, transport, remote, bytes, retransmission } => {
+            What::Sent { leg, transport, remote, bytes, retransmission, .. } => {
                 debug!(call, leg = leg.map(side), to = %remote, %transport, sip = %said(summary), bytes = bytes.len(), retransmission, "sent");
             }
             What::Stranger { transport, remote, decision } => {

@@ -306,7 +306,7 @@ mod tests {
     }
 
     fn sent(call: u64, leg: Side, remote: &str, bytes: Bytes) -> Fact {
-        let what = What::Sent { leg: Some(leg), transport: Transport::Tls, remote: remote.parse().unwrap(), bytes, retransmission: false };
+        let what = What::Sent { leg: Some(leg), transport: Transport::Tls, remote: remote.parse().unwrap(), over: None, bytes, retransmission: false };
         Fact { at: Time::ZERO, call: Some(CallId(call)), what }
     }
 

@@ -115,10 +115,10 @@ pub fn reply_lost(border: &mut Border, now: Time, call: &mut Call, key: ServerKe
 /// The caller's INVITE will not be answered in its transaction any more: it is refused all the same, for what that is worth, and the call ends.
 pub fn forsaken(border: &mut Border, now: Time, call: &mut Call, key: ServerKey) {
     match &call.a.exchange {
-        Exchange::Asked(asked) if asked.request.key == key => by_border(border, now, call, Reason::TargetUnreachable),
+        Exchange::Asked(asked) if asked.request.key == key => by_border(border, now, call, Reason::CallerGone),
         Exchange::Answered(answered) if answered.key == key => {
             call.a.exchange = Exchange::Idle;
-            by_border(border, now, call, Reason::TargetUnreachable);
+            by_border(border, now, call, Reason::CallerGone);
         }
         _ => {}
     }

@@ -1,6 +1,7 @@
 //! A drawing, made of a call's facts: who stands where, what passed, what was decided and by which rule, what became of it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -11,6 +12,7 @@ use crate::adapters::telemetry::redact::{clean, redact};
 use crate::adapters::telemetry::summary::read;
 use crate::adapters::telemetry::wall::Anchor;
 use crate::media::control::{Report, Side, SideReport};
+use crate::policy::flow::{Flow, FlowId};
 use crate::policy::security_mode::mode_name;
 use crate::policy::verdict::Decision;
 use crate::sdp::Description;
@@ -54,8 +56,8 @@ impl Drawing {
     fn showing(facts: &[Fact], anchor: &Anchor, shown: fn(&Bytes) -> Bytes, mut so_far: Option<&Counted<'_>>) -> Drawing {
         let mut facts: Vec<&Fact> = facts.iter().collect();
         facts.sort_by_key(|fact| fact.at);
-        let columns = Columns::of(&facts);
         let ours = Ours::of(&facts);
+        let columns = Columns::of(&facts, &ours);
         let mut drawing = Drawing { legs: head::lines(&facts), columns: columns.labels(), border: columns.border(), ..Drawing::default() };
         for fact in facts {
             let at = anchor.micros(fact.at);
@@ -66,10 +68,11 @@ impl Drawing {
                     let passed = Passed::new(at, (flow.remote, flow.local), flow.transport.uri_token(), &bytes);
                     drawing.pass(passed, (far, columns.border()), named, &bytes, *retransmission);
                 }
-                What::Sent { leg, transport, remote, bytes, retransmission } => {
-                    let (far, named) = columns.at(*leg, *remote);
-                    let (from, bytes) = (ours.towards(*remote, bytes), shown(bytes));
-                    let passed = Passed::new(at, (from, *remote), transport.uri_token(), &bytes);
+                What::Sent { leg, transport, remote, over, bytes, retransmission } => {
+                    let remote = ours.far_end(*over, *remote);
+                    let (far, named) = columns.at(*leg, remote);
+                    let (from, bytes) = (ours.towards(remote, bytes), shown(bytes));
+                    let passed = Passed::new(at, (from, remote), transport.uri_token(), &bytes);
                     drawing.pass(passed, (columns.border(), far), named, &bytes, *retransmission);
                 }
                 What::CallEnded(record) => {
@@ -146,17 +149,22 @@ fn row(at: i64, mark: Mark) -> Row {
 }
 
 /// Our own addresses, which facts of sent messages do not name.
-struct Ours(Vec<(SocketAddr, SocketAddr)>);
+struct Ours(Vec<Arc<Flow>>);
 
 impl Ours {
     fn of(facts: &[&Fact]) -> Ours {
-        let of = |fact: &&Fact| if let What::Received { flow, .. } = &fact.what { Some((flow.remote, flow.local)) } else { None };
+        let of = |fact: &&Fact| if let What::Received { flow, .. } = &fact.what { Some(flow.clone()) } else { None };
         Ours(facts.iter().filter_map(of).collect())
+    }
+
+    /// What goes back on a connection that something came by has gone to its far end, whatever port a Via or Contact names.
+    fn far_end(&self, over: Option<FlowId>, remote: SocketAddr) -> SocketAddr {
+        self.0.iter().find(|flow| Some(flow.id) == over).map_or(remote, |flow| flow.remote)
     }
 
     /// Where the other end was heard; else what our Via says; else nowhere, of its family.
     fn towards(&self, remote: SocketAddr, bytes: &Bytes) -> SocketAddr {
-        let heard = self.0.iter().find(|(known, _)| *known == remote).map(|(_, ours)| *ours);
+        let heard = self.0.iter().find(|flow| flow.remote == remote).map(|flow| flow.local);
         let said = || {
             let message = read(bytes).filter(|message| message.is_request())?;
             let via = message.top_via().ok()?;
@@ -177,12 +185,12 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(facts: &[&Fact]) -> Columns {
+    fn of(facts: &[&Fact], ours: &Ours) -> Columns {
         let mut columns = Columns { left: Vec::new(), right: Vec::new(), others: (0, 0) };
         for fact in facts {
             let (leg, remote, transport) = match &fact.what {
                 What::Received { leg, flow, .. } => (*leg, flow.remote, flow.transport),
-                What::Sent { leg, remote, transport, .. } => (*leg, *remote, *transport),
+                What::Sent { leg, remote, transport, over, .. } => (*leg, ours.far_end(*over, *remote), *transport),
                 _ => continue,
             };
             let known = columns.left.iter().chain(&columns.right).any(|(address, _)| *address == remote);

@@ -300,6 +300,7 @@ mod tests {
             leg: None,
             transport: Transport::Tcp,
             remote: ([127, 0, 0, 1], 5060).into(),
+            over: None,
             bytes: Bytes::from(vec![b'x'; size]),
             retransmission: false,
         };
