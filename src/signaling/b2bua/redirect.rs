@@ -39,10 +39,10 @@ pub fn follow(border: &mut Border, now: Time, call: &mut Call, message: &Message
         Ok(next) => next,
         Err(reason) => return refused_redirect(border, now, call, reason),
     };
-    let from = format!("{}:{}", candidate.host, candidate.address.map_or(candidate.transport.default_port(), |address| address.port()));
+    let from = place(&candidate.host, candidate.address.map_or(candidate.transport.default_port(), |address| address.port()));
     let mut targets: VecDeque<Candidate> = next.into_iter().flat_map(candidates_of).collect();
     if let Some(first) = targets.front() {
-        let to = format!("{}:{}", first.host, first.port.unwrap_or(first.transport.default_port()));
+        let to = place(&first.host, first.port.unwrap_or(first.transport.default_port()));
         let hop = Hop { status, from, to, transport: first.transport };
         call.record.redirects.push(hop.clone());
         border.fact(now, Some(call.id), What::Redirected { hop });
@@ -75,4 +75,9 @@ fn candidates_of(next: redirection::Next) -> Vec<Candidate> {
         address: Some(SocketAddr::new(*address, next.port)),
     };
     next.addresses.iter().map(at).collect()
+}
+
+/// Host and port as a URI has them (RFC 3986 §3.2.2).
+fn place(host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
