@@ -23,20 +23,14 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// `started`: when this process did. A file that cannot be opened is an error and says what to do; a server that is away is none.
+    /// `started`: when this process did. A file that cannot be meant is an error and says what to do; a full disk, or a server that is away, is none.
     pub fn open(settings: &config::Settings, started: SystemTime) -> io::Result<Stores> {
         let history = match &settings.history {
             None => {
                 tracing::info!("call records are not kept to be searched: write [records] store in border.toml, if they are to be");
                 None
             }
-            Some(settings) => match History::open(settings) {
-                Err(error) if !settings.is_required => {
-                    tracing::error!(%error, "call records are not kept to be searched; write [records] store in border.toml, a path or \"off\"");
-                    None
-                }
-                opened => Some(opened?),
-            },
+            Some(settings) => Some(History::open_or_wait(settings)?),
         };
         Ok(Stores { history, postgres: postgres(settings.postgres.as_ref(), started)? })
     }
@@ -53,6 +47,7 @@ impl Stores {
     /// Waits until all is stored, so long for each. Blocks the thread.
     pub fn flush(&self, limit: Duration) {
         if let Some(history) = &self.history
+            && history.status().waiting > 0
             && !history.flush(limit)
         {
             tracing::error!(lost = history.status().waiting, "call records were not stored in time, and are lost");

@@ -70,6 +70,19 @@ for line in open(sys.argv[1]):
         pass
 assert whole + lost == 30 and 5 <= lost <= 10, (whole, lost)
 PYTHON
+
+# A crash while the disk is full must not take the border out of service: with a store that is there, and with none.
+for store in there gone; do
+    stop "$BORDER"
+    if [ "$store" = gone ]; then rm -f "$DISK"/records.sqlite*; fi
+    dd if=/dev/zero of="$DISK/filling" bs=4k 2>/dev/null
+    border lab "$SET" 5060
+    check "started on a full disk, store $store: a call" calls 1
+    check "store $store: status says that it is not taken" within 10 shows 'records store .*NOT TAKEN'
+    rm "$DISK/filling"
+    check "store $store: it is opened when there is room" within 10 says /metrics 'portcullis_records_failing{to="store"} 0'
+    check "store $store: what waited is stored" within 5 holds "$([ "$store" = there ] && echo 31 || echo 1)"
+done
 stop "$BORDER"
 umount "$DISK"
 verdict

@@ -13,7 +13,7 @@ mod search;
 mod tables;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -93,16 +93,29 @@ pub struct History {
 impl History {
     /// Opens the file, or makes it. Errors say what to do.
     pub fn open(settings: &Settings) -> io::Result<History> {
-        let file = File::open(settings)?;
-        let highest = file.highest()?;
+        let (file, highest) = opened(settings)?;
+        History::with(settings, Some(file), highest, None)
+    }
+
+    /// The same where calls must not wait for it: a disk that takes nothing now, and any refusal of a store nobody asked for, are told of as while it runs, and
+    /// the file is opened as soon as it can be. Only a store of the policy set that cannot be meant is an error.
+    pub fn open_or_wait(settings: &Settings) -> io::Result<History> {
+        match opened(settings) {
+            Ok((file, highest)) => History::with(settings, Some(file), highest, None),
+            Err(error) if !settings.is_required || passes(&error, &settings.path) => History::with(settings, None, 0, Some(&error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn with(settings: &Settings, file: Option<File>, highest: u64, refusal: Option<&io::Error>) -> io::Result<History> {
         let queue = Arc::<Queue>::default();
         let counted = Arc::<Counted>::default();
         let settings = Arc::new(ArcSwap::from_pointee(settings.clone()));
         let (of_keeper, now) = (Arc::clone(&settings), Instant::now());
         let reader = Arc::default();
-        let keeper = Keeper {
-            file,
+        let mut keeper = Keeper {
             lying: Lying::at(&settings.load().path),
+            file,
             settings: of_keeper,
             counted: Arc::clone(&counted),
             reader: Arc::clone(&reader),
@@ -112,6 +125,9 @@ impl History {
             sweeping: false,
             gone: (0, 0),
         };
+        if let Some(refusal) = refusal {
+            keeper.ill(refusal);
+        }
         let of_thread = Arc::clone(&queue);
         std::thread::Builder::new().name("history".into()).spawn(move || keeper.run(&of_thread))?;
         Ok(History { inlet: Arc::new(Inlet(queue)), counted, settings, reader, highest })
@@ -183,7 +199,9 @@ impl History {
     fn reading<T>(&self, ask: impl FnOnce(&mut search::Reader) -> io::Result<T>) -> io::Result<T> {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         if reader.is_none() {
-            *reader = Some(search::Reader::open(&self.settings.load().path)?);
+            let opened = search::Reader::open(&self.settings.load().path);
+            // Why it is not there, rather than that it is not.
+            *reader = Some(opened.map_err(|error| self.status().error.map_or(error, io::Error::other))?);
         }
         let answer = reader.as_mut().map(ask).unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()));
         if answer.is_err() {
@@ -194,9 +212,24 @@ impl History {
     }
 }
 
+fn opened(settings: &Settings) -> io::Result<(File, u64)> {
+    let file = File::open(settings)?;
+    let highest = file.highest()?;
+    Ok((file, highest))
+}
+
+/// Whether the same path may do once somebody has seen to the disk.
+fn passes(error: &io::Error, path: &Path) -> bool {
+    let is_of_disk =
+        |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::ResourceBusy);
+    // Of a disk that can only be read SQLite says that it cannot open the file.
+    is_of_disk(error.kind()) || std::fs::File::options().append(true).create(true).open(path).is_err_and(|error| is_of_disk(error.kind()))
+}
+
 /// The thread's own.
 struct Keeper {
-    file: File,
+    /// `None`: it could not be opened so far.
+    file: Option<File>,
     lying: Lying,
     settings: Arc<ArcSwap<Settings>>,
     counted: Arc<Counted>,
@@ -216,7 +249,11 @@ impl Keeper {
     fn run(mut self, queue: &Queue) {
         self.measure();
         loop {
-            let Taken { mut records, flushes, sweep, closed } = queue.take(self.sweep, if self.sweeping { REST } else { GATHER });
+            let rest = if self.file.is_none() { Instant::now() + AGAIN } else { self.sweep };
+            let Taken { mut records, flushes, sweep, closed } = queue.take(rest, if self.sweeping { REST } else { GATHER });
+            if self.file.is_none() {
+                self.reopen();
+            }
             if sweep {
                 self.sweep = Instant::now();
             }
@@ -235,7 +272,7 @@ impl Keeper {
             if closed {
                 return;
             }
-            if self.sweep <= Instant::now() && self.is_in_place() {
+            if self.file.is_some() && self.sweep <= Instant::now() && self.is_in_place() {
                 self.sweep();
             }
         }
@@ -247,7 +284,8 @@ impl Keeper {
             return true;
         }
         let count = batch.len() as u64;
-        match self.file.append(batch) {
+        let Some(file) = &mut self.file else { return false };
+        match file.append(batch) {
             Ok(()) => {
                 self.counted.written.fetch_add(count, Ordering::Relaxed);
                 self.counted.held.fetch_add(count, Ordering::Relaxed);
@@ -269,7 +307,7 @@ impl Keeper {
 
     /// A file that was put right is another one; one on a full disk is the same.
     fn reopen(&mut self) {
-        if !self.full {
+        if !self.full || self.file.is_none() {
             self.open();
         }
     }
@@ -277,11 +315,12 @@ impl Keeper {
     /// Whether the file that is open is the one at its path. One that was moved away, or removed, is left as it is, whole, and a new one begun in its place.
     fn is_in_place(&mut self) -> bool {
         let path = self.settings.load().path.clone();
+        let Some(file) = &mut self.file else { return self.open() };
         if Lying::at(&path) == self.lying {
             return true;
         }
         // What is in the log beside it goes into the file it belongs to: a new file of this name would take that log away.
-        self.file.settle();
+        file.settle();
         let held = self.counted.held.load(Ordering::Relaxed);
         let is_open = self.open();
         if is_open {
@@ -295,10 +334,14 @@ impl Keeper {
         let settings = self.settings.load();
         match File::open(&settings) {
             Ok(file) => {
-                self.file = file;
+                let is_first = self.file.replace(file).is_none();
                 self.lying = Lying::at(&settings.path);
                 // Who searches does so in the same file.
                 *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                if is_first {
+                    self.well();
+                    self.measure();
+                }
                 true
             }
             Err(error) => {
@@ -310,9 +353,10 @@ impl Keeper {
 
     /// A step of it.
     fn sweep(&mut self) {
+        let Some(file) = &mut self.file else { return };
         let began = Instant::now();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
-        self.sweeping = match self.file.sweep(&self.settings.load(), now) {
+        self.sweeping = match file.sweep(&self.settings.load(), now) {
             Ok(Swept { aged, crowded, more }) => {
                 self.gone = (self.gone.0 + aged, self.gone.1 + crowded);
                 more
@@ -345,7 +389,8 @@ impl Keeper {
     }
 
     fn measure(&mut self) {
-        match self.file.measure() {
+        let Some(file) = &mut self.file else { return };
+        match file.measure() {
             Ok((held, size)) => {
                 self.counted.held.store(held, Ordering::Relaxed);
                 self.counted.size.store(size, Ordering::Relaxed);

@@ -137,6 +137,8 @@ fn kind(error: &rusqlite::Error) -> io::ErrorKind {
         Some(rusqlite::ErrorCode::DiskFull) => io::ErrorKind::StorageFull,
         Some(rusqlite::ErrorCode::CannotOpen) => io::ErrorKind::NotFound,
         Some(rusqlite::ErrorCode::PermissionDenied | rusqlite::ErrorCode::ReadOnly) => io::ErrorKind::PermissionDenied,
+        // Of a file that is there, a full disk says so as well: the memory it shares with readers is a file beside it.
+        Some(rusqlite::ErrorCode::SystemIoFailure | rusqlite::ErrorCode::DatabaseBusy) => io::ErrorKind::ResourceBusy,
         Some(rusqlite::ErrorCode::OperationInterrupted) => io::ErrorKind::TimedOut,
         Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => io::ErrorKind::InvalidData,
         Some(rusqlite::ErrorCode::ConstraintViolation | rusqlite::ErrorCode::TooBig | rusqlite::ErrorCode::TypeMismatch) => io::ErrorKind::InvalidInput,
@@ -148,6 +150,7 @@ fn kind(error: &rusqlite::Error) -> io::ErrorKind {
 pub(super) fn said(error: &rusqlite::Error) -> String {
     match kind(error) {
         io::ErrorKind::StorageFull => String::from("the disk is full; make room"),
+        io::ErrorKind::ResourceBusy => format!("{error}; see whether the disk is full or ill"),
         io::ErrorKind::NotFound => format!("{error}; make its folder, or name another file"),
         io::ErrorKind::PermissionDenied => format!("{error}; let the border's user write it"),
         io::ErrorKind::InvalidData => format!("{error}; move the file away, and a new one is made"),

@@ -27,6 +27,34 @@ fn invite(number: u64) -> Invite {
     Invite { message: format!("INVITE sip:{number}@x SIP/2.0\r\n\r\n").into_bytes(), told: format!("{{\"number\":{number}}}") }
 }
 
+/// As of a disk that is full, or a folder with the wrong owner, when the border starts: calls do not wait for it, and nothing has to be started anew.
+#[test]
+fn a_store_that_cannot_be_opened_at_the_start_is_told_of_and_opened_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { path: folder.path().join("later").join("records.sqlite"), days: 0, size: 0, is_required: false };
+    assert!(History::open_or_wait(&Settings { is_required: true, ..settings.clone() }).is_err(), "a path of the policy set that leads nowhere cannot be meant");
+    let history = History::open_or_wait(&settings).unwrap();
+    history.keep(record(7));
+    let said = |history: &History| history.status().error.unwrap_or_default();
+    assert!(said(&history).contains("make its folder"), "{}", said(&history));
+    let refused = history.search(&query(9)).err().map(|error| error.to_string()).unwrap_or_default();
+    assert_eq!(refused, said(&history), "who searches hears why");
+    std::fs::create_dir(folder.path().join("later")).unwrap();
+    assert!(history.flush(Duration::from_secs(60)));
+    let lab = Lab { folder, history };
+    assert_eq!((lab.found(query(9)).0, lab.history.status().written, lab.history.status().error), (vec![7], 1, None));
+}
+
+#[test]
+fn a_disk_that_takes_nothing_passes_and_a_path_that_leads_nowhere_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let there = folder.path().join("x");
+    for (kind, is_passing) in [(io::ErrorKind::StorageFull, true), (io::ErrorKind::ResourceBusy, true), (io::ErrorKind::InvalidData, false)] {
+        assert_eq!(passes(&kind.into(), &there), is_passing, "{kind}");
+    }
+    assert!(!passes(&io::ErrorKind::NotFound.into(), &folder.path().join("no").join("x")));
+}
+
 struct Lab {
     folder: tempfile::TempDir,
     history: History,
