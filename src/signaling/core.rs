@@ -311,7 +311,9 @@ impl Core {
         }
         let key = self.border.transactions.received_response(now, message, flow);
         let owner = message.call_id().ok().and_then(|id| self.border.call_ids.get(id)).copied();
-        let received = What::Received { leg: owner.map(|(_, side)| side), flow: flow.clone(), bytes: message.bytes().clone(), retransmission: key.is_none() };
+        // A CANCEL's answer is taken by its transaction, and concerns nobody else (§9.1).
+        let retransmission = key.is_none() && message.cseq().is_ok_and(|cseq| cseq.method != Method::Cancel);
+        let received = What::Received { leg: owner.map(|(_, side)| side), flow: flow.clone(), bytes: message.bytes().clone(), retransmission };
         self.border.fact(now, owner.map(|(call, _)| call), received);
         let Some(key) = key else { return };
         let Some(owner) = self.border.clients.get(&key).cloned() else { return };

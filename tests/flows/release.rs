@@ -5,6 +5,7 @@ use std::time::Duration;
 use portcullis::policy::verdict::Reason;
 use portcullis::signaling::event::{Event, Route, TransportError};
 use portcullis::signaling::fact::ReleasedBy;
+use portcullis::signaling::fact::What;
 use portcullis::sip::{HeaderName, Method, Transport};
 
 use crate::lab::{Lab, Party, Scene, established, hang_up, invited};
@@ -96,7 +97,10 @@ fn the_caller_hangs_up_in_the_early_dialog() {
         caller.next(&mut lab, "BYE", "", "");
         lab.response_to(Party::Trunk, 200);
         lab.response_to(Party::Trunk, 487);
-        lab.request_to(Party::Router, Method::Cancel);
+        let cancel = lab.request_to(Party::Router, Method::Cancel);
+        lab.answer(Party::Router, &cancel, 200, "", "", "");
+        let again = lab.facts.iter().any(|fact| matches!(fact.what, What::Received { retransmission: true, .. }));
+        assert!(!again, "the only answer to a CANCEL is none that was sent again\n{}", lab.ladder());
         lab.finish();
         assert_eq!(lab.records()[0].reason, Reason::Cancelled);
     }
