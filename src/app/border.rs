@@ -418,11 +418,7 @@ impl Border {
     /// The records' file is opened anew even where the set is refused: it may have been moved away, and what follows would go into the old one.
     pub async fn reload(&mut self, folder: &Path) -> Result<Vec<String>, StartError> {
         self.telemetry.reopen();
-        let folder = folder.to_owned();
-        // Beside: calls do not wait while thousands of entries are read.
-        let read = tokio::task::spawn_blocking(move || config::load(&folder)).await;
-        let read = read.map_err(|error| StartError(vec![error.to_string()]))?;
-        self.take(read.map_err(|problems| StartError(vec![problems.to_string()]))?).await
+        self.take(config::load(folder).map_err(|problems| StartError(vec![problems.to_string()]))?).await
     }
 
     /// As [`reload`](Border::reload), of a set that is read already.
