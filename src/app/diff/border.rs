@@ -42,7 +42,7 @@ fn key<T: PartialEq + std::fmt::Debug>(key: &'static str, old: &T, new: &T) -> O
 
 /// One value as it is written, if it differs.
 fn text(key: &'static str, old: String, new: String) -> Option<Key> {
-    (old != new).then(|| Key { key, values: Some([old, new]) })
+    (old != new).then_some(Key { key, values: Some([old, new]) })
 }
 
 pub(super) fn rest(all: &mut Vec<Change>, old: &Settings, new: &Settings) {
