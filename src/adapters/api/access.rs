@@ -307,6 +307,8 @@ async fn answered(guard: &Arc<Guard>, mut request: Request, next: Next) -> Respo
         Ok(body) => body,
         Err(refusal) => return closed(refusal.into_response()),
     };
+    // Whoever asked while we hung may have left long ago: the connection looks whether it is still there while this waits, and is dropped with all that is here if not.
+    tokio::task::yield_now().await;
     request = Request::from_parts(head, Body::from(body.clone()));
     request.extensions_mut().insert(operator.clone());
     let response = in_form(next.run(request).await).await;

@@ -275,6 +275,11 @@ mod tests {
             .route("/v1/long", get(|| async { "x".repeat(1 << 20) }))
             .route("/v1/endless", get(endless))
             .route("/v1/thing", post(|body: String| async { body }));
+        gated_to(routes)
+    }
+
+    /// To these routes.
+    fn gated_to(routes: Router) -> (mpsc::UnboundedSender<DuplexStream>, watch::Sender<bool>) {
         let guard = Guard::new(|_, _| Role::Read, Default::default(), Arc::new(super::super::tests::Nobody::default()), Audit::default());
         let (clients, pipes) = mpsc::unbounded_channel();
         let (open, gate) = watch::channel(true);
@@ -314,6 +319,33 @@ mod tests {
         let mut again = comes(&door);
         again.write_all(b"POST /v1/thing HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\nall").await.unwrap();
         assert!(until_it_ends(&mut again).await.0.contains("200 OK"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_carried_out_for_one_who_has_left() {
+        let carried_out = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&carried_out);
+        let (door, _open) = gated_to(Router::new().route(
+            "/v1/thing",
+            post(move || {
+                let counted = Arc::clone(&counted);
+                async move { counted.fetch_add(1, Ordering::Relaxed).to_string() }
+            }),
+        ));
+        for (request, stays, times) in [
+            ("POST /v1/thing HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", false, 0),
+            ("POST /v1/thing HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\nall", false, 0),
+            ("POST /v1/thing HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\nall", true, 1),
+        ] {
+            let mut client = comes(&door);
+            client.write_all(request.as_bytes()).await.unwrap();
+            if stays {
+                assert!(until_it_ends(&mut client).await.0.starts_with("HTTP/1.1 200"));
+            }
+            drop(client);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(carried_out.load(Ordering::Relaxed), times, "{request}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
