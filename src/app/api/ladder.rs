@@ -81,8 +81,8 @@ async fn of_call(State(desk): Behind, Path(call): Path<u64>, how: Result<Query<H
         return Ok(how.answer(&drawing));
     }
     // Without a store, or without such a record, there is one thing to say.
-    let number = i64::try_from(call).map_err(|_| not_held(call))?;
-    let written = records::ladder(&desk, number).await.ok().flatten().ok_or_else(|| not_held(call))?;
+    let number = i64::try_from(call).map_err(|_| not_held(&desk, call))?;
+    let written = records::ladder(&desk, number).await.ok().flatten().ok_or_else(|| not_held(&desk, call))?;
     answer_kept(&how, number, written)
 }
 
@@ -120,7 +120,13 @@ pub(super) fn page(written: String) -> String {
     serde_json::from_str::<Drawing>(&written).map_or(written, |drawing| drawing.page())
 }
 
-pub(super) fn not_held(call: u64) -> Problem {
+pub(super) fn not_held(desk: &Desk, call: u64) -> Problem {
+    if desk.policy_sets.settings().telemetry.ladder.calls == 0 {
+        let detail = format!(
+            "the signalling of call {call} is not held, nor that of any other: border.toml has [ladder] calls = 0; and no ladder was kept with its record ([records] ladders)"
+        );
+        return Problem::new(StatusCode::NOT_FOUND, detail);
+    }
     let detail = format!(
         "the signalling of call {call} is not held: it is older than the last calls that are, or never was, and no ladder was kept with its record ([records] ladders says of which calls one is)"
     );

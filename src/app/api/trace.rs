@@ -99,7 +99,7 @@ async fn stop(State(desk): Behind) -> Json<Shown> {
 #[utoipa::path(post, path = "/v1/calls/{call}/keys", tag = "calls", params(("call" = u64, Path)),
     responses((status = 200, body = Vec<u8>, content_type = "application/vnd.tcpdump.pcap")))]
 async fn keys(State(desk): Behind, Path(call): Path<u64>) -> Result<Response, Problem> {
-    desk.telemetry.drawing(CallId(call)).ok_or_else(|| ladder::not_held(call))?;
+    desk.telemetry.drawing(CallId(call)).ok_or_else(|| ladder::not_held(&desk, call))?;
     let detail = format!(
         "call {call} was not traced, so its keys were blotted out as it passed; portcullis trace start keeps those of the next calls, where [ladder] traces allows it"
     );
