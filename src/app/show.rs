@@ -250,6 +250,9 @@ fn peers(answer: &Value, simulators: bool) -> String {
             text(&shared["since"])
         );
     }
+    for peer in list(answer, "peers").iter().filter(shown) {
+        page.extend(list(peer, "addresses").iter().filter_map(|address| why_unused(&text(&peer["name"]), address)));
+    }
     for name in list(answer, "peers").iter().flat_map(|peer| list(peer, "names")).filter(|name| !name["last_error"].is_null()) {
         let _ = writeln!(page, "{}: {}", text(&name["name"]), text(&name["last_error"]));
     }
@@ -291,6 +294,15 @@ fn liveness(watched: &Value) -> String {
         (state, Some(seconds)) => format!("{} {}", text(state), span(seconds)),
         (state, None) => text(state),
     }
+}
+
+/// A line for an address of a peer that calls pass over.
+fn why_unused(peer: &str, address: &Value) -> Option<String> {
+    let watched = &address["liveness"];
+    let state = watched["state"].as_str().filter(|state| ["down", "draining"].contains(state))?;
+    let code = text(&watched["reason"]);
+    let meaning = Reason::of_code(&code).map(Reason::meaning).unwrap_or_default();
+    Some(format!("{peer} at {} is {state}: {code}: {meaning} (`portcullis show reasons {code}`)\n", text(&address["address"])))
 }
 
 /// In the largest unit that leaves a number of some size.

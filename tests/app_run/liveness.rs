@@ -134,3 +134,16 @@ async fn the_question_on_the_wire() {
     stream.write_all(answer(&text, 405).as_bytes()).unwrap();
     border.until("content with 405", |border| state(border, "watched", "up") == Some(1.0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_looks_at_the_peers_sees_why_one_is_down() {
+    let um = um().await;
+    let set = Set::new(&um, "", "[control]\nsocket = \"control.sock\"\n");
+    with_probes(&set, &peer("shut", "gateway", SocketAddr::from(([127, 0, 0, 9], free_port())), "tcp"));
+    let mut border = set.run();
+    border.until("sure that one is shut", |border| state(border, "shut", "down") == Some(1.0));
+    let socket = border.set.path().join("control.sock");
+    let output = crate::process::portcullis().args(["show", "peers", "--socket"]).arg(socket).output().unwrap();
+    let page = String::from_utf8_lossy(&output.stdout);
+    assert!(page.contains("\nshut at 127.0.0.9 is down: liveness.unreachable: ") && !page.contains("router at"), "{page}");
+}

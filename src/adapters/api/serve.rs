@@ -275,11 +275,11 @@ mod tests {
             .route("/v1/long", get(|| async { "x".repeat(1 << 20) }))
             .route("/v1/endless", get(endless))
             .route("/v1/thing", post(|body: String| async { body }));
-        gated_to(routes)
+        gated_to(routes, crowd)
     }
 
     /// To these routes.
-    fn gated_to(routes: Router) -> (mpsc::UnboundedSender<DuplexStream>, watch::Sender<bool>) {
+    fn gated_to(routes: Router, crowd: Arc<Crowd>) -> (mpsc::UnboundedSender<DuplexStream>, watch::Sender<bool>) {
         let guard = Guard::new(|_, _| Role::Read, Default::default(), Arc::new(super::super::tests::Nobody::default()), Audit::default());
         let (clients, pipes) = mpsc::unbounded_channel();
         let (open, gate) = watch::channel(true);

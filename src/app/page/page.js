@@ -101,6 +101,7 @@ const moved = { overview: ["calls", "limits", "peers", "bans", "drain", "certifi
 async function overview() {
   const [status, limits, peers, bans, certs, page] = await Promise.all([ask("/v1/status"), ask("/v1/limits"), ask("/v1/peers"), ask("/v1/bans"), ask("/v1/certs"), perhaps("/v1/records?limit=100")]);
   const down = peers.peers.filter((peer) => ["down", "draining"].includes(peer.liveness));
+  const watched = peers.peers.filter((peer) => !["unwatched", "disabled"].includes(peer.liveness));
   const names = peers.peers.flatMap((peer) => peer.names);
   const stale = names.filter((name) => name.state !== "fresh");
   const oldest = names.map((name) => name.age_seconds).filter((age) => age !== null).sort((a, b) => b - a)[0];
@@ -123,7 +124,7 @@ async function overview() {
       tile(status.before ? `${status.calls} + ${status.before.calls}` : status.calls, "calls up", "#calls"),
       tile(`${status.calls_per_minute}`, "new calls a minute", "#history"),
       tile(`${limits.occupancy.percent} %`, limits.holds_back ? "busy: new calls are held back" : "of its time signalling is busy", "#overview", limits.holds_back ? "bad" : ""),
-      tile(`${down.length} of ${peers.peers.length}`, "peers that do not answer", "#peers", down.length ? "bad" : "good"),
+      watched.length ? tile(`${down.length} of ${watched.length}`, "watched peers that do not answer", "#peers", down.length ? "bad" : "good") : tile("–", "peers that do not answer: none is watched (probe)", "#peers"),
       tile(span(status.peer_table_seconds), oldest === undefined ? "age of the trust table" : `age of the trust table; its oldest DNS answer: ${span(oldest)}`, "#peers"),
       tile(stale.length, "names not fresh in DNS", "#peers", stale.length ? "warn" : "good"),
       tile(bans.bans.length, "sources shut out", "#bans"),
@@ -284,7 +285,7 @@ async function peers() {
       const state = name ? el("td", { class: name.state === "fresh" ? "good" : "bad" }, `${name.state}${name.last_error ? `: ${name.last_error}` : ""}`) : "–";
       const live = place?.liveness?.state ?? peer.liveness;
       return [index ? "" : peer.name, index ? "" : peer.kind, index ? "" : peer.mode, peer.transport, name?.name ?? hostOf(peer, place), state, place?.address,
-        place?.ttl_left_seconds === null || !place ? "–" : span(place.ttl_left_seconds), el("td", { class: mood[live] ?? "" }, `${live}${place?.liveness?.since_seconds ? ` for ${span(place.liveness.since_seconds)}` : ""}`)];
+        place?.ttl_left_seconds === null || !place ? "–" : span(place.ttl_left_seconds), el("td", { class: mood[live] ?? "" }, `${live}${place?.liveness?.since_seconds ? ` for ${span(place.liveness.since_seconds)}` : ""}${["down", "draining"].includes(live) && place?.liveness ? `: ${place.liveness.reason}` : ""}`)];
     });
   });
   const shared = answer.shared.map((place) => [place.place, place.transport, place.peers.join(", "), place.resolution, place.preferred, when(place.since)]);
