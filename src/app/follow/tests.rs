@@ -228,3 +228,14 @@ fn the_keys_are_told_and_what_was_open_stays_open() {
     key(&mut screen, KeyCode::Char('q'));
     assert!(seen(&mut screen, 100, 15).contains("INVITE"));
 }
+
+#[test]
+fn a_border_that_is_back_is_not_said_to_be_away() {
+    let mut screen = Screen::new(None, true);
+    screen.take(Answer::Failed("the border does not answer: Connection refused".into()));
+    assert!(seen(&mut screen, 100, 10).contains("does not answer"));
+    screen.say("saved to call-1.svg".into());
+    screen.take(calls(&[1]));
+    let page = seen(&mut screen, 100, 10);
+    assert!(!page.contains("does not answer") && page.contains("saved to call-1.svg"), "{page}");
+}
