@@ -348,3 +348,36 @@ async fn setting_a_policy_is_told_as_one_document() {
     assert_eq!((status, &told["activated"]), (Some(0), &true.into()), "{said}");
     assert!(told["difference"]["changes"].as_array().is_some_and(|changes| changes.len() == 1) && carries(&border, "5999").await, "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_waits_for_the_trial_of_another_before_it_is_activated() {
+    let um = um().await;
+    let mut border = Set::new(&um, "", KEPT).run();
+    with_two_calls(&mut border).await;
+    let socket = border.set.path().join("control.sock");
+    // A name server that says nothing keeps a trial busy for some seconds.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let servers = format!("\n[dns]\nservers = [\"{}\"]\nhosts_file = false\n", silent.local_addr().expect("an address"));
+    let slow = other(&border, |file, text| match file {
+        "border.toml" => text + &servers,
+        "peers.toml" => text.replacen("hosts = \"127.0.0.1\"", "hosts = \"nobody.knows.test\"", 1),
+        _ => text,
+    });
+    let waiting = asked_to_try(&socket, slow.path());
+    border.until("busy with a trial", |_| {
+        let mut packet = [0; 512];
+        silent.set_read_timeout(Some(std::time::Duration::from_millis(50))).expect("a limit");
+        silent.recv(&mut packet).is_ok()
+    });
+    let moved = pilot(&border, "5999");
+    let (status, said) = ask(&border, &["set", "policy", moved.path().to_str().expect("a path"), "--yes"]);
+    assert!(status == Some(0) && said.contains("compared  2 calls") && said.contains("the policy set is in force"), "{said}");
+    drop(waiting);
+    let back = pilot(&border, "5000");
+    let (status, said) = ask(&border, &["set", "policy", back.path().to_str().expect("a path"), "--yes", "--untried"]);
+    assert!(status == Some(0) && !said.contains("compared") && said.contains("the policy set is in force"), "{said}");
+    let (_, page) = ask(&border, &["show", "policy"]);
+    assert!(page.contains(", 1 dial plan, 1 hunt group, "), "{page}");
+    let (_, audit) = ask(&border, &["show", "audit"]);
+    assert!(audit.contains("; 1 part of what runs is another"), "{audit}");
+}
