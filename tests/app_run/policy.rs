@@ -376,8 +376,4 @@ async fn a_set_waits_for_the_trial_of_another_before_it_is_activated() {
     let back = pilot(&border, "5000");
     let (status, said) = ask(&border, &["set", "policy", back.path().to_str().expect("a path"), "--yes", "--untried"]);
     assert!(status == Some(0) && !said.contains("compared") && said.contains("the policy set is in force"), "{said}");
-    let (_, page) = ask(&border, &["show", "policy"]);
-    assert!(page.contains(", 1 dial plan, 1 hunt group, "), "{page}");
-    let (_, audit) = ask(&border, &["show", "audit"]);
-    assert!(audit.contains("; 1 part of what runs is another"), "{audit}");
 }

@@ -325,13 +325,16 @@ mod tests {
     async fn nothing_is_carried_out_for_one_who_has_left() {
         let carried_out = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&carried_out);
-        let (door, _open) = gated_to(Router::new().route(
-            "/v1/thing",
-            post(move || {
-                let counted = Arc::clone(&counted);
-                async move { counted.fetch_add(1, Ordering::Relaxed).to_string() }
-            }),
-        ));
+        let (door, _open) = gated_to(
+            Router::new().route(
+                "/v1/thing",
+                post(move || {
+                    let counted = Arc::clone(&counted);
+                    async move { counted.fetch_add(1, Ordering::Relaxed).to_string() }
+                }),
+            ),
+            Arc::default(),
+        );
         for (request, stays, times) in [
             ("POST /v1/thing HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", false, 0),
             ("POST /v1/thing HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\nall", false, 0),
