@@ -82,7 +82,8 @@ async fn look(place: &Place) -> io::Result<Option<Seen>> {
     if status["drain"].is_null() {
         return Ok(None);
     }
-    let first = asked("/v1/calls?limit=1").await?["calls"][0].take();
+    let calls: Value = asked("/v1/calls?limit=1").await?;
+    let first = &calls["calls"][0];
     // One of the process before is none that this drain waits for.
     let oldest = first["answered_seconds"].as_u64().filter(|_| first["process"].is_null());
     Ok(Some(Seen { calls: status["drain"]["calls"].as_u64().unwrap_or(0), oldest, release_in: status["drain"]["release_in_seconds"].as_u64() }))
