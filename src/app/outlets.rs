@@ -67,11 +67,17 @@ impl Outlets {
     pub fn flush(&self) {
         self.telemetry.flush(Duration::from_secs(2));
         self.recording.stores().flush(Duration::from_secs(2));
+        if let Some(otlp) = &*self.otlp.load()
+            && !otlp.flush(Duration::from_secs(3))
+        {
+            tracing::error!(lost = otlp.status().waiting, "traces of calls did not reach the OpenTelemetry receiver in time, and are lost");
+        }
         if let Some(hep) = &*self.hep.load() {
             hep.flush(Duration::from_secs(1));
-        }
-        if let Some(otlp) = &*self.otlp.load() {
-            otlp.flush(Duration::from_secs(3));
+            let lost = hep.status().waiting;
+            if lost > 0 {
+                tracing::error!(lost, "copies of SIP messages did not reach the HEP server in time, and are lost");
+            }
         }
     }
 

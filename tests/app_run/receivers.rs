@@ -60,3 +60,24 @@ async fn receivers_that_are_away_are_told_of_with_the_reason_and_when_they_are_b
     assert!(hep["sent"].as_u64() > Some(0) && otlp["sent"].as_u64() > Some(0) && hep["last_error"]["why"].is_string(), "{hep:#} {otlp:#}");
     assert!(shown(&border, &[]).contains("; last trouble 20"), "{}", shown(&border, &[]));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_still_waits_for_them_at_the_end_is_told_as_lost() {
+    let um = um().await;
+    let (hep, otlp) = (free_port(), free_port());
+    let tables =
+        format!("[control]\nsocket = \"control.sock\"\n[hep]\nserver = \"127.0.0.1:{hep}\"\ntransport = \"tcp\"\n[otlp]\nurl = \"http://127.0.0.1:{otlp}/\"\n");
+    let mut border = Set::new(&um, "", &tables).run();
+    border.call("5000").await.unwrap().hang_up().await.unwrap();
+    border.until("both are away", |border| ["hep", "otlp"].iter().all(|kind| receiver(border, kind)["state"] == "down"));
+    border.signal("TERM");
+    assert!(border.ended().success());
+    let log = border.log();
+    for (what, least) in [
+        ("traces of calls did not reach the OpenTelemetry receiver in time, and are lost lost=", 1),
+        ("copies of SIP messages did not reach the HEP server in time, and are lost lost=", 2),
+    ] {
+        let lost = log.split(what).nth(1).and_then(|rest| rest.split_whitespace().next()?.parse::<u32>().ok());
+        assert!(lost >= Some(least), "{what} {lost:?} in\n{log}");
+    }
+}
