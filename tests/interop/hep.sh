@@ -48,7 +48,7 @@ for WAY in udp tcp tls; do
     start "kamailio-$WAY" homer kamailio -f "$WORK/hep.cfg" -DD -E -m 64 -M 8 -w "$WORK" -Y "$WORK" -P "$WORK/kamailio.pid"
     KAMAILIO=$PID
     listening homer 9061
-    PORT=9060 CA= SECONDS_UP=2.2
+    PORT=9060 CA= SECONDS_UP=3.2
     [ "$WAY" = tls ] && PORT=9061 CA='ca = "certs/capture-ca.pem"'
     # Softphones report every five seconds.
     [ "$WAY" = udp ] && SECONDS_UP=6.5
