@@ -69,7 +69,7 @@ fn tidied(page: &str, date: &str) -> String {
         let version = env!("CARGO_PKG_VERSION");
         name.map_or_else(|| line.to_owned(), |name| format!(".TH {name} 1 \"{date}\" \"portcullis {version}\" \"Portcullis\""))
     };
-    page.replace(".br\n\n.br\n", ".sp\n").lines().map(|line| title(line) + "\n").collect()
+    page.replace(".br\n\n.br\n", ".sp\n").replace("\n\n.br\n", "\n.sp\n").lines().map(|line| title(line) + "\n").collect()
 }
 
 /// Each page ends with what its command ends with.

@@ -112,7 +112,9 @@ with tempfile.TemporaryDirectory() as work:
             told = program(*[here(argument) for argument in container["args"]])
             check(f"{container['name']} {turn}", told.returncode == 0, f"{told.returncode}: {told.stdout}{told.stderr}")
     checked = program("check", "--offline", place["/etc/portcullis"])
-    check("the example set loads with them", checked.returncode == 0 and "not there" not in checked.stdout + checked.stderr, checked.stdout + checked.stderr)
+    # The container's own folders are not on this machine.
+    missing = [line for line in (checked.stdout + checked.stderr).splitlines() if "not there" in line and not line.startswith(("warning: /var/lib/portcullis/", "warning: /run/portcullis/"))]
+    check("the example set loads with them", checked.returncode == 0 and not missing, checked.stdout + checked.stderr)
     # In ./new beside the compose file they have the set's names.
     for name, source in {"sbc.pem": "sbc.example.com.pem", "sbc.key": "sbc.example.com.key", "carrier-ca.pem": "ca.pem", "um-ca.pem": "ca.pem"}.items():
         shutil.copy(os.path.join(lab, source), os.path.join(place["/new"], name))
