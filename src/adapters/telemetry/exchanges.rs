@@ -34,19 +34,25 @@ impl Exchanges {
             return;
         }
         fact.call = match &mut fact.what {
-            What::Received { bytes, .. } | What::Sent { bytes, .. } => {
+            What::Received { bytes, .. } => {
                 bytes.truncate(BROKEN);
-                let number = self.of(bytes);
-                self.last = Some(number);
-                Some(number)
+                self.last = Some(self.of(call_id(bytes)));
+                self.last
+            }
+            What::Sent { bytes, .. } => {
+                bytes.truncate(BROKEN);
+                let named = call_id(bytes);
+                // What answers a message that names no exchange names none either.
+                let answers = self.last.filter(|_| named.is_none());
+                self.last = Some(answers.unwrap_or_else(|| self.of(named)));
+                self.last
             }
             What::Standalone { .. } | What::Malformed { .. } => self.last,
             _ => None,
         };
     }
 
-    fn of(&mut self, bytes: &Bytes) -> CallId {
-        let named = call_id(bytes);
+    fn of(&mut self, named: Option<Bytes>) -> CallId {
         if let Some(known) = named.as_ref().and_then(|id| self.known.get(id)) {
             return *known;
         }
@@ -74,7 +80,10 @@ fn call_id(bytes: &Bytes) -> Option<Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::policy::flow::{Flow, FlowId, ListenerId};
     use crate::policy::verdict::Reason;
     use crate::sip::Transport;
     use crate::time::Time;
@@ -84,6 +93,12 @@ mod tests {
         let what =
             What::Sent { leg: None, transport: Transport::Udp, remote, over: None, bytes: Bytes::copy_from_slice(text.as_bytes()), retransmission: false };
         Fact { at: Time::ZERO, call: None, what }
+    }
+
+    fn received(text: &str) -> Fact {
+        let (local, remote) = (([192, 0, 2, 2], 5060).into(), ([192, 0, 2, 1], 5060).into());
+        let flow = Arc::new(Flow { id: FlowId(1), transport: Transport::Udp, listener: ListenerId(0), local, remote, tls: None });
+        said(What::Received { leg: None, flow, bytes: Bytes::copy_from_slice(text.as_bytes()), retransmission: false })
     }
 
     fn options(id: &str) -> Fact {
@@ -117,9 +132,10 @@ mod tests {
     #[test]
     fn what_names_no_call_id_is_alone_and_no_flood_of_them_takes_more_memory() {
         let mut exchanges = Exchanges::new();
-        let broken = sent("INVITE sip:a@b SIP/2.0\r\nCall-ID: a\u{1b}[31m\r\n\r\n");
-        let first = numbered(&mut exchanges, broken);
-        assert_eq!(numbered(&mut exchanges, sent("no SIP at all")), first.map(|number| number + 1));
+        let first = numbered(&mut exchanges, received("INVITE sip:a@b SIP/2.0\r\nCall-ID: a\u{1b}[31m\r\n\r\n"));
+        let answer = sent("SIP/2.0 400 Bad Request\r\nCall-ID: a\u{1b}[31m\r\n\r\n");
+        assert_eq!(numbered(&mut exchanges, answer), first, "but for its answer");
+        assert_eq!(numbered(&mut exchanges, received("no SIP at all")), first.map(|number| number + 1));
         for id in 0..5_000 {
             numbered(&mut exchanges, options(&id.to_string()));
         }
